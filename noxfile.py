@@ -1,0 +1,160 @@
+"""The sessions of the project: `python3 run.py` lists them, `python3 run.py NAME` runs one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+CORE = "not needs_program"
+QUICK = "not needs_program and not needs_tree and not slow"
+
+nox.options.sessions = ["tests", "lint", "types"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+# A Python that is not here is skipped, and is an error in CI: never a surprise download.
+nox.options.download_python = "never"
+
+
+def tests(session: nox.Session) -> None:
+    """The whole suite; what follows -- goes to pytest."""
+    install(session, "-e", ".[test]")
+    pytest(session)
+
+
+def core(session: nox.Session) -> None:
+    """The suite without the tests that start a second program."""
+    install(session, "-e", ".[test]")
+    pytest(session, "-m", CORE)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: the rules and the format."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy (strict) and pyright."""
+    install(session, "-e", ".[test]", *group("types"), "nox")
+    session.run("python", "-m", "mypy")
+    session.run("python", "-m", "pyright", "--pythonpath", f"{session.bin}/python")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Uploads into a Frame.io that runs on this machine, live; what follows -- goes to the demo."""
+    install(session, "-e", ".[cli]")
+    # Ctrl-C is the demo's: it takes time to end well.
+    session.run("python", "-m", "aioframeio_upload", "demo", *session.posargs, interrupt_timeout=15.0)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every program in benchmarks/; what follows -- goes to each."""
+    programs = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
+    if not programs:
+        session.skip("there is no program in benchmarks/ yet")
+    install(session, "-e", ".[test]")
+    for program in programs:
+        session.run("python", str(program.relative_to(ROOT)), *session.posargs)
+
+
+@nox.session
+def seaweedfs(session: nox.Session) -> None:
+    """The real-S3 tests against SeaweedFS, the second opinion (a download of 153 MB)."""
+    install(session, "-e", ".[test]", *group("seaweedfs"))
+    session.env["REAL_S3"] = "seaweedfs"
+    pytest(session, "tests/real_s3")
+
+
+# A fresh environment each time: a requirement that the metadata forgot would still be in an old one.
+@nox.session(reuse_venv=False)
+def package(session: nox.Session) -> None:
+    """The wheel and the sdist are built, and the wheel is tested with the source tree away."""
+    session.install("build")
+    with tempfile.TemporaryDirectory() as name:
+        away = Path(name)
+        session.run("python", "-m", "build", "--outdir", str(away / "dist"), silent=True)
+        (wheel,) = (away / "dist").glob("*.whl")
+        (_sdist,) = (away / "dist").glob("*.tar.gz")
+        session.install(f"{wheel}[test]")
+        shutil.copytree(ROOT / "tests", away / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        # For pytest's settings alone: it puts nothing on the path.
+        shutil.copy(ROOT / "pyproject.toml", away)
+        with session.chdir(away):
+            session.run("python", "-c", PROVE_INSTALLED, str(ROOT), log=False)
+            pytest(session, "-m", QUICK)
+
+
+# `python -c` puts the working folder on the path, as pytest may: this fails where a source tree is in reach.
+PROVE_INSTALLED = """
+import importlib.metadata, importlib.resources, pathlib, sys, sysconfig
+import aioframeio_upload
+package = pathlib.Path(aioframeio_upload.__file__).resolve().parent
+assert package.parent == pathlib.Path(sysconfig.get_path("purelib")).resolve(), package
+assert sys.argv[1] not in sys.path, sys.path
+assert importlib.resources.files(aioframeio_upload).joinpath("py.typed").is_file(), "no py.typed in the wheel"
+print(package, importlib.metadata.version("aioframeio-upload"))
+"""
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest with these arguments and those of the command line.
+
+    By `-m`, as the script `pytest` names its Python by path, and would run the old tree's from a copied one;
+    with `-P`, so that the working folder is not on the path.
+    """
+    session.run("python", "-P", "-m", "pytest", *arguments, *session.posargs)
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install into the session's environment, once for as long as pyproject.toml stays the same."""
+    # The root is in the key because an editable install in a copied tree would go on testing the original.
+    words = [str(ROOT), (ROOT / "pyproject.toml").read_text(encoding="utf-8"), *requirements]
+    key = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    stamp = Path(session.virtualenv.location) / "installed"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == key:
+        return
+    session.install(*requirements)
+    stamp.write_text(key, encoding="utf-8")
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of a dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def let_pyenv_find_all() -> None:
+    """Name every installed Python to pyenv, whose `python3.12` command fails unless its version is named."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    if not versions.is_dir():
+        return
+    numbered = [path.name for path in versions.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+    installed = [tuple(map(int, name.split("."))) for name in numbered]
+    newest = {f"{version[0]}.{version[1]}": version for version in sorted(installed)}
+    # The Python that runs now comes first, so that a plain `python3` keeps its meaning.
+    mine = f"{sys.version_info.major}.{sys.version_info.minor}"
+    order = sorted((name for name in PYTHONS if name in newest), key=lambda name: name != mine)
+    os.environ["PYENV_VERSION"] = ":".join(".".join(map(str, newest[name])) for name in order)
+
+
+let_pyenv_find_all()
+# `tests` is for any machine with one Python; the numbered ones name the Python that they need.
+nox.session(tests)
+for version in PYTHONS:
+    nox.session(name=f"tests-{version}", python=version)(tests)
+for version in PYTHONS:
+    nox.session(name=f"core-{version}", python=version)(core)

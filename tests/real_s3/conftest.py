@@ -1,0 +1,38 @@
+"""The fixture `s3_server`: each real server that this run is asked for, started once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import servers
+from .presign import S3Server
+
+# Names of servers with commas between; the nox session `seaweedfs` sets it.
+CHOICE = "REAL_S3"
+CHOSEN = os.environ.get(CHOICE, "rclone").split(",")
+
+
+@pytest.fixture(scope="session", params=CHOSEN)
+def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    """A real S3 server with signature checks on: `create_response`, `sha256`, `stored`, `delete`."""
+    name: str = request.param
+    if servers.program_of(name) is None:
+        reason = f"{servers.KINDS[name].program} is not installed in this environment"
+        if CHOICE in os.environ or os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory() as folder, servers.running(name, Path(folder)) as server:
+        yield server
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a server as needing a second program."""
+    for item in items:
+        if "s3_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.needs_program)

@@ -1,0 +1,158 @@
+"""A real server seen as Frame.io's storage: links that botocore signs, and what the server kept.
+
+All functions block; from a coroutine call them in a thread, except `create_response`, which only computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+from urllib.parse import unquote, urlsplit
+
+import botocore.auth
+import botocore.config
+import botocore.exceptions
+import botocore.session
+
+BUCKET = "uploads"
+BLOCK = 1024 * 1024
+ACL = "private"
+
+# A name whose every character must arrive as it was signed: a client that decodes and encodes again,
+# or that takes a plus for a space, is refused.
+AWKWARD = """take 1 + 2 = "100%25" & 'A'@home~é"""
+
+NOT_READY = (
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.ClientError,
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where a server listens, and the keys it was started with."""
+
+    host: str
+    port: int
+    key: str
+    secret: str
+
+
+class S3Server:
+    """A running server, as far as a test of uploads needs one."""
+
+    def __init__(self, name: str, access: Access) -> None:
+        self.name = name
+        self.url = f"http://{access.host}:{access.port}"
+        self._client = client_for(self.url, access)
+
+    def create_response(
+        self,
+        size: int,
+        part_sizes: Sequence[int],
+        *,
+        media_type: str = "video/mp4",
+        expires: int = 3600,
+        age: float = 0.0,
+    ) -> dict[str, Any]:
+        """Return what Frame.io answers to `create file`: a record whose links lead to this server.
+
+        `expires` is how long the links are good, in seconds, and `age` how long ago they were signed.
+        """
+        if sum(part_sizes) != size:
+            raise ValueError(f"parts of {sum(part_sizes)} bytes for a file of {size}")
+        file_id = str(uuid.uuid4())
+        keys = [f"parts/{file_id}/{AWKWARD}/part_{number}" for number in range(1, len(part_sizes) + 1)]
+        signed_at = datetime.now(UTC) - timedelta(seconds=age)
+        # botocore takes the clock's word for when a link is signed.
+        with mock.patch.object(botocore.auth, "get_current_datetime", return_value=signed_at):
+            urls = [self.sign_put(key, media_type, expires) for key in keys]
+        return {
+            "id": file_id,
+            "name": AWKWARD,
+            "file_size": size,
+            "media_type": media_type,
+            "view_url": f"https://next.frame.io/project/{uuid.uuid4()}/view/{file_id}",
+            "parent_id": str(uuid.uuid4()),
+            "upload_urls": [{"size": n, "url": url} for n, url in zip(part_sizes, urls, strict=True)],
+        }
+
+    def sign_put(self, key: str, media_type: str, expires: int) -> str:
+        """Return a link for one PUT, signed over content-type, host and x-amz-acl as Frame.io's are."""
+        what = {"Bucket": BUCKET, "Key": key, "ContentType": media_type, "ACL": ACL}
+        url: str = self._client.generate_presigned_url("put_object", what, ExpiresIn=expires)
+        return url
+
+    def sha256(self, response: dict[str, Any]) -> str:
+        """Return the SHA-256, in hex, of the parts as they are stored, joined in order."""
+        digest = hashlib.sha256()
+        for key in keys_of(response):
+            for block in self._client.get_object(Bucket=BUCKET, Key=key)["Body"].iter_chunks(BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def stored(self, response: dict[str, Any]) -> list[int | None]:
+        """Return the size of each part as it is stored; None for one that is not."""
+        return [self._size(key) for key in keys_of(response)]
+
+    def delete(self, response: dict[str, Any]) -> None:
+        """Remove the parts, whether they were stored or not."""
+        for key in keys_of(response):
+            self._client.delete_object(Bucket=BUCKET, Key=key)
+
+    def why_not_ready(self) -> str | None:
+        """Make the bucket and store an object; None once that works, or else what went wrong."""
+        try:
+            self._client.create_bucket(Bucket=BUCKET)
+            self._client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+        except NOT_READY as error:
+            return str(error)
+        return None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return int(self._client.head_object(Bucket=BUCKET, Key=key)["ContentLength"])
+        except botocore.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+            return None
+
+
+def keys_of(response: dict[str, Any]) -> Iterator[str]:
+    """Yield the key of each part, read back from its link."""
+    for part in response["upload_urls"]:
+        path = unquote(urlsplit(part["url"]).path)
+        yield path.removeprefix(f"/{BUCKET}/")
+
+
+def client_for(url: str, access: Access) -> Any:
+    """Return botocore's client for a server: addressed by path, asked once, signing no checksum."""
+    config = botocore.config.Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        retries={"total_max_attempts": 1},
+        connect_timeout=5,
+        read_timeout=30,
+        # "when_supported", the default, signs a checksum of an empty body into the link.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = botocore.session.Session(profile=None, include_builtin_handlers=True)
+    return session.create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=url,
+        aws_access_key_id=access.key,
+        aws_secret_access_key=access.secret,
+        config=config,
+    )
