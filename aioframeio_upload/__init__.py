@@ -1,3 +1,81 @@
-"""Puts files into Frame.io from asyncio."""
+"""Puts files into Frame.io from asyncio: constant memory, every part checked, progress as events.
 
-__version__ = "0.1.0.dev0"
+>>> import asyncio
+>>> from aioframeio_upload import Uploader
+>>> async def main(token, account, folder):
+...     async with Uploader(token, account_id=account) as uploader:
+...         return await uploader.upload("take-07.mov", folder_id=folder)
+"""
+
+from ._core.errors import (
+    ApiError,
+    AuthenticationError,
+    ConfirmationError,
+    IntegrityError,
+    LinksExpired,
+    NotFound,
+    PartError,
+    PartExhausted,
+    PartRejected,
+    PermissionDenied,
+    PlanError,
+    RateLimited,
+    SourceChanged,
+    SourceError,
+    UploadCancelled,
+    UploadError,
+)
+from ._core.events import (
+    Event,
+    PartCompleted,
+    PartRetrying,
+    PartStarted,
+    Progress,
+    UploadCompleted,
+    UploadFailed,
+    UploadPlanned,
+)
+from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
+from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._upload import Upload
+from ._uploader import Uploader
+from ._version import __version__
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "ConfirmationError",
+    "Event",
+    "IntegrityError",
+    "Limits",
+    "LinksExpired",
+    "NotFound",
+    "Part",
+    "PartCompleted",
+    "PartError",
+    "PartExhausted",
+    "PartRejected",
+    "PartRetrying",
+    "PartStarted",
+    "PermissionDenied",
+    "Plan",
+    "PlanError",
+    "Progress",
+    "RateLimited",
+    "Receipt",
+    "RetryPolicy",
+    "SourceChanged",
+    "SourceError",
+    "Statistics",
+    "Timeouts",
+    "Upload",
+    "UploadCancelled",
+    "UploadCompleted",
+    "UploadError",
+    "UploadFailed",
+    "UploadPlanned",
+    "UploadStatus",
+    "UploadedFile",
+    "Uploader",
+    "__version__",
+]

@@ -1,1 +1,1 @@
-""""""
+"""What touches the world: one room for each thing it touches."""

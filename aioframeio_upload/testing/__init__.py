@@ -1,1 +1,8 @@
-""""""
+"""Frame.io and its S3 on loopback, for tests: they refuse what the real ones refuse, and fail on request."""
+
+from ._fake import FakeFrameio
+from ._faults import Fault
+from ._observe import SeenRequest
+from ._store import FakeFile
+
+__all__ = ["FakeFile", "FakeFrameio", "Fault", "SeenRequest"]

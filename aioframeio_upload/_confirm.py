@@ -1,0 +1,86 @@
+"""After the last byte: asking the service until it has put the parts together."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from ._core.errors import ApiError, ConfirmationError
+from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
+from ._io.api import STATUS, Api
+
+FIRST_PAUSE = 0.25
+"""Seconds: a small file is put together about as fast as it can be asked for."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds: a terabyte takes minutes, and the service allows five questions a second to all uploads of a user."""
+
+PAUSE_GROWTH = 1.6
+
+
+async def read_status(api: Api, file_id: str, account_id: str) -> UploadStatus:
+    """Ask once."""
+    told = await api.call(STATUS, account_id=account_id, file_id=file_id)
+    for name in ("upload_complete", "upload_failed"):
+        if not isinstance(told.get(name), bool):
+            raise ApiError(f"the answer has no {name}", operation=STATUS.name, status=200, file_id=file_id)
+    media_type = told.get("filetype")
+    return UploadStatus(
+        file_id=file_id,
+        complete=told["upload_complete"],
+        failed=told["upload_failed"],
+        completed_at=_instant(told.get("upload_completed_at")),
+        started_at=_instant(told.get("uploaded_at")),
+        media_type=media_type if isinstance(media_type, str) else None,
+    )
+
+
+def _instant(text: Any) -> datetime | None:
+    # Python 3.11's fromisoformat takes all that RFC 3339 allows but a longer fraction.
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    except ValueError:
+        return None
+
+
+async def confirm(
+    api: Api, plan: Plan, account_id: str, seconds: float, receipts: tuple[Receipt, ...] = ()
+) -> UploadedFile:
+    """Wait until the service has the whole file.
+
+    Raises:
+        ConfirmationError: It failed there, or took longer than `seconds`; the file is kept.
+        ApiError: The service cannot be asked.
+    """
+    told: UploadStatus | None = None
+    reason: str | None = None
+    with anyio.move_on_after(seconds) as waiting:
+        pause = FIRST_PAUSE
+        while seconds > 0:
+            told = await read_status(api, plan.file_id, account_id)
+            if told.failed:
+                reason = "the service says that the upload failed"
+            if told.complete or told.failed:
+                break
+            await anyio.sleep(pause)
+            pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
+    if waiting.cancelled_caught:
+        reason = f"the service did not say within {seconds:g} s that it is complete"
+    if reason is not None:
+        raise ConfirmationError(reason, file_id=plan.file_id)
+    return UploadedFile(
+        id=plan.file_id,
+        name=plan.name,
+        size=plan.size,
+        account_id=account_id,
+        folder_id=plan.folder_id,
+        media_type=plan.media_type or (told.media_type if told else None),
+        view_url=plan.view_url,
+        status="uploaded" if told is not None else plan.status,
+        etags=tuple(receipt.etag for receipt in receipts),
+    )

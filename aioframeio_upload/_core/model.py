@@ -1,0 +1,232 @@
+"""The records: what is planned, what S3 acknowledged, what the service says of a file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from .errors import PlanError
+
+
+class MalformedAnswer(PlanError):
+    """The answer that should make a plan lacks a field, or has one of the wrong type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One slice of the file, and the presigned URL that takes exactly that slice in one PUT."""
+
+    number: int
+    """From 1."""
+    offset: int
+    size: int
+    url: str
+    """A credential: whoever has it can write the part."""
+
+    def __repr__(self) -> str:
+        shown = urlsplit(self.url)._replace(query="", fragment="").geturl()
+        return f"Part(number={self.number}, offset={self.offset}, size={self.size}, url='{shown}?…')"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A file that was created at Frame.io and waits for its parts; they tile it exactly, or there is no plan."""
+
+    file_id: str
+    folder_id: str | None
+    name: str
+    size: int
+    parts: tuple[Part, ...]
+    account_id: str | None = None
+    """None: the Uploader's own."""
+    media_type: str | None = None
+    """What the links are signed for; None stands for `application/octet-stream`."""
+    view_url: str | None = None
+    status: str = "created"
+
+    def __post_init__(self) -> None:
+        _prove_tiling(self.parts, self.size)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the first of the links dies; None where they do not tell."""
+        told = [instant for part in self.parts if (instant := link_expiry(part.url)) is not None]
+        return min(told, default=None)
+
+    def to_json(self) -> str:
+        """Give the plan as text. It holds the part URLs, which are credentials: keep it as you keep a token."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PlanError: It is not a plan.
+        """
+        try:
+            told = json.loads(text)
+            parts = tuple(Part(**part) for part in told.pop("parts"))
+            plan = cls(**told, parts=parts)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # The text holds credentials: neither it nor a parser's complaint about it is passed on.
+            plan = None
+        if plan is None:
+            raise PlanError("this text is not a plan written by Plan.to_json()")
+        return plan
+
+    @classmethod
+    def from_response(cls, data: Any, *, account_id: str | None = None) -> Plan:
+        """Make a plan of what `create_local_upload` answered.
+
+        Args:
+            data: The official SDK's `FileWithUploadUrls`, or the dict inside the answer's `data`.
+            account_id: The account it was created in; None: the default of the Uploader that will use the plan.
+
+        Raises:
+            PlanError: A field is missing or of the wrong type, or the sizes do not add up to the file's.
+        """
+        told = data if isinstance(data, Mapping) else _attributes(data)
+        slices = told.get("upload_urls")
+        if not isinstance(slices, Sequence) or isinstance(slices, str) or not slices:
+            raise MalformedAnswer("the answer has no upload_urls")
+        parts = []
+        offset = 0
+        for number, slice_ in enumerate(slices, 1):
+            one = slice_ if isinstance(slice_, Mapping) else _attributes(slice_)
+            size = _typed(one, "size", int, where=f"upload_urls[{number - 1}]")
+            url = _typed(one, "url", str, where=f"upload_urls[{number - 1}]")
+            parts.append(Part(number, offset, size, url))
+            offset += size
+        return cls(
+            file_id=_typed(told, "id", str),
+            folder_id=_typed(told, "parent_id", str, optional=True),
+            name=_typed(told, "name", str),
+            size=_typed(told, "file_size", int),
+            parts=tuple(parts),
+            account_id=account_id,
+            media_type=_typed(told, "media_type", str, optional=True),
+            view_url=_typed(told, "view_url", str, optional=True),
+            status=_typed(told, "status", str, optional=True) or "created",
+        )
+
+
+def _attributes(record: Any) -> dict[str, Any]:
+    names = ("id", "parent_id", "name", "file_size", "media_type", "view_url", "status", "upload_urls")
+    return {name: getattr(record, name, None) for name in (*names, "size", "url")}
+
+
+def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", optional: bool = False) -> Any:
+    value = told.get(name)
+    if value is None and optional:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        found = "is missing" if value is None else f"is {type(value).__name__}, not {kind.__name__}"
+        raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} {found}")
+    return value
+
+
+def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:
+    offset = 0
+    for number, part in enumerate(parts, 1):
+        if part.number != number or part.offset != offset or part.size < 1:
+            raise PlanError(
+                f"part {part.number} (offset {part.offset}, size {part.size}) does not follow on from byte {offset}"
+            )
+        if not part.url.startswith(("https://", "http://")):
+            raise PlanError(f"part {number} has no http(s) URL")
+        offset += part.size
+    if offset != size or not parts:
+        raise PlanError(f"{len(parts)} parts hold {offset} bytes, the file has {size}")
+
+
+def link_expiry(url: str) -> datetime | None:
+    """Read when a presigned URL dies from its `X-Amz-Date` and `X-Amz-Expires`; None where it does not say."""
+    asked = parse_qs(urlsplit(url).query)
+    signed_at, lifetime = asked.get("X-Amz-Date", [""])[0], asked.get("X-Amz-Expires", [""])[0]
+    # S3 allows seven days at most; a longer number would overflow a date before it meant anything.
+    if not re.fullmatch(r"\d{8}T\d{6}Z", signed_at) or not re.fullmatch(r"\d{1,9}", lifetime):
+        return None
+    try:
+        instant = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return instant + timedelta(seconds=int(lifetime))
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """S3 has the part."""
+
+    number: int
+    size: int
+    etag: str | None
+    """As S3 gave it, without its quotes; None where it gave none."""
+    md5: str | None
+    """Of the bytes that were sent; None where `check_etags` is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStatus:
+    """What the service says of a file's bytes."""
+
+    file_id: str
+    complete: bool
+    failed: bool
+    completed_at: datetime | None = None
+    started_at: datetime | None = None
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file at Frame.io."""
+
+    id: str
+    name: str
+    size: int
+    account_id: str
+    folder_id: str | None
+    media_type: str | None
+    view_url: str | None
+    status: str
+    """`created` until the service confirmed it, then `uploaded`."""
+    etags: tuple[str | None, ...] = ()
+    """One a part; None where S3 sent none."""
+    outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What an `Uploader` is doing at this moment."""
+
+    slots: int
+    """Part requests that may be in flight."""
+    in_flight: int
+    """Part requests that are."""
+    waiting: int
+    """Parts that wait for a slot."""
+    uploads: int
+    """Uploads that were started and have not ended."""
+    bytes_per_second: float
+    """Of all of them together, over the last seconds."""
+    retries: int
+    """Part attempts that failed and were made again, since the Uploader was entered."""
+
+
+def record_to_dict(record: Any) -> dict[str, Any]:
+    """Give a record in JSON's types."""
+    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,76 @@
+"""The settings: each default in one place, with its reason beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def _require(true: bool, message: str) -> None:
+    if not true:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What all uploads of an `Uploader` may use together."""
+
+    parts: int = 8
+    """Part requests in flight. 8 stands until a benchmark over a simulated WAN says otherwise;
+    the official SDK takes 5."""
+
+    files: int = 16
+    """Files created and not yet sent whole. Twice `parts`, so that a small file's creation hides behind the sending of
+    others; more would only let links age. Waiting for confirmation does not count."""
+
+    api_pacing: bool = True
+    """Keep to the rates that Frame.io documents for each operation, instead of running into 429."""
+
+    def __post_init__(self) -> None:
+        _require(self.parts >= 1, "Limits.parts must be at least 1")
+        _require(self.files >= 1, "Limits.files must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds."""
+
+    connect: float = 30.0
+    """For a TCP connection, to one address."""
+
+    api: float = 60.0
+    """For a whole API call, the official SDK's own default."""
+
+    stall: float = 30.0
+    """For a part's next byte, whichever side hangs, and for S3's answer after the last. S3 itself gives a silent
+    connection up after 20 to 30 s."""
+
+    confirm: float | None = None
+    """For the service to put the parts together. None: 300 s and 60 s more for each 100 GB. 0: do not wait."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "api", "stall"):
+            _require(getattr(self, name) > 0, f"Timeouts.{name} must be more than 0")
+        _require(self.confirm is None or self.confirm >= 0, "Timeouts.confirm must not be negative")
+
+    def confirm_for(self, size: int) -> float:
+        """Give the seconds that a file of `size` bytes may take to be put together."""
+        return 300 + 60 * size / 100e9 if self.confirm is None else self.confirm
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and how soon again: for parts and API calls alike."""
+
+    attempts: int = 8
+    """Tries in all. With the defaults below they spread over half a minute on average, which is what Frame.io asks for
+    after a 5xx."""
+
+    base: float = 0.5
+    """Seconds: the wait before try `n + 1` is drawn from 0 to `base * 2 ** (n - 1)` (full jitter)."""
+
+    cap: float = 30.0
+    """Seconds: no wait is drawn from a wider range."""
+
+    def __post_init__(self) -> None:
+        _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")
+        _require(0 <= self.base <= self.cap, "RetryPolicy needs 0 <= base <= cap")

@@ -1,0 +1,144 @@
+"""The state of one upload: where each part is, what may follow what, and the arithmetic of progress.
+
+    waiting ──begin──▶ sending ──complete──▶ done
+       ▲                  │
+       └──────fail────────┘
+
+Whoever holds the state tells it what happened and when; it answers with the event to publish.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from .errors import PartError
+from .events import PartCompleted, PartRetrying, PartStarted, Progress
+from .model import Part, Receipt
+
+
+class PartState(Enum):
+    """Where a part is."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    DONE = "done"
+
+
+TRANSITIONS: dict[tuple[PartState, str], PartState] = {
+    (PartState.WAITING, "begin"): PartState.SENDING,
+    (PartState.SENDING, "fail"): PartState.WAITING,
+    (PartState.SENDING, "complete"): PartState.DONE,
+}
+"""Everything that may happen to a part."""
+
+
+@dataclass(slots=True)
+class _PartRecord:
+    part: Part
+    state: PartState = PartState.WAITING
+    attempts: int = 0
+    sent: int = 0
+    """Bytes of the running attempt that left for the network."""
+    begun_at: float = 0.0
+
+    def step(self, what: str) -> None:
+        try:
+            self.state = TRANSITIONS[self.state, what]
+        except KeyError:
+            raise RuntimeError(f"part {self.part.number} is {self.state.value}: it cannot {what}") from None
+
+
+class UploadState:
+    """One upload's parts. Owned by its transfer; nobody else writes to it."""
+
+    def __init__(self, parts: Sequence[Part], now: float) -> None:
+        self._records = {part.number: _PartRecord(part) for part in parts}
+        self._rate = Rate(now)
+        self._total = sum(part.size for part in parts)
+        self._confirmed = 0
+        self._completed = 0
+        self._high_water = 0
+        self.in_flight: set[int] = set()
+        """Numbers of the parts that are being sent."""
+
+    def begin(self, number: int, now: float) -> PartStarted:
+        """Note that an attempt at a part begins."""
+        record = self._records[number]
+        record.step("begin")
+        record.attempts += 1
+        record.sent = 0
+        record.begun_at = now
+        self.in_flight.add(number)
+        return PartStarted(number, record.attempts, record.part.offset, record.part.size)
+
+    def moved(self, number: int, sent: int) -> None:
+        """Note how many bytes of the running attempt have left."""
+        self._records[number].sent = sent
+
+    def fail(self, number: int) -> None:
+        """Note that an attempt failed: its bytes count no more, though the high-water mark stays."""
+        record = self._records[number]
+        record.step("fail")
+        record.sent = 0
+        self.in_flight.discard(number)
+
+    def attempts(self, number: int) -> int:
+        """Count the attempts at a part so far."""
+        return self._records[number].attempts
+
+    def retrying(self, number: int, delay: float, error: PartError) -> PartRetrying:
+        """Say that another attempt follows the one that failed."""
+        return PartRetrying(number, self._records[number].attempts, delay, error)
+
+    def complete(self, receipt: Receipt, now: float) -> PartCompleted:
+        """Note that S3 has the part."""
+        record = self._records[receipt.number]
+        record.step("complete")
+        record.sent = 0
+        self.in_flight.discard(receipt.number)
+        self._confirmed += record.part.size
+        self._completed += 1
+        seconds = max(0.0, now - record.begun_at)
+        return PartCompleted(receipt.number, receipt.size, receipt.etag, record.attempts, seconds)
+
+    def progress(self, now: float) -> Progress:
+        """Sum up. Never less than before, and never more than the file."""
+        under_way = sum(self._records[number].sent for number in self.in_flight)
+        self._high_water = max(self._high_water, min(self._confirmed + under_way, self._total))
+        rate = self._rate.at(now, self._high_water)
+        left = self._total - self._high_water
+        return Progress(
+            bytes_uploaded=self._high_water,
+            bytes_confirmed=self._confirmed,
+            total_bytes=self._total,
+            parts_completed=self._completed,
+            total_parts=len(self._records),
+            bytes_per_second=rate,
+            seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
+        )
+
+
+class Rate:
+    """Bytes a second over a sliding window."""
+
+    WINDOW = 5.0
+    """Seconds: long enough to smooth the bursts of a full send buffer, short enough to follow a link that changes."""
+
+    SPACING = 0.1
+    """Seconds between remembered samples, so that their number is bounded."""
+
+    def __init__(self, now: float) -> None:
+        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+
+    def at(self, now: float, total: int) -> float:
+        """Note the bytes moved in all until now, and give the rate."""
+        samples = self._samples
+        while len(samples) > 1 and samples[1][0] <= now - self.WINDOW:
+            samples.popleft()
+        since, before = samples[0]
+        if now - samples[-1][0] >= self.SPACING:
+            samples.append((now, total))
+        return (total - before) / (now - since) if now > since else 0.0

@@ -1,0 +1,84 @@
+"""What an upload tells: its facts in order, kept for late listeners, and its progress, of which only the latest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from ._core.events import Event, Progress, UploadPlanned
+
+
+class Feed:
+    """One upload's events. Written by the upload alone; read by as many listeners as there are."""
+
+    def __init__(self) -> None:
+        self.facts: list[Event] = []
+        self.progress: Progress | None = None
+        self.ended = False
+        self.progress_after = 0
+        """How many facts came before the latest progress."""
+        self.progress_count = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def file_id(self) -> str | None:
+        """The file at Frame.io, once it is planned."""
+        return next((fact.file_id for fact in self.facts if isinstance(fact, UploadPlanned)), None)
+
+    def publish(self, event: Event) -> None:
+        """Tell an event; nobody who listens can hold this up."""
+        if isinstance(event, Progress):
+            self.progress = event
+            self.progress_after = len(self.facts)
+            self.progress_count += 1
+        else:
+            self.facts.append(event)
+        self._wake()
+
+    def end(self, last: Event) -> None:
+        """Tell the last fact."""
+        self.facts.append(last)
+        self.ended = True
+        self._wake()
+
+    async def news(self) -> None:
+        """Wait until something is told."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def listen(self) -> AsyncIterator[Event]:
+        """Give every fact from the first on, and between them the latest progress."""
+        return _Listener(self)
+
+
+class _Listener(AsyncIterator[Event]):
+    """One reader's place. Not an async generator: one that is broken out of needs a task to be closed."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._facts_told = 0
+        self._progress_told = 0
+
+    async def __anext__(self) -> Event:
+        feed = self._feed
+        while True:
+            if (
+                feed.progress is not None
+                and self._progress_told != feed.progress_count
+                and feed.progress_after <= self._facts_told
+            ):
+                self._progress_told = feed.progress_count
+                return feed.progress
+            if self._facts_told < len(feed.facts):
+                self._facts_told += 1
+                return feed.facts[self._facts_told - 1]
+            if feed.ended:
+                raise StopAsyncIteration
+            await feed.news()

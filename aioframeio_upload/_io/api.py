@@ -1,0 +1,251 @@
+"""Frame.io's API: its calls, paced as documented, tried again where that helps, and its refusals as errors of ours."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import aiohttp
+import anyio
+import anyio.to_thread
+
+from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
+from .._core.pacing import Bucket
+from .._core.retry import read_retry_after, wait_after_429, wait_before
+from .resources import Resources
+from .wire import FAILURES, describe, never_sent, read_bounded
+
+log = logging.getLogger("aioframeio_upload")
+
+Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""A token, or what gives one; asked for each call. One that is not `async` is called in a thread: it may block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of the API. Rates: Frame.io's API reference, "N calls per T per account user"."""
+
+    name: str
+    method: str
+    path: str
+    calls: int
+    seconds: float
+
+
+CREATE = Operation("create_local_upload", "POST", "folders/{folder_id}/files/local_upload", 5, 1)
+CREATE_REMOTE = Operation("create_remote_upload", "POST", "folders/{folder_id}/files/remote_upload", 5, 1)
+STATUS = Operation("show_file_upload_status", "GET", "files/{file_id}/status", 5, 1)
+DELETE = Operation("delete", "DELETE", "files/{file_id}", 100, 60)
+
+ERRORS: dict[int, type[ApiError]] = {
+    401: AuthenticationError,
+    403: PermissionDenied,
+    404: NotFound,
+    429: RateLimited,
+}
+
+MAX_ANSWER = 64 << 20
+"""Bytes. The longest answer is a plan: 10,000 links of 1.5 kB are 15 MB."""
+
+PARSE_IN_THREAD = 1 << 16
+"""Bytes from which on parsing JSON would hold the loop for more than about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a JSON document, or in `trouble` why there is none."""
+
+    status: int | None
+    document: Any = None
+    trouble: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    sent: bool = True
+    """False where the request surely did not reach the service."""
+
+
+class Api:
+    """The calls of one user. Owned by an Uploader."""
+
+    def __init__(self, resources: Resources, token: Token, base_url: str) -> None:
+        self._resources = resources
+        self._token = token
+        self._base = base_url.rstrip("/")
+        self._buckets: dict[str, Bucket] = {}
+
+    async def call(
+        self,
+        operation: Operation,
+        *,
+        account_id: str,
+        body: dict[str, Any] | None = None,
+        on_lost: Callable[[str], None] | None = None,
+        **ids: str,
+    ) -> Any:
+        """Make a call and give its answer's `data`; None where the answer is empty (204).
+
+        Args:
+            operation: Which.
+            account_id: Whose.
+            body: What goes into the request's `data`.
+            on_lost: Called with the reason each time the service may have acted although no answer told so.
+            **ids: The path's other ids.
+
+        Raises:
+            ApiError: Refused, or no answer after every attempt.
+        """
+        policy, attempt, refusals, renewed = self._resources.retry, 0, 0, False
+        while True:
+            attempt += 1
+            await self._pace(operation)
+            try:
+                answer = await self._request(operation, account_id, body, ids)
+            except BaseException:
+                if on_lost is not None:
+                    on_lost("cancelled before the answer came")
+                raise
+            if answer.trouble is None:
+                return answer.document
+            if answer.status == 401 and callable(self._token) and not renewed:
+                # The token may have died between two calls of a long upload; a fresh one gets one try.
+                renewed, attempt = True, attempt - 1
+                continue
+            lost = answer.sent and (answer.status is None or answer.status >= 500 or 200 <= answer.status < 300)
+            if lost and on_lost is not None:
+                on_lost(_said(answer))
+            again = answer.status in (None, 408, 429) or answer.status >= 500
+            if not again or attempt >= policy.attempts:
+                raise _error(operation, answer, ids.get("file_id"))
+            if answer.status == 429:
+                refusals += 1
+                delay = wait_after_429(refusals, answer.retry_after)
+            else:
+                delay = wait_before(policy, attempt, answer.retry_after)
+            log.debug("%s: %s; again in %.1f s", operation.name, _said(answer), delay)
+            await anyio.sleep(delay)
+
+    async def _pace(self, operation: Operation) -> None:
+        """Wait for the operation's turn in its bucket."""
+        if not self._resources.limits.api_pacing:
+            return
+        now = time.monotonic()
+        bucket = self._buckets.get(operation.name)
+        if bucket is None:
+            bucket = self._buckets[operation.name] = Bucket.full(operation.calls, operation.seconds, now)
+        delay = bucket.reserve(now)
+        if delay:
+            try:
+                await anyio.sleep(delay)
+            except BaseException:
+                bucket.give_back(time.monotonic())
+                raise
+
+    async def _request(
+        self, operation: Operation, account_id: str, body: dict[str, Any] | None, ids: dict[str, str]
+    ) -> Answer:
+        """Make the call once."""
+        path = operation.path.format(**{name: quote(value, safe="") for name, value in ids.items()})
+        url = f"{self._base}/v4/accounts/{quote(account_id, safe='')}/{path}"
+        headers = {"Authorization": f"Bearer {await self._fresh_token(operation)}", "Accept": "application/json"}
+        timeouts = self._resources.timeouts
+        try:
+            async with self._resources.session.request(
+                operation.method,
+                url,
+                json=None if body is None else {"data": body},
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
+                allow_redirects=False,
+                **self._resources.route,
+            ) as response:
+                text = await read_bounded(response, MAX_ANSWER)
+        except FAILURES as error:
+            return Answer(None, trouble=describe(error), sent=not never_sent(error))
+        self._observe(operation, response)
+        return await _read_answer(response, text)
+
+    def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
+        bucket = self._buckets.get(operation.name)
+        told = [response.headers.get(f"x-ratelimit-{word}", "") for word in ("limit", "remaining", "window")]
+        if bucket is not None and all(number.isascii() and number.isdigit() and len(number) < 10 for number in told):
+            limit, remaining, milliseconds = map(int, told)
+            bucket.observe(limit, remaining, milliseconds / 1000, time.monotonic())
+
+    async def _fresh_token(self, operation: Operation) -> str:
+        """Ask for the token."""
+        refuse = partial(AuthenticationError, operation=operation.name)
+        given: Any = self._token
+        if callable(given):
+            try:
+                asked = given() if iscoroutinefunction(given) else await anyio.to_thread.run_sync(given)
+                given = await asked if isawaitable(asked) else asked
+            except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
+                raise refuse(f"the token callable raised {type(error).__name__}") from error
+        if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or " " in given:
+            # aiohttp would put a header that it refuses into its message.
+            raise refuse("the token is not a word of printable ASCII characters")
+        return given
+
+
+async def _read_answer(response: aiohttp.ClientResponse, text: bytes | None) -> Answer:
+    """Read an answer: its document's `data`, or what is wrong with it."""
+    answer = partial(
+        Answer,
+        response.status,
+        request_id=response.headers.get("x-request-id", "")[:120] or None,
+        retry_after=read_retry_after(response.headers, datetime.now(UTC)),
+    )
+    if text is None:
+        return answer(trouble=f"the answer is longer than {MAX_ANSWER} bytes")
+    if response.status == 204:
+        return answer()
+    try:
+        parse = partial(json.loads, text)
+        document = parse() if len(text) < PARSE_IN_THREAD else await anyio.to_thread.run_sync(parse)
+    except (ValueError, RecursionError):
+        kind = response.content_type
+        return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")
+    if not 200 <= response.status < 300:
+        return answer(trouble=_detail(document) or f"{response.status} without a reason")
+    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+        return answer(trouble="the answer has no object under 'data'")
+    return answer(document=document["data"])
+
+
+def _detail(document: Any) -> str | None:
+    """The service's words: `{"errors": [{"detail", "source": {"pointer"}, "title"}]}`, or an older `message`."""
+    if not isinstance(document, dict):
+        return None
+    errors = document.get("errors")
+    told = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
+    words = []
+    for one in told[:10]:
+        detail, source = one.get("detail") or one.get("title"), one.get("source")
+        pointer = source.get("pointer") if isinstance(source, dict) else None
+        if detail:
+            words.append(f"{detail} ({pointer})" if pointer else str(detail))
+    fallback = next((document[key] for key in ("message", "error") if isinstance(document.get(key), str)), None)
+    return ("; ".join(words) or fallback or "")[:1000] or None
+
+
+def _said(answer: Answer) -> str:
+    return f"{answer.status}: {answer.trouble}" if answer.status is not None else str(answer.trouble)
+
+
+def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiError:
+    kind = ERRORS.get(answer.status or 0, ApiError)
+    return kind(
+        answer.trouble or "no reason was given",
+        operation=operation.name,
+        status=answer.status,
+        request_id=answer.request_id,
+        file_id=file_id,
+    )

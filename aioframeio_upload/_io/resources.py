@@ -1,0 +1,115 @@
+"""What all uploads of an Uploader share: the session, the slots, the threads, the settings."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import anyio
+
+from .._core.settings import Limits, RetryPolicy, Timeouts
+from .._version import __version__
+from .spool import Spool
+
+KEEPALIVE = 4.0
+"""Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
+on a dead connection is a lost attempt."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Resources:
+    """Made when the Uploader is entered, closed when it is left; only the Uploader does either."""
+
+    session: aiohttp.ClientSession
+    executor: Executor
+    spool: Spool
+    limits: Limits
+    timeouts: Timeouts
+    retry: RetryPolicy
+    check_etags: bool
+    proxy: str | None
+    ssl: ssl.SSLContext | None
+    part_slots: anyio.CapacityLimiter
+    file_slots: anyio.Semaphore
+    etags: EtagTrust = field(default_factory=lambda: EtagTrust())
+    retries: int = 0
+    """Part attempts that failed and were made again."""
+
+    async def close(self) -> None:
+        """Close what was opened; a read that hangs in its thread is left to end by itself."""
+        with anyio.CancelScope(shield=True):
+            await self.session.close()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def route(self) -> dict[str, Any]:
+        """The arguments of a request that say how to reach the server."""
+        return {"proxy": self.proxy, "ssl": self.ssl if self.ssl is not None else True}
+
+
+@dataclass(slots=True)
+class EtagTrust:
+    """Whether a host's ETags are MD5s: proven by one that matched, given up where none ever did."""
+
+    proven: set[str] = field(default_factory=set)
+    off: set[str] = field(default_factory=set)
+
+
+def open_resources(
+    *,
+    limits: Limits,
+    timeouts: Timeouts,
+    retry: RetryPolicy,
+    check_etags: bool,
+    session: aiohttp.ClientSession | None,
+    proxy: str | None,
+    ssl: ssl.SSLContext | None,
+    spool_dir: str | os.PathLike[str] | None,
+) -> Resources:
+    """Make what the uploads share; called on the loop that they run on."""
+    own = open_session(session)
+    return Resources(
+        session=own,
+        # Reads and spool writes: a thread for each part in flight, made when it is first needed.
+        executor=ThreadPoolExecutor(limits.parts, thread_name_prefix="aioframeio-upload"),
+        spool=Spool(spool_dir, limits.parts),
+        limits=limits,
+        timeouts=timeouts,
+        retry=retry,
+        check_etags=check_etags,
+        proxy=proxy,
+        ssl=ssl,
+        part_slots=anyio.CapacityLimiter(slots_within(limits, own.connector)),
+        file_slots=anyio.Semaphore(limits.files),
+    )
+
+
+def open_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+    """Make the session for API and parts.
+
+    Of a caller's session only the connector is taken (pool, resolver, TLS): its default headers, `auth`, cookies,
+    `raise_for_status` and timeouts must not reach a signed request, nor the token S3. No `trust_env`: netrc may add an
+    `Authorization` header, which S3 refuses beside a signed query.
+    """
+    connector = shared.connector if shared is not None else aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
+    if connector is None:
+        raise RuntimeError("the session that was given is closed")
+    return aiohttp.ClientSession(
+        connector=connector,
+        connector_owner=shared is None,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"aioframeio-upload/{__version__}"},
+        auto_decompress=True,
+        requote_redirect_url=False,
+        trust_env=False,
+    )
+
+
+def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:
+    """Give the part slots: no more than a caller's connector has connections, or parts would stall in its queue."""
+    found = [getattr(connector, name, 0) for name in ("limit", "limit_per_host")]
+    return min([limits.parts, *(limit for limit in found if limit)])

@@ -1,0 +1,253 @@
+"""What is sent: a path, bytes, a file object or a stream, each opened into slices that can be read again."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from inspect import iscoroutinefunction
+from typing import Any, BinaryIO, Protocol, TypeAlias
+
+import aiofiles
+
+from .._core.errors import SourceChanged, SourceError
+from .._core.model import Part
+from .files import Block, Descriptor, Digest, Read, in_thread, opened
+from .spool import Spool, StreamSource
+
+
+class AsyncReadable(Protocol):
+    """An object with `async read(n)`: an aiohttp `StreamReader`, a Starlette `UploadFile`, an aiofiles handle."""
+
+    async def read(self, n: int, /) -> bytes:
+        """Give up to `n` bytes, none at the end."""
+        ...
+
+
+Source: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | AsyncIterable[bytes]
+)
+"""What can be uploaded."""
+
+
+class OpenSource(Protocol):
+    """A source while its upload runs. Owned by that upload, which closes it."""
+
+    size: int
+    path: str | None
+
+    def lend(self, part: Part) -> AbstractAsyncContextManager[Read]:
+        """Lend a part's bytes; while they are lent they can be read any number of times."""
+        ...
+
+    async def check(self) -> None:
+        """Raise SourceChanged if it is not what it was when it was opened."""
+
+    def close(self) -> None:
+        """Let go of what was opened here; a read that still runs in its thread ends first."""
+
+
+def is_stream(source: Any) -> bool:
+    """Say whether a source can be read only once, and only from its beginning to its end."""
+    return iscoroutinefunction(getattr(source, "read", None)) or (
+        not hasattr(source, "read") and isinstance(source, AsyncIterable)
+    )
+
+
+def check_kind(source: Any) -> None:
+    """Raise TypeError for what is no source, before anything is done with it."""
+    if isinstance(source, io.TextIOBase):
+        raise TypeError("the file is open in text mode; open it in mode 'rb'")
+    if not (isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)) and not (
+        callable(getattr(source, "read", None)) or isinstance(source, AsyncIterable)
+    ):
+        raise TypeError(
+            f"cannot upload a {type(source).__name__}: give a path, bytes, a binary file or an async stream"
+        )
+    if isinstance(source, memoryview) and not source.c_contiguous:
+        raise TypeError("the memoryview is not contiguous")
+
+
+def name_of(source: Any, name: str | None) -> str:
+    """Give the file's name: the one that was given, or the path's, or the object's own; its last component only.
+
+    A form's `filename` is hostile input: what stands before a slash or a backslash, and control characters, go.
+
+    Raises:
+        ValueError: Nothing is left of it, or there was nothing.
+    """
+    told = name
+    if told is None and isinstance(source, str | os.PathLike):
+        told = os.fspath(source)
+    if told is None:
+        told = next((own for key in ("filename", "name") if isinstance(own := getattr(source, key, None), str)), None)
+    last = (told or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if name is not None or told else ""
+    kept = "".join(char for char in last if char.isprintable() or char in "\u200d\u200c").strip()
+    if kept in ("", ".", ".."):
+        raise ValueError("the source has no name of its own: give name=" if told is None else "the name is empty")
+    return kept
+
+
+async def open_source(source: Source, size: int | None, executor: Executor, spool: Spool) -> OpenSource:
+    """Open a source, off the loop, and find out its size.
+
+    Args:
+        source: Of a kind that `check_kind` let through.
+        size: What a stream is taken to have if it does not tell.
+        executor: The threads that read it.
+        spool: Where the parts of a stream wait.
+
+    Raises:
+        SourceError: It is missing, unreadable, empty, or no file.
+    """
+    found: OpenSource
+    if isinstance(source, str | os.PathLike):
+        found = await _open_path(os.fspath(source), executor)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        found = _memory_source(source, executor)
+    elif is_stream(source) or not await _seekable(source, executor):
+        told = size if size is not None else await _own_size(source, executor)
+        if told is None:
+            raise SourceError("a stream needs size=: Frame.io makes the part links from it")
+        found = StreamSource(source, told, executor, spool)
+    else:
+        found = await _open_file(source, executor)
+    if found.size == 0:
+        found.close()
+        raise SourceError("is empty, and Frame.io takes no empty file", path=found.path)
+    return found
+
+
+def check_size(source: OpenSource, declared: int | None) -> int:
+    """Give the source's size if it is the declared one."""
+    if declared is not None and declared != source.size:
+        raise SourceError(f"has {source.size} bytes, not {declared} as declared", path=source.path)
+    return source.size
+
+
+class SlicedSource:
+    """A source that can be read anywhere and any number of times: bytes, or a caller's file object."""
+
+    path: str | None = None
+
+    def __init__(
+        self, size: int, read: Callable[[int, int, Digest | None], Block], close: Callable[[], None], executor: Executor
+    ) -> None:
+        self.size = size
+        self._read = read
+        self._close = close
+        self._executor = executor
+
+    @asynccontextmanager
+    async def lend(self, part: Part) -> AsyncIterator[Read]:
+        """Lend the part where it lies."""
+        yield lambda offset, size, digest: in_thread(self._executor, self._read, part.offset + offset, size, digest)
+
+    async def check(self) -> None:
+        """Nothing to check: it has no fingerprint, and a read that comes short tells of itself."""
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        self._close()
+
+
+class PathSource(SlicedSource):
+    """A file, opened once; its parts are read at their offsets, without a cursor to share."""
+
+    def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Executor) -> None:
+        super().__init__(fingerprint[0], file.read, file.close, executor)
+        self.path = path
+        self._fingerprint = fingerprint
+
+    async def check(self) -> None:
+        """Compare the path's fingerprint with the one taken when it was opened."""
+        before = self._fingerprint
+        try:
+            now = await in_thread(self._executor, _fingerprint, self.path)
+        except OSError as error:
+            raise SourceChanged(f"cannot be found any more: {error.strerror}", path=self.path) from error
+        if now != before:
+            how = "was written to" if now[0] == before[0] else f"had {before[0]} bytes and now has {now[0]}"
+            raise SourceChanged(f"changed while it was sent: it {how}", path=self.path)
+
+
+def _memory_source(source: bytes | bytearray | memoryview, executor: Executor) -> SlicedSource:
+    view = memoryview(source).cast("B")
+
+    def read(offset: int, size: int, digest: Digest | None) -> Block:
+        block = view[offset : offset + size]
+        if digest is not None:
+            digest.update(block)
+        return block
+
+    return SlicedSource(len(view), read, view.release, executor)
+
+
+async def _open_path(path: str, executor: Executor) -> PathSource:
+    problem: str | None = None
+    try:
+        # Looked at before it is opened: opening a FIFO would wait for its writer.
+        mode = (await in_thread(executor, os.stat, path)).st_mode
+        if not stat.S_ISREG(mode):
+            raise SourceError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
+        file = await opened(aiofiles.open(path, "rb", executor=executor), path)
+    except OSError as error:
+        raise SourceError(error.strerror or type(error).__name__, path=path) from error
+    except ValueError:
+        problem = "is no path"  # a NUL byte in it
+    if problem is not None:
+        raise SourceError(problem, path=path.replace("\0", "\\0"))
+    try:
+        fingerprint = await in_thread(executor, _fingerprint, file.file.fileno())
+    except BaseException:
+        file.close()
+        raise
+    return PathSource(path, file, fingerprint, executor)
+
+
+def _fingerprint(path: str | int) -> tuple[int, int]:
+    """Size and time of change. No inode: network storage gives a file another one when it is mounted again."""
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+
+async def _open_file(file: Any, executor: Executor) -> SlicedSource:
+    """Take a caller's file object from its position to its end; it is never closed here."""
+
+    def measure() -> tuple[int, int]:
+        start = file.tell()
+        return start, file.seek(0, os.SEEK_END) - start
+
+    try:
+        start, size = await in_thread(executor, measure)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"the file object cannot be read: {error}") from error
+    descriptor = Descriptor(file)
+    return SlicedSource(
+        max(0, size), lambda offset, n, digest: descriptor.read(start + offset, n, digest), descriptor.close, executor
+    )
+
+
+async def _seekable(file: Any, executor: Executor) -> bool:
+    seekable = getattr(file, "seekable", None)
+    try:
+        return seekable is not None and bool(await in_thread(executor, seekable))
+    except ValueError as error:  # closed
+        raise SourceError(f"the file object cannot be read: {error}") from error
+
+
+async def _own_size(stream: Any, executor: Executor) -> int | None:
+    """The size that a stream tells itself: an UploadFile's `size`, or that of the file behind an aiofiles handle."""
+    told = getattr(stream, "size", None)
+    if isinstance(told, int) and not isinstance(told, bool):
+        return told
+    if not callable(getattr(stream, "fileno", None)) or not iscoroutinefunction(getattr(stream, "tell", None)):
+        return None
+    try:
+        found = await in_thread(executor, os.stat, stream.fileno())
+        return found.st_size - int(await stream.tell()) if stat.S_ISREG(found.st_mode) else None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"the file object cannot be read: {error}") from error

@@ -1,0 +1,57 @@
+"""aiohttp's ways of telling that the wire failed, in words of ours: its own hold the URL, which is a credential."""
+
+from __future__ import annotations
+
+import errno
+
+import aiohttp
+
+FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
+"""Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`.)"""
+
+
+def never_sent(error: BaseException) -> bool:
+    """Say whether the request surely did not reach the server: there was no connection to send it on."""
+    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
+def describe(error: BaseException) -> str:
+    """Say what happened, without any word that came with the exception."""
+    return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "the request failed") + _errno(error)
+
+
+def _errno(error: BaseException) -> str:
+    # The resolver's numbers (EAI_…) are negative and no errno.
+    name = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f" ({name})" if name else ""
+
+
+# Narrow before wide: aiohttp's classes inherit from one another.
+_WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "the host's name could not be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "the server's certificate is not trusted"),
+    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
+    (aiohttp.ClientProxyConnectionError, "the proxy could not be reached"),
+    (aiohttp.ClientHttpProxyError, "the proxy refused"),
+    (aiohttp.ConnectionTimeoutError, "no connection in time"),
+    (aiohttp.ClientConnectorError, "no connection"),
+    (aiohttp.ServerTimeoutError, "no answer in time"),
+    (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "the answer broke off"),
+    (aiohttp.ClientResponseError, "the answer was not HTTP"),
+    (aiohttp.InvalidURL, "the URL is not valid"),
+    (aiohttp.ClientConnectionError, "the connection broke"),
+    (TimeoutError, "no answer in time"),
+    (OSError, "the connection broke"),
+)
+
+
+async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """Read an answer's body to its end; None where it is longer than `limit`."""
+    pieces, length = [], 0
+    async for piece in response.content.iter_any():
+        length += len(piece)
+        if length > limit:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)

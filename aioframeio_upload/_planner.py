@@ -1,0 +1,133 @@
+"""A source's size and name become a plan: a file that exists at Frame.io, with a link for each part."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from ._core.errors import ApiError, PlanError
+from ._core.model import MalformedAnswer, Plan, UploadedFile
+from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
+
+log = logging.getLogger("aioframeio_upload")
+
+GRACE_FOR_CREATE = 0.4
+"""Seconds that a cancelled upload waits for the answer to a `create` under way, to delete what it made; with
+`DELETE_WHEN_CANCELLED` it keeps the promise that nothing runs a second after a cancel."""
+
+DELETE_WHEN_CANCELLED = 0.4
+DELETE_AFTER_ERROR = 10.0
+"""Seconds for removing a placeholder. Best effort: what is left is named in a warning."""
+
+
+async def create_file(
+    api: Api, *, name: str, size: int, folder_id: str, account_id: str, media_type: str | None
+) -> Plan:
+    """Create the file and read its plan; a cancellation waits a moment for the answer and deletes what was made.
+
+    Raises:
+        ApiError: Refused, no answer, or one that lacks a field.
+        PlanError: The sizes of the parts do not add up to the file's; it was deleted again.
+    """
+
+    def on_lost(reason: str) -> None:
+        log.warning(
+            "creating %r in folder %s: %s; a file without its bytes may have been made there", name, folder_id, reason
+        )
+
+    call = api.call(
+        CREATE,
+        account_id=account_id,
+        folder_id=folder_id,
+        body={"name": name, "file_size": size},
+        on_lost=on_lost,
+    )
+    # In a task of its own, so that a cancellation does not tear up the request; it is awaited here in every case.
+    creating = asyncio.ensure_future(call)
+    try:
+        answer = await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):
+            await _undo(api, creating, account_id)
+        raise
+    trouble: ApiError | PlanError
+    try:
+        # The links of 10,000 parts take longer to read than the loop may be held.
+        plan = await anyio.to_thread.run_sync(lambda: Plan.from_response(answer, account_id=account_id))
+        if plan.size != size:
+            raise PlanError(f"the service planned {plan.size} bytes, the source has {size}")
+        return replace(plan, media_type=plan.media_type or media_type, folder_id=plan.folder_id or folder_id)
+    except MalformedAnswer as error:
+        trouble = ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
+    except PlanError as error:
+        trouble = error
+    made = _id_of(answer)
+    if made is not None:
+        await delete_placeholder(api, made, account_id, DELETE_AFTER_ERROR)
+    raise trouble
+
+
+async def _undo(api: Api, creating: asyncio.Future[Any], account_id: str) -> None:
+    await asyncio.wait([creating], timeout=GRACE_FOR_CREATE)
+    if not creating.done():
+        creating.cancel()
+        await asyncio.wait([creating])
+    if not creating.cancelled() and creating.exception() is None and (made := _id_of(creating.result())) is not None:
+        await delete_placeholder(api, made, account_id, DELETE_WHEN_CANCELLED)
+
+
+def _id_of(answer: Any) -> str | None:
+    made = answer.get("id") if isinstance(answer, dict) else None
+    return made if isinstance(made, str) else None
+
+
+async def create_remote_file(api: Api, source_url: str, *, name: str, folder_id: str, account_id: str) -> UploadedFile:
+    """Let the service fetch a file.
+
+    Raises:
+        ApiError: Refused, no answer, or one that lacks a field.
+    """
+
+    def on_lost(reason: str) -> None:
+        log.warning("remote upload of %r into folder %s: %s; it may have begun all the same", name, folder_id, reason)
+
+    told = await api.call(
+        CREATE_REMOTE,
+        account_id=account_id,
+        folder_id=folder_id,
+        body={"name": name, "source_url": source_url},
+        on_lost=on_lost,
+    )
+    words = {key: value for key, value in told.items() if isinstance(value, str)}
+    if (file_id := _id_of(told)) is None:
+        raise ApiError("the answer's id is missing", operation=CREATE_REMOTE.name, status=202)
+    size = told.get("file_size")
+    return UploadedFile(
+        id=file_id,
+        name=words.get("name", name),
+        size=size if isinstance(size, int) else 0,
+        account_id=account_id,
+        folder_id=words.get("parent_id", folder_id),
+        media_type=words.get("media_type"),
+        view_url=words.get("view_url"),
+        status=words.get("status", "created"),
+    )
+
+
+async def delete_placeholder(api: Api, file_id: str, account_id: str, seconds: float) -> None:
+    """Remove a file that never got all its bytes; shielded, bounded, and told where it does not work."""
+    reason = f"no answer in {seconds:g} s"
+    with anyio.move_on_after(seconds, shield=True):
+        try:
+            await api.call(DELETE, account_id=account_id, file_id=file_id)
+            return
+        except ApiError as error:
+            if error.status == 404:
+                return
+            reason = str(error)
+    log.warning("file %s, which has not all its bytes, could not be deleted: %s", file_id, reason)

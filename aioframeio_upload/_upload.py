@@ -1,0 +1,302 @@
+"""The handle of one upload: it is awaited, entered, iterated or started, as often and by as many as like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from ._core.errors import UploadCancelled, UploadError
+from ._core.events import Event, Progress, UploadCompleted, UploadFailed, UploadPlanned
+from ._core.model import UploadedFile
+from ._feed import Feed
+
+log = logging.getLogger("aioframeio_upload")
+
+
+class Upload(Coroutine[Any, Any, UploadedFile]):
+    """One upload. Lazy: nothing happens until it is awaited, entered, iterated or started.
+
+    * `await upload` gives the `UploadedFile` or raises; any number of times, the same each time.
+    * `async with upload:` starts it; leaving the block waits for its end and raises its error, leaving by an exception
+      cancels it.
+    * `async for event in upload:` tells every fact from the first on, and the latest `Progress` between them. Breaking
+      out of the loop stops nothing; after a failure the last event is `UploadFailed`, and nothing is raised here.
+    * `upload.start()` returns at once; the Uploader owns the task.
+
+    As with an `asyncio.Task`, cancelling who awaits it cancels the upload: `asyncio.shield` where that is not wanted.
+    Within a second of a cancellation nothing of it is running and every file is closed. It is a
+    `collections.abc.Coroutine`, so `asyncio.gather`, `wait_for` and `TaskGroup.create_task` take it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        deliver: Callable[[Feed], Awaitable[UploadedFile]],
+        running: Running,
+    ) -> None:
+        self.name = name
+        """The file's name at Frame.io."""
+        self._deliver = deliver
+        self._running = running
+        self._feed = Feed()
+        self._task: asyncio.Task[UploadedFile] | None = None
+        self._file: UploadedFile | None = None
+        self._error: BaseException | None = None
+        self._was_cancelled = False
+        """By its task, so that who awaits it gets CancelledError."""
+        self._cancel_asked = False
+        self._stopping = False
+        self._waiters = 0
+        self._seen = False
+        self._closed = False
+        self._driven: Coroutine[Any, Any, UploadedFile] | None = None
+
+    # -- what it is doing --------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> Progress | None:
+        """The latest progress; None before the file is planned."""
+        return self._feed.progress
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, one way or the other."""
+        return self._feed.ended
+
+    @property
+    def file_id(self) -> str | None:
+        """The file at Frame.io; None before it is planned."""
+        return self._feed.file_id
+
+    @property
+    def result(self) -> UploadedFile:
+        """The file.
+
+        Raises:
+            UploadError: The upload's own error; `UploadCancelled` however it was cancelled; or it still runs.
+        """
+        if not self.done:
+            raise UploadError(f"the upload of {self.name!r} has not ended")
+        self._seen = True
+        if self._file is None:
+            raise self._error or UploadCancelled(f"the upload of {self.name!r} was cancelled")
+        return self._file
+
+    def __repr__(self) -> str:
+        state = "not started" if self._task is None and not self.done else "running"
+        if self.done:
+            state = "done" if self._file is not None else "failed"
+        return f"<Upload {self.name!r} {state}>"
+
+    # -- starting and stopping ---------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start it, in a task that the Uploader owns, and give it back. Starting it again does nothing.
+
+        Raises:
+            RuntimeError: The Uploader is not entered, or was left or shut down.
+        """
+        if self._task is None and not self.done:
+            self._running.adopt(self)
+            self._task = asyncio.create_task(self._run(), name=f"upload {self.name}")
+            self._task.add_done_callback(self._finish)
+        return self
+
+    async def planned(self) -> UploadPlanned | None:
+        """Start it, and wait until the file exists at Frame.io; what a web handler answers 202 with.
+
+        Cancelling this wait does not cancel the upload.
+
+        Returns:
+            The file's id and link, or None where nothing had to be uploaded.
+
+        Raises:
+            UploadError: The upload failed before.
+        """
+        async for event in self:
+            if isinstance(event, UploadPlanned):
+                return event
+        _ = self.result
+        return None
+
+    def cancel(self) -> None:
+        """Stop it for good; the placeholder is deleted, and who awaits it gets `UploadCancelled`.
+
+        A file whose parts have all arrived is kept. Cancelling an upload that has ended does nothing.
+        """
+        if self.done:
+            return
+        self._cancel_asked = True
+        if self._task is None:
+            self._end_unstarted()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        # Once: anyio cancels by level, and a second cancellation would break into the clean-up after the first.
+        if self._task is not None and not self._stopping:
+            self._stopping = True
+            self._task.cancel()
+
+    async def _run(self) -> UploadedFile:
+        return await self._deliver(self._feed)
+
+    def _finish(self, task: asyncio.Task[UploadedFile]) -> None:
+        """Note how the task ended; its first done callback, so it runs before anybody who waits for the task."""
+        self._running.release(self)
+        if task.cancelled():
+            self._was_cancelled = not self._cancel_asked
+            self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled")
+        else:
+            self._error = _unwrapped(task.exception())
+        if self._error is None:
+            self._file = task.result()
+            self._feed.end(UploadCompleted(self._file))
+        else:
+            self._seen = self._seen or task.cancelled()
+            self._feed.end(UploadFailed(_as_upload_error(self._error)))
+
+    def _end_unstarted(self) -> None:
+        self._seen = True
+        self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled before it began")
+        self._feed.end(UploadFailed(_as_upload_error(self._error)))
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> UploadedFile:
+        self.start()
+        if self._task is not None:
+            self._waiters += 1
+            try:
+                # Not `await task`: a waiter that anyio cancels would pass on one cancellation after another.
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError:
+                self._seen = True
+                await self._stopped()
+                raise
+            except GeneratorExit:
+                self._stop()
+                raise
+            finally:
+                self._waiters -= 1
+        self._seen = True
+        if self._was_cancelled:
+            raise asyncio.CancelledError
+        return self.result
+
+    async def _stopped(self) -> None:
+        """Stop it and wait until it is; that is bounded by the deadlines of its clean-up."""
+        self._stop()
+        if self._task is not None:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._task])
+
+    def __await__(self) -> Generator[Any, Any, UploadedFile]:
+        return self._wait().__await__()
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self._wait()
+        else:
+            await self._stopped()
+            self._seen = True
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        self.start()
+        return self._feed.listen()
+
+    # -- as a coroutine, for create_task and its kin -----------------------------------------------------------------
+
+    def send(self, value: Any) -> Any:
+        """Run on, as a coroutine does; `asyncio.Task` calls this."""
+        if self._driven is None:
+            self._driven = self._wait()
+        return self._driven.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        """Raise inside, as in a coroutine; `asyncio.Task` cancels so, also before the first `send`."""
+        if self._driven is None:
+            if self._task is None and not self.done:
+                self._was_cancelled = True
+                self._end_unstarted()
+            self._driven = self._wait()
+        return self._driven.throw(*exception)
+
+    def close(self) -> None:
+        """Give it up, as a coroutine; an upload that runs is stopped."""
+        self._closed = True
+        if self._driven is not None:
+            self._driven.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_task", None) is None and not self._closed and not self._feed.ended:
+            warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
+        elif self._error is not None and not self._seen:
+            log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
+
+
+class Running:
+    """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
+
+    def __init__(self) -> None:
+        self.uploads: set[Upload] = set()
+        self.closed_because: str | None = "the Uploader is not entered: use `async with`"
+        """Why no upload can be started, if none can."""
+
+    def adopt(self, upload: Upload) -> None:
+        """Take an upload in, as it starts."""
+        if self.closed_because is not None:
+            raise RuntimeError(self.closed_because)
+        self.uploads.add(upload)
+
+    def release(self, upload: Upload) -> None:
+        """Let go of one that has ended: a finished upload is not referenced."""
+        self.uploads.discard(upload)
+
+    async def finish(self) -> None:
+        """Wait for all, and raise the errors that nobody has seen or is about to."""
+        awaited: set[Upload] = set()
+        while self.uploads:
+            awaited |= self.uploads
+            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None])
+        errors = []
+        for upload in awaited:
+            if upload._error is not None and not upload._seen and not upload._waiters:
+                upload._seen = True
+                errors.append(upload._error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("uploads failed", errors)
+
+    async def stop(self, grace: float) -> None:
+        """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
+        if self.uploads and grace > 0:
+            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None], timeout=grace)
+        for upload in (stopped := tuple(self.uploads)):
+            upload._stop()
+        with anyio.CancelScope(shield=True):
+            for upload in stopped:
+                await upload._stopped()
+
+
+def _unwrapped(error: BaseException | None) -> BaseException | None:
+    """The one error in a group of one: callers should not need `except*`."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _as_upload_error(error: BaseException) -> UploadError:
+    return error if isinstance(error, UploadError) else UploadError(f"unexpected: {type(error).__name__}")

@@ -1,0 +1,61 @@
+"""The fake as a process: one line of JSON says where it is, and it serves until its stdin closes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+
+from . import FakeFrameio, Fault
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m aioframeio_upload.testing", description=__doc__)
+    parser.add_argument("--faults", default="[]", metavar="JSON", help="a list of faults, as objects")
+    parser.add_argument("--part-size", type=int, metavar="BYTES", help="the most bytes a part may have")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: any that is free)")
+    parser.add_argument("--no-rate-limits", action="store_true", help="never answer 429")
+    parser.add_argument("--no-store", action="store_true", help="discard the bytes, for benchmarks")
+    asyncio.run(_serve(parser.parse_args()))
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    fake = FakeFrameio(
+        faults=[Fault(**fields) for fields in json.loads(options.faults)],
+        rate_limits=not options.no_rate_limits,
+        part_size=options.part_size,
+        store=not options.no_store,
+        port=options.port,
+    )
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not loop.add_signal_handler, which Windows does not have.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+    threading.Thread(target=_await_end_of_stdin, args=(loop, stopped), daemon=True).start()
+    async with fake:
+        where = {
+            "url": fake.url,
+            "token": fake.token,
+            "account_id": fake.account_id,
+            "folder_id": fake.folder_id,
+        }
+        sys.stdout.write(json.dumps(where) + "\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+    # Not sys.stdin: a daemon thread inside its lock would break the interpreter's exit.
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(stopped.set)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""One Frame.io account as the fake runs it: its settings and state, and the stitching of parts into files."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import mimetypes
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ._faults import Faults
+from ._observe import Observer
+from ._sigv4 import Keys, presign
+from ._spool import Spool, StoredPart
+from ._store import FakeFile, FakeFolder, Store, new_id
+
+PartSizes = int | Callable[[int], Sequence[int]]
+MediaType = Callable[[str], str | None]
+
+# Observed plans: 21,136,250 bytes in 2 parts and 50,645,990 in 3, so about 20 MB a part; 68,087,113,964 in 35,
+# so just under 2 GB. Where the service goes from one to the other is not documented: 10 GB is a choice.
+SMALL_PART = 20_000_000
+LARGE_PART = 2_000_000_000
+LARGE_FILE = 10_000_000_000
+
+
+def utc_now() -> datetime:
+    """Return the time by the system's clock."""
+    return datetime.now(UTC)
+
+
+def part_sizes(size: int, limit: PartSizes | None) -> tuple[int, ...]:
+    """Return the sizes of a file's parts: all alike and the remainder in the last, as the service plans them.
+
+    Args:
+        size: The file's size.
+        limit: The most bytes a part may have, or what says all sizes itself; None: the service's own rule.
+    """
+    if callable(limit):
+        return tuple(limit(size))
+    if limit is None:
+        limit = SMALL_PART if size < LARGE_FILE else LARGE_PART
+    count = math.ceil(size / limit)
+    part = math.ceil(size / count)
+    return (part,) * (count - 1) + (size - part * (count - 1),)
+
+
+def guessed_media_type(name: str) -> str | None:
+    """Return the media type that Python's own table has for a name, or None."""
+    return _TYPES.guess_type(name)[0]
+
+
+_TYPES = mimetypes.MimeTypes()
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Account:
+    """Everything that the API's and S3's answers are made from."""
+
+    observer: Observer
+    faults: Faults
+    spool: Spool
+    rate_limits: bool
+    part_limit: PartSizes | None
+    link_lifetime: int
+    media_type: MediaType
+    stitch_polls: int
+    url: str = ""
+    token: str = field(default_factory=lambda: "fake-" + secrets.token_hex(16), repr=False)
+    tokens: set[str] = field(default_factory=set, repr=False)
+    keys: Keys = field(default_factory=lambda: Keys("AKIAFAKEFRAMEIO00000", secrets.token_hex(20)))
+    id: str = field(default_factory=new_id)
+    user_id: str = field(default_factory=new_id)
+    workspace_id: str = field(default_factory=new_id)
+    project_id: str = field(default_factory=new_id)
+    opened_at: datetime = field(default_factory=utc_now)
+    store: Store = field(init=False)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Make the project's root folder."""
+        self.tokens.add(self.token)
+        now = self.opened_at
+        self.store = Store(FakeFolder(name="root", parent_id=None, created_at=now, updated_at=now))
+
+    def new_file(self, name: str, size: int, folder_id: str, *, remote: bool = False) -> FakeFile:
+        """Make a placeholder."""
+        now = utc_now()
+        file = FakeFile(
+            name=name,
+            size=size,
+            parent_id=folder_id,
+            folder_id=folder_id,
+            media_type=self.media_type(name),
+            part_sizes=() if remote else part_sizes(size, self.part_limit),
+            polls_left=1 if remote else self.stitch_polls,
+            remote=remote,
+            created_at=now,
+            updated_at=now,
+        )
+        self.store.add(file)
+        self.observer.changed()
+        return file
+
+    def part_url(self, file: FakeFile, number: int) -> str:
+        """Return the presigned URL of a part."""
+        count = len(file.part_sizes)
+        extension = file.name.rpartition(".")[2] if "." in file.name else "bin"
+        path = f"/parts/{file.id}/part_{number}"
+        if count == 1:
+            path = f"/uploads/{file.id}/original.{extension}"
+        target = presign(
+            self.keys,
+            method="PUT",
+            path=path,
+            headers={
+                "content-type": file.media_type or "application/octet-stream",
+                "host": self.url.partition("://")[2],
+                "x-amz-acl": "private",
+            },
+            parameters=_metadata(file, number, count, self.project_id, extension),
+            at=utc_now(),
+            lifetime=self.link_lifetime,
+        )
+        return self.url + target
+
+    def part_arrived(self, file: FakeFile, number: int, stored: StoredPart) -> None:
+        """Keep a part; the last one sets off the stitching."""
+        replaced = file.parts.get(number)
+        now = utc_now()
+        if file.deleted or file.complete or file.stitching:
+            self.run_behind(self.spool.forget([stored]))
+            return
+        file.parts[number] = stored
+        file.uploaded_at = file.uploaded_at or now
+        if replaced is not None:
+            self.run_behind(self.spool.forget([replaced]))
+        if file.has_every_part():
+            file.failed = not file.has_right_lengths()
+            if not file.failed:
+                file.stitching = True
+                self.run_behind(self._stitch(file))
+        self.observer.changed()
+
+    def poll(self, file: FakeFile) -> None:
+        """Count a question about a file whose parts are all there; the last one still answered no tells it."""
+        if file.remote and not file.complete and not file.failed and file.polls_left == 0:
+            file.complete, file.completed_at, file.uploaded_at = True, utc_now(), file.created_at
+        if file.complete and file.polls_left == 0 and not file.failed:
+            file.status = "uploaded"
+        elif file.polls_left and (file.remote or file.has_every_part()):
+            file.polls_left -= 1
+
+    def drop_parts(self, files: Sequence[FakeFile]) -> None:
+        """Remove the bytes of deleted files."""
+        for file in files:
+            self.run_behind(self.spool.forget(list(file.parts.values())))
+        self.observer.changed()
+
+    def run_behind(self, work: object) -> None:
+        """Run a coroutine whose end `close` awaits."""
+        assert asyncio.iscoroutine(work)
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """Wait for what runs behind the answers."""
+        while self._background:
+            await asyncio.gather(*self._background)
+
+    async def _stitch(self, file: FakeFile) -> None:
+        parts = [file.parts[number] for number in sorted(file.parts)]
+        digest = await self.spool.sha256(parts)
+        if file.deleted:
+            return
+        file.sha256 = digest
+        file.complete = True
+        file.completed_at = file.updated_at = utc_now()
+        if file.polls_left == 0:
+            file.status = "uploaded"
+        self.observer.changed()
+        await self.spool.forget(parts)
+
+
+def _metadata(file: FakeFile, number: int, count: int, project_id: str, extension: str) -> list[tuple[str, str]]:
+    """The parameters seen on the service's URLs, and one that does not survive being quoted anew."""
+    return [
+        ("x-amz-meta-asset_id", file.id),
+        ("x-amz-meta-extension", extension),
+        ("x-amz-meta-is_realtime_upload", "false"),
+        ("x-amz-meta-part_count", str(count)),
+        ("x-amz-meta-part_number", str(number)),
+        ("x-amz-meta-project_id", project_id),
+        ("x-amz-meta-request_id", "a/b@c'd e+f=g,h:i;j?k%2Fl~"),
+        ("x-amz-meta-resource_id", file.id),
+        ("x-amz-meta-resource_type", "asset"),
+        ("x-amz-meta-total_parts", str(count)),
+    ]

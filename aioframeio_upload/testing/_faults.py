@@ -1,0 +1,153 @@
+"""Faults as flat records, and which request each one strikes (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Kind = Literal[
+    "answer",
+    "early",
+    "reset",
+    "close",
+    "lose_answer",
+    "stall",
+    "hold",
+    "trickle",
+    "wrong_etag",
+    "no_etag",
+    "odd_etag",
+    "kms",
+    "corrupt",
+    "garbled",
+    "expire",
+    "redirect",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+PART_ONLY = frozenset({"trickle", "wrong_etag", "no_etag", "odd_etag", "kms", "corrupt", "expire"})
+# These strike once `after` bytes of the body were read.
+MID_BODY = frozenset({"early", "reset", "close", "stall"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that goes wrong, for the requests it names; JSON-able as it is.
+
+    It strikes only requests that the service would have granted: a wrong signature, token or rate is refused
+    first. Where several are due the first in the list strikes, and the others keep their turn.
+
+    Attributes:
+        on: The operation it strikes ("part", "create", "status", ...), or "*".
+        do: What happens, see below.
+        number: Only this part; None: any.
+        name: Only the file (or created folder) of this name; None: any.
+        first: Which matching request is the first it strikes, from 1.
+        times: How many requests it strikes; None: for ever.
+        after: Bytes of the body that are read before it happens ("early", "reset", "close", "stall"); at the
+            body's end if that is shorter.
+        status: The answer's status ("answer", "early").
+        code: S3's `<Code>`, or the `title` of the API's error.
+        message: S3's `<Message>`, or the `detail` of the API's error.
+        headers: Added to the answer.
+        body: Sent verbatim in place of the error document ("answer", "early"), or the bytes of "garbled".
+        rate: Bytes a second ("trickle").
+        linger: Seconds between an early answer and the close of its connection.
+        location: Where a "redirect" points; None: the same URL again.
+
+    Kinds: "answer" reads the whole body and answers `status`; "early" answers before the rest of the body is
+    read and closes; "reset" sends an RST and "close" a FIN, both without an answer; "lose_answer" does what was
+    asked and closes without an answer; "stall" stops reading until released; "hold" reads the body and does
+    nothing with it until released; "garbled" answers with what is not HTTP; "redirect" answers 307. For parts
+    only: "trickle" reads at `rate`; "wrong_etag", "no_etag", "odd_etag" (no MD5), "kms" (an ETag that is no MD5
+    of the bytes, and the header that says so), "corrupt" (a flipped byte is stored), "expire". A body of the
+    API's is read wholly before any fault strikes: `after` is for parts.
+    """
+
+    on: str = "part"
+    do: Kind = "answer"
+    number: int | None = None
+    name: str | None = None
+    first: int = 1
+    times: int | None = 1
+    after: int = 0
+    status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    rate: float = 65536.0
+    linger: float = 0.0
+    location: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could never strike.
+
+        Raises:
+            ValueError: The kind is unknown or not one of `on`, or a number is out of range.
+        """
+        if self.do not in KINDS:
+            raise ValueError(f"unknown kind of fault: {self.do!r}")
+        if self.do in PART_ONLY and self.on not in ("part", "*"):
+            raise ValueError(f"{self.do!r} is a fault of parts, not of {self.on!r}")
+        if self.first < 1 or self.after < 0 or self.rate <= 0:
+            raise ValueError("first is at least 1, after at least 0, rate more than 0")
+
+
+@dataclass(slots=True, eq=False)
+class Armed:
+    """A fault and how far it has come."""
+
+    fault: Fault
+    seen: int = 0
+    claimed: int = 0
+    hits: int = 0
+    released: bool = False
+
+
+@dataclass(slots=True)
+class Faults:
+    """All faults of a fake, in the order in which they were given."""
+
+    armed: list[Armed] = field(default_factory=list)
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Arm further faults."""
+        self.armed.extend(Armed(fault) for fault in faults)
+
+    def strike(self, operation: str, number: int | None, name: str | None) -> Armed | None:
+        """Return the fault that a request meets, if any; it is claimed by that request."""
+        chosen: Armed | None = None
+        for armed in self.armed:
+            if not _matches(armed.fault, operation, number, name):
+                continue
+            armed.seen += 1
+            if chosen is None and _due(armed):
+                chosen = armed
+        if chosen is not None:
+            chosen.claimed += 1
+        return chosen
+
+    def hits(self, fault: Fault) -> int:
+        """Return how many requests reached this fault (equal ones count together)."""
+        return sum(armed.hits for armed in self._of(fault))
+
+    def release(self, fault: Fault | None) -> None:
+        """Let requests go on that a fault holds, and all that the same faults would hold later."""
+        for armed in self.armed if fault is None else self._of(fault):
+            if armed.fault.do in ("stall", "hold") and (fault is not None or armed.hits):
+                armed.released = True
+
+    def _of(self, fault: Fault) -> Iterator[Armed]:
+        return (armed for armed in self.armed if armed.fault == fault)
+
+
+def _matches(fault: Fault, operation: str, number: int | None, name: str | None) -> bool:
+    if fault.on not in ("*", operation) or (fault.do in PART_ONLY and operation != "part"):
+        return False
+    return fault.number in (None, number) and fault.name in (None, name)
+
+
+def _due(armed: Armed) -> bool:
+    times = armed.fault.times
+    return armed.seen >= armed.fault.first and (times is None or armed.claimed < times)

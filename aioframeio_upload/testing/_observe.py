@@ -1,0 +1,118 @@
+"""What the fake has seen, and whoever waits for it to be so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from multidict import CIMultiDict
+
+
+@dataclass(slots=True)
+class SeenRequest:
+    """One request, from the moment its headers were read.
+
+    Attributes:
+        operation: "part", "create", "status", ...; "unknown" where no route fits.
+        method: The HTTP method.
+        path: The path, without the query (a part's query is a credential).
+        headers: All its headers.
+        number: The part's number.
+        file_id: The file that the path names.
+        status: What was answered; None: nothing yet, or nothing at all.
+        bytes_received: Bytes of the body read so far.
+    """
+
+    operation: str
+    method: str
+    path: str
+    headers: CIMultiDict[str] = field(repr=False)
+    number: int | None = None
+    file_id: str | None = None
+    status: int | None = None
+    bytes_received: int = 0
+
+
+@dataclass(slots=True)
+class Observer:
+    """Counts what happens and wakes who waits for it, at each change and without polling."""
+
+    requests: list[SeenRequest] = field(default_factory=list)
+    connections: int = 0
+    parts_in_flight: int = 0
+    max_parts_in_flight: int = 0
+    _waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
+
+    def changed(self) -> None:
+        """Look again whether somebody's condition holds now."""
+        for condition, future in tuple(self._waiting):
+            _check(condition, future)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once the condition has held, if only for a moment between two changes."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (condition, future)
+        _check(condition, future)
+        self._waiting.append(entry)
+        try:
+            await future
+        finally:
+            self._waiting.remove(entry)
+
+    def closed(self) -> None:
+        """Tell everybody who still waits that nothing will change any more."""
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(RuntimeError("FakeFrameio was closed"))
+
+    def opened_connection(self) -> None:
+        """Count a TCP connection."""
+        self.connections += 1
+        self.changed()
+
+    def lost_connection(self) -> None:
+        """Count it no more."""
+        self.connections -= 1
+        self.changed()
+
+    def arrived(self, seen: SeenRequest) -> None:
+        """Note a request whose headers were read."""
+        self.requests.append(seen)
+        if seen.operation == "part":
+            self.parts_in_flight += 1
+            self.max_parts_in_flight = max(self.max_parts_in_flight, self.parts_in_flight)
+        self.changed()
+
+    def ended(self, seen: SeenRequest, status: int | None) -> None:
+        """Note what a request was answered; None: its connection ended without an answer."""
+        seen.status = status
+        if seen.operation == "part":
+            self.parts_in_flight -= 1
+        self.changed()
+
+
+class _Into:
+    """Puts what is raised in its block into a future: a condition's error belongs to who waits for it."""
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._future.set_exception(error)
+        return True
+
+
+def _check(condition: Callable[[], bool], future: asyncio.Future[None]) -> None:
+    if future.done():
+        return
+    with _Into(future):
+        if condition():
+            future.set_result(None)

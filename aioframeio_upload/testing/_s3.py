@@ -1,0 +1,172 @@
+"""S3's side: a presigned PUT of one part, its checks, its answers and its XML errors."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+
+from ._account import Account, utc_now
+from ._exchange import Exchange
+from ._sigv4 import Refusal, refusal
+from ._spool import PartWriter, StoredPart
+
+PART_PATH = re.compile(r"/parts/(?P<file_id>[^/]+)/part_(?P<number>[0-9]+)|/uploads/(?P<single>[^/]+)/original\.[^/]*")
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+MESSAGES = {
+    "AccessDenied": (403, "Access Denied"),
+    "BadDigest": (400, "The Content-MD5 or checksum value that you specified did not match what the server received."),
+    "EntityTooLarge": (400, "Your proposed upload exceeds the maximum allowed object size."),
+    "IncompleteBody": (400, "You did not provide the number of bytes specified by the Content-Length HTTP header."),
+    "InternalError": (500, "We encountered an internal error. Please try again."),
+    "InvalidRequest": (400, "Invalid Request"),
+    "RequestTimeout": (
+        400,
+        "Your socket connection to the server was not read from or written to within the timeout period. "
+        "Idle connections will be closed.",
+    ),
+    "RequestTimeTooSkewed": (403, "The difference between the request time and the server's time is too large."),
+    "ServiceUnavailable": (503, "Service is unable to handle request."),
+    "SignatureDoesNotMatch": (
+        403,
+        "The request signature we calculated does not match the signature you provided. "
+        "Check your key and signing method.",
+    ),
+    "SlowDown": (503, "Please reduce your request rate."),
+    "TemporaryRedirect": (
+        307,
+        "Please re-send this request to the specified temporary endpoint. "
+        "Continue to use the original request endpoint for future requests.",
+    ),
+}
+LARGEST_PUT = 5 * 1024**3
+
+
+def part_path(path: str) -> tuple[str, int] | None:
+    """Return the file's id and the part's number, or None where the path is no part's."""
+    match = PART_PATH.fullmatch(path)
+    if match is None:
+        return None
+    return match["file_id"] or match["single"], int(match["number"] or 1)
+
+
+def error_document(status: int | None, code: str | None, message: str | None) -> web.Response:
+    """Return an error as S3 words it; what is not given follows from the rest (nothing: 503 SlowDown)."""
+    if code is None:
+        code = next((known for known, (s, _) in MESSAGES.items() if s == status), None)
+        code = {None: "SlowDown", 403: "AccessDenied", 503: "SlowDown"}.get(status, code or "UnknownError")
+    known_status, known_message = MESSAGES.get(code, (400, code))
+    request_id, host_id = _ids()
+    document = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{escape(code)}</Code><Message>{escape(message or known_message)}</Message>"
+        f"<RequestId>{request_id}</RequestId><HostId>{host_id}</HostId></Error>"
+    )
+    response = web.Response(status=status or known_status, body=document.encode())
+    response.headers["Content-Type"] = "application/xml"
+    _sign_off(response, request_id, host_id)
+    return response
+
+
+async def put_part(account: Account, exchange: Exchange) -> web.Response:
+    """Take a part as S3 does, as far as the exchange's fault allows.
+
+    Raises:
+        AnsweredError: A refusal before the body, whose connection is to be closed.
+        NoAnswerError: The connection ended.
+    """
+    refused = _refusal(account, exchange.request)
+    if refused is not None:
+        return await exchange.refuse(error_document(*refused))
+    seen = exchange.seen
+    file = account.store.file(seen.file_id or "")
+    exchange.armed = account.faults.strike("part", seen.number, file.name if file else None)
+    await exchange.begin()
+    keep = file is not None and not exchange.meets("answer", "expire", "redirect", "garbled")
+    writer = account.spool.writer(keep=keep, flip=exchange.meets("corrupt"))
+    stored = await _receive(exchange, writer)
+    if isinstance(stored, web.Response):
+        return stored
+    # The placeholder may have been deleted meanwhile: to S3 that makes no difference.
+    if file is not None and 1 <= (seen.number or 0) <= max(1, len(file.part_sizes)):
+        account.part_arrived(file, seen.number or 1, stored)
+    exchange.lose_answer()
+    return _granted(exchange, stored)
+
+
+async def _receive(exchange: Exchange, writer: PartWriter) -> StoredPart | web.Response:
+    """The part as stored, or what its fault answers instead; what is not wholly there leaves nothing."""
+    received = False
+    try:
+        while block := await exchange.block():
+            await writer.write(block)
+        answer = await exchange.interrupt()
+        if answer is not None:
+            return answer
+        stored = await writer.finish()
+        received = True
+        return stored
+    finally:
+        if not received:
+            await writer.discard()
+
+
+def _refusal(account: Account, request: web.BaseRequest) -> Refusal | None:
+    headers = {name.lower(): ",".join(request.headers.getall(name)) for name in request.headers}
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        return Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
+    if "expect" in headers and headers["expect"].lower() != "100-continue":
+        return Refusal(417, "ExpectationFailed", "The expectation given in an Expect header could not be met")
+    refused = refusal(account.keys, method=request.method, target=_target(request), headers=headers, now=utc_now())
+    if refused is not None:
+        return refused
+    if "content-length" not in headers:
+        return Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+    if int(headers["content-length"]) > LARGEST_PUT:
+        return Refusal(400, "EntityTooLarge", MESSAGES["EntityTooLarge"][1])
+    return None
+
+
+def _target(request: web.BaseRequest) -> str:
+    """The path and query on the wire; a request that came as if to a proxy has scheme and host before them."""
+    raw = request.raw_path
+    return raw if raw.startswith("/") else "/" + raw.partition("://")[2].partition("/")[2]
+
+
+def _granted(exchange: Exchange, stored: StoredPart) -> web.Response:
+    response = web.Response(status=200)
+    _sign_off(response, *_ids())
+    etag: str | None = stored.md5
+    encryption = "AES256"
+    odd = hashlib.md5(stored.md5.encode(), usedforsecurity=False).hexdigest()
+    if exchange.meets("wrong_etag"):
+        etag = odd
+    elif exchange.meets("no_etag"):
+        etag = None
+    elif exchange.meets("odd_etag"):
+        etag = odd + "-3"
+    elif exchange.meets("kms"):
+        etag, encryption = odd, "aws:kms"
+        response.headers["x-amz-server-side-encryption-aws-kms-key-id"] = (
+            "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-4000-8000-000000000000"
+        )
+    if exchange.meets("wrong_etag", "no_etag", "odd_etag", "kms", "corrupt"):
+        exchange.reached()
+    if etag is not None:
+        response.headers["ETag"] = f'"{etag}"'
+    response.headers["x-amz-server-side-encryption"] = encryption
+    return response
+
+
+def _sign_off(response: web.Response, request_id: str, host_id: str) -> None:
+    response.headers["x-amz-request-id"] = request_id
+    response.headers["x-amz-id-2"] = host_id
+    response.headers["Server"] = "AmazonS3"
+
+
+def _ids() -> tuple[str, str]:
+    return secrets.token_hex(8).upper(), secrets.token_urlsafe(56)
