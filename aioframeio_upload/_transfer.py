@@ -14,7 +14,7 @@ from ._core.model import Part, Plan, Receipt
 from ._core.retry import Fault, Kind, Verdict, judge, wait_before
 from ._core.state import UploadState
 from ._feed import Feed
-from ._io.files import Read
+from ._io.files import Lent
 from ._io.part import Attempt
 from ._io.resources import Resources
 from ._io.source import OpenSource
@@ -81,14 +81,14 @@ class Transfer:
         try:
             while self._waiting:
                 part = self._waiting.popleft()
-                async with self._source.lend(part) as read:
-                    await self._send(part, read)
+                async with self._source.lend(part) as lent:
+                    await self._send(part, lent)
         except UploadError as error:
             # Kept aside and not raised into the group: its siblings end by the scope, and the caller gets no group.
             self._failure = self._failure or error
             scope.cancel()
 
-    async def _send(self, part: Part, read: Read) -> None:
+    async def _send(self, part: Part, lent: Lent) -> None:
         """Try one part until S3 has it."""
         doubted = False
         while True:
@@ -97,7 +97,7 @@ class Transfer:
                 self._feed.publish(self._state.begin(part.number, anyio.current_time()))
                 attempt = self._attempts[part.number] = Attempt()
                 try:
-                    outcome = await attempt.put(part, read, self._plan.media_type, self._resources)
+                    outcome = await attempt.put(part, lent, self._plan.media_type, self._resources)
                 finally:
                     del self._attempts[part.number]
             receipt = self._believe(part, outcome, doubted)

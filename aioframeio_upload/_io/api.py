@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
@@ -16,12 +16,13 @@ from urllib.parse import quote
 import aiohttp
 import anyio
 import anyio.to_thread
+from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.pacing import Bucket
-from .._core.retry import read_retry_after, wait_after_429, wait_before
+from .._core.retry import read_retry_after, wait_after_429, wait_before, without_links
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, read_bounded
+from .wire import FAILURES, describe, never_sent, read_bounded, send_once
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -55,6 +56,9 @@ ERRORS: dict[int, type[ApiError]] = {
 MAX_ANSWER = 64 << 20
 """Bytes. The longest answer is a plan: 10,000 links of 1.5 kB are 15 MB."""
 
+SHORTEST_SECRET = 8
+"""Characters: a shorter token is a test's, and taking it out of the service's words would garble them."""
+
 PARSE_IN_THREAD = 1 << 16
 """Bytes from which on parsing JSON would hold the loop for more than about a millisecond."""
 
@@ -78,7 +82,10 @@ class Api:
     def __init__(self, resources: Resources, token: Token, base_url: str) -> None:
         self._resources = resources
         self._token = token
-        self._base = base_url.rstrip("/")
+        base = URL(base_url)
+        if not base.host or base.raw_user is not None or base.raw_query_string:
+            raise ValueError("base_url must be scheme, host and perhaps a path, without credentials")
+        self._base = str(base).rstrip("/")
         self._buckets: dict[str, Bucket] = {}
 
     async def call(
@@ -90,7 +97,7 @@ class Api:
         on_lost: Callable[[str], None] | None = None,
         **ids: str,
     ) -> Any:
-        """Make a call and give its answer's `data`; None where the answer is empty (204).
+        """Make a call and give its answer's `data`; None where something was deleted.
 
         Args:
             operation: Which.
@@ -102,12 +109,13 @@ class Api:
         Raises:
             ApiError: Refused, or no answer after every attempt.
         """
-        policy, attempt, refusals, renewed = self._resources.retry, 0, 0, False
+        policy, attempt, refusals, renewed, lost = self._resources.retry, 0, 0, False, False
         while True:
             attempt += 1
             await self._pace(operation)
+            token = await self._fresh_token(operation)
             try:
-                answer = await self._request(operation, account_id, body, ids)
+                answer = await self._request(operation, account_id, body, ids, token)
             except BaseException:
                 if on_lost is not None:
                     on_lost("cancelled before the answer came")
@@ -118,9 +126,12 @@ class Api:
                 # The token may have died between two calls of a long upload; a fresh one gets one try.
                 renewed, attempt = True, attempt - 1
                 continue
-            lost = answer.sent and (answer.status is None or answer.status >= 500 or 200 <= answer.status < 300)
-            if lost and on_lost is not None:
-                on_lost(_said(answer))
+            if answer.status == 404 and lost and operation is DELETE:
+                return None  # the try whose answer was lost has deleted it
+            if answer.sent and (answer.status is None or answer.status >= 500 or 200 <= answer.status < 300):
+                lost = True
+                if on_lost is not None:
+                    on_lost(_said(answer))
             again = answer.status in (None, 408, 429) or answer.status >= 500
             if not again or attempt >= policy.attempts:
                 raise _error(operation, answer, ids.get("file_id"))
@@ -149,12 +160,12 @@ class Api:
                 raise
 
     async def _request(
-        self, operation: Operation, account_id: str, body: dict[str, Any] | None, ids: dict[str, str]
+        self, operation: Operation, account_id: str, body: dict[str, Any] | None, ids: dict[str, str], token: str
     ) -> Answer:
         """Make the call once."""
-        path = operation.path.format(**{name: quote(value, safe="") for name, value in ids.items()})
-        url = f"{self._base}/v4/accounts/{quote(account_id, safe='')}/{path}"
-        headers = {"Authorization": f"Bearer {await self._fresh_token(operation)}", "Accept": "application/json"}
+        path = operation.path.format(**{name: _segment(value) for name, value in ids.items()})
+        url = URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}", encoded=True)
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         timeouts = self._resources.timeouts
         try:
             async with self._resources.session.request(
@@ -164,13 +175,17 @@ class Api:
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
                 allow_redirects=False,
+                middlewares=(send_once,),
                 **self._resources.route,
             ) as response:
                 text = await read_bounded(response, MAX_ANSWER)
         except FAILURES as error:
             return Answer(None, trouble=describe(error), sent=not never_sent(error))
         self._observe(operation, response)
-        return await _read_answer(response, text)
+        answer = await _read_answer(operation, response, text)
+        if answer.trouble is not None and len(token) >= SHORTEST_SECRET:
+            return replace(answer, trouble=answer.trouble.replace(token, "…"))
+        return answer
 
     def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
         bucket = self._buckets.get(operation.name)
@@ -180,22 +195,31 @@ class Api:
             bucket.observe(limit, remaining, milliseconds / 1000, time.monotonic())
 
     async def _fresh_token(self, operation: Operation) -> str:
-        """Ask for the token."""
+        """Ask for the token; a callable that hangs in its thread is left there."""
         refuse = partial(AuthenticationError, operation=operation.name)
         given: Any = self._token
         if callable(given):
-            try:
-                asked = given() if iscoroutinefunction(given) else await anyio.to_thread.run_sync(given)
-                given = await asked if isawaitable(asked) else asked
-            except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
-                raise refuse(f"the token callable raised {type(error).__name__}") from error
+            seconds, ask = self._resources.timeouts.api, partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
+            with anyio.move_on_after(seconds) as waiting:
+                try:
+                    asked = given() if iscoroutinefunction(given) else await ask(given)
+                    given = await asked if isawaitable(asked) else asked
+                except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
+                    raise refuse(f"the token callable raised {type(error).__name__}") from error
+            if waiting.cancelled_caught:
+                raise refuse(f"the token callable gave none within {seconds:g} s")
         if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or " " in given:
             # aiohttp would put a header that it refuses into its message.
             raise refuse("the token is not a word of printable ASCII characters")
         return given
 
 
-async def _read_answer(response: aiohttp.ClientResponse, text: bytes | None) -> Answer:
+def _segment(value: str) -> str:
+    """Quote an id as one segment of a path; dots alone would be a step up."""
+    return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
+
+
+async def _read_answer(operation: Operation, response: aiohttp.ClientResponse, text: bytes | None) -> Answer:
     """Read an answer: its document's `data`, or what is wrong with it."""
     answer = partial(
         Answer,
@@ -205,13 +229,17 @@ async def _read_answer(response: aiohttp.ClientResponse, text: bytes | None) -> 
     )
     if text is None:
         return answer(trouble=f"the answer is longer than {MAX_ANSWER} bytes")
-    if response.status == 204:
+    if operation is DELETE and 200 <= response.status < 300:
         return answer()
+    if 300 <= response.status < 400:
+        return answer(trouble="a redirect, which is not followed; is base_url right?")
+    if not text:
+        return answer(trouble="the answer is empty")
     try:
         parse = partial(json.loads, text)
         document = parse() if len(text) < PARSE_IN_THREAD else await anyio.to_thread.run_sync(parse)
     except (ValueError, RecursionError):
-        kind = response.content_type
+        kind = response.content_type[:80]
         return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")
     if not 200 <= response.status < 300:
         return answer(trouble=_detail(document) or f"{response.status} without a reason")
@@ -233,7 +261,7 @@ def _detail(document: Any) -> str | None:
         if detail:
             words.append(f"{detail} ({pointer})" if pointer else str(detail))
     fallback = next((document[key] for key in ("message", "error") if isinstance(document.get(key), str)), None)
-    return ("; ".join(words) or fallback or "")[:1000] or None
+    return without_links(("; ".join(words) or fallback or "")[:1000]) or None
 
 
 def _said(answer: Answer) -> str:

@@ -1,30 +1,37 @@
-"""One part's bytes as the body of one PUT: read in blocks, hashed on the way, never more than a block in memory."""
+"""One part's bytes as the body of one PUT: in blocks, from the page cache or the disk to the socket, hashed on the way.
+
+The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts of 32 MiB; `benchmarks/throughput.py`):
+
+* a block is read on the loop where the page cache has it, which spares a hop to a thread a block;
+* blocks travel in buffers that are used again, and are handed on as views: nothing is copied but by OpenSSL;
+* one body writes at a time, for about a millisecond, then the loop gets its turn, so that the host application
+  stays responsive;
+* MD5 runs in a thread, on the buffer that was just sent; the loop never waits for it until the buffers run out.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
 from .._core.errors import SourceError
-from .files import Digest, Read
+from .blocks import Blocks, Hash
+from .files import Lent
 
-MIN_BLOCK = 1 << 16
-MAX_BLOCK = 1 << 20
-"""Bytes. A hop to the reading thread costs 0.2 to 0.3 ms, as much as reading 1 MiB from the page cache: blocks of
-64 KiB are five times slower than blocks of 1 MiB, and larger ones gain nothing. (2 cores, Python 3.11; 2026-11-23)"""
+TURN = 0.001
+"""Seconds that one body may write before the loop is given back: with it a 5 ms ticker is late by 3 ms at most in 99 of
+100 cases, at full speed; without it by 70. (perf.md's measurement, 2026-11-23)"""
 
-
-def next_block(block: int, seconds: float) -> int:
-    """Choose the next block's size by the time that the last one took: large on a fast link, small on a slow one.
-
-    A slow link (1 Mbit/s: half a second for 64 KiB) shows its progress and is not taken for a stalled one.
-    """
-    if seconds < 0.05:
-        return min(block * 2, MAX_BLOCK)
-    return max(block // 2, MIN_BLOCK) if seconds > 0.2 else block
+SLOW = 0.2
+MIN_BLOCK = 1 << 14
+"""A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
+link shows its progress, and at 16 KiB in `Timeouts.stall` it is not yet taken for a stalled one."""
 
 
 class Slice(Payload):
@@ -37,13 +44,25 @@ class Slice(Payload):
     _consumed = True
 
     def __init__(
-        self, read: Read, size: int, content_type: str, digest: Digest | None, on_block: Callable[[], None]
+        self,
+        lent: Lent,
+        size: int,
+        content_type: str,
+        blocks: Blocks,
+        digest: Hash | None,
+        on_block: Callable[[], None],
     ) -> None:
         super().__init__(None, content_type=content_type)
-        self._size = size
-        self._read = read
+        self._size: int = size
+        self._lent = lent
+        self._blocks = blocks
         self._digest = digest
         self._on_block = on_block
+        self._block_size = blocks.size
+        self._buffer: memoryview | None = None
+        self._block: memoryview | None = None
+        """What is read and not yet with the kernel; in the buffer, or in the caller's memory."""
+        self._began = 0.0
         self.sent = 0
         """Bytes that the kernel has taken."""
         self.source_error: SourceError | None = None
@@ -59,27 +78,80 @@ class Slice(Payload):
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the whole body; its length was announced by `size`, so there is nothing to cut."""
-        size = self._size or 0
-        block_size = MIN_BLOCK
-        _keep_little_unsent(writer)
-        while self.sent < size:
-            began = time.monotonic()
+        assert isinstance(writer, StreamWriter)
+        transport = writer.transport
+        if transport is None:
+            return  # closed meanwhile; aiohttp tells
+        _keep_nothing_unsent(transport)
+        try:
+            while self.sent < self._size:
+                await self._prepare()
+                async with self._blocks.turns:
+                    unsent = await self._write_for_a_turn(writer, transport)
+                if unsent:
+                    await writer.drain()
+                    self._passed()
+                else:
+                    await asyncio.sleep(0)
+        finally:
+            if self._buffer is not None:
+                self._blocks.lost()
+
+    async def _prepare(self) -> None:
+        """Have a block ready; whatever has to be waited for is waited for here, out of turn."""
+        if self._block is None and not self._peek():
+            if self._buffer is None:
+                self._buffer = await self._blocks.take()
             try:
-                block = await self._read(self.sent, min(block_size, size - self.sent), self._digest)
+                self._block = await self._lent.read(self.sent, self._room(self._buffer))
             except SourceError as error:
                 self.source_error = error
                 raise
-            await writer.write(block)
-            await writer.drain()
-            self.sent += len(block)
-            self._on_block()
-            block_size = next_block(block_size, time.monotonic() - began)
+
+    def _peek(self) -> bool:
+        """Have the next block ready, if nothing has to be waited for."""
+        if self._buffer is None:
+            self._buffer = self._blocks.take_now()
+        if self._buffer is not None and self.sent < self._size:
+            self._block = self._lent.peek(self.sent, self._room(self._buffer))
+        return self._block is not None
+
+    def _room(self, buffer: memoryview) -> memoryview:
+        return buffer[: min(self._block_size, self._size - self.sent)]
+
+    async def _write_for_a_turn(self, writer: StreamWriter, transport: asyncio.WriteTransport) -> bool:
+        """Write until the turn is over; True where the kernel has not taken all of the last block yet."""
+        began = time.monotonic()
+        while self._block is not None:
+            self._began = time.monotonic()
+            await writer.write(self._block, drain=False)
+            if transport.get_write_buffer_size():
+                return True
+            self._passed()
+            if self._began - began > TURN or not self._peek():
+                break
+        return False
+
+    def _passed(self) -> None:
+        """Note that the kernel has the block."""
+        assert self._buffer is not None
+        assert self._block is not None
+        self.sent += len(self._block)
+        self._blocks.sent(self._buffer, self._block, self._digest)
+        self._buffer = self._block = None
+        self._on_block()
+        if time.monotonic() - self._began > SLOW:
+            self._block_size = max(self._block_size // 2, MIN_BLOCK)
+        else:
+            self._block_size = self._blocks.size
 
 
-def _keep_little_unsent(writer: AbstractStreamWriter) -> None:
-    """Let `drain()` wait until the kernel has the block: what is counted as sent has left the process.
+def _keep_nothing_unsent(transport: Any) -> None:
+    """Let `drain()` wait until the kernel has the block.
 
-    Over TLS a limit of 0 would dead-lock asyncio's SSL protocol, which compares with >=.
+    What is counted as sent has then left the process, and the buffer may be filled again: from Python 3.12 on the
+    transport keeps the view that it was given. Over TLS a limit of 0 would dead-lock asyncio's SSL protocol, which
+    compares with >=.
     """
-    if writer.transport is not None:
-        writer.transport.set_write_buffer_limits(high=1, low=0)
+    tls = transport.get_extra_info("sslcontext") is not None
+    transport.set_write_buffer_limits(high=1 if tls else 0, low=0)

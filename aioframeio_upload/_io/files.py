@@ -8,25 +8,34 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import aiofiles.os
 
 from .._core.errors import SourceChanged, SourceError
-
-Block: TypeAlias = bytes | memoryview
-"""The bytes that are handed to the socket at once."""
 
 T = TypeVar("T")
 
 
-class Digest(Protocol):
-    """What `hashlib` gives."""
+class Lent(Protocol):
+    """One part's bytes, wherever they lie; while they are lent they can be read any number of times."""
 
-    def update(self, block: Any, /) -> None:
-        """Take the next bytes."""
+    def peek(self, offset: int, buffer: memoryview) -> memoryview | None:
+        """Give as many bytes as the buffer holds, if they are in memory: at once, from the loop.
 
+        None where the disk would have to be touched, or a file object called. What is given may be the buffer or
+        somebody else's memory.
+        """
+        ...
 
-Read: TypeAlias = Callable[[int, int, "Digest | None"], "asyncio.Future[Block]"]
-"""Read `size` bytes at an offset of one part, in a thread, and feed them to the digest there."""
+    async def read(self, offset: int, buffer: memoryview) -> memoryview:
+        """Fill the buffer, in a thread.
+
+        Raises:
+            SourceChanged: The source ends before.
+            SourceError: It cannot be read.
+        """
+        ...
 
 
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
@@ -65,36 +74,52 @@ class Descriptor:
         self._owner = owner  # a buffered reader closes its raw file when it is collected
         # Windows has no pread, and an object like BytesIO no descriptor: they share their cursor under a lock.
         self._seeks = owner is None or not hasattr(os, "pread")
+        self._peeks = owner is not None and hasattr(os, "RWF_NOWAIT")
         self._cursor = threading.Lock()
         self._lock = threading.Lock()
         self._users = 0
         self._closing = False
 
-    def read(self, offset: int, size: int, digest: Digest | None) -> bytes:
-        """Read exactly `size` bytes, in the calling thread, and feed them to the digest.
+    def peek(self, offset: int, buffer: memoryview) -> bool:
+        """Fill the buffer from the page cache, without waiting; called on the loop. False where that cannot be.
+
+        Linux only (`RWF_NOWAIT`), and not on every file system: tmpfs refuses. A hop to a thread costs 0.2 to 0.3 ms,
+        reading 256 KiB from the cache 0.03. (2 cores, Python 3.11; 2026-11-23)
+        """
+        if not self._peeks or self._closing:
+            return False
+        try:
+            # Short at the edge of what is cached; the thread reads the block anew then.
+            return os.preadv(self.file.fileno(), [buffer], offset, os.RWF_NOWAIT) == len(buffer)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._peeks = False
+            return False
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        """Fill the buffer, in the calling thread.
 
         Raises:
             SourceChanged: The file ends before.
             SourceError: The disk or the share fails.
         """
+        read = self._seek_and_read if self._seeks else self._pread
         with self._used():
             try:
-                block = self._seek_and_read(offset, size) if self._seeks else self._pread(offset, size)
+                done = read(offset, buffer)
             except (OSError, ValueError) as error:  # ValueError: the caller closed it
                 raise SourceError(f"cannot be read: {_reason(error)}", path=self.path) from error
-        if len(block) < size:
-            missing = f"it ends {size - len(block)} bytes early"
+        if done < len(buffer):
+            missing = f"it ends {len(buffer) - done} bytes early"
             raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
-        if digest is not None:
-            digest.update(block)
-        return block
 
-    def append(self, block: Block) -> None:
+    def append(self, block: memoryview) -> None:
         """Write the whole block at the end, in the calling thread."""
-        with self._used(), memoryview(block) as view:
+        with self._used():
             done = 0
-            while done < len(view):
-                done += self.file.write(view[done:])
+            while done < len(block):
+                done += self.file.write(block[done:])
 
     def close(self) -> None:
         """Close the file: now, or when the last thread that uses it is done."""
@@ -119,27 +144,45 @@ class Descriptor:
         if self._closing and not self._users and self._owner is not None:
             self.file.close()
 
-    def _pread(self, offset: int, size: int) -> bytes:
-        descriptor = self.file.fileno()
-        return _read_fully(lambda missing, done: os.pread(descriptor, missing, offset + done), size)
+    def _pread(self, offset: int, buffer: memoryview) -> int:
+        descriptor, done = self.file.fileno(), 0
+        while done < len(buffer):
+            block = os.pread(descriptor, len(buffer) - done, offset + done)
+            if not block:
+                break
+            buffer[done : done + len(block)] = block
+            done += len(block)
+        return done
 
-    def _seek_and_read(self, offset: int, size: int) -> bytes:
+    def _seek_and_read(self, offset: int, buffer: memoryview) -> int:
         with self._cursor:
             self.file.seek(offset)
-            return _read_fully(lambda missing, done: self.file.read(missing), size)
+            done = 0
+            while done < len(buffer):
+                block = self.file.read(len(buffer) - done)
+                if not block:
+                    break
+                buffer[done : done + len(block)] = block
+                done += len(block)
+        return done
 
 
-def _read_fully(read: Callable[[int, int], bytes], size: int) -> bytes:
-    """Call `read(missing, done)` until `size` bytes are there or it ends; one call is usually enough."""
-    block = read(size, 0)
-    if len(block) == size:
-        return block
-    pieces, done = [block], len(block)
-    while block and done < size:
-        block = read(size - done, done)
-        pieces.append(block)
-        done += len(block)
-    return b"".join(pieces)
+class LentSlice:
+    """A slice of an open file."""
+
+    def __init__(self, file: Descriptor, start: int, executor: Executor) -> None:
+        self._file = file
+        self._start = start
+        self._executor = executor
+
+    def peek(self, offset: int, buffer: memoryview) -> memoryview | None:
+        """From the page cache."""
+        return buffer if self._file.peek(self._start + offset, buffer) else None
+
+    async def read(self, offset: int, buffer: memoryview) -> memoryview:
+        """Through aiofiles, on an executor of our own: the default one also resolves names."""
+        await aiofiles.os.wrap(self._file.fill)(self._start + offset, buffer, executor=self._executor)
+        return buffer
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -12,7 +12,7 @@ from yarl import URL
 from .._core.model import Part, Receipt
 from .._core.retry import Fault, Kind, is_md5, read_refusal
 from .body import Slice
-from .files import Read
+from .files import Lent
 from .resources import Resources
 from .wire import FAILURES, describe, read_bounded
 
@@ -37,7 +37,7 @@ class Attempt:
         """Bytes of the part that have left."""
         return self.body.sent if self.body is not None else 0
 
-    async def put(self, part: Part, read: Read, media_type: str | None, resources: Resources) -> Receipt | Fault:
+    async def put(self, part: Part, lent: Lent, media_type: str | None, resources: Resources) -> Receipt | Fault:
         """Send the part once.
 
         Raises:
@@ -46,14 +46,14 @@ class Attempt:
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
         url = URL(part.url, encoded=True)
         for _ in range(1 + MAX_REDIRECTS):
-            outcome = await self._put_to(url, part, read, media_type or OCTET_STREAM, resources)
+            outcome = await self._put_to(url, part, lent, media_type or OCTET_STREAM, resources)
             if not isinstance(outcome, URL):
                 return outcome
             url = outcome
         return Fault(Kind.LOST, "redirected in a circle", status=307)
 
     async def _put_to(
-        self, url: URL, part: Part, read: Read, content_type: str, resources: Resources
+        self, url: URL, part: Part, lent: Lent, content_type: str, resources: Resources
     ) -> Receipt | Fault | URL:
         """PUT to one URL; another URL is where S3 redirects to. aiohttp follows none: it would re-quote it."""
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
@@ -66,7 +66,7 @@ class Attempt:
             if not deadline.expired():
                 deadline.reschedule(now() + stall)
 
-        self.body = body = Slice(read, part.size, content_type, digest, on_block)
+        self.body = body = Slice(lent, part.size, content_type, resources.blocks, digest, on_block)
         fault: Fault | None = None
         try:
             async with (
@@ -98,7 +98,7 @@ class Attempt:
             return read_refusal(response.status, response.headers, answer, datetime.now(UTC))
         if body.sent != part.size:
             return Fault(Kind.LOST, f"answered after {body.sent} of {part.size} bytes", status=200)
-        return _receipt(part, response, digest.hexdigest() if digest is not None else None)
+        return _receipt(part, response, await resources.blocks.hexdigest(digest) if digest is not None else None)
 
 
 def _receipt(part: Part, response: aiohttp.ClientResponse, md5: str | None) -> Receipt | Fault:

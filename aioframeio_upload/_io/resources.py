@@ -13,6 +13,7 @@ import anyio
 
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
+from .blocks import Blocks
 from .spool import Spool
 
 KEEPALIVE = 4.0
@@ -27,6 +28,7 @@ class Resources:
     session: aiohttp.ClientSession
     executor: Executor
     spool: Spool
+    blocks: Blocks
     limits: Limits
     timeouts: Timeouts
     retry: RetryPolicy
@@ -44,6 +46,7 @@ class Resources:
         with anyio.CancelScope(shield=True):
             await self.session.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
+        self.blocks.close()
 
     @property
     def route(self) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def open_resources(
         # Reads and spool writes: a thread for each part in flight, made when it is first needed.
         executor=ThreadPoolExecutor(limits.parts, thread_name_prefix="aioframeio-upload"),
         spool=Spool(spool_dir, limits.parts),
+        blocks=Blocks(limits.parts),
         limits=limits,
         timeouts=timeouts,
         retry=retry,

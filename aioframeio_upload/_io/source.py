@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import iscoroutinefunction
@@ -15,7 +15,7 @@ import aiofiles
 
 from .._core.errors import SourceChanged, SourceError
 from .._core.model import Part
-from .files import Block, Descriptor, Digest, Read, in_thread, opened
+from .files import Descriptor, Lent, LentSlice, in_thread, opened
 from .spool import Spool, StreamSource
 
 
@@ -39,7 +39,7 @@ class OpenSource(Protocol):
     size: int
     path: str | None
 
-    def lend(self, part: Part) -> AbstractAsyncContextManager[Read]:
+    def lend(self, part: Part) -> AbstractAsyncContextManager[Lent]:
         """Lend a part's bytes; while they are lent they can be read any number of times."""
         ...
 
@@ -107,7 +107,7 @@ async def open_source(source: Source, size: int | None, executor: Executor, spoo
     if isinstance(source, str | os.PathLike):
         found = await _open_path(os.fspath(source), executor)
     elif isinstance(source, bytes | bytearray | memoryview):
-        found = _memory_source(source, executor)
+        found = MemorySource(memoryview(source).cast("B"))
     elif is_stream(source) or not await _seekable(source, executor):
         told = size if size is not None else await _own_size(source, executor)
         if told is None:
@@ -128,37 +128,35 @@ def check_size(source: OpenSource, declared: int | None) -> int:
     return source.size
 
 
-class SlicedSource:
-    """A source that can be read anywhere and any number of times: bytes, or a caller's file object."""
+class FileSource:
+    """A file, ours or the caller's, of which any slice can be read at any time."""
 
     path: str | None = None
 
-    def __init__(
-        self, size: int, read: Callable[[int, int, Digest | None], Block], close: Callable[[], None], executor: Executor
-    ) -> None:
+    def __init__(self, file: Descriptor, start: int, size: int, executor: Executor) -> None:
         self.size = size
-        self._read = read
-        self._close = close
+        self._file = file
+        self._start = start
         self._executor = executor
 
     @asynccontextmanager
-    async def lend(self, part: Part) -> AsyncIterator[Read]:
+    async def lend(self, part: Part) -> AsyncIterator[Lent]:
         """Lend the part where it lies."""
-        yield lambda offset, size, digest: in_thread(self._executor, self._read, part.offset + offset, size, digest)
+        yield LentSlice(self._file, self._start + part.offset, self._executor)
 
     async def check(self) -> None:
         """Nothing to check: it has no fingerprint, and a read that comes short tells of itself."""
 
     def close(self) -> None:
-        """Close what was opened here."""
-        self._close()
+        """Close the file if it was opened here."""
+        self._file.close()
 
 
-class PathSource(SlicedSource):
+class PathSource(FileSource):
     """A file, opened once; its parts are read at their offsets, without a cursor to share."""
 
     def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Executor) -> None:
-        super().__init__(fingerprint[0], file.read, file.close, executor)
+        super().__init__(file, 0, fingerprint[0], executor)
         self.path = path
         self._fingerprint = fingerprint
 
@@ -174,16 +172,36 @@ class PathSource(SlicedSource):
             raise SourceChanged(f"changed while it was sent: it {how}", path=self.path)
 
 
-def _memory_source(source: bytes | bytearray | memoryview, executor: Executor) -> SlicedSource:
-    view = memoryview(source).cast("B")
+class MemorySource:
+    """Bytes that the caller holds; nothing is copied."""
 
-    def read(offset: int, size: int, digest: Digest | None) -> Block:
-        block = view[offset : offset + size]
-        if digest is not None:
-            digest.update(block)
-        return block
+    path: str | None = None
 
-    return SlicedSource(len(view), read, view.release, executor)
+    def __init__(self, view: memoryview) -> None:
+        self.size = len(view)
+        self._view = view
+
+    @asynccontextmanager
+    async def lend(self, part: Part) -> AsyncIterator[Lent]:
+        """Lend the part where it lies."""
+        yield _LentMemory(self._view[part.offset : part.offset + part.size])
+
+    async def check(self) -> None:
+        """Nothing to check: the memory is the caller's to leave alone."""
+
+    def close(self) -> None:
+        """Nothing to close: the view is let go with the source."""
+
+
+class _LentMemory:
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+
+    def peek(self, offset: int, buffer: memoryview) -> memoryview:
+        return self._view[offset : offset + len(buffer)]
+
+    async def read(self, offset: int, buffer: memoryview) -> memoryview:
+        return self.peek(offset, buffer)
 
 
 async def _open_path(path: str, executor: Executor) -> PathSource:
@@ -214,7 +232,7 @@ def _fingerprint(path: str | int) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-async def _open_file(file: Any, executor: Executor) -> SlicedSource:
+async def _open_file(file: Any, executor: Executor) -> FileSource:
     """Take a caller's file object from its position to its end; it is never closed here."""
 
     def measure() -> tuple[int, int]:
@@ -225,10 +243,7 @@ async def _open_file(file: Any, executor: Executor) -> SlicedSource:
         start, size = await in_thread(executor, measure)
     except (OSError, ValueError) as error:
         raise SourceError(f"the file object cannot be read: {error}") from error
-    descriptor = Descriptor(file)
-    return SlicedSource(
-        max(0, size), lambda offset, n, digest: descriptor.read(start + offset, n, digest), descriptor.close, executor
-    )
+    return FileSource(Descriptor(file), start, max(0, size), executor)
 
 
 async def _seekable(file: Any, executor: Executor) -> bool:

@@ -10,13 +10,36 @@ FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 """Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`.)"""
 
 
+class Lost(aiohttp.ClientConnectionError):
+    """A connection broke under a request; in words of ours."""
+
+
+async def send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET or DELETE again by itself after a disconnect (a middleware for a request).
+
+    Every attempt is ours: counted, paced and told. It would repeat a `ClientOSError` or `ServerDisconnectedError`.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        words = describe(error)
+    raise Lost(words)
+
+
 def never_sent(error: BaseException) -> bool:
     """Say whether the request surely did not reach the server: there was no connection to send it on."""
-    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return isinstance(
+        error,
+        aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError | aiohttp.InvalidURL,
+    )
 
 
 def describe(error: BaseException) -> str:
     """Say what happened, without any word that came with the exception."""
+    if isinstance(error, Lost):
+        return str(error)
     return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "the request failed") + _errno(error)
 
 
