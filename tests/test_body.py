@@ -1,0 +1,216 @@
+"""The hot loop: where a block comes from, whose memory it is in, and when the loop gets its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiofiles
+import anyio
+import anyio.to_thread
+import pytest
+
+from aioframeio_upload import Limits, Plan, SourceChanged, Uploader
+from aioframeio_upload._core.model import Part
+from aioframeio_upload._io import blocks, body
+from aioframeio_upload._io.blocks import AHEAD, Blocks
+from aioframeio_upload._io.files import Descriptor, LentSlice, opened
+from aioframeio_upload._io.source import MemorySource
+from aioframeio_upload.testing import FakeFrameio
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="RWF_NOWAIT is Linux's")
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """An executor that counts its jobs."""
+
+    jobs = 0
+
+    def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
+        self.jobs += 1
+        return super().submit(*arguments, **keywords)
+
+
+@pytest.fixture
+def executor() -> Iterator[CountingExecutor]:
+    with CountingExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def content() -> bytes:
+    return os.urandom(3 * 1024 * 1024 + 17)
+
+
+@pytest.fixture
+def path(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "take.mov"
+    path.write_bytes(content)
+    return path
+
+
+def evict(path: Path) -> None:
+    """Write a file out and drop its pages from the cache."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+async def open_file(path: Path, executor: ThreadPoolExecutor) -> Descriptor:
+    return await opened(aiofiles.open(path, "rb", executor=executor), str(path))
+
+
+@linux
+async def test_pages_in_the_cache_are_read_on_the_loop_without_a_thread(
+    path: Path, content: bytes, executor: CountingExecutor
+) -> None:
+    file = await open_file(path, executor)
+    jobs = executor.jobs
+    block = LentSlice(file, 1000, executor).peek(24, memoryview(bytearray(4096)))
+    file.close()
+    assert block is not None
+    assert bytes(block) == content[1024 : 1024 + 4096]
+    assert executor.jobs == jobs
+
+
+@linux
+async def test_cold_pages_are_read_in_a_thread(path: Path, content: bytes, executor: CountingExecutor) -> None:
+    await anyio.to_thread.run_sync(evict, path)
+    file = await open_file(path, executor)
+    lent, buffer = LentSlice(file, 0, executor), memoryview(bytearray(1 << 18))
+    assert lent.peek(1 << 20, buffer) is None
+    jobs = executor.jobs
+    block = await lent.read(1 << 20, buffer)
+    file.close()
+    assert executor.jobs == jobs + 1
+    assert bytes(block) == content[1 << 20 : (1 << 20) + (1 << 18)]
+
+
+@linux
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no tmpfs to write to")
+async def test_a_file_system_that_refuses_the_flag_is_read_in_a_thread(
+    content: bytes, executor: CountingExecutor
+) -> None:
+    path = Path("/dev/shm") / f"aioframeio-upload-{os.getpid()}"
+    await anyio.Path(path).write_bytes(content)
+    try:
+        file = await open_file(path, executor)
+        lent, buffer = LentSlice(file, 0, executor), memoryview(bytearray(4096))
+        if lent.peek(0, buffer) is None:  # newer kernels serve it, and then nothing is to be shown
+            jobs = executor.jobs
+            assert bytes(await lent.read(7, buffer)) == content[7 : 7 + 4096]
+            assert executor.jobs == jobs + 1
+        file.close()
+    finally:
+        await anyio.Path(path).unlink()
+
+
+@pytest.mark.parametrize("missing", ["RWF_NOWAIT", "preadv", "pread"])
+async def test_an_upload_is_identical_on_a_system_without_the_call(
+    missing: str, monkeypatch: pytest.MonkeyPatch, path: Path, content: bytes, fake: FakeFrameio, uploader: Uploader
+) -> None:
+    monkeypatch.delattr(os, missing, raising=False)
+    if missing == "preadv":  # macOS has preadv without the flag; a system without the call has neither
+        monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    await uploader.upload(path, folder_id=fake.folder_id)
+    assert fake.files[0].sha256 == hashlib.sha256(content).hexdigest()
+
+
+async def test_an_upload_of_a_cold_file_is_identical(
+    path: Path, content: bytes, fake: FakeFrameio, uploader: Uploader
+) -> None:
+    if sys.platform == "linux":
+        await anyio.to_thread.run_sync(evict, path)
+    await uploader.upload(path, folder_id=fake.folder_id)
+    assert fake.files[0].sha256 == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_file_that_became_shorter_is_told_and_not_sent_short(path: Path, executor: CountingExecutor) -> None:
+    file = await open_file(path, executor)
+    await anyio.to_thread.run_sync(os.truncate, path, 5000)
+    lent, buffer = LentSlice(file, 4096, executor), memoryview(bytearray(4096))
+    assert lent.peek(0, buffer) is None
+    with pytest.raises(SourceChanged, match="ends 3192 bytes early"):
+        await lent.read(0, buffer)
+    file.close()
+
+
+async def test_bytes_of_the_caller_are_sent_where_they_lie(content: bytes) -> None:
+    source = MemorySource(memoryview(content))
+    async with source.lend(Part(2, 4096, 8192, "https://s3/2?x")) as lent:
+        block = lent.peek(10, memoryview(bytearray(100)))
+    assert block is not None
+    assert block.obj is content
+    assert bytes(block) == content[4106:4206]
+
+
+async def test_a_turn_that_is_over_gives_the_loop_back_after_each_block(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeFrameio, uploader: Uploader, content: bytes
+) -> None:
+    monkeypatch.setattr(body, "TURN", 0.0)
+    monkeypatch.setattr(Blocks, "size", 4096)
+    turns_of_others = 0
+    running = uploader.upload(content[: 1 << 20], name="a", folder_id=fake.folder_id).start()
+    while not running.done:
+        await asyncio.sleep(0)
+        turns_of_others += 1
+    assert running.result.size == 1 << 20
+    assert turns_of_others > (1 << 20) // 4096
+
+
+async def test_the_md5_of_blocks_that_are_hashed_in_a_thread_is_that_of_the_whole(content: bytes) -> None:
+    pool, digest = Blocks(1), hashlib.md5(usedforsecurity=False)
+    for offset in range(0, len(content), pool.size):
+        buffer = await pool.take()
+        block = buffer[: min(pool.size, len(content) - offset)]
+        block[:] = content[offset : offset + len(block)]
+        pool.sent(buffer, block, digest)
+    assert await pool.hexdigest(digest) == hashlib.md5(content, usedforsecurity=False).hexdigest()
+    pool.close()
+
+
+async def test_no_more_buffers_are_made_than_bodies_and_a_few_ahead() -> None:
+    pool = Blocks(2)
+    taken = [pool.take_now() for _ in range(2 + AHEAD)]
+    assert all(buffer is not None for buffer in taken)
+    assert pool.take_now() is None
+    waiting = asyncio.ensure_future(pool.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert taken[0] is not None
+    pool.sent(taken[0], taken[0], None)
+    assert await waiting is taken[0]
+    pool.close()
+
+
+async def test_a_buffer_that_a_broken_connection_may_still_hold_is_replaced_and_not_used_again() -> None:
+    pool = Blocks(1)
+    taken = [pool.take_now() for _ in range(1 + AHEAD)]
+    pool.lost()
+    fresh = pool.take_now()
+    assert fresh is not None
+    assert all(fresh is not buffer for buffer in taken)
+    assert pool.take_now() is None
+    pool.close()
+
+
+async def test_a_body_that_hashes_slowly_waits_for_buffers_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeFrameio, content: bytes
+) -> None:
+    monkeypatch.setattr(blocks, "AHEAD", 0)
+    monkeypatch.setattr(Blocks, "size", 4096)
+    async with Uploader(
+        fake.token, account_id=fake.account_id, base_url=fake.url, limits=Limits(parts=2, api_pacing=False)
+    ) as uploader:
+        plan: Plan = await uploader.plan(content, name="a", folder_id=fake.folder_id)
+        await uploader.execute(plan, content)
+    assert fake.files[0].sha256 == hashlib.sha256(content).hexdigest()
