@@ -41,6 +41,7 @@ class Transfer:
         self._attempts: dict[int, Attempt] = {}
         self._receipts: list[Receipt] = []
         self._failure: UploadError | None = None
+        self._asked = False
 
     async def run(self) -> tuple[Receipt, ...]:
         """Send every part and give the receipts in the order of the parts.
@@ -91,13 +92,15 @@ class Transfer:
     async def _send(self, part: Part, lent: Lent) -> None:
         """Try one part until S3 has it."""
         doubted = False
+        # Asked on the upload's first part, and where a refusal may have been lost with the connection.
+        expect, self._asked = not self._asked, True
         while True:
             async with self._resources.part_slots:
                 await self._source.check()
                 self._feed.publish(self._state.begin(part.number, anyio.current_time()))
                 attempt = self._attempts[part.number] = Attempt()
                 try:
-                    outcome = await attempt.put(part, lent, self._plan.media_type, self._resources)
+                    outcome = await attempt.put(part, lent, self._plan.media_type, self._resources, expect=expect)
                 finally:
                     del self._attempts[part.number]
             receipt = self._believe(part, outcome, doubted)
@@ -107,6 +110,7 @@ class Transfer:
                 return
             assert isinstance(outcome, Fault)
             doubted = doubted or outcome.kind is Kind.ETAG
+            expect = outcome.kind is Kind.LOST
             self._state.fail(part.number)
             await anyio.sleep(self._retry_after(part, outcome))
 

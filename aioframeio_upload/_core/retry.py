@@ -24,8 +24,10 @@ class Kind(Enum):
 
     REFUSED = "refused"
     """S3 answered, and not with 200."""
+    UNREACHABLE = "unreachable"
+    """No connection was made, so not a byte went out."""
     LOST = "lost"
-    """The connection was not made, broke, or gave no answer that could be read."""
+    """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
     STALLED = "stalled"
     """No byte moved for `Timeouts.stall`."""
     ETAG = "etag"
@@ -118,7 +120,7 @@ def wait_after_429(refusals: int, retry_after: float | None = None) -> float:
     That is what Frame.io's guide asks for; it documents no Retry-After, but one that comes is obeyed.
     """
     if retry_after is not None:
-        return min(max(retry_after, 1.0), MAX_RETRY_AFTER)
+        return min(max(retry_after, 0.0), MAX_RETRY_AFTER)
     return min(2.0 ** (min(refusals, 64) - 1), MAX_RETRY_AFTER)
 
 
@@ -162,7 +164,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, now: date
     request_id = headers.get("x-amz-request-id") or (request[1].decode() if request else None)
     return Fault(
         Kind.REFUSED,
-        _harmless(words) or "no reason was given",
+        without_links(words) or "no reason was given",
         status=status,
         code=code[1].decode() if code else None,
         request_id=request_id[:120] if request_id else None,
@@ -170,6 +172,9 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, now: date
     )
 
 
-def _harmless(words: str) -> str:
-    # A refusal of SignatureDoesNotMatch may quote the request, URL and all.
-    return re.sub(r"\S*(https?://|[?&]X-Amz-|Signature=|Credential=)\S*", "…", words, flags=re.IGNORECASE)
+_LINK = re.compile(r"https?://|[?&]X-Amz-|Signature=|Credential=", re.IGNORECASE)
+
+
+def without_links(words: str) -> str:
+    """Take the URLs out of a server's words: a refusal may quote the request, and its query is a credential."""
+    return re.sub(r"\S+", lambda word: "…" if _LINK.search(word[0]) else word[0], words)

@@ -50,19 +50,21 @@ class Slice(Payload):
         content_type: str,
         blocks: Blocks,
         digest: Hash | None,
-        on_block: Callable[[], None],
+        on_move: Callable[[], None],
     ) -> None:
         super().__init__(None, content_type=content_type)
         self._size: int = size
         self._lent = lent
         self._blocks = blocks
         self._digest = digest
-        self._on_block = on_block
+        self._on_move = on_move
         self._block_size = blocks.size
         self._buffer: memoryview | None = None
         self._block: memoryview | None = None
         """What is read and not yet with the kernel; in the buffer, or in the caller's memory."""
         self._began = 0.0
+        self.begun = False
+        """Whether the server let it begin."""
         self.sent = 0
         """Bytes that the kernel has taken."""
         self.source_error: SourceError | None = None
@@ -79,6 +81,8 @@ class Slice(Payload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write the whole body; its length was announced by `size`, so there is nothing to cut."""
         assert isinstance(writer, StreamWriter)
+        self.begun = True
+        self._on_move()
         transport = writer.transport
         if transport is None:
             return  # closed meanwhile; aiohttp tells
@@ -139,7 +143,7 @@ class Slice(Payload):
         self.sent += len(self._block)
         self._blocks.sent(self._buffer, self._block, self._digest)
         self._buffer = self._block = None
-        self._on_block()
+        self._on_move()
         if time.monotonic() - self._began > SLOW:
             self._block_size = max(self._block_size // 2, MIN_BLOCK)
         else:

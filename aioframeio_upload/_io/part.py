@@ -14,7 +14,7 @@ from .._core.retry import Fault, Kind, is_md5, read_refusal
 from .body import Slice
 from .files import Lent
 from .resources import Resources
-from .wire import FAILURES, describe, read_bounded
+from .wire import FAILURES, describe, never_sent, read_bounded
 
 OCTET_STREAM = "application/octet-stream"
 """What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
@@ -24,6 +24,14 @@ MAX_ANSWER = 1 << 16
 
 MAX_REDIRECTS = 3
 """S3 sends a 307 while a bucket is young; a loop is a fault."""
+
+
+EXPECT_FROM = 1 << 20
+"""Bytes: a part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`)."""
+
+EXPECT_WAIT = 3.0
+"""Seconds from the headers to S3's leave. botocore waits one and then sends; here the connection is given up for a new
+one without the question, so a slow link gets more time."""
 
 
 class Attempt:
@@ -37,36 +45,59 @@ class Attempt:
         """Bytes of the part that have left."""
         return self.body.sent if self.body is not None else 0
 
-    async def put(self, part: Part, lent: Lent, media_type: str | None, resources: Resources) -> Receipt | Fault:
+    async def put(
+        self, part: Part, lent: Lent, media_type: str | None, resources: Resources, *, expect: bool = False
+    ) -> Receipt | Fault:
         """Send the part once.
+
+        Args:
+            part: Which.
+            lent: Its bytes.
+            media_type: What its link is signed for.
+            resources: What to use.
+            expect: Ask before the body whether it will be taken. S3 then refuses before gigabytes are sent; without, it
+                refuses early and closes, which is often seen as a broken pipe only.
 
         Raises:
             SourceError: Its bytes could not be read.
         """
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
         url = URL(part.url, encoded=True)
-        for _ in range(1 + MAX_REDIRECTS):
-            outcome = await self._put_to(url, part, lent, media_type or OCTET_STREAM, resources)
-            if not isinstance(outcome, URL):
+        redirects = 0
+        while redirects <= MAX_REDIRECTS:
+            ask = expect and part.size > EXPECT_FROM and url.authority not in resources.expectless
+            outcome = await self._put_to(url, part, lent, media_type or OCTET_STREAM, resources, ask)
+            if outcome is None:
+                resources.expectless.add(url.authority)
+            elif isinstance(outcome, URL):
+                redirects, url = redirects + 1, outcome
+            else:
                 return outcome
-            url = outcome
         return Fault(Kind.LOST, "redirected in a circle", status=307)
 
     async def _put_to(
-        self, url: URL, part: Part, lent: Lent, content_type: str, resources: Resources
-    ) -> Receipt | Fault | URL:
-        """PUT to one URL; another URL is where S3 redirects to. aiohttp follows none: it would re-quote it."""
+        self, url: URL, part: Part, lent: Lent, content_type: str, resources: Resources, expect: bool
+    ) -> Receipt | Fault | URL | None:
+        """PUT to one URL.
+
+        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it). None: whoever answers
+        there, perhaps a proxy, does not know `Expect`.
+        """
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
         # The whole stall guard: it covers connecting, writing (for which aiohttp has no time limit) and the answer.
         stall = resources.timeouts.stall
         deadline = asyncio.timeout(stall)
         now = asyncio.get_running_loop().time
 
-        def on_block() -> None:
+        def on_move() -> None:
             if not deadline.expired():
                 deadline.reschedule(now() + stall)
 
-        self.body = body = Slice(lent, part.size, content_type, resources.blocks, digest, on_block)
+        def on_headers() -> None:
+            if expect and not deadline.expired():
+                deadline.reschedule(now() + EXPECT_WAIT)
+
+        self.body = body = Slice(lent, part.size, content_type, resources.blocks, digest, on_move)
         fault: Fault | None = None
         try:
             async with (
@@ -77,21 +108,25 @@ class Attempt:
                     headers={"Content-Type": content_type, "x-amz-acl": "private"},
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
+                    expect100=expect,
+                    trace_request_ctx=on_headers,
                     **resources.route,
                 ) as response,
             ):
                 answer = await read_bounded(response, MAX_ANSWER) or b""
-        except TimeoutError:
-            if deadline.expired():
-                fault = Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
-            else:
-                fault = Fault(Kind.LOST, "no connection in time")
+        except TimeoutError as error:
+            if expect and not body.begun and deadline.expired():
+                return None
+            stalled = Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
+            fault = stalled if deadline.expired() else Fault(Kind.LOST, describe(error))
         except FAILURES as error:
-            fault = Fault(Kind.LOST, describe(error))
+            fault = Fault(Kind.UNREACHABLE if never_sent(error) else Kind.LOST, describe(error))
         if body.source_error is not None:
             raise body.source_error
         if fault is not None:
             return fault
+        if response.status == 417 and expect:
+            return None
         if response.status == 307 and (location := response.headers.get("Location")):
             return _redirect(url, location) or Fault(Kind.LOST, "redirected to no usable URL", status=307)
         if response.status != 200:

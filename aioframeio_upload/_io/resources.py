@@ -6,6 +6,7 @@ import os
 import ssl
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -38,6 +39,8 @@ class Resources:
     part_slots: anyio.CapacityLimiter
     file_slots: anyio.Semaphore
     etags: EtagTrust = field(default_factory=lambda: EtagTrust())
+    expectless: set[str] = field(default_factory=set)
+    """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
     retries: int = 0
     """Part attempts that failed and were made again."""
 
@@ -102,8 +105,11 @@ def open_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
     connector = shared.connector if shared is not None else aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
     if connector is None:
         raise RuntimeError("the session that was given is closed")
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_tell_headers_sent)
     return aiohttp.ClientSession(
         connector=connector,
+        trace_configs=[trace],
         connector_owner=shared is None,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"aioframeio-upload/{__version__}"},
@@ -111,6 +117,12 @@ def open_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
         requote_redirect_url=False,
         trust_env=False,
     )
+
+
+async def _tell_headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, told: object) -> None:
+    """Call what the request gave as its `trace_request_ctx`: from here on the server's leave is awaited."""
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx()
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:

@@ -32,7 +32,10 @@ def never_sent(error: BaseException) -> bool:
     """Say whether the request surely did not reach the server: there was no connection to send it on."""
     return isinstance(
         error,
-        aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError | aiohttp.InvalidURL,
+        aiohttp.ClientConnectorError
+        | aiohttp.ConnectionTimeoutError
+        | aiohttp.ClientHttpProxyError
+        | aiohttp.InvalidURL,
     )
 
 
