@@ -209,7 +209,7 @@ class Exchange:
             await self._stall(transport)
             return
         if fault.do == "early":
-            await self._answer_early()
+            await self._answer_early(transport)
         self.reached()
         if fault.do == "reset":
             _wire.reset(transport)
@@ -230,26 +230,24 @@ class Exchange:
             return
 
     async def _stall(self, transport: asyncio.Transport) -> None:
-        protocol = self.request.protocol
-        protocol.pause_reading()
-        self.reached()
-        with _wire.noticing_hangup(transport):
+        with _wire.not_reading(transport), _wire.noticing_hangup(transport):
+            self.reached()
             await self._wait_for_release()
-        protocol.resume_reading()
 
-    async def _answer_early(self) -> None:
+    async def _answer_early(self, transport: asyncio.Transport) -> None:
         assert self.armed is not None
-        # What is not read stays in the socket, so that its close is an RST.
-        self.request.protocol.pause_reading()
         response = self.fault_response()
         response.force_close()
-        try:
-            await response.prepare(self.request)
-            await response.write_eof()
-        except ConnectionError:
-            raise NoAnswerError from None
-        if self.armed.fault.linger:
-            await asyncio.sleep(self.armed.fault.linger)
+        # What is not read stays in the socket, so that its close is an RST.
+        with _wire.not_reading(transport):
+            try:
+                await response.prepare(self.request)
+                await response.write_eof()
+            except ConnectionError:
+                raise NoAnswerError from None
+            if self.armed.fault.linger:
+                await asyncio.sleep(self.armed.fault.linger)
+            transport.close()
         raise AnsweredError(response)
 
     async def _wait_for_release(self) -> None:

@@ -88,7 +88,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
     await exchange.begin()
     keep = file is not None and not exchange.meets("answer", "expire", "redirect", "garbled")
     writer = account.spool.writer(keep=keep, flip=exchange.meets("corrupt"))
-    stored = await _receive(exchange, writer)
+    stored = await _receive(account, exchange, writer)
     if isinstance(stored, web.Response):
         return stored
     # The placeholder may have been deleted meanwhile: to S3 that makes no difference.
@@ -98,7 +98,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
     return _granted(exchange, stored)
 
 
-async def _receive(exchange: Exchange, writer: PartWriter) -> StoredPart | web.Response:
+async def _receive(account: Account, exchange: Exchange, writer: PartWriter) -> StoredPart | web.Response:
     """The part as stored, or what its fault answers instead; what is not wholly there leaves nothing."""
     received = False
     try:
@@ -112,7 +112,8 @@ async def _receive(exchange: Exchange, writer: PartWriter) -> StoredPart | web.R
         return stored
     finally:
         if not received:
-            await writer.discard()
+            # Behind the request, whose task may be cancelled: the descriptor is closed in any case.
+            account.run_behind(writer.discard())
 
 
 def _refusal(account: Account, request: web.BaseRequest) -> Refusal | None:

@@ -32,6 +32,20 @@ def end(transport: asyncio.Transport) -> None:
 
 
 @contextmanager
+def not_reading(transport: asyncio.Transport) -> Iterator[None]:
+    """Read nothing meanwhile, so that TCP backs up to the sender."""
+    reading = transport.is_reading()
+    if reading:
+        transport.pause_reading()
+    try:
+        yield
+    finally:
+        # aiohttp may have paused it before, for its own buffer; then it resumes it itself.
+        if reading and not transport.is_closing():
+            transport.resume_reading()
+
+
+@contextmanager
 def noticing_hangup(transport: asyncio.Transport) -> Iterator[None]:
     """Abort the transport when the other end leaves, though nothing is read from it meanwhile.
 
