@@ -21,6 +21,11 @@ LONGEST_PAUSE = 10.0
 PAUSE_GROWTH = 1.6
 
 
+def next_pause(pause: float) -> float:
+    """Give the pause between two questions after one of `pause` seconds."""
+    return min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
+
+
 async def read_status(api: Api, file_id: str, account_id: str) -> UploadStatus:
     """Ask once."""
     told = await api.call(STATUS, account_id=account_id, file_id=file_id)
@@ -68,7 +73,7 @@ async def confirm(
             if told.complete or told.failed:
                 break
             await anyio.sleep(pause)
-            pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
+            pause = next_pause(pause)
     if waiting.cancelled_caught:
         reason = f"the service did not say within {seconds:g} s that it is complete"
     if reason is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ._core.errors import ApiError, PlanError
+from ._core.errors import ApiError, PlanError, UploadError
 from ._core.model import MalformedAnswer, Plan, UploadedFile
 from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
 
@@ -40,45 +40,51 @@ async def create_file(
             "creating %r in folder %s: %s; a file without its bytes may have been made there", name, folder_id, reason
         )
 
-    call = api.call(
-        CREATE,
-        account_id=account_id,
-        folder_id=folder_id,
-        body={"name": name, "file_size": size},
-        on_lost=on_lost,
-    )
+    async def make() -> Plan:
+        answer = await api.call(
+            CREATE,
+            account_id=account_id,
+            folder_id=folder_id,
+            body={"name": name, "file_size": size},
+            on_lost=on_lost,
+        )
+        plan = await _read_plan(answer, size, account_id)
+        if isinstance(plan, Plan):
+            return replace(plan, media_type=plan.media_type or media_type, folder_id=plan.folder_id or folder_id)
+        if (made := _id_of(answer)) is not None:
+            await delete_placeholder(api, made, account_id, DELETE_AFTER_ERROR)
+        raise plan
+
     # In a task of its own, so that a cancellation does not tear up the request; it is awaited here in every case.
-    creating = asyncio.ensure_future(call)
+    creating = asyncio.ensure_future(make())
     try:
-        answer = await asyncio.shield(creating)
+        return await asyncio.shield(creating)
     except asyncio.CancelledError:
         with anyio.CancelScope(shield=True):
             await _undo(api, creating, account_id)
         raise
-    trouble: ApiError | PlanError
+
+
+async def _read_plan(answer: Any, size: int, account_id: str) -> Plan | UploadError:
+    """Read the plan in an answer, or say what is wrong with it."""
     try:
         # The links of 10,000 parts take longer to read than the loop may be held.
         plan = await anyio.to_thread.run_sync(lambda: Plan.from_response(answer, account_id=account_id))
-        if plan.size != size:
-            raise PlanError(f"the service planned {plan.size} bytes, the source has {size}")
-        return replace(plan, media_type=plan.media_type or media_type, folder_id=plan.folder_id or folder_id)
     except MalformedAnswer as error:
-        trouble = ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
+        return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:
-        trouble = error
-    made = _id_of(answer)
-    if made is not None:
-        await delete_placeholder(api, made, account_id, DELETE_AFTER_ERROR)
-    raise trouble
+        return error
+    return plan if plan.size == size else PlanError(f"the service planned {plan.size} bytes, the source has {size}")
 
 
-async def _undo(api: Api, creating: asyncio.Future[Any], account_id: str) -> None:
-    await asyncio.wait([creating], timeout=GRACE_FOR_CREATE)
-    if not creating.done():
-        creating.cancel()
-        await asyncio.wait([creating])
-    if not creating.cancelled() and creating.exception() is None and (made := _id_of(creating.result())) is not None:
-        await delete_placeholder(api, made, account_id, DELETE_WHEN_CANCELLED)
+async def _undo(api: Api, creating: asyncio.Future[Plan], account_id: str) -> None:
+    try:
+        await asyncio.wait([creating], timeout=GRACE_FOR_CREATE)
+    finally:
+        creating.cancel()  # nothing, where it is done
+    await asyncio.wait([creating])
+    if not creating.cancelled() and creating.exception() is None:
+        await delete_placeholder(api, creating.result().file_id, account_id, DELETE_WHEN_CANCELLED)
 
 
 def _id_of(answer: Any) -> str | None:
@@ -121,13 +127,14 @@ async def create_remote_file(api: Api, source_url: str, *, name: str, folder_id:
 
 async def delete_placeholder(api: Api, file_id: str, account_id: str, seconds: float) -> None:
     """Remove a file that never got all its bytes; shielded, bounded, and told where it does not work."""
-    reason = f"no answer in {seconds:g} s"
-    with anyio.move_on_after(seconds, shield=True):
-        try:
-            await api.call(DELETE, account_id=account_id, file_id=file_id)
-            return
-        except ApiError as error:
-            if error.status == 404:
-                return
-            reason = str(error)
-    log.warning("file %s, which has not all its bytes, could not be deleted: %s", file_id, reason)
+    reason: str | None = f"no answer in {seconds:g} s"
+    try:
+        with anyio.move_on_after(seconds, shield=True):
+            try:
+                await api.call(DELETE, account_id=account_id, file_id=file_id)
+                reason = None
+            except ApiError as error:
+                reason = None if error.status == 404 else str(error)
+    finally:  # told, too, where a second cancellation ends it
+        if reason is not None:
+            log.warning("file %s, which has not all its bytes, could not be deleted: %s", file_id, reason)

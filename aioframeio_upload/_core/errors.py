@@ -37,7 +37,10 @@ class UploadError(Exception):
         return {"type": type(self).__name__, "message": str(self), **told}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, dict(self.__dict__), self.__cause__)
+        cause = self.__cause__
+        # Another package's exception is left out: many pickle to what cannot be loaded again, and this must not fail.
+        ours = isinstance(cause, UploadError) or type(cause).__module__ == "builtins"
+        return _rebuild, (type(self), self.args, dict(self.__dict__), cause if ours else None)
 
 
 def _rebuild(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from .errors import PlanError
+from .expiry import lifetime
 
 
 class MalformedAnswer(PlanError):
@@ -29,8 +29,7 @@ class Part:
     """A credential: whoever has it can write the part."""
 
     def __repr__(self) -> str:
-        shown = urlsplit(self.url)._replace(query="", fragment="").geturl()
-        return f"Part(number={self.number}, offset={self.offset}, size={self.size}, url='{shown}?…')"
+        return f"Part(number={self.number}, offset={self.offset}, size={self.size}, url='{_without_secrets(self.url)}')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class Plan:
     @property
     def expires_at(self) -> datetime | None:
         """When the first of the links dies; None where they do not tell."""
-        told = [instant for part in self.parts if (instant := link_expiry(part.url)) is not None]
-        return min(told, default=None)
+        life = lifetime(part.url for part in self.parts)
+        return None if life is None else life.expires_at
 
     def to_json(self) -> str:
         """Give the plan as text. It holds the part URLs, which are credentials: keep it as you keep a token."""
@@ -69,13 +68,14 @@ class Plan:
         Raises:
             PlanError: It is not a plan.
         """
+        plan: Plan | None = None
         try:
             told = json.loads(text)
-            parts = tuple(Part(**part) for part in told.pop("parts"))
-            plan = cls(**told, parts=parts)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            parts = tuple(Part(**_checked(part, _PART_TYPES)) for part in told.pop("parts"))
+            plan = cls(**_checked(told, _PLAN_TYPES), parts=parts)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # The text holds credentials: neither it nor a parser's complaint about it is passed on.
-            plan = None
+            pass
         if plan is None:
             raise PlanError("this text is not a plan written by Plan.to_json()")
         return plan
@@ -116,6 +116,26 @@ class Plan:
         )
 
 
+_PART_TYPES = {"number": (int,), "offset": (int,), "size": (int,), "url": (str,)}
+_PLAN_TYPES = {
+    "file_id": (str,),
+    "folder_id": (str, type(None)),
+    "name": (str,),
+    "size": (int,),
+    "account_id": (str, type(None)),
+    "media_type": (str, type(None)),
+    "view_url": (str, type(None)),
+    "status": (str,),
+}
+
+
+def _checked(told: dict[str, Any], types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """Give the record back if it has no other fields than these, each of its type; JSON's `true` is no 1."""
+    if not told.keys() <= types.keys() or any(type(value) not in types[name] for name, value in told.items()):
+        raise TypeError
+    return told
+
+
 def _attributes(record: Any) -> dict[str, Any]:
     names = ("id", "parent_id", "name", "file_size", "media_type", "view_url", "status", "upload_urls")
     return {name: getattr(record, name, None) for name in (*names, "size", "url")}
@@ -128,7 +148,13 @@ def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", o
     if not isinstance(value, kind) or isinstance(value, bool):
         found = "is missing" if value is None else f"is {type(value).__name__}, not {kind.__name__}"
         raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} {found}")
+    if isinstance(value, int) and abs(value) > _MAX_SIZE:
+        raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} is out of range")
     return value
+
+
+_MAX_SIZE = 1 << 63
+"""No file is as long; Python refuses to print a number of thousands of digits, in an error's message too."""
 
 
 def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:
@@ -138,25 +164,47 @@ def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:
             raise PlanError(
                 f"part {part.number} (offset {part.offset}, size {part.size}) does not follow on from byte {offset}"
             )
-        if not part.url.startswith(("https://", "http://")):
-            raise PlanError(f"part {number} has no http(s) URL")
+        if not _is_usable(part.url):
+            raise PlanError(f"part {number} has no usable http(s) URL")
         offset += part.size
     if offset != size or not parts:
         raise PlanError(f"{len(parts)} parts hold {offset} bytes, the file has {size}")
 
 
-def link_expiry(url: str) -> datetime | None:
-    """Read when a presigned URL dies from its `X-Amz-Date` and `X-Amz-Expires`; None where it does not say."""
-    asked = parse_qs(urlsplit(url).query)
-    signed_at, lifetime = asked.get("X-Amz-Date", [""])[0], asked.get("X-Amz-Expires", [""])[0]
-    # S3 allows seven days at most; a longer number would overflow a date before it meant anything.
-    if not re.fullmatch(r"\d{8}T\d{6}Z", signed_at) or not re.fullmatch(r"\d{1,9}", lifetime):
-        return None
+def _split(url: str) -> SplitResult | None:
     try:
-        instant = datetime.strptime(signed_at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return instant + timedelta(seconds=int(lifetime))
-    except (ValueError, OverflowError):
+        found = urlsplit(url)
+        _ = found.port  # refuses one that is no number
+    except ValueError:
         return None
+    return found
+
+
+def _is_usable(url: str) -> bool:
+    """Say whether a request can be made of a URL just as it stands: an address, and no character to be escaped."""
+    found = _split(url)
+    return (
+        found is not None
+        and found.scheme in ("https", "http")
+        and bool(found.hostname)
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+    )
+
+
+def _without_secrets(url: str) -> str:
+    """Show where a URL leads: no query, no fragment, no user and password."""
+    found = _split(url)
+    if found is None or not found.hostname:
+        return "…"
+    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}?…"
+
+
+def link_expiry(url: str) -> datetime | None:
+    """Read when a presigned URL dies; None where it does not say."""
+    life = lifetime([url])
+    return None if life is None else life.expires_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SLOWEST = 60.0
+"""Seconds from call to call: the slowest documented rate is ten a minute. Headers that tell of a slower one are not
+believed, or one wrong answer would park every later call."""
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -38,7 +42,7 @@ class Bucket:
 
     def observe(self, limit: float, remaining: float, window: float, now: float) -> None:
         """Believe an answer's `x-ratelimit-*` headers: policies change, and other programs of the user count too."""
-        if limit <= 0 or window <= 0 or remaining < 0:
+        if limit <= 0 or window <= 0 or remaining < 0 or window / limit > SLOWEST:
             return
         self._refill(now)
         self.limit, self.window = limit, window

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 
 def _require(true: bool, message: str) -> None:
@@ -49,8 +50,8 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name in ("connect", "api", "stall"):
-            _require(getattr(self, name) > 0, f"Timeouts.{name} must be more than 0")
-        _require(self.confirm is None or self.confirm >= 0, "Timeouts.confirm must not be negative")
+            _require(0 < getattr(self, name) < inf, f"Timeouts.{name} must be more than 0, and finite")
+        _require(self.confirm is None or 0 <= self.confirm < inf, "Timeouts.confirm must be 0 or more, and finite")
 
     def confirm_for(self, size: int) -> float:
         """Give the seconds that a file of `size` bytes may take to be put together."""
@@ -73,4 +74,4 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")
-        _require(0 <= self.base <= self.cap, "RetryPolicy needs 0 <= base <= cap")
+        _require(0 <= self.base <= self.cap < inf, "RetryPolicy needs 0 <= base <= cap, and finite ones")

@@ -130,6 +130,9 @@ class Rate:
     SPACING = 0.1
     """Seconds between remembered samples, so that their number is bounded."""
 
+    SHORTEST = 0.001
+    """Seconds: over less, the rate would tell the clock's resolution, and could be infinite."""
+
     def __init__(self, now: float) -> None:
         self._samples: deque[tuple[float, int]] = deque([(now, 0)])
 
@@ -141,4 +144,4 @@ class Rate:
         since, before = samples[0]
         if now - samples[-1][0] >= self.SPACING:
             samples.append((now, total))
-        return (total - before) / (now - since) if now > since else 0.0
+        return (total - before) / max(now - since, self.SHORTEST) if now > since else 0.0

@@ -59,8 +59,22 @@ MAX_ANSWER = 64 << 20
 SHORTEST_SECRET = 8
 """Characters: a shorter token is a test's, and taking it out of the service's words would garble them."""
 
+ARRIVAL_SLACK = 0.25
+"""Seconds that a call which has to wait leaves later still, or one call's share of the rate if that is less. The
+service counts arrivals, and the calls before may have arrived late: the first ones had to connect."""
+
 PARSE_IN_THREAD = 1 << 16
 """Bytes from which on parsing JSON would hold the loop for more than about a millisecond."""
+
+
+def check_base_url(base_url: str) -> None:
+    """Raise ValueError for what cannot be asked; without showing it, for it may hold a password."""
+    try:
+        base = URL(base_url)
+    except ValueError:
+        base = URL()
+    if base.scheme not in ("https", "http") or not base.host or base.raw_user is not None or base.raw_query_string:
+        raise ValueError("base_url must be http(s), a host and perhaps a path, without credentials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +96,7 @@ class Api:
     def __init__(self, resources: Resources, token: Token, base_url: str) -> None:
         self._resources = resources
         self._token = token
-        base = URL(base_url)
-        if not base.host or base.raw_user is not None or base.raw_query_string:
-            raise ValueError("base_url must be scheme, host and perhaps a path, without credentials")
-        self._base = str(base).rstrip("/")
+        self._base = str(URL(base_url)).rstrip("/")
         self._buckets: dict[str, Bucket] = {}
 
     async def call(
@@ -154,7 +165,7 @@ class Api:
         delay = bucket.reserve(now)
         if delay:
             try:
-                await anyio.sleep(delay)
+                await anyio.sleep(delay + min(bucket.window / bucket.limit, ARRIVAL_SLACK))
             except BaseException:
                 bucket.give_back(time.monotonic())
                 raise
