@@ -42,6 +42,8 @@ class Transfer:
         self._receipts: list[Receipt] = []
         self._failure: UploadError | None = None
         self._asked = False
+        self._suspects: list[tuple[str, IntegrityError]] = []
+        """Hosts and errors of parts that were taken although their ETag is not the MD5."""
 
     async def run(self) -> tuple[Receipt, ...]:
         """Send every part and give the receipts in the order of the parts.
@@ -64,6 +66,9 @@ class Transfer:
             ticking.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
+        for host, error in self._suspects:
+            if host in self._resources.etags.proven:  # meanwhile, so that part is not what was sent
+                raise error
         self._publish_progress()
         return tuple(sorted(self._receipts, key=lambda receipt: receipt.number))
 
@@ -105,6 +110,8 @@ class Transfer:
                     del self._attempts[part.number]
             receipt = self._believe(part, outcome, doubted)
             if receipt is not None:
+                if doubted and outcome is receipt and not self._something_is_missing():
+                    raise self._too_late(part)
                 self._receipts.append(receipt)
                 self._feed.publish(self._state.complete(receipt, anyio.current_time()))
                 return
@@ -140,6 +147,19 @@ class Transfer:
         self._feed.publish(self._state.retrying(part.number, delay, error))
         return delay
 
+    def _something_is_missing(self) -> bool:
+        """Whether the service surely has not every part yet."""
+        sizes = {part.number: part.size for part in self._plan.parts}
+        return bool(self._waiting) or any(attempt.sent < sizes[number] for number, attempt in self._attempts.items())
+
+    def _too_late(self, part: Part) -> IntegrityError:
+        # The service puts a file together as soon as every part is there, and no later PUT changes it.
+        return IntegrityError(
+            "S3 stored other bytes than were sent at first, and the file may have been put together from them",
+            number=part.number,
+            attempts=self._state.attempts(part.number),
+        )
+
     def _believe(self, part: Part, outcome: Receipt | Fault, doubted: bool) -> Receipt | None:
         """Give the receipt of a part that S3 has, or None.
 
@@ -156,4 +176,9 @@ class Transfer:
         if host not in trust.off and doubted:
             trust.off.add(host)
             log.warning("the ETags of %s are not the MD5 of what is sent; they are not checked any more", host)
-        return outcome.receipt if host in trust.off else None
+        if host not in trust.off:
+            return None
+        attempts = self._state.attempts(part.number)
+        error = IntegrityError(outcome.reason, number=part.number, attempts=attempts, status=outcome.status)
+        self._suspects.append((host, error))
+        return outcome.receipt

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -54,8 +55,11 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         self._stopping = False
         self._waiters = 0
         self._seen = False
-        self._closed = False
-        self._driven: Coroutine[Any, Any, UploadedFile] | None = None
+        self._used = False
+        # Each task that was made of it drives a wait of its own.
+        self._driven: WeakKeyDictionary[asyncio.Task[Any] | None, Coroutine[Any, Any, UploadedFile]] = (
+            WeakKeyDictionary()
+        )
 
     # -- what it is doing --------------------------------------------------------------------------------------------
 
@@ -100,11 +104,13 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         """Start it, in a task that the Uploader owns, and give it back. Starting it again does nothing.
 
         Raises:
-            RuntimeError: The Uploader is not entered, or was left or shut down.
+            RuntimeError: The Uploader is not entered, or was left or shut down; or no event loop runs here.
         """
+        self._used = True
         if self._task is None and not self.done:
+            loop = asyncio.get_running_loop()
             self._running.adopt(self)
-            self._task = asyncio.create_task(self._run(), name=f"upload {self.name}")
+            self._task = loop.create_task(self._run(), name=f"upload {self.name}")
             self._task.add_done_callback(self._finish)
         return self
 
@@ -220,27 +226,40 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
 
     def send(self, value: Any) -> Any:
         """Run on, as a coroutine does; `asyncio.Task` calls this."""
-        if self._driven is None:
-            self._driven = self._wait()
-        return self._driven.send(value)
+        return self._drive(self._wait).send(value)
 
     def throw(self, *exception: Any) -> Any:
         """Raise inside, as in a coroutine; `asyncio.Task` cancels so, also before the first `send`."""
-        if self._driven is None:
-            if self._task is None and not self.done:
-                self._was_cancelled = True
-                self._end_unstarted()
-            self._driven = self._wait()
-        return self._driven.throw(*exception)
+        task = asyncio.current_task()
+        if task in self._driven:
+            return self._driven[task].throw(*exception)
+        if self._task is None and not self.done:
+            self._was_cancelled = True
+            self._end_unstarted()
+        # A coroutine that has not begun would raise at once, and a running upload would run on.
+        error = exception[0] if isinstance(exception[0], BaseException) else exception[0](*exception[1:2])
+        return self._drive(lambda: self._give_up(error)).send(None)
+
+    def _drive(self, begin: Callable[[], Coroutine[Any, Any, UploadedFile]]) -> Coroutine[Any, Any, UploadedFile]:
+        """Give the wait of the task that drives this; its first one, or one that it began before."""
+        task = asyncio.current_task()
+        if task not in self._driven:
+            self._driven[task] = begin()
+        return self._driven[task]
+
+    async def _give_up(self, error: BaseException) -> UploadedFile:
+        self._seen = True
+        await self._stopped()
+        raise error
 
     def close(self) -> None:
         """Give it up, as a coroutine; an upload that runs is stopped."""
-        self._closed = True
-        if self._driven is not None:
-            self._driven.close()
+        self._used = True
+        for driven in tuple(self._driven.values()):
+            driven.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_task", None) is None and not self._closed and not self._feed.ended:
+        if getattr(self, "_task", None) is None and not self._used and not self._feed.ended:
             warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
         elif self._error is not None and not self._seen:
             log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
