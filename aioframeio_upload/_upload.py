@@ -288,7 +288,7 @@ class Running:
         awaited: set[Upload] = set()
         while self.uploads:
             awaited |= self.uploads
-            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None])
+            await asyncio.wait(self._tasks())
         errors = []
         for upload in awaited:
             if upload._error is not None and not upload._seen and not upload._waiters:
@@ -302,12 +302,16 @@ class Running:
     async def stop(self, grace: float) -> None:
         """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
         if self.uploads and grace > 0:
-            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None], timeout=grace)
-        for upload in (stopped := tuple(self.uploads)):
+            await asyncio.wait(self._tasks(), timeout=grace)
+        stopped = self._tasks()
+        for upload in tuple(self.uploads):
             upload._stop()
-        with anyio.CancelScope(shield=True):
-            for upload in stopped:
-                await upload._stopped()
+        if stopped:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(stopped)
+
+    def _tasks(self) -> list[asyncio.Task[UploadedFile]]:
+        return [upload._task for upload in self.uploads if upload._task is not None]
 
 
 def _unwrapped(error: BaseException | None) -> BaseException | None:
