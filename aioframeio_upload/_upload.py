@@ -39,12 +39,14 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         self,
         name: str,
         deliver: Callable[[Feed], Awaitable[UploadedFile]],
-        running: Running,
+        adopt: Callable[[Upload], None],
+        release: Callable[[Upload], None],
     ) -> None:
         self.name = name
         """The file's name at Frame.io."""
         self._deliver = deliver
-        self._running = running
+        self._adopt = adopt
+        self._release = release
         self._feed = Feed()
         self._task: asyncio.Task[UploadedFile] | None = None
         self._file: UploadedFile | None = None
@@ -109,7 +111,7 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         self._used = True
         if self._task is None and not self.done:
             loop = asyncio.get_running_loop()
-            self._running.adopt(self)
+            self._adopt(self)
             self._task = loop.create_task(self._run(), name=f"upload {self.name}")
             self._task.add_done_callback(self._finish)
         return self
@@ -155,7 +157,7 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
 
     def _finish(self, task: asyncio.Task[UploadedFile]) -> None:
         """Note how the task ended; its first done callback, so it runs before anybody who waits for the task."""
-        self._running.release(self)
+        self._release(self)
         if task.cancelled():
             self._was_cancelled = not self._cancel_asked
             self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled")
@@ -263,55 +265,6 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
             warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
         elif self._error is not None and not self._seen:
             log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
-
-
-class Running:
-    """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
-
-    def __init__(self) -> None:
-        self.uploads: set[Upload] = set()
-        self.closed_because: str | None = "the Uploader is not entered: use `async with`"
-        """Why no upload can be started, if none can."""
-
-    def adopt(self, upload: Upload) -> None:
-        """Take an upload in, as it starts."""
-        if self.closed_because is not None:
-            raise RuntimeError(self.closed_because)
-        self.uploads.add(upload)
-
-    def release(self, upload: Upload) -> None:
-        """Let go of one that has ended: a finished upload is not referenced."""
-        self.uploads.discard(upload)
-
-    async def finish(self) -> None:
-        """Wait for all, and raise the errors that nobody has seen or is about to."""
-        awaited: set[Upload] = set()
-        while self.uploads:
-            awaited |= self.uploads
-            await asyncio.wait(self._tasks())
-        errors = []
-        for upload in awaited:
-            if upload._error is not None and not upload._seen and not upload._waiters:
-                upload._seen = True
-                errors.append(upload._error)
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            raise BaseExceptionGroup("uploads failed", errors)
-
-    async def stop(self, grace: float) -> None:
-        """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
-        if self.uploads and grace > 0:
-            await asyncio.wait(self._tasks(), timeout=grace)
-        stopped = self._tasks()
-        for upload in tuple(self.uploads):
-            upload._stop()
-        if stopped:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(stopped)
-
-    def _tasks(self) -> list[asyncio.Task[UploadedFile]]:
-        return [upload._task for upload in self.uploads if upload._task is not None]
 
 
 def _unwrapped(error: BaseException | None) -> BaseException | None:

@@ -16,11 +16,12 @@ from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._delivery import check_fit, deliver, send_some
 from ._feed import Feed
-from ._io.api import DELETE, Api, Token
+from ._io.api import DELETE, Api, Token, check_base_url
 from ._io.resources import Resources, open_resources
 from ._io.source import OpenSource, Source, check_kind, check_size, name_of, open_source
 from ._planner import create_file, create_remote_file
-from ._upload import Running, Upload
+from ._running import Running
+from ._upload import Upload
 
 
 class Uploader:
@@ -63,8 +64,7 @@ class Uploader:
         ssl: ssl_module.SSLContext | None = None,
         spool_dir: str | PathLike[str] | None = None,
     ) -> None:
-        if not base_url.startswith(("https://", "http://")):
-            raise ValueError("base_url must be an http(s) URL")
+        check_base_url(base_url)
         self._token = token
         self._account_id = account_id
         self._base_url = base_url
@@ -104,7 +104,7 @@ class Uploader:
             if error is None:
                 await self._running.finish()
         finally:
-            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
+            # A good end leaves nothing to stop; a bad one, or a cancelled wait, does.
             await self.shutdown(0)
             await self._close()
 
@@ -139,17 +139,7 @@ class Uploader:
 
     def statistics(self) -> Statistics:
         """Tell what is going on at this moment."""
-        resources, _ = self._opened()
-        slots = resources.part_slots.statistics()
-        progress = [upload.progress for upload in self._running.uploads]
-        return Statistics(
-            slots=int(slots.total_tokens),
-            in_flight=slots.borrowed_tokens,
-            waiting=slots.tasks_waiting,
-            uploads=len(self._running.uploads),
-            bytes_per_second=sum(latest.bytes_per_second for latest in progress if latest is not None),
-            retries=resources.retries,
-        )
+        return self._running.statistics(self._opened()[0])
 
     # -- the verbs ---------------------------------------------------------------------------------------------------
 
@@ -196,13 +186,10 @@ class Uploader:
 
             return await deliver(source, size, make_plan, account, feed, resources, api)
 
-        return Upload(name, run, self._running)
+        return Upload(name, run, self._running.adopt, self._running.release)
 
     def execute(self, plan: Plan, source: Source) -> Upload:
-        """Upload a source by a plan that was made before, perhaps by another process; lazy, as `upload` is.
-
-        Its `Upload` raises `PlanError` if the plan is for another size.
-        """
+        """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy."""
         check_kind(source)
         account = self._account(plan.account_id)
 
@@ -214,7 +201,7 @@ class Uploader:
 
             return await deliver(source, plan.size, make_plan, account, feed, resources, api)
 
-        return Upload(plan.name, run, self._running)
+        return Upload(plan.name, run, self._running.adopt, self._running.release)
 
     async def plan(
         self,

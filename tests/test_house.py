@@ -32,6 +32,7 @@ STOREYS = """
     _demo_story
     __init__
     _uploader
+    _running
     _upload
     _delivery
     _planner _confirm

@@ -158,8 +158,11 @@ def etag_is_md5(response: aiohttp.ClientResponse, etag: str | None) -> bool:
 
 
 def _redirect(url: URL, location: str) -> URL | None:
-    target = URL(location, encoded=True)
-    if not target.absolute:
-        target = url.join(target)
+    try:
+        target = URL(location, encoded=True)
+        if not target.absolute:
+            target = url.join(target)
+    except ValueError:
+        return None
     # Never from TLS to plain text: the body is somebody's film.
     return target if target.scheme == url.scheme or target.scheme == "https" else None

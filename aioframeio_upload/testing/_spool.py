@@ -77,9 +77,12 @@ class Spool:
         return PartWriter(self, path, flip)
 
     async def sha256(self, parts: Sequence[StoredPart]) -> str | None:
-        """Return the SHA-256 of the parts one after the other; None where their bytes were discarded."""
+        """Return the SHA-256 of the parts one after the other; None where their bytes were, or are being, discarded."""
         paths = [part.path for part in parts if part.path is not None]
-        return await self.off_loop(_sha256, paths) if len(paths) == len(parts) else None
+        try:
+            return await self.off_loop(_sha256, paths) if len(paths) == len(parts) else None
+        except FileNotFoundError:  # deleted while it was put together
+            return None
 
     async def forget(self, parts: Sequence[StoredPart]) -> None:
         """Remove the bytes of parts that nobody will ask for."""
