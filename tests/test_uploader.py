@@ -338,6 +338,9 @@ async def test_it_tells_what_it_is_doing(fake: FakeFrameio) -> None:
         upload = uploader.upload(some_bytes(3 * PART), name="take.mov", folder_id=fake.folder_id).start()
         other = start(fake, uploader)
         await reached(fake, HOLD, 2)
+        async with asyncio.timeout(5):
+            while not uploader.statistics().waiting:
+                await asyncio.sleep(0)
         now = uploader.statistics()
         assert set(uploader.uploads) == {upload, other}
         assert (now.slots, now.in_flight, now.uploads) == (2, 2, 2)

@@ -53,7 +53,7 @@ class Slice(Payload):
         on_move: Callable[[], None],
     ) -> None:
         super().__init__(None, content_type=content_type)
-        self._size: int = size
+        self._size = self._length = size
         self._lent = lent
         self._blocks = blocks
         self._digest = digest
@@ -88,7 +88,7 @@ class Slice(Payload):
             return  # closed meanwhile; aiohttp tells
         _keep_nothing_unsent(transport)
         try:
-            while self.sent < self._size:
+            while self.sent < self._length:
                 await self._prepare()
                 async with self._blocks.turns:
                     unsent = await self._write_for_a_turn(writer, transport)
@@ -120,12 +120,12 @@ class Slice(Payload):
         """Have the next block ready, if nothing has to be waited for."""
         if self._buffer is None:
             self._buffer = self._blocks.take_now()
-        if self._buffer is not None and self.sent < self._size:
+        if self._buffer is not None and self.sent < self._length:
             self._block = self._lent.peek(self.sent, self._room(self._buffer))
         return self._block is not None
 
     def _room(self, buffer: memoryview) -> memoryview:
-        return buffer[: min(self._block_size, self._size - self.sent)]
+        return buffer[: min(self._block_size, self._length - self.sent)]
 
     async def _write_for_a_turn(self, writer: StreamWriter, transport: asyncio.WriteTransport) -> bool:
         """Write until the turn is over; True where the kernel has not taken all of the last block yet."""

@@ -78,11 +78,8 @@ class Attempt:
     async def _put_to(
         self, url: URL, part: Part, lent: Lent, content_type: str, resources: Resources, expect: bool
     ) -> Receipt | Fault | URL | None:
-        """PUT to one URL.
-
-        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it). None: whoever answers
-        there, perhaps a proxy, does not know `Expect`.
-        """
+        """PUT to one URL; another URL is where S3 redirects to, None that who answers there knows no `Expect`."""
+        # aiohttp is not to follow a redirect: it would re-quote it.
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
         # The whole stall guard: it covers connecting, writing (for which aiohttp has no time limit) and the answer.
         stall = resources.timeouts.stall
@@ -99,6 +96,7 @@ class Attempt:
 
         self.body = body = Slice(lent, part.size, content_type, resources.blocks, digest, on_move)
         fault: Fault | None = None
+        answered: tuple[aiohttp.ClientResponse, bytes] | None = None
         try:
             async with (
                 deadline,
@@ -113,7 +111,7 @@ class Attempt:
                     **resources.route,
                 ) as response,
             ):
-                answer = await read_bounded(response, MAX_ANSWER) or b""
+                answered = response, await read_bounded(response, MAX_ANSWER) or b""
         except TimeoutError as error:
             if expect and not body.begun and deadline.expired():
                 return None
@@ -123,8 +121,9 @@ class Attempt:
             fault = Fault(Kind.UNREACHABLE if never_sent(error) else Kind.LOST, describe(error))
         if body.source_error is not None:
             raise body.source_error
-        if fault is not None:
+        if fault is not None or answered is None:
             return fault
+        response, answer = answered
         if response.status == 417 and expect:
             return None
         if response.status == 307 and (location := response.headers.get("Location")):
@@ -162,6 +161,8 @@ def _redirect(url: URL, location: str) -> URL | None:
         target = URL(location, encoded=True)
         if not target.absolute:
             target = url.join(target)
+        if not target.host or not 0 < (target.port or 0) < 1 << 16:
+            return None
     except ValueError:
         return None
     # Never from TLS to plain text: the body is somebody's film.
