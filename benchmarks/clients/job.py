@@ -1,0 +1,45 @@
+"""What is a client asked to send, and how? One argument, in JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One transfer of a file's parts."""
+
+    base: str
+    file: str
+    size: int
+    part_size: int
+    in_flight: int
+    ca: str | None = None
+    check_etags: bool = False
+    md5s: list[str] = field(default_factory=list)
+    loop: str = "asyncio"
+    tick: float = 0.0
+    """Seconds between two wakings of a ticker in the same loop; 0: there is none."""
+
+    @classmethod
+    def from_argument(cls) -> Job:
+        """Read the command line."""
+        return cls(**json.loads(sys.argv[1]))
+
+    def created(self) -> dict[str, Any]:
+        """Give what Frame.io would have answered to `local_upload`, with links that point to the sink."""
+        urls = []
+        for number, offset in enumerate(range(0, self.size, self.part_size), 1):
+            asked = f"?md5={self.md5s[number - 1]}" if self.md5s else ""
+            size = min(self.part_size, self.size - offset)
+            urls.append({"size": size, "url": f"{self.base}/part/{number}{asked}"})
+        return {
+            "id": "file",
+            "name": "source.mov",
+            "file_size": self.size,
+            "media_type": "application/octet-stream",
+            "upload_urls": urls,
+        }

@@ -1,0 +1,78 @@
+"""What does `Uploader.send_parts` take for a file's parts?"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from time import monotonic
+
+from job import Job
+from meter import Meter
+
+from aioframeio_upload import Limits, Plan, Uploader
+
+
+async def tick(period: float, lateness: list[float]) -> None:
+    """Sleep again and again, and note how late each waking is."""
+    while True:
+        due = monotonic() + period
+        await asyncio.sleep(period)
+        lateness.append(monotonic() - due)
+
+
+async def idle(job: Job) -> None:
+    """Tick for a second and send nothing: what this machine's timers and neighbours make of it alone."""
+    lateness: list[float] = []
+    meter = Meter()
+    ticker = asyncio.create_task(tick(job.tick, lateness))
+    await asyncio.sleep(1)
+    ticker.cancel()
+    meter.finish(**percentiles(lateness))
+
+
+def percentiles(lateness: list[float]) -> dict[str, float]:
+    """Give how late the wakings were, in milliseconds."""
+    if not lateness:
+        return {}
+    ordered = sorted(lateness)
+    found = {"p50": len(ordered) // 2, "p99": int(len(ordered) * 0.99), "max": len(ordered) - 1}
+    return {name: round(ordered[index] * 1000, 3) for name, index in found.items()} | {"ticks": len(ordered)}
+
+
+async def send(job: Job) -> None:
+    """Send all parts once."""
+    if not job.base:
+        await idle(job)
+        return
+    context = ssl.create_default_context(cafile=job.ca) if job.ca else None
+    plan = Plan.from_response(job.created())
+    lateness: list[float] = []
+    ticker = asyncio.create_task(tick(job.tick, lateness)) if job.tick else None
+    meter = Meter()
+    async with Uploader(
+        "no-token", limits=Limits(parts=job.in_flight), check_etags=job.check_etags, ssl=context
+    ) as uploader:
+        receipts = await uploader.send_parts(plan, job.file, range(1, len(plan.parts) + 1))
+        retries = uploader.statistics().retries
+    if ticker is not None:
+        ticker.cancel()
+    assert len(receipts) == len(plan.parts)
+    if job.check_etags:
+        assert all(receipt.md5 == receipt.etag for receipt in receipts)
+    meter.finish(retries=retries, **percentiles(lateness))
+
+
+def main() -> None:
+    """Do the job on the loop that it names."""
+    job = Job.from_argument()
+    if job.loop == "uvloop":
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(send(job))
+    else:
+        asyncio.run(send(job))
+
+
+if __name__ == "__main__":
+    main()

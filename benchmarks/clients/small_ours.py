@@ -1,0 +1,41 @@
+"""What does `Uploader.upload` take for many files begun at once, and what does an event cost its listeners?"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from meter import Meter
+from small_job import SmallJob
+
+from aioframeio_upload import Limits, Progress, Timeouts, Upload, Uploader
+
+
+async def listen(upload: Upload) -> int:
+    """Take every event; count the facts."""
+    return sum([1 async for event in upload if not isinstance(event, Progress)])
+
+
+async def send(job: SmallJob) -> None:
+    """Upload every file once."""
+    context = ssl.create_default_context(cafile=job.ca) if job.ca else None
+    paths = job.paths()
+    meter = Meter()
+    async with Uploader(
+        job.token,
+        account_id=job.account_id,
+        base_url=job.base,
+        limits=Limits(parts=job.workers, files=2 * job.workers, api_pacing=False),
+        timeouts=Timeouts() if job.confirm else Timeouts(confirm=0),
+        check_etags=job.check_etags,
+        ssl=context,
+    ) as uploader:
+        uploads = [uploader.upload(path, folder_id=job.folder_id) for path in paths]
+        listening = [asyncio.create_task(listen(upload)) for upload in uploads for _ in range(job.listeners)]
+        files = await asyncio.gather(*uploads)
+        delivered = sum(await asyncio.gather(*listening))
+    meter.finish(files=len(files), parts=sum(len(file.etags) for file in files), delivered=delivered)
+
+
+if __name__ == "__main__":
+    asyncio.run(send(SmallJob.from_argument()))

@@ -1,0 +1,112 @@
+"""Who is compared: ours, the official SDK, curl, libcurl and the C floor, each with the same parts to send."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from .measure import Contender
+from .native import Missing, built
+from .stage import CLIENT, CORES, MIB, WORK, Sink, Source
+
+CLIENTS = Path(__file__).resolve().parent.parent / "clients"
+EVERY_CORE = frozenset(CORES)
+ONE_CORE = frozenset(CLIENT)
+
+
+def ours(
+    sink: Sink,
+    source: Source,
+    in_flight: int,
+    *,
+    name: str = "ours",
+    md5s: list[str] | None = None,
+    loop: str = "asyncio",
+    tick: float = 0.0,
+    cores: frozenset[int] = ONE_CORE,
+) -> Contender:
+    """Give `Uploader.send_parts`; with `md5s` (which the sink answers) it checks the ETags."""
+    checks = {"check_etags": md5s is not None, "md5s": md5s or []}
+    job = _job(sink, source, in_flight) | checks | {"loop": loop, "tick": tick}
+    return Contender(name, _python("ours", job), source.size, cores, peer=sink.pid)
+
+
+def sdk(sink: Sink, source: Source, in_flight: int, *, cores: frozenset[int] = ONE_CORE) -> Contender:
+    """Give the official SDK's uploader."""
+    trust = {"SSL_CERT_FILE": str(sink.ca)} if sink.ca else {}
+    return Contender("frameio SDK", _python("sdk", _job(sink, source, in_flight)), source.size, cores, trust, sink.pid)
+
+
+def md5(sink: Sink, source: Source, *, cores: frozenset[int] = EVERY_CORE) -> Contender:
+    """Give MD5 alone in a thread."""
+    return Contender("MD5 alone", _python("md5", _job(sink, source, 1)), source.size, cores, peer=sink.pid)
+
+
+def native(name: str, sink: Sink, source: Source, in_flight: int) -> Contender:
+    """Give one of the C programs: `floor` or `libcurl`.
+
+    Raises:
+        Missing: It cannot be built here.
+    """
+    command = [str(built(name)), "--port", str(sink.port), "--file", str(source.path), "--size", str(source.size)]
+    command += ["--part-size", str(source.part_size), "--in-flight", str(in_flight)]
+    if sink.ca:
+        command += ["--ca", str(sink.ca)]
+    title = {"floor": "C floor", "libcurl": "libcurl"}[name]
+    return Contender(title, command, source.size, peer=sink.pid)
+
+
+def curl(sink: Sink, source: Source, in_flight: int) -> Contender:
+    """Give the tool, which cannot send a slice: each part is a file of its own.
+
+    Raises:
+        Missing: It is not installed.
+    """
+    tool = shutil.which("curl")
+    if tool is None:
+        raise Missing("curl --parallel: no curl (Debian, Ubuntu: apt-get install curl)")
+    lines = []
+    for number, path in enumerate(source.part_files(), 1):
+        lines += [f'upload-file = "{path}"', f'url = "{sink.base}/part/{number}"']
+    settings = WORK / "curl.conf"
+    settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = [tool, "--disable", "--parallel", "--parallel-immediate", "--parallel-max", str(in_flight), "--silent"]
+    command += ["--show-error", "--fail", "--http1.1", "--header", "Expect:", "--header", "x-amz-acl: private"]
+    command += ["--header", "Content-Type: application/octet-stream"]
+    if sink.ca:
+        command += ["--cacert", str(sink.ca)]
+    return Contender("curl --parallel", [*command, "--config", str(settings)], source.size, peer=sink.pid)
+
+
+def present(makers: list[Callable[[], Contender]]) -> tuple[list[Contender], list[str]]:
+    """Give those that can be had here, and why the others cannot."""
+    found, missing = [], []
+    for make in makers:
+        try:
+            found.append(make())
+        except Missing as reason:
+            missing.append(str(reason))
+    return found, missing
+
+
+def sdk_memory(source: Source, in_flight: int) -> int:
+    """Give the bytes that the SDK is going to hold: each worker its part, and a copy while it joins the pieces."""
+    return source.part_size * (min(in_flight, len(source.lengths)) + 2) + 200 * MIB
+
+
+def _python(client: str, job: dict[str, object]) -> list[str]:
+    return [sys.executable, str(CLIENTS / f"{client}.py"), json.dumps(job)]
+
+
+def _job(sink: Sink, source: Source, in_flight: int) -> dict[str, object]:
+    return {
+        "base": sink.base,
+        "ca": str(sink.ca) if sink.ca else None,
+        "file": str(source.path),
+        "size": source.size,
+        "part_size": source.part_size,
+        "in_flight": in_flight,
+    }

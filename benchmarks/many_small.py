@@ -1,0 +1,180 @@
+"""How many small files a second, and what do one part and one event cost?
+
+The server plays Frame.io and S3 in C (native/sink.c), because the fake of `aioframeio_upload.testing` is Python and
+slower than the client is (`--server fake` shows it). Pacing is off: at the documented five creates a second, 1,000
+files take 200 s whoever sends them. Over TLS the clients trust certifi's bundle and our CA, as loading a bundle is what
+a client in the field does (the SDK for each file). The SDK gets a pool of threads: `--sdk-threads` finds its best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import certifi
+from harness import contenders
+from harness.measure import Contender, Run, interleave, warn_of_noise
+from harness.record import print_table, write_record
+from harness.stage import SINK, WORK, Sink, make_source, sink
+from harness.words import many, parser, show_size, size
+
+IN_FLIGHT = 8
+"""The default of `Limits.parts`."""
+LISTENERS = 32
+
+
+def make_files(count: int, length: int) -> Path:
+    """Give a folder with that many files."""
+    folder = WORK / f"small-{count}-{length}"
+    if not folder.exists() or len(list(folder.iterdir())) != count:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"frame-{number:06d}.dpx").write_bytes(os.urandom(length))
+    return folder
+
+
+@contextmanager
+def server(kind: str, *, tls: bool, part_size: int) -> Iterator[tuple[Sink, dict[str, Any]]]:
+    """Run the sink or the fake, and give what a client has to know."""
+    if kind == "sink":
+        with sink(tls=tls, api_part_size=part_size) as target:
+            yield target, {"base": target.base, "ca": str(bundle_of(target.ca)) if target.ca else None}
+        return
+    command = [sys.executable, "-m", "aioframeio_upload.testing", "--no-rate-limits", "--no-store"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        os.sched_setaffinity(process.pid, SINK)
+        assert process.stdout is not None
+        try:
+            told = json.loads(process.stdout.readline())
+            yield Sink(0, None, process.pid), {"base": told.pop("url"), **told}
+        finally:
+            process.terminate()
+
+
+def bundle_of(ca: Path) -> Path:
+    """Write certifi's bundle with our CA added."""
+    bundle = ca.with_name("bundle.pem")
+    bundle.write_text(certifi.contents() + ca.read_text(encoding="utf-8"), encoding="utf-8")
+    return bundle
+
+
+def client(name: str, program: str, target: Sink, job: dict[str, Any], size: int) -> Contender:
+    """Give one of the clients for small files."""
+    trust = {"SSL_CERT_FILE": job["ca"]} if job.get("ca") else {}
+    command = [sys.executable, str(contenders.CLIENTS / f"{program}.py"), json.dumps(job)]
+    return Contender(name, command, size, environment=trust, peer=target.pid)
+
+
+def files_a_second(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Send all files with each client."""
+    folder = make_files(options.files, options.size)
+    total = options.files * options.size
+    with server(options.server, tls=not options.plain, part_size=1 << 20) as (target, known):
+        job = {"folder": str(folder), "workers": IN_FLIGHT, **known}
+        compared = [
+            client("ours", "small_ours", target, job, total),
+            client("ours, ETags checked", "small_ours", target, job | {"check_etags": True}, total),
+            client("ours, not confirmed", "small_ours", target, job | {"confirm": False}, total),
+        ]
+        compared += [
+            client(f"frameio SDK, {threads} threads", "small_sdk", target, job | {"workers": threads}, total)
+            for threads in options.sdk_threads
+        ]
+        runs = interleave(compared, options.runs, warm_up=options.warm_up)
+    rates = {name: median(options.files / run.seconds for run in some) for name, some in runs.items()}
+    cpu = {name: median(run.cpu for run in some) * 1000 / options.files for name, some in runs.items()}
+    wire = "plain" if options.plain else "TLS"
+    print(f"\n{options.files} files of {show_size(options.size)}, {wire}, {options.server}")
+    lines = [(name, round(rates[name]), cpu[name], rates["ours"] / rates[name]) for name in rates]
+    print_table(("", "files/s", "CPU ms a file", "ours ÷ it"), lines)
+    warn_of_noise(median(run.noise for run in some) for some in runs.values())
+    cell = {"question": "files", "tls": not options.plain, "files": options.files, "size": options.size}
+    return [
+        {
+            "cell": cell | {"server": options.server},
+            "client": name,
+            "summary": {
+                "files_per_second": rates[name],
+                "cpu_ms_a_file": cpu[name],
+                "ours_to_it": rates["ours"] / rates[name],
+                "noise": median(run.noise for run in runs[name]),
+            },
+            "runs": runs[name],
+        }
+        for name in rates
+    ]
+
+
+def cost_of_a_part(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Send one file in very many tiny parts: what is left when the bytes cost nothing."""
+    source = make_source(options.parts * 1024, 1024)
+    with sink(tls=False) as target:
+        compared = [contenders.ours(target, source, IN_FLIGHT), contenders.sdk(target, source, IN_FLIGHT)]
+        runs = interleave(compared, options.runs, warm_up=options.warm_up)
+    count: int = options.parts
+    return show_costs("a part", runs, dict.fromkeys(runs, count), options)
+
+
+def cost_of_an_event(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Upload a file of many tiny parts with and without listeners; the difference is what telling the events costs."""
+    folder = make_files(1, options.parts * 1024 // 2)
+    with server("sink", tls=False, part_size=1024) as (target, known):
+        job = {"folder": str(folder), "workers": IN_FLIGHT, **known}
+        compared = [
+            client(str(number), "small_ours", target, job | {"listeners": number}, options.parts * 1024 // 2)
+            for number in (0, LISTENERS)
+        ]
+        runs = interleave(compared, options.runs, warm_up=options.warm_up)
+    unheard, heard = runs["0"], runs[str(LISTENERS)]
+    extra = [
+        replace(one, seconds=one.seconds - other.seconds, cpu=one.cpu - other.cpu)
+        for one, other in zip(heard, unheard, strict=True)
+    ]
+    delivered = int(heard[0].told["delivered"])
+    return show_costs("an event, for each listener", {"ours": extra}, {"ours": delivered}, options)
+
+
+def show_costs(
+    what: str, runs: dict[str, list[Run]], counts: dict[str, int], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Print and give the cost of one of many."""
+    costs = {name: median(run.cpu for run in some) / counts[name] * 1e6 for name, some in runs.items()}
+    print(f"\nCPU microseconds {what}")
+    print_table(("", "µs", "of"), [(name, round(cost, 1), counts[name]) for name, cost in costs.items()])
+    cell = {"question": what, "parts": options.parts, "in_flight": IN_FLIGHT}
+    return [
+        {"cell": cell, "client": name, "summary": {"cpu_us": costs[name], "of": counts[name]}, "runs": runs[name]}
+        for name in runs
+    ]
+
+
+def main() -> None:
+    """Measure files, parts and events."""
+    options = parser(__doc__, runs=3)
+    options.add_argument("--files", type=int, default=1000)
+    options.add_argument("--size", type=size, default=100 << 10, help="of a file (default 100KiB)")
+    options.add_argument("--parts", type=int, default=2000, help="for the cost of one (default 2000)")
+    options.add_argument("--sdk-threads", type=many(int), default=[1, 8], help="e.g. 1,8")
+    options.add_argument("--server", choices=["sink", "fake"], default="sink")
+    options.add_argument("--plain", action="store_true", help="plain HTTP (default: TLS; the fake is always plain)")
+    given = options.parse_args()
+    given.plain = given.plain or given.server == "fake"
+    if given.quick:
+        given.files, given.sdk_threads = min(given.files, 200), given.sdk_threads[-1:]
+    rows = [*files_a_second(given), *cost_of_a_part(given), *cost_of_an_event(given)]
+    write_record("many_small", rows, path=given.output)
+
+
+if __name__ == "__main__":
+    main()

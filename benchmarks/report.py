@@ -1,0 +1,186 @@
+"""What do the results say? Makes the README's table and the plots in docs/ of benchmarks/results/*.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.record import RESULTS, ROOT
+from harness.words import show_size
+from report_plots import draw
+
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+Record = dict[str, Any]
+PEERS = ("frameio SDK", "curl --parallel", "libcurl", "C floor", "MD5 alone")
+
+
+def throughput_lines(record: Record) -> list[str]:
+    """Lay out the speed: a line a cell, ours first; behind each other client, how many times as fast ours is."""
+    cells: dict[str, dict[str, Any]] = {}
+    for row in record["rows"]:
+        cells.setdefault(json.dumps(row["cell"]), {})[row["client"]] = row
+    present = [peer for peer in PEERS if any(peer in found for found in cells.values())]
+    lines = ["MiB/s (in brackets: ours ÷ it)", "", table_row(["", "ours", *present]), rule(2 + len(present))]
+    for text, found in cells.items():
+        cell = json.loads(text)
+        check = ", ETag check on, both cores" if cell["check_etags"] else ""
+        parts = f"{cell['in_flight']} × {show_size(cell['part_size'])}"  # noqa: RUF001
+        words = [f"{'TLS' if cell['tls'] else 'plain'}, {cell['cache']} cache, {parts}{check}"]
+        words.append(f"**{found['ours']['summary']['mib_per_second']:.0f}**")
+        for peer in present:
+            other = found.get(peer)
+            if other is None:
+                words.append("–")  # noqa: RUF001
+            else:
+                words.append(f"{other['summary']['mib_per_second']:.0f} ({other['ours_to_it']['rate']:.2f})")
+        lines.append(table_row(words))
+    return [*lines, "", *cpu_lines(cells, present)]
+
+
+def cpu_lines(cells: dict[str, dict[str, Any]], present: Sequence[str]) -> list[str]:
+    """Lay out the CPU seconds of the cells that everything is compared in."""
+    lines = ["CPU seconds a GiB (in brackets: ours ÷ it)", ""]
+    lines += [table_row(["", "ours", *present]), rule(2 + len(present))]
+    for text, found in cells.items():
+        cell = json.loads(text)
+        if cell["cache"] != "warm" or cell["in_flight"] != 5 or cell["check_etags"]:
+            continue
+        words = [f"{'TLS' if cell['tls'] else 'plain'}, parts of {show_size(cell['part_size'])}"]
+        words.append(f"**{found['ours']['summary']['cpu_per_gib']:.2f}**")
+        for peer in present:
+            other = found.get(peer)
+            shown = other and f"{other['summary']['cpu_per_gib']:.2f} ({other['ours_to_it']['cpu']:.2f})"
+            words.append(shown or "–")  # noqa: RUF001
+        lines.append(table_row(words))
+    return lines
+
+
+def memory_lines(record: Record) -> list[str]:
+    """Lay out the peaks: a line a client and number in flight."""
+    sizes = sorted({row["cell"]["part_size"] for row in record["rows"]})
+    peak = {(r["client"], r["cell"]["in_flight"], r["cell"]["part_size"]): r["summary"] for r in record["rows"]}
+    lines = ["Peak memory of the whole process (VmHWM), MiB", ""]
+    lines += [table_row(["", *(f"parts of {show_size(size)}" for size in sizes)]), rule(1 + len(sizes))]
+    for client, number in dict.fromkeys((client, number) for client, number, _ in peak):
+        found = [peak.get((client, number, size)) for size in sizes]
+        cells = ["–" if one is None else f"{one['memory_mib']:.0f}" for one in found]  # noqa: RUF001
+        lines.append(table_row([f"{client}, {number} in flight", *cells]))
+    return lines
+
+
+def lag_lines(record: Record) -> list[str]:
+    """Lay out the lateness of the loop."""
+    lines = ["How late a 5 ms ticker in the uploading loop wakes, ms", ""]
+    lines += [table_row(["", "p50", "p99", "max"]), rule(4)]
+    for row in record["rows"]:
+        cell, one = row["cell"], row["summary"]
+        name = f"{row['client']}, {'TLS' if cell['tls'] else 'plain'}, {cell['in_flight']} in flight"
+        if not row["client"].startswith("idle"):
+            lines.append(table_row([name, f"{one['p50']:.1f}", f"{one['p99']:.1f}", f"{one['max']:.1f}"]))
+    return lines
+
+
+def small_lines(record: Record) -> list[str]:
+    """Lay out the small files, and what one part and one event cost."""
+    lines = ["Small files, and the cost of one", "", table_row(["", "", "ours ÷ it"]), rule(3)]
+    for row in record["rows"]:
+        cell, one = row["cell"], row["summary"]
+        if cell["question"] == "files":
+            name = f"{cell['files']} files of {show_size(cell['size'])}: {row['client']}"
+            lines.append(table_row([name, f"{one['files_per_second']:.0f} files/s", f"{one['ours_to_it']:.2f}"]))
+        else:
+            lines.append(table_row([f"CPU, {cell['question']}: {row['client']}", f"{one['cpu_us']:.0f} µs", ""]))
+    return lines
+
+
+def wan_lines(record: Record) -> list[str]:
+    """Lay out the WAN: wall time ÷ (size ÷ rate), a line a way, a column a number of parts in flight."""
+    ways: dict[str, dict[str, str]] = {}
+    for row in record["rows"]:
+        number = row["variant"]["in_flight"]
+        name = ("default" if number is None else str(number)) + (", lowat" if row["variant"].get("lowat") else "")
+        words = ", ".join(f"{key} {value}" for key, value in row["way"].items())
+        ways.setdefault(words, {})[name] = f"{row['summary']['cost']:.2f}"
+    numbers = list(dict.fromkeys(number for found in ways.values() for number in found))
+    lines = ["Simulated WAN: wall time ÷ (size ÷ rate), by parts in flight", "", table_row(["", *numbers])]
+    lines.append(rule(1 + len(numbers)))
+    return lines + [table_row([way, *(found.get(number, "") for number in numbers)]) for way, found in ways.items()]
+
+
+SECTIONS = {
+    "throughput": throughput_lines,
+    "memory": memory_lines,
+    "loop_lag": lag_lines,
+    "many_small": small_lines,
+    "wan": wan_lines,
+}
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """Write a row in Markdown."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def rule(columns: int) -> str:
+    """Write the line below a table's head: words to the left, numbers to the right."""
+    return "| --- " + "| ---: " * (columns - 1) + "|"
+
+
+def provenance(record: Record) -> str:
+    """Say where numbers come from: command, day, commit, machine, versions, and how busy the machine was otherwise."""
+    machine, versions = record["machine"], record["versions"]
+    busy = [row["summary"]["noise"] for row in record["rows"] if "noise" in row["summary"]]
+    noise = f"; up to {max(busy):.1f} cores were busy with something else" if busy and max(busy) > 0.15 else ""
+    changed = " with changes" if record["changed"] else ""
+    return (
+        f"`{record['command']}`, {record['measured_at'][:10]}, commit {record['commit'][:9]}{changed}, "
+        f"{machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python {versions['python']}, "
+        f"aiohttp {versions['aiohttp']}, {versions['openssl']}{noise}."
+    )
+
+
+def make_section(records: dict[str, Record]) -> str:
+    """Make what stands between the markers."""
+    blocks = ["## How fast it is", "", "Medians of interleaved runs; `python3 run.py bench` makes them anew."]
+    for name, make in SECTIONS.items():
+        if name in records:
+            blocks += ["", *make(records[name]), "", provenance(records[name])]
+    return "\n".join(blocks)
+
+
+def insert(text: str, section: str) -> str:
+    """Put the section between the markers; the second is added where it is not there yet."""
+    if BEGIN not in text:
+        raise SystemExit(f"the README has no line {BEGIN}")
+    if END not in text:
+        text = text.replace(BEGIN, f"{BEGIN}\n{END}", 1)
+    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n\n{section}\n\n{END}", text, count=1, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write the table and the plots."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--results", type=Path, default=RESULTS)
+    options.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    options.add_argument("--docs", type=Path, default=ROOT / "docs")
+    options.add_argument("--print", action="store_true", help="show the table and change nothing")
+    given = options.parse_args()
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.results.glob("*.json"))}
+    if not records:
+        sys.exit("there are no results: run a benchmark first")
+    section = make_section(records)
+    if given.print:
+        print(section)
+        return
+    given.readme.write_text(insert(given.readme.read_text(encoding="utf-8"), section), encoding="utf-8")
+    for path in draw(records, given.docs):
+        print(path.name)
+
+
+if __name__ == "__main__":
+    main()

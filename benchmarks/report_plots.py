@@ -1,0 +1,116 @@
+"""What do the results look like? SVG plots, a file a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Record = dict[str, Any]
+# The same input makes the same file: no date, and names that are not random.
+mpl.rcParams["svg.hashsalt"] = "aioframeio-upload"
+COLORS = {"ours": "#1b6ca8", "frameio SDK": "#c8553d"}
+OTHERS = ("#9aa5b1", "#7b8794", "#52606d", "#323f4b")
+
+
+def color(client: str, position: int) -> str:
+    """Give ours and the SDK their own colour."""
+    return COLORS.get(client.partition(",")[0], OTHERS[position % len(OTHERS)])
+
+
+def throughput(record: Record, axes: Axes) -> None:
+    """Draw bars: warm cache, 32 MiB or the smallest parts there are, 5 in flight or the first number."""
+    rows = [row for row in record["rows"] if row["cell"]["cache"] == "warm" and not row["cell"]["check_etags"]]
+    rows = rows or record["rows"]
+    wanted = min((abs(row["cell"]["in_flight"] - 5), row["cell"]["part_size"]) for row in rows)
+    rows = [row for row in rows if (abs(row["cell"]["in_flight"] - 5), row["cell"]["part_size"]) == wanted]
+    names = [f"{row['client']}\n{'TLS' if row['cell']['tls'] else 'plain'}" for row in rows]
+    rates = [row["summary"]["mib_per_second"] for row in rows]
+    below = [rate - row["summary"]["slowest"] for rate, row in zip(rates, rows, strict=True)]
+    above = [row["summary"]["fastest"] - rate for rate, row in zip(rates, rows, strict=True)]
+    axes.barh(names, rates, xerr=[below, above], color=[color(row["client"], 1) for row in rows], ecolor="#323f4b")
+    axes.invert_yaxis()
+    axes.set_xlabel("MiB/s on one core (median, fastest and slowest run)")
+
+
+def memory(record: Record, axes: Axes) -> None:
+    """Draw a line a client and number in flight."""
+    series: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    for row in record["rows"]:
+        key = (row["client"], row["cell"]["in_flight"])
+        series.setdefault(key, []).append((row["cell"]["part_size"] >> 20, row["summary"]["memory_mib"]))
+    for (client, number), points in series.items():
+        ordered = sorted(points)
+        label = f"{client}, {number} in flight"
+        xs, ys = [x for x, _ in ordered], [y for _, y in ordered]
+        axes.plot(xs, ys, marker="o", label=label, color=color(client, number), alpha=0.5 + 0.5 / number)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("size of a part, MiB")
+    axes.set_ylabel("VmHWM, MiB")
+    axes.legend()
+
+
+def loop_lag(record: Record, axes: Axes) -> None:
+    """Draw p50 and p99."""
+    cells = [(row["client"], row["cell"]) for row in record["rows"]]
+    names = [f"{client}, {'TLS' if cell['tls'] else 'plain'}, {cell['in_flight']}" for client, cell in cells]
+    axes.barh(names, [row["summary"]["p99"] for row in record["rows"]], color="#9aa5b1", label="p99")
+    axes.barh(names, [row["summary"]["p50"] for row in record["rows"]], color=COLORS["ours"], label="p50")
+    axes.invert_yaxis()
+    axes.set_xlabel("lateness of a 5 ms ticker, ms")
+    axes.legend()
+
+
+def many_small(record: Record, axes: Axes) -> None:
+    """Draw files a second."""
+    rows = [row for row in record["rows"] if row["cell"]["question"] == "files"]
+    names, rates = [row["client"] for row in rows], [row["summary"]["files_per_second"] for row in rows]
+    axes.barh(names, rates, color=[color(name, 1) for name in names])
+    axes.invert_yaxis()
+    axes.set_xlabel("files a second")
+
+
+def wan(record: Record, axes: Axes) -> None:
+    """Draw the cost against the number of parts in flight, a line a way."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for row in record["rows"]:
+        number = row["variant"]["in_flight"]
+        if number is not None and not row["variant"].get("lowat"):
+            name = ", ".join(f"{key} {value}" for key, value in row["way"].items())
+            series.setdefault(name, []).append((number, row["summary"]["cost"]))
+    for name, points in series.items():
+        ordered = sorted(points)
+        axes.plot([x for x, _ in ordered], [y for _, y in ordered], marker="o", label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("parts in flight")
+    axes.set_ylabel("wall time ÷ (size ÷ rate)")
+    if series:
+        axes.legend(fontsize="small")
+
+
+PLOTS: dict[str, Callable[[Record, Axes], None]] = {
+    "throughput": throughput,
+    "memory": memory,
+    "loop_lag": loop_lag,
+    "many_small": many_small,
+    "wan": wan,
+}
+
+
+def draw(records: dict[str, Record], folder: Path) -> list[Path]:
+    """Draw what there are results of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, plot in PLOTS.items():
+        if name in records:
+            figure = Figure(figsize=(8, 4.5), layout="constrained")
+            plot(records[name], figure.add_subplot())
+            path = folder / f"{name}.svg"
+            figure.savefig(path, metadata={"Date": None})
+            drawn.append(path)
+    return drawn

@@ -1,0 +1,170 @@
+"""How fast are a file's parts sent, beside the official SDK, curl, libcurl and what C can do at all?
+
+The client has one core, the sink the other, on loopback; with the ETag check on, both have both. Every row is the
+median of interleaved runs. A ratio is ours ÷ theirs: of MiB/s (more is better) and of CPU seconds a GiB (less is
+better). The C floor and libcurl read the file's slices; curl cannot, and gets each part as a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+from harness import cache, contenders
+from harness.measure import Contender, Run, Summary, interleave, summarize, warn_of_noise
+from harness.record import print_table, write_record
+from harness.stage import CORES, Sink, Source, make_source, sink
+from harness.words import many, parser, show_size, size
+
+LUKEWARM = 0.01
+"""The fraction of a file that may be left in the cache for it to count as cold."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One question of the table."""
+
+    tls: bool
+    cache: str
+    part_size: int
+    in_flight: int
+    check_etags: bool
+
+    def __str__(self) -> str:
+        wire, check = "TLS 1.3" if self.tls else "plain", "on" if self.check_etags else "off"
+        parts = f"parts of {show_size(self.part_size)}, {self.in_flight} in flight"
+        return f"{wire}, {self.cache} cache, {parts}, ETag check {check}"
+
+
+def compared(cell: Cell, target: Sink, source: Source) -> tuple[list[Contender], list[str]]:
+    """Choose who is measured in a cell, and say who is left out."""
+    cores = contenders.EVERY_CORE if cell.check_etags else contenders.ONE_CORE
+    md5s = source.md5s() if cell.check_etags else None
+    makers: list[Callable[[], Contender]] = [
+        partial(contenders.ours, target, source, cell.in_flight, md5s=md5s, cores=cores)
+    ]
+    left_out = []
+    if contenders.sdk_memory(source, cell.in_flight) < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        makers.append(partial(contenders.sdk, target, source, cell.in_flight, cores=cores))
+    else:
+        left_out.append("frameio SDK: it holds every part in flight in memory, and there is not so much")
+    if cell.check_etags:
+        makers.append(partial(contenders.md5, target, source, cores=cores))
+    else:
+        makers.append(partial(contenders.curl, target, source, cell.in_flight))
+        makers += [partial(contenders.native, name, target, source, cell.in_flight) for name in ("libcurl", "floor")]
+    found, missing = contenders.present(makers)
+    return found, [f"{cell}: {reason}" for reason in left_out + missing]
+
+
+def uses_part_files(found: list[Contender]) -> bool:
+    """Say whether curl is among them: it cannot send a slice of a file."""
+    return any(one.name.startswith("curl") for one in found)
+
+
+def prepare(cell: Cell, source: Source, contender: Contender) -> None:
+    """Make the cache cold where it shall be, and refuse a file that is not the one that was asked for."""
+    if source.path.stat().st_size != source.size:
+        sys.exit(f"{source.path.name} has not {source.size} bytes")
+    if cell.cache == "cold":
+        paths = source.part_files() if uses_part_files([contender]) else [source.path]
+        cache.cool(paths)
+        if (left := max(map(cache.resident, paths))) > LUKEWARM:
+            print(f"  not quite cold: {left:.0%} of a file is still cached", file=sys.stderr)
+
+
+def measure(cell: Cell, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
+    """Measure one cell, print its table, and give its rows."""
+    # As many parts as are to be in flight at once, or the question would be another one.
+    source = make_source(max(options.size, cell.part_size * cell.in_flight), cell.part_size)
+    with sink(tls=cell.tls, cores=set(CORES) if cell.check_etags else None) as target:
+        found, left_out = compared(cell, target, source)
+        if cell.cache == "warm":
+            cache.warm([source.path, *(source.part_files() if uses_part_files(found) else [])])
+        runs = interleave(found, options.runs, warm_up=options.warm_up, before=partial(prepare, cell, source))
+    summaries = {name: summarize(some, source.size) for name, some in runs.items()}
+    print(f"\n{cell} ({show_size(source.size)}, {options.runs} runs)")
+    show(summaries)
+    for reason in left_out:
+        print(f"left out: {reason}")
+    warn_of_noise(one.noise for one in summaries.values())
+    return [row(cell, source, name, runs[name], summaries) for name in runs], left_out
+
+
+def show(summaries: dict[str, Summary]) -> None:
+    """Print one cell's table."""
+    lines = []
+    for name, one in summaries.items():
+        ratios = ratio(summaries, name)
+        spread = f"{one.slowest:.0f}–{one.fastest:.0f}"  # noqa: RUF001
+        numbers = (round(one.mib_per_second), spread, one.cpu_per_gib, round(one.memory_mib))
+        lines.append((name, *numbers, ratios["rate"], ratios["cpu"]))
+    print_table(("", "MiB/s", "spread", "CPU s/GiB", "VmHWM MiB", "ours ÷ it", "CPU ÷ its"), lines)
+
+
+def ratio(summaries: dict[str, Summary], name: str) -> dict[str, float]:
+    """Divide ours by theirs."""
+    mine, other = summaries["ours"], summaries[name]
+    return {"rate": mine.mib_per_second / other.mib_per_second, "cpu": mine.cpu_per_gib / other.cpu_per_gib}
+
+
+def row(cell: Cell, source: Source, name: str, runs: list[Run], summaries: dict[str, Summary]) -> dict[str, Any]:
+    """Make a row of the record."""
+    return {
+        "cell": asdict(cell),
+        "size": source.size,
+        "client": name,
+        "summary": summaries[name],
+        "ours_to_it": ratio(summaries, name),
+        "runs": runs,
+    }
+
+
+def cells(options: argparse.Namespace) -> list[Cell]:
+    """Give the cells that the options span."""
+    if options.quick:
+        return [Cell(True, "warm", 32 << 20, 5, False)]
+    wires = [wire for wire, asked in ((True, options.tls), (False, options.plain)) if asked] or [True, False]
+    checks = {"on": [True], "off": [False], "both": [False, True]}[options.check_etags]
+    found = [
+        Cell(tls, state, part_size, in_flight, check)
+        for tls, check in product(wires, checks)
+        for state in options.cache
+        for part_size, in_flight in product(options.part_size, options.in_flight)
+    ]
+    # Unless it is asked for alone, what the check costs is measured over TLS only: Frame.io knows nothing else.
+    return [cell for cell in found if cell.tls or not cell.check_etags or options.check_etags == "on"]
+
+
+def main() -> None:
+    """Measure all cells."""
+    options = parser(__doc__, runs=5)
+    options.add_argument("--tls", action="store_true", help="only TLS (default: both)")
+    options.add_argument("--plain", action="store_true", help="only plain HTTP")
+    options.add_argument("--cache", type=many(str), default=["warm", "cold"], help="warm, cold (default: both)")
+    options.add_argument("--part-size", type=many(size), default=[32 << 20, 512 << 20], help="e.g. 32MiB,512MiB")
+    options.add_argument("--in-flight", type=many(int), default=[1, 5, 16], help="e.g. 1,5,16")
+    options.add_argument("--check-etags", choices=["on", "off", "both"], default="both")
+    options.add_argument("--size", type=size, default=2 << 30, help="of the file (default 2GiB)")
+    given = options.parse_args()
+    rows: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    try:
+        for cell in cells(given):
+            more, missing = measure(cell, given)
+            rows += more
+            left_out += missing
+    finally:
+        # Ctrl-C or a failure after half an hour loses one cell, not all of them.
+        if rows:
+            write_record("throughput", rows, left_out=left_out, path=given.output)
+
+
+if __name__ == "__main__":
+    main()

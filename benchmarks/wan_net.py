@@ -1,0 +1,227 @@
+"""A WAN of three network namespaces: client, router, server. Nothing leaves them, and nothing of them stays.
+
+    client --veth-- router [queue, rate: tc tbf] --TUN, delay.c, TUN-- [loss: nft] server
+
+* The bottleneck is in a router, as it is in the world. In the sender's own namespace the kernel would see the queue:
+  it would hold packets back (TCP small queues) instead of losing them.
+* The queue holds 50 ms at full rate, first in first out: what an uplink's box has where nobody tuned it. That is one
+  bandwidth-delay product at 50 ms, so that a single flow of CUBIC can fill the link of 40 ms and not that of 150 ms.
+  An ideal queue would hide what connections gain; a much shorter one would make them gain more.
+* Loss is drawn for each packet that arrives at the server: after the queue, so that it costs the link its time, and
+  towards the server only. The way back has the delay and nothing else.
+* Packets enter the router one by one (`gso_max_segs 1`), or a drop would take up to 44 of them at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PREFIX = "aiowan"
+NAMESPACES = Path("/var/run/netns")
+ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+PROGRAMS = ("ip", "tc", "cc")
+
+# RFC 2544 keeps 198.18.0.0/15 for benchmarks; the namespaces have no way to any other network.
+CLIENT, ROUTER_NEAR, ROUTER_FAR, SERVER = "198.18.0.2", "198.18.0.1", "198.18.1.1", "198.18.1.2"
+
+MTU = 1500
+SEGMENT = MTU - 20 - 20 - 12  # IP, TCP, and its time stamps, which Linux always sends
+
+# Linux's defaults, set because machines differ: they bound one connection's window, and so what it reaches.
+SYSCTLS = {
+    "net.ipv4.tcp_wmem": "4096 16384 4194304",
+    "net.ipv4.tcp_rmem": "4096 131072 6291456",
+    # Or a run would start with what the one before it learned of the way.
+    "net.ipv4.tcp_no_metrics_save": "1",
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """What lies between client and server."""
+
+    rtt: float = 0.04
+    loss: float = 0.0
+    """The share of packets that are lost on the way to the server."""
+    rate: float = 200e6
+    """Bits per second of IP packets."""
+    queue: float = 0.05
+    """Seconds that the bottleneck's queue holds at full rate."""
+    congestion: str = "cubic"
+
+    @property
+    def goodput(self) -> float:
+        """Bytes of TCP payload per second that fit through: the headers of IP and TCP are counted off."""
+        return self.rate / 8 * SEGMENT / MTU
+
+    def __str__(self) -> str:
+        return f"{self.rtt * 1e3:g} ms, loss {self.loss:.2%}, queue {self.queue * 1e3:g} ms, {self.congestion}"
+
+
+class Child:
+    """A process that says "ready", answers a line with a line of JSON, and ends when its input does."""
+
+    def __init__(self, words: list[str]) -> None:
+        # Its own process group: Ctrl-C is for the benchmark, which then ends its children in order.
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != "ready":
+            self.close()
+            raise RuntimeError(f"{self._process.args!r} did not start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ask(self) -> Any:
+        """Ask what happened since it was asked last."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("tell\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End its input, and itself if that does not."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Wan:
+    """A way that is open."""
+
+    client: str
+    """The namespace's name."""
+    server: str
+    cable: Child
+
+
+def why_not() -> str | None:
+    """Say what this machine lacks for a WAN; None where it has all."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "network namespaces need Linux and root"
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)} (Debian: apt-get install iproute2 gcc libc6-dev)"
+    if not Path("/dev/net/tun").exists():
+        return "there is no /dev/net/tun"
+    name = f"{PREFIX}-{os.getpid()}-try"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+    return f"network namespaces are not permitted: {made.stderr.strip()}" if made.returncode else None
+
+
+def build(folder: Path) -> Path:
+    """Compile the forwarder and give its path."""
+    source, program = Path(__file__).parent / "native" / "delay.c", folder / "delay"
+    subprocess.run(["cc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
+    return program
+
+
+def sweep() -> None:
+    """Remove what a benchmark that was killed left behind; its children end by themselves with their inputs."""
+    for name in leftovers():
+        if not Path("/proc", name.split("-")[1]).exists():
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def leftovers() -> list[str]:
+    """Name the namespaces of this benchmark, of any process."""
+    return sorted(path.name for path in NAMESPACES.glob(f"{PREFIX}-*"))
+
+
+@contextmanager
+def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
+    """Build the way; remove it all at the end, however that comes."""
+    client, router, server = (f"{PREFIX}-{os.getpid()}-{end}" for end in ("client", "router", "server"))
+    with ExitStack() as stack:
+        for name in (client, router, server):
+            stack.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True, check=False)
+            run(f"ip netns add {name}")
+        one_way = str(round(way.rtt / 2 * 1e6))
+        cable = stack.enter_context(
+            Child([str(delay), str(NAMESPACES / router), "far", str(NAMESPACES / server), "wan", one_way])
+        )
+        run(f"ip -n {client} link add wan type veth peer name near netns {router}")
+        for name, device, address in (
+            (client, "wan", CLIENT),
+            (router, "near", ROUTER_NEAR),
+            (router, "far", ROUTER_FAR),
+            (server, "wan", SERVER),
+        ):
+            run(f"ip -n {name} address add {address}/30 dev {device}")
+            # The queue is the bottleneck's alone: no other loses a packet.
+            run(f"ip -n {name} link set {device} up mtu {MTU} txqueuelen 10000")
+        run(f"ip -n {client} link set wan gso_max_segs 1")
+        run(f"ip -n {client} route add default via {ROUTER_NEAR}")
+        run(f"ip -n {server} route add default via {ROUTER_FAR}")
+        run(f"ip netns exec {router} sysctl -qw net.ipv4.ip_forward=1")
+        settings = {**SYSCTLS, "net.ipv4.tcp_congestion_control": way.congestion}
+        with allowed(way.congestion):
+            for name in (client, server):
+                run(f"ip netns exec {name} sysctl -qw", *(f"{key}={value}" for key, value in settings.items()))
+        # A burst of eleven packets: the bucket's timer may be half a millisecond late without losing rate.
+        limit = round(way.rate / 8 * way.queue)
+        run(f"tc -n {router} qdisc add dev far root tbf rate {way.rate:.0f}bit burst 16kb limit {limit}")
+        if way.loss:
+            drop(server, way.loss)
+        yield Wan(client, server, cable)
+
+
+@contextmanager
+def allowed(congestion: str) -> Iterator[None]:
+    """Let a namespace choose the algorithm, which the kernel allows only for those that any user may choose."""
+    with ALLOWED.open("r+") as setting:
+        # One benchmark at a time, or one would take back what the other still needs.
+        fcntl.flock(setting, fcntl.LOCK_EX)
+        before = ALLOWED.read_text().split()
+        if congestion in before:
+            yield
+            return
+        ALLOWED.write_text(" ".join([*before, congestion]))
+        try:
+            yield
+        finally:
+            ALLOWED.write_text(" ".join(before))
+
+
+def drop(server: str, loss: float) -> None:
+    """Lose that share of the packets that arrive at the server."""
+    if shutil.which("nft") is None:
+        raise RuntimeError("loss needs nft (Debian: apt-get install nftables)")
+    run(f"ip netns exec {server} nft add table ip loss")
+    run(f"ip netns exec {server} nft add chain ip loss arrive", "{ type filter hook prerouting priority raw; }")
+    share = f"numgen random mod 1000000 < {round(loss * 1e6)}"
+    run(f"ip netns exec {server} nft add rule ip loss arrive {share} counter drop")
+
+
+def run(words: str, *more: str) -> None:
+    """Run a command, or raise with what it said."""
+    done = subprocess.run([*words.split(), *more], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{words}: {done.stderr.strip()}")
