@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 import anyio
 
 from ._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, UploadError
+from ._core.expiry import Lifetime, lifetime
+from ._core.faults import Kind, Verdict
 from ._core.model import Part, Plan, Receipt
-from ._core.retry import Fault, Kind, Verdict, judge, wait_before
+from ._core.retry import Fault, explain, is_throttle, judge, wait_before
 from ._core.state import UploadState
 from ._feed import Feed
 from ._io.files import Lent
+from ._io.gate import Gate
 from ._io.part import Attempt
 from ._io.resources import Resources
 from ._io.source import OpenSource
@@ -25,19 +28,37 @@ PROGRESS_PERIOD = 1 / 20
 """Seconds between two `Progress`: the contract is at least ten a second while bytes move, and at most some tens."""
 
 
+FORESIGHT = 5.0
+"""Seconds of sending after which the rate is believed in a forecast."""
+
+
 class Transfer:
     """The parts of one plan, or some of them. Owned by one upload; runs once."""
 
     def __init__(
-        self, plan: Plan, source: OpenSource, resources: Resources, feed: Feed, numbers: Iterable[int] | None = None
+        self,
+        plan: Plan,
+        source: OpenSource,
+        resources: Resources,
+        feed: Feed,
+        gate: Gate,
+        numbers: Iterable[int] | None = None,
     ) -> None:
         wanted = None if numbers is None else frozenset(numbers)
         self._plan = plan
         self._source = source
         self._resources = resources
         self._feed = feed
+        self._gate = gate
+        self._life = lifetime(part.url for part in plan.parts)
         self._waiting = deque(part for part in plan.parts if wanted is None or part.number in wanted)
-        self._state = UploadState(self._waiting, anyio.current_time())
+        # A new plan of the same file goes on from where the bar stands.
+        before = feed.progress.bytes_uploaded if feed.progress is not None else 0
+        self._state = UploadState(self._waiting, anyio.current_time(), before)
+        self._before = before
+        self._busy = 0.0
+        """Seconds in which bytes could move: no pause, and a part in flight."""
+        self._warned = False
         self._attempts: dict[int, Attempt] = {}
         self._receipts: list[Receipt] = []
         self._failure: UploadError | None = None
@@ -71,12 +92,38 @@ class Transfer:
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
             if self._attempts:
+                self._busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
                 self._publish_progress()
+                self._foresee()
 
     def _publish_progress(self) -> None:
         for number, attempt in self._attempts.items():
             self._state.moved(number, attempt.sent)
         self._feed.publish(self._state.progress(anyio.current_time()))
+
+    @property
+    def life(self) -> Lifetime | None:
+        """How long the links live."""
+        return self._life
+
+    @property
+    def bytes_per_second(self) -> float:
+        """What was sent, over the time in which it could be."""
+        sent = self._feed.progress.bytes_uploaded - self._before if self._feed.progress is not None else 0
+        return sent / self._busy if self._busy else 0.0
+
+    def _foresee(self) -> None:
+        """Warn, once, as soon as it can be seen that the links will die before the last part."""
+        if self._warned or self._life is None or self._busy < FORESIGHT or not self.bytes_per_second:
+            return
+        assert self._feed.progress is not None
+        seconds = (self._feed.progress.total_bytes - self._feed.progress.bytes_uploaded) / self.bytes_per_second
+        left = self._life.left(self._resources.service_now())
+        if seconds > left:
+            self._warned = True
+            log.warning(
+                "%r needs %.0f s more at this rate, and its part links die in %.0f s", self._plan.name, seconds, left
+            )
 
     async def _work(self, scope: anyio.CancelScope) -> None:
         try:
@@ -92,17 +139,11 @@ class Transfer:
     async def _send(self, part: Part, lent: Lent) -> None:
         """Try one part until S3 has it."""
         doubted = False
+        outages = 0
         # Asked on the upload's first part, and where a refusal may have been lost with the connection.
         expect, self._asked = not self._asked, True
         while True:
-            async with self._resources.part_slots:
-                await self._source.check()
-                self._feed.publish(self._state.begin(part.number, anyio.current_time()))
-                attempt = self._attempts[part.number] = Attempt()
-                try:
-                    outcome = await attempt.put(part, lent, self._plan.media_type, self._resources, expect=expect)
-                finally:
-                    del self._attempts[part.number]
+            outcome = await self._attempt(part, lent, expect)
             receipt = self._believe(part, outcome, doubted)
             if receipt is not None:
                 self._receipts.append(receipt)
@@ -111,34 +152,68 @@ class Transfer:
             assert isinstance(outcome, Fault)
             doubted = doubted or outcome.kind is Kind.ETAG
             expect = outcome.kind is Kind.LOST
-            self._state.fail(part.number)
-            await anyio.sleep(self._retry_after(part, outcome))
+            outages = outages + 1 if outcome.kind is Kind.UNREACHABLE else 0
+            await anyio.sleep(self._delay_after(part, outcome, outages))
 
-    def _retry_after(self, part: Part, fault: Fault) -> float:
+    async def _attempt(self, part: Part, lent: Lent, expect: bool) -> Receipt | Fault:
+        """Make one attempt, when the upload is not paused and a slot is free."""
+        while True:
+            await self._gate.passed()
+            self._resources.recover()
+            async with self._resources.part_slots:
+                if not self._gate.is_open:
+                    continue
+                await self._source.check()
+                if self._life is not None and not self._life.is_good(self._resources.service_now()):
+                    raise self._expired(f"the link of part {part.number} is about to die")
+                self._feed.publish(self._state.begin(part.number, anyio.current_time()))
+                attempt = Attempt(part, lent, self._plan.media_type, self._gate, expect=expect)
+                self._attempts[part.number] = attempt
+                try:
+                    return await attempt.put(self._resources)
+                finally:
+                    del self._attempts[part.number]
+
+    def _expired(self, reason: str) -> LinksExpired:
+        return LinksExpired(reason, file_id=self._plan.file_id)
+
+    def _delay_after(self, part: Part, fault: Fault, outages: int) -> float:
         """Tell that a part is tried again and give the delay, or raise the error of one that is given up."""
-        attempts = self._state.attempts(part.number)
+        if fault.kind is Kind.PAUSED:
+            log.debug("part %d: %s; sent again on resume", part.number, fault.reason)
+            self._state.fail(part.number, counted=False)
+            return 0.0
+        if is_throttle(fault):
+            self._resources.throttled()
+        retry = self._resources.retry
+        patient = bool(outages) and self._state.quiet_for(anyio.current_time()) <= retry.patience
         error = PartError(
-            fault.reason,
+            explain(fault),
             number=part.number,
-            attempts=attempts,
+            attempts=self._state.attempts(part.number),
             status=fault.status,
             code=fault.code,
             request_id=fault.request_id,
         )
-        verdict = judge(fault)
-        if verdict is Verdict.GIVE_UP:
-            raise PartRejected.of(error, fault.reason)
-        if verdict is Verdict.NEW_LINKS:
-            raise LinksExpired(f"part {part.number}: S3 says its link has expired", file_id=self._plan.file_id)
-        if attempts >= self._resources.retry.attempts:
-            if fault.kind is Kind.ETAG:
-                raise IntegrityError.of(error, fault.reason)
-            raise PartExhausted.of(error, "every attempt failed; the last: " + fault.reason) from error
-        delay = wait_before(self._resources.retry, attempts, fault.retry_after)
+        self._state.fail(part.number, counted=not patient)
+        self._judge(fault, error, patient)
+        delay = wait_before(retry, outages if patient else error.attempts, fault.retry_after)
         self._resources.retries += 1
         log.debug("%s; again in %.1f s", error, delay)
         self._feed.publish(self._state.retrying(part.number, delay, error))
         return delay
+
+    def _judge(self, fault: Fault, error: PartError, patient: bool) -> None:
+        """Raise the error of a part that is given up."""
+        verdict = judge(fault)
+        if verdict is Verdict.GIVE_UP:
+            raise PartRejected.of(error, explain(fault))
+        if verdict is Verdict.NEW_LINKS:
+            raise self._expired(f"part {error.number}: S3 says that its link has expired")
+        if not patient and error.attempts >= self._resources.retry.attempts:
+            if fault.kind is Kind.ETAG:
+                raise IntegrityError.of(error, explain(fault))
+            raise PartExhausted.of(error, "every attempt failed; the last: " + explain(fault)) from error
 
     def _believe(self, part: Part, outcome: Receipt | Fault, doubted: bool) -> Receipt | None:
         """Give the receipt of a part that S3 has, or None.

@@ -14,11 +14,12 @@ import aiohttp
 from ._confirm import confirm, read_status
 from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._delivery import check_fit, deliver, send_some
+from ._delivery import Delivery, send_some
 from ._feed import Feed
 from ._io.api import DELETE, Api, Token
+from ._io.gate import Gate
 from ._io.resources import Resources, open_resources
-from ._io.source import OpenSource, Source, check_kind, check_size, name_of, open_source
+from ._io.source import Source, check_kind, check_size, name_of, open_source
 from ._planner import create_file, create_remote_file
 from ._upload import Running, Upload
 
@@ -185,16 +186,22 @@ class Uploader:
             raise ValueError(f"conflict={conflict!r} is not known")
         name, account = name_of(source, name), self._account(account_id)
 
-        async def run(feed: Feed) -> UploadedFile:
+        async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
-
-            async def make_plan(found: OpenSource) -> Plan:
-                length = check_size(found, size)
-                return await create_file(
-                    api, name=name, size=length, folder_id=folder_id, account_id=account, media_type=media_type
-                )
-
-            return await deliver(source, size, make_plan, account, feed, resources, api)
+            delivery = Delivery(
+                source=source,
+                size=size,
+                name=name,
+                folder_id=folder_id,
+                account_id=account,
+                media_type=media_type,
+                plan=None,
+                feed=feed,
+                gate=gate,
+                resources=resources,
+                api=api,
+            )
+            return await delivery.run()
 
         return Upload(name, run, self._running)
 
@@ -206,13 +213,22 @@ class Uploader:
         check_kind(source)
         account = self._account(plan.account_id)
 
-        async def run(feed: Feed) -> UploadedFile:
+        async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
-
-            async def make_plan(found: OpenSource) -> Plan:
-                return check_fit(plan, found)
-
-            return await deliver(source, plan.size, make_plan, account, feed, resources, api)
+            delivery = Delivery(
+                source=source,
+                size=plan.size,
+                name=plan.name,
+                folder_id=plan.folder_id,
+                account_id=account,
+                media_type=plan.media_type,
+                plan=plan,
+                feed=feed,
+                gate=gate,
+                resources=resources,
+                api=api,
+            )
+            return await delivery.run()
 
         return Upload(plan.name, run, self._running)
 

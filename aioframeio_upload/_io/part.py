@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime
+from functools import partial
 
 import aiohttp
 from yarl import URL
 
+from .._core.faults import Kind
 from .._core.model import Part, Receipt
-from .._core.retry import Fault, Kind, is_md5, read_refusal
+from .._core.retry import Fault, is_md5, read_refusal
 from .body import Slice
 from .files import Lent
+from .gate import Gate
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, read_bounded
+from .wire import FAILURES, describe, never_sent, read_bounded, untrusted
 
 OCTET_STREAM = "application/octet-stream"
 """What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
@@ -35,38 +38,42 @@ one without the question, so a slow link gets more time."""
 
 
 class Attempt:
-    """An attempt as it runs. Owned by `put`; others look at `sent`."""
+    """One attempt at a part as it runs; others look at `sent`.
 
-    def __init__(self) -> None:
-        self.body: Slice | None = None
+    Args:
+        part: Which.
+        lent: Its bytes.
+        media_type: What its link is signed for.
+        gate: Its upload's pause.
+        expect: Ask before the body whether it will be taken. S3 then refuses before gigabytes are sent; without, it
+            refuses early and closes, which is often seen as a broken pipe only.
+    """
+
+    def __init__(self, part: Part, lent: Lent, media_type: str | None, gate: Gate, *, expect: bool = False) -> None:
+        self._part = part
+        self._lent = lent
+        self._content_type = media_type or OCTET_STREAM
+        self._gate = gate
+        self._expect = expect
+        self._body: Slice | None = None
 
     @property
     def sent(self) -> int:
         """Bytes of the part that have left."""
-        return self.body.sent if self.body is not None else 0
+        return self._body.sent if self._body is not None else 0
 
-    async def put(
-        self, part: Part, lent: Lent, media_type: str | None, resources: Resources, *, expect: bool = False
-    ) -> Receipt | Fault:
+    async def put(self, resources: Resources) -> Receipt | Fault:
         """Send the part once.
-
-        Args:
-            part: Which.
-            lent: Its bytes.
-            media_type: What its link is signed for.
-            resources: What to use.
-            expect: Ask before the body whether it will be taken. S3 then refuses before gigabytes are sent; without, it
-                refuses early and closes, which is often seen as a broken pipe only.
 
         Raises:
             SourceError: Its bytes could not be read.
         """
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
-        url = URL(part.url, encoded=True)
+        url = URL(self._part.url, encoded=True)
         redirects = 0
         while redirects <= MAX_REDIRECTS:
-            ask = expect and part.size > EXPECT_FROM and url.authority not in resources.expectless
-            outcome = await self._put_to(url, part, lent, media_type or OCTET_STREAM, resources, ask)
+            ask = self._expect and self._part.size > EXPECT_FROM and url.authority not in resources.expectless
+            outcome = await self._put_to(url, resources, ask)
             if outcome is None:
                 resources.expectless.add(url.authority)
             elif isinstance(outcome, URL):
@@ -75,29 +82,27 @@ class Attempt:
                 return outcome
         return Fault(Kind.LOST, "redirected in a circle", status=307)
 
-    async def _put_to(
-        self, url: URL, part: Part, lent: Lent, content_type: str, resources: Resources, expect: bool
-    ) -> Receipt | Fault | URL | None:
+    async def _put_to(self, url: URL, resources: Resources, expect: bool) -> Receipt | Fault | URL | None:
         """PUT to one URL.
 
         Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it). None: whoever answers
         there, perhaps a proxy, does not know `Expect`.
         """
+        size = self._part.size
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
         # The whole stall guard: it covers connecting, writing (for which aiohttp has no time limit) and the answer.
         stall = resources.timeouts.stall
         deadline = asyncio.timeout(stall)
         now = asyncio.get_running_loop().time
 
-        def on_move() -> None:
+        def allow(seconds: float | None) -> None:
             if not deadline.expired():
-                deadline.reschedule(now() + stall)
+                deadline.reschedule(now() + (stall if seconds is None else seconds))
 
-        def on_headers() -> None:
-            if expect and not deadline.expired():
-                deadline.reschedule(now() + EXPECT_WAIT)
-
-        self.body = body = Slice(lent, part.size, content_type, resources.blocks, digest, on_move)
+        body = Slice(
+            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, allow
+        )
+        self._body = body
         fault: Fault | None = None
         try:
             async with (
@@ -105,11 +110,11 @@ class Attempt:
                 resources.session.put(
                     url,
                     data=body,
-                    headers={"Content-Type": content_type, "x-amz-acl": "private"},
+                    headers={"Content-Type": self._content_type, "x-amz-acl": "private"},
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
-                    trace_request_ctx=on_headers,
+                    trace_request_ctx=partial(allow, EXPECT_WAIT) if expect else None,
                     **resources.route,
                 ) as response,
             ):
@@ -117,10 +122,15 @@ class Attempt:
         except TimeoutError as error:
             if expect and not body.begun and deadline.expired():
                 return None
-            stalled = Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
-            fault = stalled if deadline.expired() else Fault(Kind.LOST, describe(error))
+            if not deadline.expired():
+                fault = Fault(Kind.UNREACHABLE if never_sent(error) else Kind.LOST, describe(error))
+            elif not self._gate.is_open:
+                fault = Fault(Kind.PAUSED, "paused for longer than S3 keeps a silent connection")
+            else:
+                fault = Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
         except FAILURES as error:
-            fault = Fault(Kind.UNREACHABLE if never_sent(error) else Kind.LOST, describe(error))
+            kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if never_sent(error) else Kind.LOST
+            fault = Fault(kind, describe(error))
         if body.source_error is not None:
             raise body.source_error
         if fault is not None:
@@ -131,9 +141,9 @@ class Attempt:
             return _redirect(url, location) or Fault(Kind.LOST, "redirected to no usable URL", status=307)
         if response.status != 200:
             return read_refusal(response.status, response.headers, answer, datetime.now(UTC))
-        if body.sent != part.size:
-            return Fault(Kind.LOST, f"answered after {body.sent} of {part.size} bytes", status=200)
-        return _receipt(part, response, await resources.blocks.hexdigest(digest) if digest is not None else None)
+        if body.sent != size:
+            return Fault(Kind.LOST, f"answered after {body.sent} of {size} bytes", status=200)
+        return _receipt(self._part, response, await resources.blocks.hexdigest(digest) if digest is not None else None)
 
 
 def _receipt(part: Part, response: aiohttp.ClientResponse, md5: str | None) -> Receipt | Fault:

@@ -38,6 +38,8 @@ class OpenSource(Protocol):
 
     size: int
     path: str | None
+    replayable: bool
+    """Whether it can be sent from its beginning once more."""
 
     def lend(self, part: Part) -> AbstractAsyncContextManager[Lent]:
         """Lend a part's bytes; while they are lent they can be read any number of times."""
@@ -132,6 +134,7 @@ class FileSource:
     """A file, ours or the caller's, of which any slice can be read at any time."""
 
     path: str | None = None
+    replayable = True
 
     def __init__(self, file: Descriptor, start: int, size: int, executor: Executor) -> None:
         self.size = size
@@ -176,6 +179,7 @@ class MemorySource:
     """Bytes that the caller holds; nothing is copied."""
 
     path: str | None = None
+    replayable = True
 
     def __init__(self, view: memoryview) -> None:
         self.size = len(view)

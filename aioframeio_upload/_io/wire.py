@@ -39,6 +39,11 @@ def never_sent(error: BaseException) -> bool:
     )
 
 
+def untrusted(error: BaseException) -> bool:
+    """Say whether the server's certificate was refused: that is no accident, and does not pass."""
+    return isinstance(error, aiohttp.ClientConnectorCertificateError)
+
+
 def describe(error: BaseException) -> str:
     """Say what happened, without any word that came with the exception."""
     if isinstance(error, Lost):
