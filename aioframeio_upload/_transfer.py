@@ -53,9 +53,8 @@ class Transfer:
         self._life = lifetime(part.url for part in plan.parts)
         self._waiting = deque(part for part in plan.parts if wanted is None or part.number in wanted)
         # A new plan of the same file goes on from where the bar stands.
-        before = feed.progress.bytes_uploaded if feed.progress is not None else 0
-        self._state = UploadState(self._waiting, anyio.current_time(), before)
-        self._before = before
+        high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
+        self._state = UploadState(self._waiting, anyio.current_time(), high_water)
         self._busy = 0.0
         """Seconds in which bytes could move: no pause, and a part in flight."""
         self._warned = False
@@ -109,21 +108,16 @@ class Transfer:
     @property
     def bytes_per_second(self) -> float:
         """What was sent, over the time in which it could be."""
-        sent = self._feed.progress.bytes_uploaded - self._before if self._feed.progress is not None else 0
-        return sent / self._busy if self._busy else 0.0
+        return self._state.sent / self._busy if self._busy else 0.0
 
     def _foresee(self) -> None:
         """Warn, once, as soon as it can be seen that the links will die before the last part."""
         if self._warned or self._life is None or self._busy < FORESIGHT or not self.bytes_per_second:
             return
-        assert self._feed.progress is not None
-        seconds = (self._feed.progress.total_bytes - self._feed.progress.bytes_uploaded) / self.bytes_per_second
-        left = self._life.left(self._resources.service_now())
-        if seconds > left:
+        needed, left = self._state.left / self.bytes_per_second, self._life.left(self._resources.service_now())
+        if needed > left:
             self._warned = True
-            log.warning(
-                "%r needs %.0f s more at this rate, and its part links die in %.0f s", self._plan.name, seconds, left
-            )
+            log.warning("%r needs %.0f s more at this rate, and its links die in %.0f s", self._plan.name, needed, left)
 
     async def _work(self, scope: anyio.CancelScope) -> None:
         try:

@@ -114,10 +114,19 @@ class UploadState:
         seconds = max(0.0, now - record.begun_at)
         return PartCompleted(receipt.number, receipt.size, receipt.etag, record.attempts, seconds)
 
+    @property
+    def sent(self) -> int:
+        """Bytes of this plan that are acknowledged or under way; it falls back where an attempt fails."""
+        return min(self._confirmed + sum(self._records[number].sent for number in self.in_flight), self._total)
+
+    @property
+    def left(self) -> int:
+        """Bytes that are not yet under way."""
+        return self._total - self.sent
+
     def progress(self, now: float) -> Progress:
         """Sum up. Never less than before, and never more than the file."""
-        under_way = sum(self._records[number].sent for number in self.in_flight)
-        self._high_water = max(self._high_water, min(self._confirmed + under_way, self._total))
+        self._high_water = max(self._high_water, self.sent)
         rate = self._rate.at(now, self._high_water)
         left = self._total - self._high_water
         return Progress(
