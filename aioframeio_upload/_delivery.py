@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ._confirm import confirm
-from ._core.errors import LinksExpired, PlanError, SourceError
+from ._core.errors import IntegrityError, LinksExpired, PlanError, SourceError
 from ._core.events import UploadPlanned, UploadReplanned
 from ._core.expiry import is_hopeless
 from ._core.model import Plan, Receipt, UploadedFile
@@ -34,12 +34,14 @@ class Delivery:
     folder_id: str | None
     account_id: str
     media_type: str | None
-    plan: Plan | None
-    """The plan in force; None before there is one."""
     feed: Feed
     gate: Gate
     resources: Resources
     api: Api
+    plan: Plan | None = None
+    """The plan in force; None before there is one."""
+    was_spoiled: bool = False
+    """Whether it began anew already because of bytes that were stored wrongly."""
 
     async def run(self) -> UploadedFile:
         """Upload the source.
@@ -77,8 +79,8 @@ class Delivery:
                 transfer = Transfer(plan, found, self.resources, self.feed, self.gate)
                 try:
                     receipts = await transfer.run()
-                except LinksExpired as error:
-                    self.plan = plan = await self._replan(plan, found, transfer, str(error))
+                except (LinksExpired, IntegrityError) as error:
+                    self.plan = plan = await self._replan(plan, found, transfer, error)
             await found.check()
         except BaseException as error:
             # A file of which every part was acknowledged stays, whatever comes next; unless its bytes are a mixture.
@@ -89,29 +91,39 @@ class Delivery:
             raise
         return receipts
 
-    async def _replan(self, old: Plan, found: OpenSource, transfer: Transfer, reason: str) -> Plan:
-        """Begin anew with fresh links: V4 can issue none for a file that exists.
+    async def _replan(
+        self, old: Plan, found: OpenSource, transfer: Transfer, error: LinksExpired | IntegrityError
+    ) -> Plan:
+        """Begin anew with fresh links, for V4 issues none for a file that exists; or with parts that are what was sent.
 
         Raises:
             LinksExpired: That would not help, or cannot be done.
+            IntegrityError: The part kept differing; or a second file would be spoiled too.
         """
-        life, rate = transfer.life, transfer.bytes_per_second
-        hopeless = None
-        if not found.replayable:
-            hopeless = "a stream cannot be sent anew"
-        elif self.folder_id is None:
-            hopeless = "the plan does not tell its folder"
-        elif life is not None and life.is_fresh(self.resources.service_now()):
-            hopeless = "the links were just issued: the clocks of S3 and of the service differ"
-        elif is_hopeless(old.size, rate, life):
-            hopeless = f"at {rate:.0f} bytes/s the file takes longer than new links would live"
-        if hopeless is not None:
-            raise LinksExpired(f"{reason}; {hopeless}", file_id=old.file_id)
+        if isinstance(error, IntegrityError):
+            if not transfer.is_spoiled or self.was_spoiled or not found.replayable or self.folder_id is None:
+                raise error
+            self.was_spoiled = True
+        elif (hopeless := self._hopeless(old, found, transfer)) is not None:
+            raise LinksExpired(f"{error}; {hopeless}", file_id=old.file_id)
         new = await self._create(found)
-        log.debug("%s: file %s is replaced by %s", reason, old.file_id, new.file_id)
-        self.feed.publish(UploadReplanned(new.file_id, old.file_id, reason))
+        log.debug("%s; file %s is replaced by %s", error, old.file_id, new.file_id)
+        self.feed.publish(UploadReplanned(new.file_id, old.file_id, str(error)))
         await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
         return new
+
+    def _hopeless(self, old: Plan, found: OpenSource, transfer: Transfer) -> str | None:
+        """Say why new links would not help."""
+        life, rate = transfer.life, transfer.bytes_per_second
+        if not found.replayable:
+            return "a stream cannot be sent anew"
+        if self.folder_id is None:
+            return "the plan does not tell its folder"
+        if life is not None and life.is_fresh(self.resources.service_now()):
+            return "the links were just issued: the clocks of S3 and of the service differ"
+        if is_hopeless(old.size, rate, life):
+            return f"at {rate:.0f} bytes/s the file takes longer than new links would live"
+        return None
 
 
 async def send_some(plan: Plan, source: Source, numbers: Iterable[int], resources: Resources) -> tuple[Receipt, ...]:

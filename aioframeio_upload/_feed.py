@@ -18,7 +18,7 @@ class Feed:
         self.progress_after = 0
         """How many facts came before the latest progress."""
         self.progress_count = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def file_id(self) -> str | None:
@@ -45,12 +45,19 @@ class Feed:
     async def news(self) -> None:
         """Wait until something is told."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        await waiter
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for news."""
+        return len(self._waiting)
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
+        for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -62,6 +62,10 @@ class Transfer:
         self._receipts: list[Receipt] = []
         self._failure: UploadError | None = None
         self._asked = False
+        self._unchecked: list[tuple[Part, str]] = []
+        """Parts that were taken although their ETag is not the MD5, and their hosts."""
+        self.is_spoiled = False
+        """Whether the file may have been put together from other bytes than were sent: only a new one can help."""
 
     async def run(self) -> tuple[Receipt, ...]:
         """Send every part and give the receipts in the order of the parts.
@@ -84,6 +88,9 @@ class Transfer:
             ticking.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
+        for part, host in self._unchecked:
+            if host in self._resources.etags.proven:  # meanwhile, so that part is not what was sent
+                raise self._spoiled(part)
         self._publish_progress()
         return tuple(sorted(self._receipts, key=lambda receipt: receipt.number))
 
@@ -210,19 +217,28 @@ class Transfer:
             raise PartExhausted.of(error, "every attempt failed; the last: " + explain(fault)) from error
 
     def _believe(self, part: Part, outcome: Receipt | Fault, doubted: bool) -> Receipt | None:
-        """Give the receipt of a part that S3 has, or None.
-
-        A host on which no ETag ever was the MD5, and on which the same part's differs twice, does not make MD5s (a
-        bucket's encryption does that): the check is off for it from then on.
-        """
+        """Give the receipt of a part that S3 has, or None."""
         host, trust = urlsplit(part.url).netloc, self._resources.etags
-        if isinstance(outcome, Receipt):
-            if outcome.md5 is not None and outcome.etag is not None and outcome.md5 == outcome.etag.lower():
-                trust.proven.add(host)
-            return outcome
-        if outcome.kind is not Kind.ETAG or host in trust.proven:
-            return None
-        if host not in trust.off and doubted:
-            trust.off.add(host)
+        was_checked = host not in trust.off
+        receipt = trust.believe(host, outcome, doubted=doubted)
+        if was_checked and host in trust.off:
             log.warning("the ETags of %s are not the MD5 of what is sent; they are not checked any more", host)
-        return outcome.receipt if host in trust.off else None
+        if receipt is not None and isinstance(outcome, Fault):
+            self._unchecked.append((part, host))
+        if receipt is outcome and doubted and not self._something_is_missing():
+            # The service puts a file together as soon as every part is there, and no later PUT changes it.
+            raise self._spoiled(part)
+        return receipt
+
+    def _something_is_missing(self) -> bool:
+        """Whether the service surely has not every part yet."""
+        sizes = {part.number: part.size for part in self._plan.parts}
+        return bool(self._waiting) or any(attempt.sent < sizes[number] for number, attempt in self._attempts.items())
+
+    def _spoiled(self, part: Part) -> IntegrityError:
+        self.is_spoiled = True
+        return IntegrityError(
+            "S3 stored other bytes than were sent, and the file may have been put together from them",
+            number=part.number,
+            attempts=self._state.attempts(part.number),
+        )

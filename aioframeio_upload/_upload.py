@@ -8,6 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -39,12 +40,14 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         self,
         name: str,
         deliver: Callable[[Feed, Gate], Awaitable[UploadedFile]],
-        running: Running,
+        adopt: Callable[[Upload], None],
+        release: Callable[[Upload], None],
     ) -> None:
         self.name = name
         """The file's name at Frame.io."""
         self._deliver = deliver
-        self._running = running
+        self._adopt = adopt
+        self._release = release
         self._feed = Feed()
         self._gate = Gate()
         self._task: asyncio.Task[UploadedFile] | None = None
@@ -56,8 +59,11 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         self._stopping = False
         self._waiters = 0
         self._seen = False
-        self._closed = False
-        self._driven: Coroutine[Any, Any, UploadedFile] | None = None
+        self._used = False
+        # Each task that was made of it drives a wait of its own.
+        self._driven: WeakKeyDictionary[asyncio.Task[Any] | None, Coroutine[Any, Any, UploadedFile]] = (
+            WeakKeyDictionary()
+        )
 
     # -- what it is doing --------------------------------------------------------------------------------------------
 
@@ -102,11 +108,13 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         """Start it, in a task that the Uploader owns, and give it back. Starting it again does nothing.
 
         Raises:
-            RuntimeError: The Uploader is not entered, or was left or shut down.
+            RuntimeError: The Uploader is not entered, or was left or shut down; or no event loop runs here.
         """
+        self._used = True
         if self._task is None and not self.done:
-            self._running.adopt(self)
-            self._task = asyncio.create_task(self._run(), name=f"upload {self.name}")
+            loop = asyncio.get_running_loop()
+            self._adopt(self)
+            self._task = loop.create_task(self._run(), name=f"upload {self.name}")
             self._task.add_done_callback(self._finish)
         return self
 
@@ -163,7 +171,7 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
 
     def _finish(self, task: asyncio.Task[UploadedFile]) -> None:
         """Note how the task ended; its first done callback, so it runs before anybody who waits for the task."""
-        self._running.release(self)
+        self._release(self)
         if task.cancelled():
             self._was_cancelled = not self._cancel_asked
             self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled")
@@ -234,75 +242,43 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
 
     def send(self, value: Any) -> Any:
         """Run on, as a coroutine does; `asyncio.Task` calls this."""
-        if self._driven is None:
-            self._driven = self._wait()
-        return self._driven.send(value)
+        return self._drive(self._wait).send(value)
 
     def throw(self, *exception: Any) -> Any:
         """Raise inside, as in a coroutine; `asyncio.Task` cancels so, also before the first `send`."""
-        if self._driven is None:
-            if self._task is None and not self.done:
-                self._was_cancelled = True
-                self._end_unstarted()
-            self._driven = self._wait()
-        return self._driven.throw(*exception)
+        task = asyncio.current_task()
+        if task in self._driven:
+            return self._driven[task].throw(*exception)
+        if self._task is None and not self.done:
+            self._was_cancelled = True
+            self._end_unstarted()
+        # A coroutine that has not begun would raise at once, and a running upload would run on.
+        error = exception[0] if isinstance(exception[0], BaseException) else exception[0](*exception[1:2])
+        return self._drive(lambda: self._give_up(error)).send(None)
+
+    def _drive(self, begin: Callable[[], Coroutine[Any, Any, UploadedFile]]) -> Coroutine[Any, Any, UploadedFile]:
+        """Give the wait of the task that drives this; its first one, or one that it began before."""
+        task = asyncio.current_task()
+        if task not in self._driven:
+            self._driven[task] = begin()
+        return self._driven[task]
+
+    async def _give_up(self, error: BaseException) -> UploadedFile:
+        self._seen = True
+        await self._stopped()
+        raise error
 
     def close(self) -> None:
         """Give it up, as a coroutine; an upload that runs is stopped."""
-        self._closed = True
-        if self._driven is not None:
-            self._driven.close()
+        self._used = True
+        for driven in tuple(self._driven.values()):
+            driven.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_task", None) is None and not self._closed and not self._feed.ended:
+        if getattr(self, "_task", None) is None and not self._used and not self._feed.ended:
             warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
         elif self._error is not None and not self._seen:
             log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
-
-
-class Running:
-    """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
-
-    def __init__(self) -> None:
-        self.uploads: set[Upload] = set()
-        self.closed_because: str | None = "the Uploader is not entered: use `async with`"
-        """Why no upload can be started, if none can."""
-
-    def adopt(self, upload: Upload) -> None:
-        """Take an upload in, as it starts."""
-        if self.closed_because is not None:
-            raise RuntimeError(self.closed_because)
-        self.uploads.add(upload)
-
-    def release(self, upload: Upload) -> None:
-        """Let go of one that has ended: a finished upload is not referenced."""
-        self.uploads.discard(upload)
-
-    async def finish(self) -> None:
-        """Wait for all, and raise the errors that nobody has seen or is about to."""
-        awaited: set[Upload] = set()
-        while self.uploads:
-            awaited |= self.uploads
-            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None])
-        errors = []
-        for upload in awaited:
-            if upload._error is not None and not upload._seen and not upload._waiters:
-                upload._seen = True
-                errors.append(upload._error)
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            raise BaseExceptionGroup("uploads failed", errors)
-
-    async def stop(self, grace: float) -> None:
-        """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
-        if self.uploads and grace > 0:
-            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None], timeout=grace)
-        for upload in (stopped := tuple(self.uploads)):
-            upload._stop()
-        with anyio.CancelScope(shield=True):
-            for upload in stopped:
-                await upload._stopped()
 
 
 def _unwrapped(error: BaseException | None) -> BaseException | None:

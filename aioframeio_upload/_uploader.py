@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import aiohttp
 
@@ -21,7 +21,8 @@ from ._io.gate import Gate
 from ._io.resources import Resources, open_resources
 from ._io.source import Source, check_kind, check_size, name_of, open_source
 from ._planner import create_file, create_remote_file
-from ._upload import Running, Upload
+from ._running import Running
+from ._upload import Upload
 
 
 class Uploader:
@@ -186,24 +187,9 @@ class Uploader:
             raise ValueError(f"conflict={conflict!r} is not known")
         name, account = name_of(source, name), self._account(account_id)
 
-        async def run(feed: Feed, gate: Gate) -> UploadedFile:
-            resources, api = self._opened()
-            delivery = Delivery(
-                source=source,
-                size=size,
-                name=name,
-                folder_id=folder_id,
-                account_id=account,
-                media_type=media_type,
-                plan=None,
-                feed=feed,
-                gate=gate,
-                resources=resources,
-                api=api,
-            )
-            return await delivery.run()
-
-        return Upload(name, run, self._running)
+        return self._upload(
+            source=source, size=size, name=name, folder_id=folder_id, account_id=account, media_type=media_type
+        )
 
     def execute(self, plan: Plan, source: Source) -> Upload:
         """Upload a source by a plan that was made before, perhaps by another process; lazy, as `upload` is.
@@ -213,24 +199,24 @@ class Uploader:
         check_kind(source)
         account = self._account(plan.account_id)
 
+        return self._upload(
+            source=source,
+            size=plan.size,
+            name=plan.name,
+            folder_id=plan.folder_id,
+            account_id=account,
+            media_type=plan.media_type,
+            plan=plan,
+        )
+
+    def _upload(self, *, name: str, **what: Any) -> Upload:
+        """Make the handle of a delivery that begins when the handle is used."""
+
         async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
-            delivery = Delivery(
-                source=source,
-                size=plan.size,
-                name=plan.name,
-                folder_id=plan.folder_id,
-                account_id=account,
-                media_type=plan.media_type,
-                plan=plan,
-                feed=feed,
-                gate=gate,
-                resources=resources,
-                api=api,
-            )
-            return await delivery.run()
+            return await Delivery(name=name, feed=feed, gate=gate, resources=resources, api=api, **what).run()
 
-        return Upload(plan.name, run, self._running)
+        return Upload(name, run, self._running.adopt, self._running.release)
 
     async def plan(
         self,

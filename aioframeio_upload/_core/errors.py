@@ -56,7 +56,7 @@ def _rebuild(
 class SourceError(UploadError):
     """What should be sent cannot be: it is missing, empty, unreadable, or not as long as was said."""
 
-    fields = ("path",)
+    fields: ClassVar[tuple[str, ...]] = ("path",)
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
@@ -75,7 +75,7 @@ class PlanError(UploadError):
 class LinksExpired(UploadError):
     """S3 refuses the part links because they are too old."""
 
-    fields = ("file_id",)
+    fields: ClassVar[tuple[str, ...]] = ("file_id",)
 
     def __init__(self, message: str, *, file_id: str | None = None) -> None:
         super().__init__(message)
@@ -85,7 +85,7 @@ class LinksExpired(UploadError):
 class ApiError(UploadError):
     """Frame.io's API refused a call, or gave an answer that could not be understood."""
 
-    fields = ("status", "detail", "request_id", "file_id")
+    fields: ClassVar[tuple[str, ...]] = ("status", "detail", "request_id", "file_id")
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class RateLimited(ApiError):
 class PartError(UploadError):
     """One part could not be sent; by itself it tells one failed attempt, in `PartRetrying`."""
 
-    fields = ("number", "attempts", "status", "code", "request_id")
+    fields: ClassVar[tuple[str, ...]] = ("number", "attempts", "status", "code", "request_id")
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class IntegrityError(PartError):
 class ConfirmationError(UploadError):
     """Every part was acknowledged, but the service did not confirm the file; it is kept there."""
 
-    fields = ("file_id", "reason")
+    fields: ClassVar[tuple[str, ...]] = ("file_id", "reason")
 
     def __init__(self, reason: str, *, file_id: str) -> None:
         super().__init__(f"file {file_id}: {reason}")

@@ -1,4 +1,4 @@
-"""What became of an attempt, and what follows: the verdict of the table on a fault, and the wait before the next try."""
+"""What became of an attempt, and what follows: the verdict of the table, and the wait before the next try."""
 
 from __future__ import annotations
 

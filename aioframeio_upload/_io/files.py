@@ -108,8 +108,8 @@ class Descriptor:
         with self._used():
             try:
                 done = read(offset, buffer)
-            except (OSError, ValueError) as error:  # ValueError: the caller closed it
-                raise SourceError(f"cannot be read: {_reason(error)}", path=self.path) from error
+            except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+                raise SourceError(f"cannot be read: {reason_of(error)}", path=self.path) from error
         if done < len(buffer):
             missing = f"it ends {len(buffer) - done} bytes early"
             raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
@@ -185,5 +185,8 @@ class LentSlice:
         return buffer
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+def reason_of(error: Exception) -> str:
+    """Say why a file cannot be read: in the system's words, or in those of the caller's own object."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

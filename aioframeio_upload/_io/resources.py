@@ -16,6 +16,7 @@ import aiohttp
 import anyio
 
 from .._core.expiry import ServiceClock
+from .._core.integrity import EtagTrust
 from .._core.pacing import Slots
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
@@ -54,7 +55,7 @@ class Resources:
     bandwidth: Bandwidth
     clock: ServiceClock
     file_slots: anyio.Semaphore
-    etags: EtagTrust = field(default_factory=lambda: EtagTrust())
+    etags: EtagTrust = field(default_factory=EtagTrust)
     expectless: set[str] = field(default_factory=set)
     """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
     retries: int = 0
@@ -86,14 +87,6 @@ class Resources:
     def route(self) -> dict[str, Any]:
         """The arguments of a request that say how to reach the server."""
         return {"proxy": self.proxy, "ssl": self.ssl if self.ssl is not None else True}
-
-
-@dataclass(slots=True)
-class EtagTrust:
-    """Whether a host's ETags are MD5s: proven by one that matched, given up where none ever did."""
-
-    proven: set[str] = field(default_factory=set)
-    off: set[str] = field(default_factory=set)
 
 
 def open_resources(

@@ -15,7 +15,7 @@ import aiofiles
 
 from .._core.errors import SourceChanged, SourceError
 from .._core.model import Part
-from .files import Descriptor, Lent, LentSlice, in_thread, opened
+from .files import Descriptor, Lent, LentSlice, in_thread, opened, reason_of
 from .spool import Spool, StreamSource
 
 
@@ -117,7 +117,7 @@ async def open_source(source: Source, size: int | None, executor: Executor, spoo
         found = StreamSource(source, told, executor, spool)
     else:
         found = await _open_file(source, executor)
-    if found.size == 0:
+    if found.size < 1:
         found.close()
         raise SourceError("is empty, and Frame.io takes no empty file", path=found.path)
     return found
@@ -188,13 +188,16 @@ class MemorySource:
     @asynccontextmanager
     async def lend(self, part: Part) -> AsyncIterator[Lent]:
         """Lend the part where it lies."""
-        yield _LentMemory(self._view[part.offset : part.offset + part.size])
+        # Let go at once, not when the collector comes by: a caller's bytearray cannot be resized before.
+        with self._view[part.offset : part.offset + part.size] as view:
+            yield _LentMemory(view)
 
     async def check(self) -> None:
         """Nothing to check: the memory is the caller's to leave alone."""
 
     def close(self) -> None:
-        """Nothing to close: the view is let go with the source."""
+        """Let go of the caller's memory."""
+        self._view.release()
 
 
 class _LentMemory:
@@ -245,8 +248,8 @@ async def _open_file(file: Any, executor: Executor) -> FileSource:
 
     try:
         start, size = await in_thread(executor, measure)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"the file object cannot be read: {error}") from error
+    except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+        raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
     return FileSource(Descriptor(file), start, max(0, size), executor)
 
 
@@ -254,8 +257,8 @@ async def _seekable(file: Any, executor: Executor) -> bool:
     seekable = getattr(file, "seekable", None)
     try:
         return seekable is not None and bool(await in_thread(executor, seekable))
-    except ValueError as error:  # closed
-        raise SourceError(f"the file object cannot be read: {error}") from error
+    except Exception as error:  # ValueError where it is closed
+        raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
 
 
 async def _own_size(stream: Any, executor: Executor) -> int | None:
@@ -268,5 +271,5 @@ async def _own_size(stream: Any, executor: Executor) -> int | None:
     try:
         found = await in_thread(executor, os.stat, stream.fileno())
         return found.st_size - int(await stream.tell()) if stat.S_ISREG(found.st_mode) else None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"the file object cannot be read: {error}") from error
+    except Exception as error:  # as above
+        raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error

@@ -1,0 +1,54 @@
+"""The uploads that were started: kept alive, waited for, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+
+from ._upload import Upload
+
+
+class Running:
+    """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
+
+    def __init__(self) -> None:
+        self.uploads: set[Upload] = set()
+        self.closed_because: str | None = "the Uploader is not entered: use `async with`"
+        """Why no upload can be started, if none can."""
+
+    def adopt(self, upload: Upload) -> None:
+        """Take an upload in, as it starts."""
+        if self.closed_because is not None:
+            raise RuntimeError(self.closed_because)
+        self.uploads.add(upload)
+
+    def release(self, upload: Upload) -> None:
+        """Let go of one that has ended: a finished upload is not referenced."""
+        self.uploads.discard(upload)
+
+    async def finish(self) -> None:
+        """Wait for all, and raise the errors that nobody has seen or is about to."""
+        awaited: set[Upload] = set()
+        while self.uploads:
+            awaited |= self.uploads
+            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None])
+        errors = []
+        for upload in awaited:
+            if upload._error is not None and not upload._seen and not upload._waiters:
+                upload._seen = True
+                errors.append(upload._error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("uploads failed", errors)
+
+    async def stop(self, grace: float) -> None:
+        """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
+        if self.uploads and grace > 0:
+            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None], timeout=grace)
+        for upload in (stopped := tuple(self.uploads)):
+            upload._stop()
+        with anyio.CancelScope(shield=True):
+            for upload in stopped:
+                await upload._stopped()
