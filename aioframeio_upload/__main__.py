@@ -1,0 +1,25 @@
+"""The command line's door: it needs the extra `cli`, and says so in a sentence where that is missing."""
+
+from __future__ import annotations
+
+import sys
+
+MISSING = "The command line needs rich and typer: pip install 'aioframeio-upload[cli]'"
+
+
+def main() -> None:
+    """Run the command line; the console script `aioframeio-upload` calls this."""
+    try:
+        from ._cli import app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("rich", "typer"):
+            raise
+        sys.stderr.write(MISSING + "\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    app(prog_name="aioframeio-upload")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The examples, each run as its README says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from aioframeio_upload.testing import FakeFrameio, Fault
+
+pytestmark = [pytest.mark.needs_program, pytest.mark.needs_tree]
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted(folder.parent for folder in (ROOT / "examples").glob("*/main.py"))
+
+
+def run(example: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    program = ROOT / "examples" / example / "main.py"
+    without: Mapping[str, str] = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEIO_")}
+    return subprocess.run(
+        [sys.executable, str(program), *arguments],
+        env={**without, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=50,
+        check=False,
+    )
+
+
+@pytest.fixture
+def take(tmp_path: Path) -> Path:
+    path = tmp_path / "take-07.mov"
+    path.write_bytes(os.urandom(3_000_000))
+    return path
+
+
+def test_one_file_reaches_the_fake_inside_the_program(take: Path) -> None:
+    ended = run("one_file", str(take))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "take-07.mov: 3000000 bytes in 1 part(s)" in ended.stdout
+    assert ended.stdout.splitlines()[-1].endswith(hashlib.sha256(take.read_bytes()).hexdigest())
+
+
+def test_one_file_reaches_the_account_that_the_environment_names(take: Path, tmp_path: Path) -> None:
+    """The service's address is the one thing that the program does not take: a `sitecustomize` gives it the fake's."""
+    faults = [Fault(do="reset", after=400_000, number=2)]
+    with FakeFrameio(part_size=1_000_000, faults=faults).in_thread() as fake:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import functools, aioframeio_upload\n"
+            f"here = functools.partial(aioframeio_upload.Uploader, base_url={fake.url!r})\n"
+            "aioframeio_upload.Uploader = here\n",
+            encoding="utf-8",
+        )
+        ended = run(
+            "one_file",
+            str(take),
+            FRAMEIO_TOKEN=fake.token,
+            FRAMEIO_ACCOUNT=fake.account_id,
+            FRAMEIO_FOLDER=fake.folder_id,
+            PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert "again in" in ended.stdout
+        (file,) = fake.files
+        assert file.sha256 == hashlib.sha256(take.read_bytes()).hexdigest()
+
+
+def test_one_file_says_an_error_in_a_line(tmp_path: Path) -> None:
+    ended = run("one_file", str(tmp_path / "nowhere.mov"))
+    assert ended.returncode == 1
+    assert ended.stderr == f"error: {tmp_path / 'nowhere.mov'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
+def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> None:
+    assert len((example / "main.py").read_text(encoding="utf-8").splitlines()) < 60
+    assert f"python examples/{example.name}/main.py" in (example / "README.md").read_text(encoding="utf-8")
