@@ -95,9 +95,12 @@ class Transfer:
         return tuple(sorted(self._receipts, key=lambda receipt: receipt.number))
 
     async def _tick(self) -> None:
+        completed = 0
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
-            if self._attempts:
+            # Also where the last part in flight was just acknowledged and another one waits to be tried again.
+            if self._attempts or completed != len(self._receipts):
+                completed = len(self._receipts)
                 self._busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
                 self._publish_progress()
                 self._foresee()

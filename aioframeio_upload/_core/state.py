@@ -128,7 +128,8 @@ class UploadState:
         """Sum up. Never less than before, and never more than the file."""
         self._high_water = max(self._high_water, self.sent)
         rate = self._rate.at(now, self._high_water)
-        left = self._total - self._high_water
+        # Of what is under way now and not of the high-water mark: what failed is still to be sent.
+        left = self.left
         return Progress(
             bytes_uploaded=self._high_water,
             bytes_confirmed=self._confirmed,

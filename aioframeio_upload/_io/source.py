@@ -83,7 +83,7 @@ def name_of(source: Any, name: str | None) -> str:
     """
     told = name
     if told is None and isinstance(source, str | os.PathLike):
-        told = os.fspath(source)
+        told = os.path.abspath(os.fspath(source))
     if told is None:
         told = next((own for key in ("filename", "name") if isinstance(own := getattr(source, key, None), str)), None)
     last = (told or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if name is not None or told else ""
