@@ -74,17 +74,18 @@ class Delivery:
         """Send every part; where that ends early, remove the placeholder, which nobody can go on with."""
         self.feed.publish(UploadPlanned(plan.file_id, plan.name, plan.view_url, plan.size, len(plan.parts)))
         receipts: tuple[Receipt, ...] | None = None
+        transfer = Transfer(plan, found, self.resources, self.feed, self.gate)
         try:
             while receipts is None:
-                transfer = Transfer(plan, found, self.resources, self.feed, self.gate)
                 try:
                     receipts = await transfer.run()
                 except (LinksExpired, IntegrityError) as error:
                     self.plan = plan = await self._replan(plan, found, transfer, error)
+                    transfer = Transfer(plan, found, self.resources, self.feed, self.gate)
             await found.check()
         except BaseException as error:
             # A file of which every part was acknowledged stays, whatever comes next; unless its bytes are a mixture.
-            if receipts is None or isinstance(error, SourceError):
+            if not transfer.is_whole or isinstance(error, SourceError):
                 cancelled = isinstance(error, asyncio.CancelledError)
                 seconds = DELETE_WHEN_CANCELLED if cancelled else DELETE_AFTER_ERROR
                 await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
@@ -106,10 +107,11 @@ class Delivery:
             self.was_spoiled = True
         elif (hopeless := self._hopeless(old, found, transfer)) is not None:
             raise LinksExpired(f"{error}; {hopeless}", file_id=old.file_id)
+        # Before there is a new one: a cancellation in between finds never more than one placeholder to remove.
+        await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
         new = await self._create(found)
         log.debug("%s; file %s is replaced by %s", error, old.file_id, new.file_id)
         self.feed.publish(UploadReplanned(new.file_id, old.file_id, str(error)))
-        await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
         return new
 
     def _hopeless(self, old: Plan, found: OpenSource, transfer: Transfer) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import anyio
-
+from ._shielded import wait_out
 from ._upload import Upload
 
 
@@ -47,8 +46,7 @@ class Running:
         """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
         if self.uploads and grace > 0:
             await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None], timeout=grace)
-        for upload in (stopped := tuple(self.uploads)):
+        tasks = [upload._task for upload in self.uploads if upload._task is not None]
+        for upload in tuple(self.uploads):
             upload._stop()
-        with anyio.CancelScope(shield=True):
-            for upload in stopped:
-                await upload._stopped()
+        await wait_out(tasks)

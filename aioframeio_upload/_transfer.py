@@ -116,6 +116,11 @@ class Transfer:
         return self._life
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every part was acknowledged, and as it was sent; known before `run` is over."""
+        return len(self._receipts) == len(self._plan.parts) and not self.is_spoiled
+
+    @property
     def bytes_per_second(self) -> float:
         """What was sent, over the time in which it could be."""
         return self._state.sent / self._busy if self._busy else 0.0
@@ -137,7 +142,9 @@ class Transfer:
                     await self._send(part, lent)
         except UploadError as error:
             # Kept aside and not raised into the group: its siblings end by the scope, and the caller gets no group.
-            self._failure = self._failure or error
+            if self._failure is None:
+                log.debug("%r is given up: %s", self._plan.name, error)
+                self._failure = error
             scope.cancel()
 
     async def _send(self, part: Part, lent: Lent) -> None:
@@ -155,7 +162,7 @@ class Transfer:
                 return
             assert isinstance(outcome, Fault)
             doubted = doubted or outcome.kind is Kind.ETAG
-            expect = outcome.kind is Kind.LOST
+            expect = outcome.kind is Kind.LOST or (expect and outcome.kind is Kind.UNREACHABLE)
             outages = outages + 1 if outcome.kind is Kind.UNREACHABLE else 0
             await anyio.sleep(self._delay_after(part, outcome, outages))
 

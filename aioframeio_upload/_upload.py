@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-import anyio
-
 from ._core.errors import UploadCancelled, UploadError
 from ._core.events import Event, Progress, UploadCompleted, UploadFailed, UploadPlanned
 from ._core.model import UploadedFile
 from ._feed import Feed
 from ._io.gate import Gate
+from ._shielded import wait_out
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -216,8 +215,7 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         """Stop it and wait until it is; that is bounded by the deadlines of its clean-up."""
         self._stop()
         if self._task is not None:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([self._task])
+            await wait_out([self._task])
 
     def __await__(self) -> Generator[Any, Any, UploadedFile]:
         return self._wait().__await__()

@@ -16,7 +16,7 @@ from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._delivery import Delivery, send_some
 from ._feed import Feed
-from ._io.api import DELETE, Api, Token
+from ._io.api import DELETE, Api, Token, check_base_url
 from ._io.gate import Gate
 from ._io.resources import Resources, open_resources
 from ._io.source import Source, check_kind, check_size, name_of, open_source
@@ -65,8 +65,7 @@ class Uploader:
         ssl: ssl_module.SSLContext | None = None,
         spool_dir: str | PathLike[str] | None = None,
     ) -> None:
-        if not base_url.startswith(("https://", "http://")):
-            raise ValueError("base_url must be an http(s) URL")
+        check_base_url(base_url)
         self._token = token
         self._account_id = account_id
         self._base_url = base_url
@@ -107,8 +106,10 @@ class Uploader:
                 await self._running.finish()
         finally:
             # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
-            await self.shutdown(0)
-            await self._close()
+            try:
+                await self.shutdown(0)
+            finally:
+                await self._close()
 
     async def _close(self) -> None:
         if self._open is not None:

@@ -80,10 +80,12 @@ class ServiceClock:
         self._known: tuple[datetime, float] | None = None
 
     def observe(self, date: str, monotonic: float) -> None:
-        """Read an answer's `Date`; one that is none tells nothing."""
+        """Read an answer's `Date`; one that is none, or of no time that we live in, tells nothing."""
         try:
             told = parsedate_to_datetime(date)
         except (ValueError, TypeError, IndexError, OverflowError):
+            return
+        if not 1990 <= told.year < 2990:  # a time to which nothing could be added would overflow later
             return
         self._known = told if told.tzinfo else told.replace(tzinfo=UTC), monotonic
 

@@ -79,6 +79,7 @@ FAULTS: tuple[Row, ...] = (
     _code("ServiceUnavailable", _AGAIN, _BOTOCORE, "S3 is overloaded; the part slots are halved for a while"),
     _code("InternalError", _AGAIN, _S3, "S3 failed"),
     _code("RequestTimeout", _AGAIN, _BOTOCORE, "a 400: the connection was silent for 20 to 30 s"),
+    _code("Throttling", _AGAIN, _BOTOCORE, "a 400: too many requests"),
     _code("BadDigest", _AGAIN, _S3, "the bytes were changed on the way"),
     _code("IncompleteBody", _AGAIN, _S3, "the body broke off on the way"),
     _code("SignatureDoesNotMatch", _GIVE_UP, _S3, "the link, the type or a header is not what was signed"),

@@ -17,10 +17,16 @@ MIN_BLOCK = 1 << 14
 AHEAD = 8
 """Buffers more than bodies: so many blocks may wait for their hash before the loop has to."""
 
+SILENCE = 10.0
+"""Seconds that an open PUT may go without a block: S3 gives a silent connection up after 20 to 30."""
+
 
 def block_for(bandwidth: int) -> int:
-    """Choose the block under a limit of so many bytes a second: twenty of them a second, as far as that makes sense."""
-    return max(MIN_BLOCK, min(bandwidth // 20, BLOCK))
+    """Choose the block under a limit of so many bytes a second: twenty of them a second, as far as that makes sense.
+
+    The smallest limits take a block every SILENCE seconds.
+    """
+    return max(min(MIN_BLOCK, int(bandwidth * SILENCE)), min(bandwidth // 20, BLOCK))
 
 
 class Hash(Protocol):

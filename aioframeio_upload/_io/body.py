@@ -74,8 +74,6 @@ class Slice(Payload):
         self._block: memoryview | None = None
         """What is read and not yet with the kernel; in the buffer, or in the caller's memory."""
         self._began = 0.0
-        self.paused = False
-        """Whether it waits for its upload to be resumed."""
         self.begun = False
         """Whether the server let it begin."""
         self.sent = 0
@@ -116,26 +114,29 @@ class Slice(Payload):
 
     async def _prepare(self) -> None:
         """Have a block ready that may go; whatever has to be waited for is waited for here, out of turn."""
-        if not self._gate.is_open:
-            self.paused = True
-            self._allow(PAUSE)
-            await self._gate.passed()
-            self.paused = False
-            self._allow(None)
-        if self._block is None and not self._peek():
-            if self._buffer is None:
-                self._buffer = await self._blocks.take()
-            try:
-                self._block = await self._lent.read(self.sent, self._room(self._buffer))
-            except SourceError as error:
-                self.source_error = error
-                raise
-        if self._bandwidth.is_limited and self._block is not None:
+        if self._block is None:
+            if not self._peek():
+                await self._read()
+            assert self._block is not None
             delay = self._bandwidth.reserve(len(self._block))
             if delay > 0:
                 self._allow(delay + THROTTLE_SLACK)
                 await asyncio.sleep(delay)
                 self._allow(None)
+        # Last: a pause may have come while the block was waited for.
+        if not self._gate.is_open:
+            self._allow(PAUSE)
+            await self._gate.passed()
+            self._allow(None)
+
+    async def _read(self) -> None:
+        if self._buffer is None:
+            self._buffer = await self._blocks.take()
+        try:
+            self._block = await self._lent.read(self.sent, self._room(self._buffer))
+        except SourceError as error:
+            self.source_error = error
+            raise
 
     def _peek(self) -> bool:
         """Have the next block ready, if nothing has to be waited for."""
@@ -151,14 +152,13 @@ class Slice(Payload):
     async def _write_for_a_turn(self, writer: StreamWriter, transport: asyncio.WriteTransport) -> bool:
         """Write until the turn is over; True where the kernel has not taken all of the last block yet."""
         began = time.monotonic()
-        while self._block is not None:
+        while self._block is not None and self._gate.is_open:
             self._began = time.monotonic()
             await writer.write(self._block, drain=False)
             if transport.get_write_buffer_size():
                 return True
             self._passed()
-            held = self._bandwidth.is_limited or not self._gate.is_open
-            if held or self._began - began > TURN or not self._peek():
+            if self._bandwidth.is_limited or self._began - began > TURN or not self._peek():
                 break
         return False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime
-from functools import partial
 
 import aiohttp
 from yarl import URL
@@ -99,6 +98,13 @@ class Attempt:
             if not deadline.expired():
                 deadline.reschedule(now() + (stall if seconds is None else seconds))
 
+        connected = False
+
+        def asked() -> None:
+            nonlocal connected
+            connected = True
+            allow(EXPECT_WAIT)
+
         body = Slice(
             self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, allow
         )
@@ -114,23 +120,17 @@ class Attempt:
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
-                    trace_request_ctx=partial(allow, EXPECT_WAIT) if expect else None,
+                    trace_request_ctx=asked if expect else None,
                     **resources.route,
                 ) as response,
             ):
                 answer = await read_bounded(response, MAX_ANSWER) or b""
         except TimeoutError as error:
-            if expect and not body.begun and deadline.expired():
+            if connected and not body.begun and deadline.expired():
                 return None
-            if not deadline.expired():
-                fault = Fault(Kind.UNREACHABLE if never_sent(error) else Kind.LOST, describe(error))
-            elif not self._gate.is_open:
-                fault = Fault(Kind.PAUSED, "paused for longer than S3 keeps a silent connection")
-            else:
-                fault = Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
+            fault = self._late(connected or body.begun, stall) if deadline.expired() else _lost(error)
         except FAILURES as error:
-            kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if never_sent(error) else Kind.LOST
-            fault = Fault(kind, describe(error))
+            fault = _lost(error)
         if body.source_error is not None:
             raise body.source_error
         if fault is not None:
@@ -144,6 +144,19 @@ class Attempt:
         if body.sent != size:
             return Fault(Kind.LOST, f"answered after {body.sent} of {size} bytes", status=200)
         return _receipt(self._part, response, await resources.blocks.hexdigest(digest) if digest is not None else None)
+
+    def _late(self, connected: bool, stall: float) -> Fault:
+        """Say what an attempt waited for in vain."""
+        if not self._gate.is_open:
+            return Fault(Kind.PAUSED, "paused for longer than S3 keeps a silent connection")
+        if not connected:
+            return Fault(Kind.UNREACHABLE, f"no connection in {stall:g} s")
+        return Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
+
+
+def _lost(error: BaseException) -> Fault:
+    kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if never_sent(error) else Kind.LOST
+    return Fault(kind, describe(error))
 
 
 def _receipt(part: Part, response: aiohttp.ClientResponse, md5: str | None) -> Receipt | Fault:

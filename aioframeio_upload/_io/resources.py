@@ -20,7 +20,7 @@ from .._core.integrity import EtagTrust
 from .._core.pacing import Slots
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
-from .blocks import Blocks, block_for
+from .blocks import SILENCE, Blocks, block_for
 from .gate import Bandwidth
 from .spool import Spool
 
@@ -29,10 +29,6 @@ log = logging.getLogger("aioframeio_upload")
 KEEPALIVE = 4.0
 """Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
 on a dead connection is a lost attempt."""
-
-
-SILENCE = 10.0
-"""Seconds that an open PUT may go without a block: S3 gives a silent connection up after 20 to 30."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +43,8 @@ class Resources:
     timeouts: Timeouts
     retry: RetryPolicy
     check_etags: bool
-    proxy: str | None
+    proxy: str | None = field(repr=False)
+    """Its URL may hold a password."""
     ssl: ssl.SSLContext | None
     part_slots: anyio.CapacityLimiter
     slots: Slots
@@ -78,10 +75,12 @@ class Resources:
 
     async def close(self) -> None:
         """Close what was opened; a read that hangs in its thread is left to end by itself."""
-        with anyio.CancelScope(shield=True):
-            await self.session.close()
-        self.executor.shutdown(wait=False, cancel_futures=True)
-        self.blocks.close()
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.session.close()
+        finally:
+            self.executor.shutdown(wait=False, cancel_futures=True)
+            self.blocks.close()
 
     @property
     def route(self) -> dict[str, Any]:

@@ -83,7 +83,9 @@ def name_of(source: Any, name: str | None) -> str:
     """
     told = name
     if told is None and isinstance(source, str | os.PathLike):
-        told = os.path.abspath(os.fspath(source))
+        told = os.fspath(source)
+        if os.path.basename(told.rstrip("/\\")) in ("", ".", ".."):
+            told = os.path.abspath(told)  # only then: it asks the system, which an event loop should not
     if told is None:
         told = next((own for key in ("filename", "name") if isinstance(own := getattr(source, key, None), str)), None)
     last = (told or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if name is not None or told else ""

@@ -1,0 +1,1 @@
+"""The pure core, without a loop, a clock or a socket: mostly properties."""

@@ -1,0 +1,119 @@
+"""An attempt in which no byte moves, whichever side hangs, is aborted and made again; a slow one is left alone."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from conftest import PART, reached, sha256, some_bytes, uploader_on
+from seen import puts, watched
+
+from aioframeio_upload import (
+    Limits,
+    PartExhausted,
+    PartRetrying,
+    RetryPolicy,
+    Timeouts,
+    UploadedFile,
+)
+from aioframeio_upload.testing import FakeFrameio, Fault
+
+STALL = 0.3
+"""Seconds; a busy machine takes less for a block."""
+
+CONTENT = some_bytes(3 * PART - 7)
+BIG_PART = 16 * PART
+"""More than the kernel buffers of a connection hold on loopback."""
+
+WAYS = {
+    "reads nothing of the body": Fault(number=1, do="stall"),
+    "stops reading in the middle": Fault(number=1, do="stall", after=100_000),
+    "never answers": Fault(number=1, do="hold"),
+}
+
+
+def what_was_told(events: list[object]) -> list[str]:
+    return [str(event.error) for event in events if isinstance(event, PartRetrying)]
+
+
+@pytest.mark.parametrize("fault", WAYS.values(), ids=WAYS)
+async def test_a_server_that_hangs_is_left_and_the_part_sent_again(fake: FakeFrameio, fault: Fault) -> None:
+    fake.add_fault(fault)
+    async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
+        events, file = await watched(uploader, fake, CONTENT)
+        assert isinstance(file, UploadedFile)
+        assert uploader.statistics().retries == len(what_was_told(list(events))) >= 1
+    assert fake.hits(fault) == 1
+    assert "part 1, attempt 1: no byte moved for 0.3 s" in what_was_told(list(events))
+    assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+@pytest.mark.parametrize("after", [0, 100_000])
+async def test_a_body_that_the_socket_takes_no_more_of_is_noticed(after: int) -> None:
+    """Aiohttp has no time limit for writing: more than the kernel buffers would hang for ever."""
+    content = bytes(BIG_PART)
+    stuck = Fault(do="stall", after=after)
+    async with FakeFrameio(rate_limits=False, part_size=BIG_PART, faults=[stuck]) as fake:
+        async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
+            upload = uploader.upload(content, name="a", folder_id=fake.folder_id).start()
+            await reached(fake, stuck)
+            await upload
+        assert puts(fake)[1] >= 2
+        assert fake.files[0].sha256 == sha256(content)
+
+
+async def test_a_server_that_hangs_for_ever_uses_up_the_attempts(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(number=2, do="hold", times=None))
+    policy = RetryPolicy(attempts=2, base=0.01, cap=0.01)
+    async with uploader_on(fake, retry=policy, timeouts=Timeouts(stall=STALL)) as uploader:
+        _, error = await watched(uploader, fake, CONTENT)
+    assert type(error) is PartExhausted
+    assert (error.number, error.attempts, error.status) == (2, 2, None)
+    assert "no byte moved" in str(error.__cause__)
+    assert puts(fake)[2] == 2
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+class HangingFile(io.BytesIO):
+    """A file object whose first read of a part's bytes hangs until it is let go."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.let_go = threading.Event()
+        self.hung = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self.let_go.is_set():
+            self.hung += 1
+            self.let_go.wait(20)
+        return super().read(size)
+
+
+async def test_a_source_whose_read_hangs_is_left_and_read_again(fake: FakeFrameio) -> None:
+    source = HangingFile(CONTENT)
+    async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
+        upload = uploader.upload(source, name="a", folder_id=fake.folder_id)
+        failed = []
+        async for event in upload:
+            if isinstance(event, PartRetrying):
+                failed.append(event)
+                source.let_go.set()
+        await upload
+    assert source.hung == 1, "reads of one object do not run side by side"
+    assert {event.number for event in failed} <= {1, 2, 3}
+    assert "no byte moved" in str(failed[0].error)
+    assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+async def test_a_trickling_server_is_slow_and_not_stalled() -> None:
+    """A block passes now and then, so the attempt goes on for longer than `Timeouts.stall`."""
+    slow = Fault(do="trickle", rate=12 * PART)
+    content = bytes(BIG_PART)
+    async with FakeFrameio(rate_limits=False, part_size=BIG_PART, faults=[slow]) as fake:
+        async with uploader_on(fake, timeouts=Timeouts(stall=STALL), limits=Limits(parts=1, api_pacing=False)) as up:
+            file = await up.upload(content, name="a", folder_id=fake.folder_id)
+            assert up.statistics().retries == 0
+        assert file.outcome == "uploaded"
+        assert puts(fake) == {1: 1}
+        assert fake.files[0].sha256 == sha256(content)
