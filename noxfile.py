@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 CORE = "not needs_program"
+BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "wan")
 QUICK = "not needs_program and not needs_tree and not slow"
 
 nox.options.sessions = ["tests", "lint", "types"]
@@ -27,7 +28,7 @@ nox.options.download_python = "never"
 
 def tests(session: nox.Session) -> None:
     """The whole suite; what follows -- goes to pytest."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[test,bench]")
     pytest(session)
 
 
@@ -48,7 +49,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy (strict) and pyright, and that every public type is told, as a user's type checker sees it."""
-    install(session, "-e", ".[test]", *group("types"), "nox")
+    install(session, "-e", ".[test,bench]", *group("types"), "nox")
     session.run("python", "-m", "mypy")
     session.run("python", "-m", "pyright", "--pythonpath", f"{session.bin}/python")
     # It takes the Python that is first on the PATH, whatever --pythonpath says.
@@ -65,13 +66,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Every program in benchmarks/; what follows -- goes to each."""
-    programs = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_"))
-    if not programs:
-        session.skip("there is no program in benchmarks/ yet")
-    install(session, "-e", ".[test]")
-    for program in programs:
-        session.run("python", str(program.relative_to(ROOT)), *session.posargs)
+    """The benchmarks, about an hour: all or those named after --; what else follows goes to each (--quick)."""
+    named = [word for word in session.posargs if word in BENCHMARKS]
+    options = [word for word in session.posargs if word not in BENCHMARKS]
+    install(session, "-e", ".[test,bench]")
+    session.run("python", "benchmarks/build.py", success_codes=[0, 1])  # what is missing is said, and left out
+    for name in named or BENCHMARKS:
+        session.run("python", f"benchmarks/{name}.py", *options)
+    session.run("python", "benchmarks/report.py", "--print")
 
 
 @nox.session

@@ -74,6 +74,9 @@ async def _read_plan(answer: Any, size: int, account_id: str) -> Plan | UploadEr
         return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:
         return error
+    if plan.media_type is not None and not plan.media_type.isprintable():
+        # It becomes a header of every part.
+        return ApiError("the answer's media_type is none", operation=CREATE.name, status=201, file_id=plan.file_id)
     return plan if plan.size == size else PlanError(f"the service planned {plan.size} bytes, the source has {size}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
 from itertools import islice
 
 import backoff
@@ -117,7 +118,7 @@ def is_md5(etag: str | None) -> bool:
 
 
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,80})\s*</Code>")
-_XML_MESSAGE = re.compile(rb"<Message>([^<]{0,300})")
+_XML_MESSAGE = re.compile(rb"<Message>([^<]{0,8192})")
 _XML_REQUEST = re.compile(rb"<RequestId>\s*([A-Za-z0-9_\-]{1,80})\s*</RequestId>")
 
 
@@ -127,11 +128,12 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, now: date
     By pattern and not by parser: what is not XML (a proxy's HTML) is a refusal too, and no entity is ever expanded.
     """
     code, message, request = (found.search(body) for found in (_XML_CODE, _XML_MESSAGE, _XML_REQUEST))
-    words = message[1].decode("utf-8", "replace").strip() if message else ""
+    # Cut last: half of a link might not look like one.
+    words = without_links(unescape(message[1].decode("utf-8", "replace")).strip())[:300] if message else ""
     request_id = headers.get("x-amz-request-id") or (request[1].decode() if request else None)
     return Fault(
         Kind.REFUSED,
-        without_links(words) or "no reason was given",
+        words or "no reason was given",
         status=status,
         code=code[1].decode() if code else None,
         request_id=request_id[:120] if request_id else None,
@@ -139,7 +141,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, now: date
     )
 
 
-_LINK = re.compile(r"https?://|[?&]X-Amz-|Signature=|Credential=", re.IGNORECASE)
+_LINK = re.compile(r"https?://|[?&]X-Amz-|X-Amz-[A-Za-z-]+=|Signature=|Credential=", re.IGNORECASE)
 
 
 def without_links(words: str) -> str:

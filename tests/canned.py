@@ -1,0 +1,65 @@
+"""A server that answers with the bytes it is given, for what the fake does not do: broken HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+TLS = b"\x16"
+"""The first byte of a TLS handshake, which is answered at once."""
+
+
+@dataclass
+class Canned:
+    """What it got."""
+
+    url: str
+    heads: list[str] = field(default_factory=list)
+    """The head of each request, in order."""
+
+
+@asynccontextmanager
+async def canned(*answers: bytes) -> AsyncIterator[Canned]:
+    """Serve on loopback: each request, wholly read, gets the next answer, the last of them over and over.
+
+    After an answer the connection ends.
+    """
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            first = await reader.readexactly(1)
+            rest = b"" if first == TLS else await reader.readuntil(b"\r\n\r\n")
+            head = (first + rest).decode("latin-1")
+            length = re.search(r"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
+            left = int(length[1]) if length else 0
+            while left and (block := await reader.read(min(left, 1 << 16))):
+                left -= len(block)
+            seen.heads.append(head)
+            writer.write(answers[min(len(seen.heads), len(answers)) - 1])
+            await writer.drain()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    seen = Canned(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    try:
+        yield seen
+    finally:
+        server.close()
+        if serving:
+            await asyncio.wait(serving)
+
+
+def answer(status: int, body: bytes, **headers: str) -> bytes:
+    """An answer on the wire; a header of another name in keywords takes the place of ours."""
+    told = {"content_type": "application/json", "content_length": str(len(body)), "connection": "close"} | headers
+    lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in told.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body

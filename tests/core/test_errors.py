@@ -1,0 +1,187 @@
+"""The errors: what each says, what it tells a program, and that it travels between processes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import aioframeio_upload
+from aioframeio_upload import (
+    ApiError,
+    AuthenticationError,
+    ConfirmationError,
+    IntegrityError,
+    LinksExpired,
+    NotFound,
+    PartError,
+    PartExhausted,
+    PartRejected,
+    PermissionDenied,
+    PlanError,
+    RateLimited,
+    SourceChanged,
+    SourceError,
+    UploadCancelled,
+    UploadError,
+)
+from aioframeio_upload._core import errors as errors_module
+from aioframeio_upload._core.model import MalformedAnswer
+
+from .strategies import errors, part_errors
+
+API: dict[str, Any] = {"operation": "show", "status": 401, "request_id": "r1", "file_id": "f1"}
+API_403: dict[str, Any] = {**API, "status": 403}
+API_404: dict[str, Any] = {**API, "status": 404}
+API_429: dict[str, Any] = {**API, "status": 429}
+API_TOLD = {"detail": "no", "status": 401, "request_id": "r1", "file_id": "f1"}
+PART: dict[str, Any] = {"number": 3, "attempts": 8, "status": 503, "code": "SlowDown", "request_id": "r1"}
+
+SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
+    (UploadError("the upload has not ended"), "the upload has not ended", {}),
+    (SourceError("is empty", path="a.mov"), "a.mov: is empty", {"path": "a.mov"}),
+    (SourceError("needs size="), "needs size=", {"path": None}),
+    (SourceChanged("was written to", path="a.mov"), "a.mov: was written to", {"path": "a.mov"}),
+    (PlanError("2 parts hold 3 bytes"), "2 parts hold 3 bytes", {}),
+    (MalformedAnswer("no upload_urls"), "no upload_urls", {}),
+    (LinksExpired("part 1: too old", file_id="f1"), "part 1: too old", {"file_id": "f1"}),
+    (ApiError("no", **API), "show: 401: no (request r1)", API_TOLD),
+    (
+        ApiError("the connection broke", operation="show"),
+        "show: no answer: the connection broke",
+        {"detail": "the connection broke", "status": None, "request_id": None, "file_id": None},
+    ),
+    (AuthenticationError("no", **API), "show: 401: no (request r1)", API_TOLD),
+    (PermissionDenied("no", **API_403), "show: 403: no (request r1)", API_TOLD | {"status": 403}),
+    (NotFound("no", **API_404), "show: 404: no (request r1)", API_TOLD | {"status": 404}),
+    (RateLimited("no", **API_429), "show: 429: no (request r1)", API_TOLD | {"status": 429}),
+    (PartError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
+    (
+        PartError("the connection broke", number=3, attempts=1),
+        "part 3, attempt 1: the connection broke",
+        {"number": 3, "attempts": 1, "status": None, "code": None, "request_id": None},
+    ),
+    (PartRejected("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
+    (PartExhausted("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
+    (IntegrityError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
+    (ConfirmationError("too late", file_id="f1"), "file f1: too late", {"file_id": "f1", "reason": "too late"}),
+    (UploadCancelled("the upload was cancelled"), "the upload was cancelled", {}),
+]
+NAMES = [f"{type(error).__name__}-{index}" for index, (error, *_) in enumerate(SAID)]
+
+
+def every_error() -> set[type[UploadError]]:
+    return {
+        found for found in vars(errors_module).values() if isinstance(found, type) and issubclass(found, UploadError)
+    }
+
+
+@pytest.mark.parametrize(("error", "message", "told"), SAID, ids=NAMES)
+def test_an_error_says_this_and_tells_these_fields(error: UploadError, message: str, told: dict[str, Any]) -> None:
+    assert str(error) == message
+    assert error.to_dict() == {"type": type(error).__name__, "message": message, **told}
+    for name, value in told.items():
+        assert getattr(error, name) == value
+
+
+def test_the_table_above_has_every_error() -> None:
+    assert {type(error) for error, *_ in SAID} - {MalformedAnswer} == every_error()
+
+
+def test_every_error_is_public() -> None:
+    for kind in every_error():
+        assert getattr(aioframeio_upload, kind.__name__) is kind
+
+
+def test_the_tree_in_the_modules_docstring_is_the_tree() -> None:
+    """Each line's depth is told by where its branch begins, three columns a level."""
+    assert errors_module.__doc__ is not None
+    drawn: dict[str, str] = {}
+    above: dict[int, str] = {}
+    for line in errors_module.__doc__.splitlines():
+        branch, _, words = line.partition("─ ")
+        name = (words or line).split("(")[0].split()[:1]
+        if line.strip() == "UploadError":
+            above[0] = "UploadError"
+        elif words:
+            depth = (len(branch) - 4) // 3 + 1
+            above[depth] = name[0]
+            drawn[name[0]] = above[depth - 1]
+    tree = {kind.__name__: kind.__bases__[0].__name__ for kind in every_error() - {UploadError}}
+    assert drawn == tree
+
+
+def assert_same(copied: UploadError, error: UploadError) -> None:
+    assert type(copied) is type(error)
+    assert str(copied) == str(error)
+    assert copied.args == error.args
+    assert vars(copied) == vars(error)
+    assert copied.to_dict() == error.to_dict()
+
+
+@given(errors())
+def test_every_error_survives_pickle_and_copy(error: UploadError) -> None:
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert_same(pickle.loads(pickle.dumps(error, protocol)), error)
+    assert_same(copy.copy(error), error)
+    assert_same(copy.deepcopy(error), error)
+
+
+@given(errors(), errors())
+def test_an_errors_cause_travels_with_it(error: UploadError, cause: UploadError) -> None:
+    error.__cause__ = cause
+    copied = pickle.loads(pickle.dumps(error))
+    assert_same(copied, error)
+    assert_same(copied.__cause__, cause)
+
+
+def test_a_cause_of_pythons_own_travels_too() -> None:
+    error = SourceError("No such file", path="a.mov")
+    error.__cause__ = FileNotFoundError(2, "No such file", "a.mov")
+    copied = pickle.loads(pickle.dumps(error))
+    assert isinstance(copied.__cause__, FileNotFoundError)
+    assert copied.__cause__.filename == "a.mov"
+
+
+class CallersError(Exception):
+    """Such as many packages have: it pickles, and cannot be loaded again."""
+
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+
+
+def test_a_callers_own_exception_as_the_cause_does_not_keep_an_error_from_travelling() -> None:
+    error = AuthenticationError("the token callable raised CallersError", operation="show")
+    error.__cause__ = CallersError(code=7)
+    copied = pickle.loads(pickle.dumps(error))
+    assert_same(copied, error)
+    assert copied.__cause__ is None
+    assert isinstance(error.__cause__, CallersError)
+
+
+def test_notes_travel_with_an_error() -> None:
+    error = PlanError("2 parts hold 3 bytes")
+    error.add_note("take.mov")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["take.mov"]
+
+
+@given(errors())
+def test_every_error_can_be_told_as_json(error: UploadError) -> None:
+    told = error.to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert {"type", "message", *error.fields} == told.keys()
+
+
+@given(part_errors(PartError), st.sampled_from([PartRejected, PartExhausted, IntegrityError]))
+def test_what_became_of_a_part_is_said_of_the_same_attempt(error: PartError, kind: type[PartError]) -> None:
+    became = kind.of(error, "given up")
+    assert type(became) is kind
+    assert {name: getattr(became, name) for name in error.fields} == {
+        name: getattr(error, name) for name in error.fields
+    }
+    assert "given up" in str(became)

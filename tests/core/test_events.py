@@ -1,0 +1,119 @@
+"""The events and records: frozen, slotted, and told as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import aioframeio_upload
+from aioframeio_upload import (
+    Event,
+    PartCompleted,
+    PartRetrying,
+    PartStarted,
+    Progress,
+    UploadCompleted,
+    UploadedFile,
+    UploadError,
+    UploadFailed,
+    UploadPlanned,
+)
+
+from .strategies import COUNTS, FINITE, WORDS, errors, part_errors
+
+FILE = UploadedFile("f1", "take.mov", 3, "a1", "d1", "video/mp4", "https://v/f1", "uploaded", ("abc", None))
+
+FILES = st.builds(
+    UploadedFile,
+    id=WORDS,
+    name=WORDS,
+    size=COUNTS,
+    account_id=WORDS,
+    folder_id=st.none() | WORDS,
+    media_type=st.none() | WORDS,
+    view_url=st.none() | WORDS,
+    status=WORDS,
+    etags=st.lists(st.none() | WORDS, max_size=3).map(tuple),
+    outcome=st.sampled_from(["uploaded", "resumed", "skipped"]),
+)
+EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
+    UploadPlanned: st.builds(UploadPlanned, WORDS, WORDS, st.none() | WORDS, COUNTS, COUNTS),
+    PartStarted: st.builds(PartStarted, COUNTS, COUNTS, COUNTS, COUNTS),
+    PartRetrying: st.builds(PartRetrying, COUNTS, COUNTS, FINITE, part_errors()),
+    PartCompleted: st.builds(PartCompleted, COUNTS, COUNTS, st.none() | WORDS, COUNTS, FINITE),
+    Progress: st.builds(Progress, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, FINITE, st.none() | FINITE),
+    UploadCompleted: st.builds(UploadCompleted, FILES),
+    UploadFailed: st.builds(UploadFailed, errors()),
+}
+
+
+def test_the_table_above_has_every_event() -> None:
+    assert set(get_args(Event)) == set(EVENTS)
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+@given(st.data())
+def test_every_event_can_be_told_as_json(kind: type[Event], data: st.DataObject) -> None:
+    event = data.draw(EVENTS[kind])
+    told = event.to_dict()
+    assert list(told) == ["event", *(field.name for field in dataclasses.fields(event))]
+    assert told["event"] == kind.__name__
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_an_event_tells_a_record_as_a_dict_and_an_error_with_its_type() -> None:
+    assert UploadCompleted(FILE).to_dict() == {
+        "event": "UploadCompleted",
+        "file": {
+            "id": "f1",
+            "name": "take.mov",
+            "size": 3,
+            "account_id": "a1",
+            "folder_id": "d1",
+            "media_type": "video/mp4",
+            "view_url": "https://v/f1",
+            "status": "uploaded",
+            "etags": ["abc", None],
+            "outcome": "uploaded",
+        },
+    }
+    assert UploadFailed(UploadError("why")).to_dict() == {
+        "event": "UploadFailed",
+        "error": {"type": "UploadError", "message": "why"},
+    }
+
+
+RECORDS: list[Any] = [
+    found
+    for name in aioframeio_upload.__all__
+    if dataclasses.is_dataclass(found := getattr(aioframeio_upload, name)) and isinstance(found, type)
+]
+
+
+def test_the_public_records_are_found() -> None:
+    named = {"Part", "Plan", "Receipt", "UploadedFile", "UploadStatus", "Statistics", "Limits", "Timeouts"}
+    assert named | {"RetryPolicy"} | {kind.__name__ for kind in EVENTS} <= {record.__name__ for record in RECORDS}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_public_record_is_frozen_and_slotted(record: Any) -> None:
+    made = object.__new__(record)
+    assert not hasattr(made, "__dict__")
+    for field in dataclasses.fields(record):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, field.name, 1)
+    # On some Pythons a slotted class, which `dataclass` makes anew, fails here with a TypeError.
+    with pytest.raises((AttributeError, TypeError)):
+        made.another = 1
+
+
+@given(FILES, FILES)
+def test_records_compare_by_value(one: UploadedFile, other: UploadedFile) -> None:
+    assert dataclasses.replace(one) == one
+    assert hash(dataclasses.replace(one)) == hash(one)
+    assert (one == other) == (dataclasses.astuple(one) == dataclasses.astuple(other))

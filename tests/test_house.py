@@ -1,0 +1,349 @@
+"""The rules of the house: what may import what, how long a room may be, which words it uses, what is public."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+import aioframeio_upload
+
+TREE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(aioframeio_upload.__file__).resolve().parent
+NAME = PACKAGE.name
+
+STOREYS = """
+    __main__
+    _cli
+    _demo
+    _demo_display
+    _demo_story
+    __init__
+    _uploader
+    _upload
+    _delivery
+    _planner _confirm
+    _transfer
+    _feed
+    _io/part
+    _io/body
+    _io/api
+    _io/resources
+    _io/blocks
+    _io/source
+    _io/spool
+    _io/files
+    _io/wire
+    _io/__init__
+    _core/state
+    _core/retry
+    _core/events
+    _core/model
+    _core/errors
+    _core/expiry _core/pacing _core/settings
+    _core/__init__
+    _version
+"""
+"""From the roof down; an import leads to a lower line, never to the same one. A new module gets its place here."""
+
+FLOOR = {room: floor for floor, line in enumerate(STOREYS.split("\n")) for room in line.split()}
+
+IMPURE = {
+    *("asyncio", "aiohttp", "anyio", "aiofiles", "threading", "concurrent", "subprocess", "socket", "ssl"),
+    *("logging", "os", "io", "pathlib", "tempfile", "time", "random", "secrets", "sqlite3"),
+}
+"""What would let the core touch the world. Chance comes in through `backoff`'s jitter, which is an argument."""
+
+NOT_OURS = {"manager", "handler", "helper", "util", "utils", "coordinator", "processor", "info", "data"}
+
+MOST_LINES_OF_A_MODULE = 300
+MOST_LINES_OF_A_FUNCTION = 60
+
+
+def modules(folder: Path = PACKAGE) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Give every module that is imported anywhere in the file, by its full name; also what may be only a name of it."""
+    package = ".".join(path.relative_to(PACKAGE.parent).parent.parts)
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def room_named(name: str) -> str | None:
+    """Give the room of ours that `name` is in, where `name` may be a module's or that of something inside it."""
+    if name.partition(".")[0] != NAME:
+        return None
+    for words in (name.split(".")[1:], name.split(".")[1:-1]):
+        path = PACKAGE.joinpath(*words)
+        if path.with_suffix(".py").is_file():
+            return room_of(path.with_suffix(".py"))
+        if (path / "__init__.py").is_file():
+            return room_of(path / "__init__.py")
+    raise AssertionError(f"{name} is nowhere")
+
+
+EVERY = modules()
+OURS = [path for path in EVERY if "testing" not in path.relative_to(PACKAGE).parts]
+TESTING = modules(PACKAGE / "testing")
+
+
+def breaches(rule: Callable[[Path], object], paths: list[Path]) -> dict[str, object]:
+    """Give what breaks a rule, by room."""
+    return {room_of(path): found for path in paths if (found := rule(path))}
+
+
+@pytest.mark.needs_tree
+def test_every_module_has_its_place_in_the_house() -> None:
+    assert {room_of(path) for path in OURS} == set(FLOOR)
+
+
+@pytest.mark.needs_tree
+def test_imports_point_down() -> None:
+    def upwards(path: Path) -> set[str]:
+        rooms = {room for room in map(room_named, imported(path)) if room is not None}
+        return {room for room in rooms if room in FLOOR and FLOOR[room] <= FLOOR.get(room_of(path), 0)}
+
+    assert not breaches(upwards, OURS)
+
+
+@pytest.mark.needs_tree
+def test_the_core_touches_nothing_of_the_world() -> None:
+    core = [path for path in OURS if path.parent.name == "_core"]
+    assert len(core) > 5
+    assert not breaches(lambda path: {name.partition(".")[0] for name in imported(path)} & IMPURE, core)
+
+
+def uses_the_fake(path: Path) -> set[str]:
+    return {room for room in map(room_named, imported(path)) if room is not None and room.startswith("testing")}
+
+
+@pytest.mark.needs_tree
+def test_only_the_demo_uses_the_fake() -> None:
+    assert all(room.startswith("_demo") for room in breaches(uses_the_fake, OURS))
+
+
+@pytest.mark.needs_tree
+def test_the_fake_imports_nothing_of_the_library() -> None:
+    def of_the_library(path: Path) -> set[str]:
+        rooms = {room for room in map(room_named, imported(path)) if room is not None}
+        return rooms - uses_the_fake(path)
+
+    assert len(TESTING) > 5
+    assert not breaches(of_the_library, TESTING)
+
+
+@pytest.mark.needs_tree
+def test_a_module_fits_on_its_pages() -> None:
+    def too_long(path: Path) -> int:
+        length = len(path.read_text(encoding="utf-8").splitlines())
+        return length if length > MOST_LINES_OF_A_MODULE else 0
+
+    assert not breaches(too_long, EVERY)
+
+
+@pytest.mark.needs_tree
+def test_a_function_fits_on_its_page() -> None:
+    def too_long(path: Path) -> dict[str, int]:
+        lengths = {
+            node.name: (node.end_lineno or 0) - node.lineno + 1
+            for node in ast.walk(parse(path))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        return {name: length for name, length in lengths.items() if length > MOST_LINES_OF_A_FUNCTION}
+
+    assert not breaches(too_long, EVERY)
+
+
+@pytest.mark.needs_tree
+def test_nothing_is_printed() -> None:
+    def prints(path: Path) -> bool:
+        calls = [node.func for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+        return "print" in {call.id for call in calls if isinstance(call, ast.Name)}
+
+    assert not breaches(prints, EVERY)
+
+
+@pytest.mark.needs_tree
+def test_nothing_is_put_off() -> None:
+    assert not breaches(lambda path: re.findall(r"\b(?:TODO|FIXME|XXX|HACK)\b", path.read_text("utf-8")), EVERY)
+
+
+@pytest.mark.needs_tree
+def test_names_are_of_the_words_of_the_house() -> None:
+    """Those of modules, classes and functions; parameters and JSON's keys may be others' words."""
+
+    def vague(path: Path) -> set[str]:
+        named = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        names = {path.stem, *(node.name for node in ast.walk(parse(path)) if isinstance(node, named))}
+        return {name for name in names if NOT_OURS & {word.lower() for word in WORD.findall(name)}}
+
+    assert not breaches(vague, EVERY)
+
+
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+@pytest.mark.needs_tree
+def test_every_module_begins_with_its_one_idea() -> None:
+    def unsaid(path: Path) -> bool:
+        return not (ast.get_docstring(parse(path)) or "").split("\n")[0].endswith((".", ":"))
+
+    assert not breaches(unsaid, EVERY)
+
+
+@pytest.mark.needs_tree
+def test_no_tracked_file_has_the_address_of_a_registry() -> None:
+    """A lock file or a pip option of one machine would name its registry, mirror or proxy."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TREE, capture_output=True, check=True)
+    files = [TREE / name for name in listed.stdout.decode().split("\0") if name]
+    others = [path for path in files if path.is_file() and path != Path(__file__).resolve()]
+    assert len(others) > 50
+    assert not [path for path in others if REGISTRY.search(path.read_text(encoding="utf-8", errors="replace"))]
+
+
+REGISTRY = re.compile(
+    r"\b(extra-)?index-url|find-links|pypi\.org/simple|files\.pythonhosted|registry\.npmjs|/opt/pypi"
+    r"|artifactory|devpi|proxy\.golang|PIP_(EXTRA_)?INDEX_URL|UV_(DEFAULT_)?INDEX",
+    re.IGNORECASE,
+)
+
+
+# -- what is public --------------------------------------------------------------------------------------------------
+
+PUBLIC = {name: getattr(aioframeio_upload, name) for name in aioframeio_upload.__all__}
+CLASSES = {name: found for name, found in PUBLIC.items() if isinstance(found, type)}
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert aioframeio_upload.__all__ == sorted(set(aioframeio_upload.__all__))
+    found = {
+        name
+        for name, value in vars(aioframeio_upload).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert found | {"__version__"} == set(aioframeio_upload.__all__)
+
+
+def test_every_error_of_the_tree_and_every_event_is_public() -> None:
+    from aioframeio_upload._core.errors import UploadError
+
+    def tree(kind: type[UploadError]) -> Iterator[type[UploadError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from tree(child)
+
+    ours = {kind.__name__ for kind in tree(UploadError) if kind.__module__ == f"{NAME}._core.errors"}
+    events = {kind.__name__ for kind in typing.get_args(aioframeio_upload.Event)}
+    assert ours | events <= set(PUBLIC)
+
+
+def functions(kind: type) -> Iterator[tuple[str, FunctionType]]:
+    """Give the functions that a class has from us; what `dataclass` wrote into it is not in a file of ours."""
+    for each in kind.__mro__:
+        for name, value in vars(each).items():
+            found = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if isinstance(found, FunctionType) and found.__code__.co_filename.startswith(str(PACKAGE)):
+                yield f"{kind.__name__}.{name}", found
+
+
+def test_every_public_class_and_method_has_a_docstring() -> None:
+    bare = [name for name, kind in CLASSES.items() if not kind.__doc__ or kind.__doc__.startswith(f"{name}(")]
+    for kind in CLASSES.values():
+        public = {name: found for name, found in functions(kind) if not name.partition(".")[2].startswith("_")}
+        bare += [name for name, found in public.items() if not found.__doc__]
+    assert not bare
+
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
+
+
+def test_a_docstring_that_explains_arguments_explains_those_that_there_are() -> None:
+    """Google style: each name under `Args:` is a parameter, and each parameter is there."""
+    wrong = {}
+    documented: list[tuple[str, Any]] = [*CLASSES.items()]
+    for kind in CLASSES.values():
+        documented += functions(kind)
+    for name, found in documented:
+        pieces = SECTION.split(inspect.getdoc(found) or "")
+        if "Args" not in pieces:
+            continue
+        explained = re.findall(r"^    \**(\w+):", pieces[pieces.index("Args") + 1], re.MULTILINE)
+        if explained != [one for one in inspect.signature(found).parameters if one not in ("self", "cls")]:
+            wrong[name] = explained
+    assert not wrong
+
+
+def test_the_annotations_of_public_names_resolve_when_the_program_runs() -> None:
+    """FastAPI, pydantic and `dataclasses`' users read them; a name imported under TYPE_CHECKING would fail here."""
+    without = {}
+    for kind in CLASSES.values():
+        typing.get_type_hints(kind)
+        for name, found in functions(kind):
+            named = {one for one in inspect.signature(found).parameters if one not in ("self", "cls")} | {"return"}
+            if missing := named - set(typing.get_type_hints(found)):
+                without[name] = missing
+    assert not without
+
+
+def test_the_examples_in_docstrings_run() -> None:
+    failed = {}
+    for path in OURS:
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        if room_of(path).startswith(("_cli", "_demo")):
+            continue  # they need the extra `cli`
+        failed[name] = doctest.testmod(importlib.import_module(name)).failed
+    assert not any(failed.values()), failed
+
+
+SIDE_EFFECTS = """
+import socket, sys, threading
+before = set(sys.modules), threading.active_count()
+def refuse(*args, **kwargs):
+    raise AssertionError("a socket was made")
+made = socket.socket.__init__
+socket.socket.__init__ = refuse
+import aioframeio_upload
+socket.socket.__init__ = made
+assert threading.active_count() == before[1] == 1, threading.enumerate()
+import asyncio
+try:
+    asyncio.get_running_loop()
+except RuntimeError:
+    pass
+else:
+    raise AssertionError("a loop runs")
+unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "sqlite3", "pytest", "botocore", "uvloop"}
+print(*sorted(unwanted & set(sys.modules)))
+"""
+
+
+@pytest.mark.needs_program
+def test_importing_the_package_starts_nothing_and_loads_no_extra() -> None:
+    ran = subprocess.run([sys.executable, "-P", "-W", "error", "-c", SIDE_EFFECTS], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
