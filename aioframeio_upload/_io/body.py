@@ -108,6 +108,10 @@ class Slice(Payload):
                     self._passed()
                 else:
                     await asyncio.sleep(0)
+        except BaseException:
+            # Half a body makes the connection useless; its close() would wait for a peer that may never read on.
+            transport.abort()
+            raise
         finally:
             if self._buffer is not None:
                 self._blocks.lost()

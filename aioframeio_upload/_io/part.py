@@ -16,7 +16,7 @@ from .body import Slice
 from .files import Lent
 from .gate import Gate
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, read_bounded, untrusted
+from .wire import FAILURES, describe, read_bounded, unreachable, untrusted
 
 OCTET_STREAM = "application/octet-stream"
 """What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
@@ -155,7 +155,7 @@ class Attempt:
 
 
 def _lost(error: BaseException) -> Fault:
-    kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if never_sent(error) else Kind.LOST
+    kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if unreachable(error) else Kind.LOST
     return Fault(kind, describe(error))
 
 
@@ -181,8 +181,11 @@ def etag_is_md5(response: aiohttp.ClientResponse, etag: str | None) -> bool:
 
 
 def _redirect(url: URL, location: str) -> URL | None:
-    target = URL(location, encoded=True)
-    if not target.absolute:
-        target = url.join(target)
+    try:
+        target = URL(location, encoded=True)
+        if not target.absolute:
+            target = url.join(target)
+    except ValueError:
+        return None
     # Never from TLS to plain text: the body is somebody's film.
     return target if target.scheme == url.scheme or target.scheme == "https" else None

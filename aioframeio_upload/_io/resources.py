@@ -153,9 +153,10 @@ async def _tell_headers_sent(session: aiohttp.ClientSession, context: SimpleName
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:
-    """Give the part slots: no more than a caller's connector has connections, or parts would stall in its queue; and
-    no more than can move a block within SILENCE under `Limits.bandwidth`."""
-    found = [getattr(connector, name, 0) for name in ("limit", "limit_per_host")]
+    """Give the part slots: fewer than a caller's connector has connections, or parts would stall in its queue and keep
+    the API's calls out; and no more than can move a block within SILENCE under `Limits.bandwidth`."""
+    bounds = (getattr(connector, name, 0) for name in ("limit", "limit_per_host"))
+    found = [max(1, bound - 1) for bound in bounds if bound]
     if limits.bandwidth is not None:
         found.append(max(1, int(limits.bandwidth * SILENCE / block_for(limits.bandwidth))))
-    return min([limits.parts, *(limit for limit in found if limit)])
+    return min([limits.parts, *found])

@@ -39,6 +39,11 @@ def never_sent(error: BaseException) -> bool:
     )
 
 
+def unreachable(error: BaseException) -> bool:
+    """Say whether there was no connection, as when a link is down; a proxy that refuses is there."""
+    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
 def untrusted(error: BaseException) -> bool:
     """Say whether the server's certificate was refused: that is no accident, and does not pass."""
     return isinstance(error, aiohttp.ClientConnectorCertificateError)
