@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ._core.model import UploadedFile
 from ._shielded import wait_out
 from ._upload import Upload
 
@@ -31,7 +32,7 @@ class Running:
         awaited: set[Upload] = set()
         while self.uploads:
             awaited |= self.uploads
-            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None])
+            await asyncio.wait(self._tasks())
         errors = []
         for upload in awaited:
             if upload._error is not None and not upload._seen and not upload._waiters:
@@ -44,9 +45,14 @@ class Running:
 
     async def stop(self, grace: float) -> None:
         """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
-        if self.uploads and grace > 0:
-            await asyncio.wait([upload._task for upload in self.uploads if upload._task is not None], timeout=grace)
-        tasks = [upload._task for upload in self.uploads if upload._task is not None]
-        for upload in tuple(self.uploads):
-            upload._stop()
-        await wait_out(tasks)
+        try:
+            if self.uploads and grace > 0:
+                await asyncio.wait(self._tasks(), timeout=grace)
+        finally:  # at once, where the wait itself is cancelled
+            tasks = self._tasks()
+            for upload in tuple(self.uploads):
+                upload._stop()
+            await wait_out(tasks)
+
+    def _tasks(self) -> list[asyncio.Task[UploadedFile]]:
+        return [upload._task for upload in self.uploads if upload._task is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import random
 import sys
@@ -133,6 +134,11 @@ def other_tasks() -> set[asyncio.Task[Any]]:
     return {
         task for task in asyncio.all_tasks() if not getattr(task.get_coro(), "__qualname__", "").startswith(runners)
     }
+
+
+def our_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What this library logged; asyncio's debug mode tells of a slow machine, too."""
+    return [record for record in caplog.records if record.name == "aioframeio_upload"]
 
 
 def open_descriptors() -> dict[int, str]:

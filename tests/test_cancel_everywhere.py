@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
-from conftest import on_both_loops, on_disk, open_files, some_bytes, uploader_on
+from conftest import on_disk, some_bytes, uploader_on
 from suspensions import Suspensions
 
 from aioframeio_upload import (
     Event,
     Limits,
-    PartCompleted,
-    Progress,
     Upload,
     UploadCancelled,
-    UploadCompleted,
     Uploader,
-    UploadFailed,
-    UploadPlanned,
-    UploadReplanned,
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -179,5 +169,5 @@ class Stage:
             async with asyncio.timeout(20), uploader:
                 upload = self._made(story, uploader)
                 acted = asyncio.get_running_loop().create_future()
-                
+
         return seen

@@ -140,7 +140,9 @@ async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrame
 async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
     """By default `Timeouts.stall` is as long as `Timeouts.connect`: whichever ends it, no connection was made."""
     failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3))
-    assert [(event.number, event.attempt) for event in failed if "no byte moved" not in str(event.error)] == [(2, 1)] * 3
+    assert [(event.number, event.attempt) for event in failed if "no byte moved" not in str(event.error)] == [
+        (2, 1)
+    ] * 3
     assert "no connection in 0.3 s" in str(failed[0].error)
     assert fake.files[0].sha256 == sha256(CONTENT)
 

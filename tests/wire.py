@@ -11,12 +11,11 @@ It forwards bytes and knows no HTTP; all that it is told may be changed while co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
@@ -184,5 +183,4 @@ class Wire:
             self._tell()
 
     @staticmethod
-    async def _run(link: Link, *pumps: object) -> None:
-        ...
+    async def _run(link: Link, *pumps: object) -> None: ...

@@ -162,7 +162,7 @@ class PathSource(FileSource):
 
     def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Executor) -> None:
         super().__init__(file, 0, fingerprint[0], executor)
-        self.path = path
+        self.path: str | None = path
         self._fingerprint = fingerprint
 
     async def check(self) -> None:
@@ -214,7 +214,6 @@ class _LentMemory:
 
 
 async def _open_path(path: str, executor: Executor) -> PathSource:
-    problem: str | None = None
     try:
         # Looked at before it is opened: opening a FIFO would wait for its writer.
         mode = (await in_thread(executor, os.stat, path)).st_mode
@@ -223,10 +222,8 @@ async def _open_path(path: str, executor: Executor) -> PathSource:
         file = await opened(aiofiles.open(path, "rb", executor=executor), path)
     except OSError as error:
         raise SourceError(error.strerror or type(error).__name__, path=path) from error
-    except ValueError:
-        problem = "is no path"  # a NUL byte in it
-    if problem is not None:
-        raise SourceError(problem, path=path.replace("\0", "\\0"))
+    except ValueError:  # a NUL byte in it
+        raise SourceError("is no path", path=path.replace("\0", "\\0")) from None
     try:
         fingerprint = await in_thread(executor, _fingerprint, file.file.fileno())
     except BaseException:
