@@ -18,7 +18,7 @@ from ._core.state import UploadState
 from ._feed import Feed
 from ._io.files import Lent
 from ._io.gate import Gate
-from ._io.part import Attempt
+from ._io.part import Attempt, is_worth_asking
 from ._io.resources import Resources
 from ._io.source import OpenSource
 
@@ -152,7 +152,7 @@ class Transfer:
         doubted = False
         outages = 0
         # Asked on the upload's first part, and where a refusal may have been lost with the connection.
-        expect, self._asked = not self._asked, True
+        expect, self._asked = not self._asked and is_worth_asking(part.size), True
         while True:
             outcome = await self._attempt(part, lent, expect)
             receipt = self._believe(part, outcome, doubted)

@@ -23,6 +23,10 @@ class Suspensions:
         self.count = 0
         self.acts: dict[int, Callable[[], object]] = {}
         """What is done at which suspension, from 1; inside the task's own step, before anything else runs."""
+        self.was_cancelled = False
+        """Whether the upload still ran when it was to be cancelled; noted by who does."""
+        self.when: dict[str, Callable[[], object]] = {}
+        """What is done when one of `places` is seen first."""
         self.tasks: list[asyncio.Task[Any]] = []
         """The upload's own first, then those that it started."""
         self.places: set[str] = set()
@@ -54,6 +58,8 @@ class Suspensions:
         self.count += 1
         names = list(_waiting(coroutine))
         self.places.update(names, [f">{name}" for name in names[-1:]])
+        for place in self.when.keys() & self.places:
+            self.when.pop(place)()
         if self.count in self.acts:
             self.acts.pop(self.count)()
 

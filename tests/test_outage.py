@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 from conftest import PART, sha256, some_bytes, uploader_on
 from seen import puts, told
@@ -122,11 +123,13 @@ class Resolver(AbstractResolver):
 async def sent_to_nobody(fake: FakeFrameio, resolver: Resolver, times: int, timeouts: Timeouts) -> list[PartRetrying]:
     """Upload where S3 sends part 2 to a host that is not there, so many times."""
     fake.add_fault(Fault(number=2, do="redirect", location=NOBODY + "/part?X-Amz-Signature=5ec2e7", times=times))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, resolver=resolver)) as session:
-        async with uploader_on(fake, retry=FEW, session=session, timeouts=timeouts) as uploader:
-            upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
-            await upload
-            return [event async for event in upload if isinstance(event, PartRetrying)]
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, resolver=resolver)) as session,
+        uploader_on(fake, retry=FEW, session=session, timeouts=timeouts) as uploader,
+    ):
+        upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        await upload
+        return [event async for event in upload if isinstance(event, PartRetrying)]
 
 
 async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrameio) -> None:
@@ -137,6 +140,7 @@ async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrame
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
+@pytest.mark.slow
 async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
     """By default `Timeouts.stall` is as long as `Timeouts.connect`: whichever ends it, no connection was made."""
     failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3))
@@ -147,17 +151,23 @@ async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
-async def test_a_certificate_that_is_not_trusted_is_given_up_at_once(
-    fake: FakeFrameio, certificate: tuple[ssl.SSLContext, ssl.SSLContext]
-) -> None:
-    server, _ = certificate
-    stranger = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=server)
-    async with stranger:
-        port = stranger.sockets[0].getsockname()[1]
-        fake.add_fault(Fault(number=2, do="redirect", location=f"https://127.0.0.1:{port}/part"))
-        async with uploader_on(fake) as uploader:
-            with pytest.raises(PartRejected, match="certificate is not trusted") as caught:
-                await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+@pytest.fixture
+def stranger() -> Iterator[FakeFrameio]:
+    """One with a certificate that nobody trusts.
+
+    In a thread of its own: asyncio tells a server's loop of a handshake that failed as of an error in a callback.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with FakeFrameio(ssl=context).in_thread() as stranger:
+        yield stranger
+
+
+async def test_a_certificate_that_is_not_trusted_is_given_up_at_once(fake: FakeFrameio, stranger: FakeFrameio) -> None:
+    fake.add_fault(Fault(number=2, do="redirect", location=stranger.url + "/part"))
+    async with uploader_on(fake) as uploader:
+        with pytest.raises(PartRejected, match="certificate is not trusted") as caught:
+            await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
     assert (caught.value.number, caught.value.attempts, caught.value.status) == (2, 1, None)
     assert (fake.files, len(fake.deleted)) == ((), 1)
 

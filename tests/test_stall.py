@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
+from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
-from conftest import PART, reached, sha256, some_bytes, uploader_on
+from aiohttp import AddrInfoType
+from conftest import reached, sha256, some_bytes, uploader_on
 from seen import puts, watched
 
 from aioframeio_upload import (
-    Limits,
+    Event,
+    PartCompleted,
     PartExhausted,
     PartRetrying,
     RetryPolicy,
@@ -19,21 +24,29 @@ from aioframeio_upload import (
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
 
-STALL = 0.3
-"""Seconds; a busy machine takes less for a block."""
+STALL = 0.4
+"""Seconds; a busy machine takes less for a part of SMALL bytes."""
 
-CONTENT = some_bytes(3 * PART - 7)
-BIG_PART = 16 * PART
+SMALL = 1 << 16
+CONTENT = some_bytes(3 * SMALL - 7)
+BIG = 16 << 20
 """More than the kernel buffers of a connection hold on loopback."""
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeFrameio]:
+    async with FakeFrameio(rate_limits=False, part_size=SMALL) as fake:
+        yield fake
+
 
 WAYS = {
     "reads nothing of the body": Fault(number=1, do="stall"),
-    "stops reading in the middle": Fault(number=1, do="stall", after=100_000),
+    "stops reading in the middle": Fault(number=1, do="stall", after=10_000),
     "never answers": Fault(number=1, do="hold"),
 }
 
 
-def what_was_told(events: list[object]) -> list[str]:
+def what_was_told(events: list[Event]) -> list[str]:
     return [str(event.error) for event in events if isinstance(event, PartRetrying)]
 
 
@@ -43,19 +56,20 @@ async def test_a_server_that_hangs_is_left_and_the_part_sent_again(fake: FakeFra
     async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
         events, file = await watched(uploader, fake, CONTENT)
         assert isinstance(file, UploadedFile)
-        assert uploader.statistics().retries == len(what_was_told(list(events))) >= 1
+        assert uploader.statistics().retries == len(what_was_told(events)) >= 1
     assert fake.hits(fault) == 1
-    assert "part 1, attempt 1: no byte moved for 0.3 s" in what_was_told(list(events))
+    assert "part 1, attempt 1: no byte moved for 0.4 s" in what_was_told(events)
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 100_000])
 async def test_a_body_that_the_socket_takes_no_more_of_is_noticed(after: int) -> None:
     """Aiohttp has no time limit for writing: more than the kernel buffers would hang for ever."""
-    content = bytes(BIG_PART)
+    content = bytes(BIG)
     stuck = Fault(do="stall", after=after)
-    async with FakeFrameio(rate_limits=False, part_size=BIG_PART, faults=[stuck]) as fake:
-        async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
+    async with FakeFrameio(rate_limits=False, part_size=BIG, faults=[stuck]) as fake:
+        async with uploader_on(fake, timeouts=Timeouts(stall=1.5)) as uploader:
             upload = uploader.upload(content, name="a", folder_id=fake.folder_id).start()
             await reached(fake, stuck)
             await upload
@@ -106,14 +120,30 @@ async def test_a_source_whose_read_hangs_is_left_and_read_again(fake: FakeFramei
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
+def small_buffer(address: AddrInfoType) -> socket.socket:
+    """A socket whose kernel holds little, so that what was sent is soon received."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+    made.setblocking(False)
+    return made
+
+
+@pytest.mark.slow
 async def test_a_trickling_server_is_slow_and_not_stalled() -> None:
-    """A block passes now and then, so the attempt goes on for longer than `Timeouts.stall`."""
-    slow = Fault(do="trickle", rate=12 * PART)
-    content = bytes(BIG_PART)
-    async with FakeFrameio(rate_limits=False, part_size=BIG_PART, faults=[slow]) as fake:
-        async with uploader_on(fake, timeouts=Timeouts(stall=STALL), limits=Limits(parts=1, api_pacing=False)) as up:
-            file = await up.upload(content, name="a", folder_id=fake.folder_id)
-            assert up.statistics().retries == 0
-        assert file.outcome == "uploaded"
+    """The attempt takes longer than `Timeouts.stall`, but a block passes now and then."""
+    content, stall = bytes(6 << 20), 0.8
+    slow = Fault(do="trickle", rate=4 << 20)
+    connector = aiohttp.TCPConnector(socket_factory=small_buffer)
+    async with (
+        FakeFrameio(rate_limits=False, part_size=len(content), faults=[slow]) as fake,
+        aiohttp.ClientSession(connector=connector) as session,
+        uploader_on(fake, timeouts=Timeouts(stall=stall), session=session) as uploader,
+    ):
+        upload = uploader.upload(content, name="a", folder_id=fake.folder_id)
+        await upload
+        (seconds,) = [event.seconds async for event in upload if isinstance(event, PartCompleted)]
+        assert seconds > stall
+        assert uploader.statistics().retries == 0
         assert puts(fake) == {1: 1}
         assert fake.files[0].sha256 == sha256(content)

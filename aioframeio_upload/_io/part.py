@@ -29,11 +29,17 @@ MAX_REDIRECTS = 3
 
 
 EXPECT_FROM = 1 << 20
-"""Bytes: a part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`)."""
+"""Bytes: an upload's first part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`).
+After an ambiguous reset a part of any size asks."""
 
 EXPECT_WAIT = 3.0
 """Seconds from the headers to S3's leave. botocore waits one and then sends; here the connection is given up for a new
 one without the question, so a slow link gets more time."""
+
+
+def is_worth_asking(size: int) -> bool:
+    """Say whether a first part is so large that its server should be asked before it is sent."""
+    return size > EXPECT_FROM
 
 
 class Attempt:
@@ -70,12 +76,17 @@ class Attempt:
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
         url = URL(self._part.url, encoded=True)
         redirects = 0
+        unanswered: str | None = None
         while redirects <= MAX_REDIRECTS:
-            ask = self._expect and self._part.size > EXPECT_FROM and url.authority not in resources.expectless
+            ask = self._expect and url.authority not in (unanswered, *resources.expectless)
             outcome = await self._put_to(url, resources, ask)
             if outcome is None:
+                unanswered = url.authority
+                continue
+            # Only now: what was silent may have been the link.
+            if url.authority == unanswered and not (isinstance(outcome, Fault) and outcome.status is None):
                 resources.expectless.add(url.authority)
-            elif isinstance(outcome, URL):
+            if isinstance(outcome, URL):
                 redirects, url = redirects + 1, outcome
             else:
                 return outcome
@@ -103,7 +114,7 @@ class Attempt:
         def asked() -> None:
             nonlocal connected
             connected = True
-            allow(EXPECT_WAIT)
+            allow(min(EXPECT_WAIT, stall))
 
         body = Slice(
             self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, allow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 
 import aiohttp
 
@@ -57,7 +58,10 @@ def describe(error: BaseException) -> str:
 
 
 def _errno(error: BaseException) -> str:
-    # The resolver's numbers (EAI_…) are negative and no errno.
+    # OpenSSL's numbers are no errno: its 1 would read as EPERM.
+    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return ""
+    # The resolver's (EAI_…) are negative and none either.
     name = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
     return f" ({name})" if name else ""
 
