@@ -84,6 +84,14 @@ def seaweedfs(session: nox.Session) -> None:
     pytest(session, "tests/real_s3")
 
 
+@nox.session
+def wire(session: nox.Session) -> None:
+    """Every way to cut the wire between the library and a real S3 server; prints how often a refusal was lost."""
+    install(session, "-e", ".[test]")
+    files = ["test_early_answers", "real_s3/test_asked_first", "real_s3/test_cut_wire", "real_s3/test_cut_tls"]
+    pytest(session, "-rP", *(f"tests/{name}.py" for name in files))
+
+
 # A fresh environment each time: a requirement that the metadata forgot would still be in an old one.
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:

@@ -34,6 +34,7 @@ from ._core.events import (
     UploadCompleted,
     UploadFailed,
     UploadPlanned,
+    UploadReplanned,
 )
 from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
@@ -74,6 +75,7 @@ __all__ = [
     "UploadError",
     "UploadFailed",
     "UploadPlanned",
+    "UploadReplanned",
     "UploadStatus",
     "UploadedFile",
     "Uploader",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from ._core.events import Event, Progress, UploadPlanned
+from ._core.events import Event, Progress, UploadPlanned, UploadReplanned
 
 
 class Feed:
@@ -22,8 +22,9 @@ class Feed:
 
     @property
     def file_id(self) -> str | None:
-        """The file at Frame.io, once it is planned."""
-        return next((fact.file_id for fact in self.facts if isinstance(fact, UploadPlanned)), None)
+        """The file at Frame.io, once it is planned; the latest one, where it had to be planned anew."""
+        planned = (fact for fact in reversed(self.facts) if isinstance(fact, UploadPlanned | UploadReplanned))
+        return next((fact.file_id for fact in planned), None)
 
     def publish(self, event: Event) -> None:
         """Tell an event; nobody who listens can hold this up."""

@@ -13,6 +13,7 @@ import anyio.to_thread
 from ._core.errors import ApiError, PlanError, UploadError
 from ._core.model import MalformedAnswer, Plan, UploadedFile
 from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
+from ._shielded import wait_out
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -81,13 +82,13 @@ async def _read_plan(answer: Any, size: int, account_id: str) -> Plan | UploadEr
 
 
 async def _undo(api: Api, creating: asyncio.Future[Plan], account_id: str) -> None:
+    ending = asyncio.get_running_loop().call_later(GRACE_FOR_CREATE, creating.cancel)
     try:
-        await asyncio.wait([creating], timeout=GRACE_FOR_CREATE)
+        await wait_out([creating])
     finally:
-        creating.cancel()  # nothing, where it is done
-    await asyncio.wait([creating])
-    if not creating.cancelled() and creating.exception() is None:
-        await delete_placeholder(api, creating.result().file_id, account_id, DELETE_WHEN_CANCELLED)
+        ending.cancel()
+        if not creating.cancelled() and creating.exception() is None:
+            await delete_placeholder(api, creating.result().file_id, account_id, DELETE_WHEN_CANCELLED)
 
 
 def _id_of(answer: Any) -> str | None:
@@ -129,7 +130,23 @@ async def create_remote_file(api: Api, source_url: str, *, name: str, folder_id:
 
 
 async def delete_placeholder(api: Api, file_id: str, account_id: str, seconds: float) -> None:
-    """Remove a file that never got all its bytes; shielded, bounded, and told where it does not work."""
+    """Remove a file that never got all its bytes; shielded, bounded, and told where it does not work.
+
+    A cancellation meanwhile leaves it `DELETE_WHEN_CANCELLED` seconds.
+    """
+    deleting = asyncio.ensure_future(_delete(api, file_id, account_id, seconds))
+    try:
+        await asyncio.shield(deleting)
+    except asyncio.CancelledError:
+        ending = asyncio.get_running_loop().call_later(DELETE_WHEN_CANCELLED, deleting.cancel)
+        try:
+            await wait_out([deleting])
+        finally:
+            ending.cancel()
+        raise
+
+
+async def _delete(api: Api, file_id: str, account_id: str, seconds: float) -> None:
     reason: str | None = f"no answer in {seconds:g} s"
     try:
         with anyio.move_on_after(seconds, shield=True):
@@ -138,6 +155,6 @@ async def delete_placeholder(api: Api, file_id: str, account_id: str, seconds: f
                 reason = None
             except ApiError as error:
                 reason = None if error.status == 404 else str(error)
-    finally:  # told, too, where a second cancellation ends it
+    finally:  # told, too, where a cancellation ends it
         if reason is not None:
             log.warning("file %s, which has not all its bytes, could not be deleted: %s", file_id, reason)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import anyio
-
 from ._core.model import Statistics, UploadedFile
 from ._io.resources import Resources
+from ._shielded import wait_out
 from ._upload import Upload
 
 
@@ -47,14 +46,14 @@ class Running:
 
     async def stop(self, grace: float) -> None:
         """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
-        if self.uploads and grace > 0:
-            await asyncio.wait(self._tasks(), timeout=grace)
-        stopped = self._tasks()
-        for upload in tuple(self.uploads):
-            upload._stop()
-        if stopped:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(stopped)
+        try:
+            if self.uploads and grace > 0:
+                await asyncio.wait(self._tasks(), timeout=grace)
+        finally:  # at once, where the wait itself is cancelled
+            tasks = self._tasks()
+            for upload in tuple(self.uploads):
+                upload._stop()
+            await wait_out(tasks)
 
     def _tasks(self) -> list[asyncio.Task[UploadedFile]]:
         return [upload._task for upload in self.uploads if upload._task is not None]

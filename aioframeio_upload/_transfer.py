@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 import anyio
 
 from ._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, UploadError
+from ._core.expiry import Lifetime, lifetime
+from ._core.faults import Kind, Verdict
 from ._core.model import Part, Plan, Receipt
-from ._core.retry import Fault, Kind, Verdict, judge, wait_before
+from ._core.retry import Fault, explain, is_throttle, judge, wait_before
 from ._core.state import UploadState
 from ._feed import Feed
 from ._io.files import Lent
-from ._io.part import Attempt
+from ._io.gate import Gate
+from ._io.part import Attempt, is_worth_asking
 from ._io.resources import Resources
 from ._io.source import OpenSource
 
@@ -25,25 +28,44 @@ PROGRESS_PERIOD = 1 / 20
 """Seconds between two `Progress`: the contract is at least ten a second while bytes move, and at most some tens."""
 
 
+FORESIGHT = 5.0
+"""Seconds of sending after which the rate is believed in a forecast."""
+
+
 class Transfer:
     """The parts of one plan, or some of them. Owned by one upload; runs once."""
 
     def __init__(
-        self, plan: Plan, source: OpenSource, resources: Resources, feed: Feed, numbers: Iterable[int] | None = None
+        self,
+        plan: Plan,
+        source: OpenSource,
+        resources: Resources,
+        feed: Feed,
+        gate: Gate,
+        numbers: Iterable[int] | None = None,
     ) -> None:
         wanted = None if numbers is None else frozenset(numbers)
         self._plan = plan
         self._source = source
         self._resources = resources
         self._feed = feed
+        self._gate = gate
+        self._life = lifetime(part.url for part in plan.parts)
         self._waiting = deque(part for part in plan.parts if wanted is None or part.number in wanted)
-        self._state = UploadState(self._waiting, anyio.current_time())
+        # A new plan of the same file goes on from where the bar stands.
+        high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
+        self._state = UploadState(self._waiting, anyio.current_time(), high_water)
+        self._busy = 0.0
+        """Seconds in which bytes could move: no pause, and a part in flight."""
+        self._warned = False
         self._attempts: dict[int, Attempt] = {}
         self._receipts: list[Receipt] = []
         self._failure: UploadError | None = None
         self._asked = False
-        self._suspects: list[tuple[str, IntegrityError]] = []
-        """Hosts and errors of parts that were taken although their ETag is not the MD5."""
+        self._unchecked: list[tuple[Part, str]] = []
+        """Parts that were taken although their ETag is not the MD5, and their hosts."""
+        self.is_spoiled = False
+        """Whether the file may have been put together from other bytes than were sent: only a new one can help."""
 
     async def run(self) -> tuple[Receipt, ...]:
         """Send every part and give the receipts in the order of the parts.
@@ -66,22 +88,51 @@ class Transfer:
             ticking.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
-        for host, error in self._suspects:
+        for part, host in self._unchecked:
             if host in self._resources.etags.proven:  # meanwhile, so that part is not what was sent
-                raise error
+                raise self._spoiled(part)
         self._publish_progress()
         return tuple(sorted(self._receipts, key=lambda receipt: receipt.number))
 
     async def _tick(self) -> None:
+        completed = 0
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
-            if self._attempts:
+            # Also where the last part in flight was just acknowledged and another one waits to be tried again.
+            if self._attempts or completed != len(self._receipts):
+                completed = len(self._receipts)
+                self._busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
                 self._publish_progress()
+                self._foresee()
 
     def _publish_progress(self) -> None:
         for number, attempt in self._attempts.items():
             self._state.moved(number, attempt.sent)
         self._feed.publish(self._state.progress(anyio.current_time()))
+
+    @property
+    def life(self) -> Lifetime | None:
+        """How long the links live."""
+        return self._life
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part was acknowledged, and as it was sent; known before `run` is over."""
+        return len(self._receipts) == len(self._plan.parts) and not self.is_spoiled
+
+    @property
+    def bytes_per_second(self) -> float:
+        """What was sent, over the time in which it could be."""
+        return self._state.sent / self._busy if self._busy else 0.0
+
+    def _foresee(self) -> None:
+        """Warn, once, as soon as it can be seen that the links will die before the last part."""
+        if self._warned or self._life is None or self._busy < FORESIGHT or not self.bytes_per_second:
+            return
+        needed, left = self._state.left / self.bytes_per_second, self._life.left(self._resources.service_now())
+        if needed > left:
+            self._warned = True
+            log.warning("%r needs %.0f s more at this rate, and its links die in %.0f s", self._plan.name, needed, left)
 
     async def _work(self, scope: anyio.CancelScope) -> None:
         try:
@@ -91,94 +142,113 @@ class Transfer:
                     await self._send(part, lent)
         except UploadError as error:
             # Kept aside and not raised into the group: its siblings end by the scope, and the caller gets no group.
-            self._failure = self._failure or error
+            if self._failure is None:
+                log.debug("%r is given up: %s", self._plan.name, error)
+                self._failure = error
             scope.cancel()
 
     async def _send(self, part: Part, lent: Lent) -> None:
         """Try one part until S3 has it."""
         doubted = False
+        outages = 0
         # Asked on the upload's first part, and where a refusal may have been lost with the connection.
-        expect, self._asked = not self._asked, True
+        expect, self._asked = not self._asked and is_worth_asking(part.size), True
         while True:
-            async with self._resources.part_slots:
-                await self._source.check()
-                self._feed.publish(self._state.begin(part.number, anyio.current_time()))
-                attempt = self._attempts[part.number] = Attempt()
-                try:
-                    outcome = await attempt.put(part, lent, self._plan.media_type, self._resources, expect=expect)
-                finally:
-                    del self._attempts[part.number]
+            outcome = await self._attempt(part, lent, expect)
             receipt = self._believe(part, outcome, doubted)
             if receipt is not None:
-                if doubted and outcome is receipt and not self._something_is_missing():
-                    raise self._too_late(part)
                 self._receipts.append(receipt)
                 self._feed.publish(self._state.complete(receipt, anyio.current_time()))
                 return
             assert isinstance(outcome, Fault)
             doubted = doubted or outcome.kind is Kind.ETAG
-            expect = outcome.kind is Kind.LOST
-            self._state.fail(part.number)
-            await anyio.sleep(self._retry_after(part, outcome))
+            expect = outcome.kind is Kind.LOST or (expect and outcome.kind is Kind.UNREACHABLE)
+            outages = outages + 1 if outcome.kind is Kind.UNREACHABLE else 0
+            await anyio.sleep(self._delay_after(part, outcome, outages))
 
-    def _retry_after(self, part: Part, fault: Fault) -> float:
+    async def _attempt(self, part: Part, lent: Lent, expect: bool) -> Receipt | Fault:
+        """Make one attempt, when the upload is not paused and a slot is free."""
+        while True:
+            await self._gate.passed()
+            self._resources.recover()
+            async with self._resources.part_slots:
+                if not self._gate.is_open:
+                    continue
+                await self._source.check()
+                if self._life is not None and not self._life.is_good(self._resources.service_now()):
+                    raise self._expired(f"the link of part {part.number} is about to die")
+                self._feed.publish(self._state.begin(part.number, anyio.current_time()))
+                attempt = Attempt(part, lent, self._plan.media_type, self._gate, expect=expect)
+                self._attempts[part.number] = attempt
+                try:
+                    return await attempt.put(self._resources)
+                finally:
+                    del self._attempts[part.number]
+
+    def _expired(self, reason: str) -> LinksExpired:
+        return LinksExpired(reason, file_id=self._plan.file_id)
+
+    def _delay_after(self, part: Part, fault: Fault, outages: int) -> float:
         """Tell that a part is tried again and give the delay, or raise the error of one that is given up."""
-        attempts = self._state.attempts(part.number)
+        if fault.kind is Kind.PAUSED:
+            log.debug("part %d: %s; sent again on resume", part.number, fault.reason)
+            self._state.fail(part.number, counted=False)
+            return 0.0
+        if is_throttle(fault):
+            self._resources.throttled()
+        retry = self._resources.retry
+        patient = bool(outages) and self._state.quiet_for(anyio.current_time()) <= retry.patience
         error = PartError(
-            fault.reason,
+            explain(fault),
             number=part.number,
-            attempts=attempts,
+            attempts=self._state.attempts(part.number),
             status=fault.status,
             code=fault.code,
             request_id=fault.request_id,
         )
-        verdict = judge(fault)
-        if verdict is Verdict.GIVE_UP:
-            raise PartRejected.of(error, fault.reason)
-        if verdict is Verdict.NEW_LINKS:
-            raise LinksExpired(f"part {part.number}: S3 says its link has expired", file_id=self._plan.file_id)
-        if attempts >= self._resources.retry.attempts:
-            if fault.kind is Kind.ETAG:
-                raise IntegrityError.of(error, fault.reason)
-            raise PartExhausted.of(error, "every attempt failed; the last: " + fault.reason) from error
-        delay = wait_before(self._resources.retry, attempts, fault.retry_after)
+        self._state.fail(part.number, counted=not patient)
+        self._judge(fault, error, patient)
+        delay = wait_before(retry, outages if patient else error.attempts, fault.retry_after)
         self._resources.retries += 1
         log.debug("%s; again in %.1f s", error, delay)
         self._feed.publish(self._state.retrying(part.number, delay, error))
         return delay
+
+    def _judge(self, fault: Fault, error: PartError, patient: bool) -> None:
+        """Raise the error of a part that is given up."""
+        verdict = judge(fault)
+        if verdict is Verdict.GIVE_UP:
+            raise PartRejected.of(error, explain(fault))
+        if verdict is Verdict.NEW_LINKS:
+            raise self._expired(f"part {error.number}: S3 says that its link has expired")
+        if not patient and error.attempts >= self._resources.retry.attempts:
+            if fault.kind is Kind.ETAG:
+                raise IntegrityError.of(error, explain(fault))
+            raise PartExhausted.of(error, "every attempt failed; the last: " + explain(fault)) from error
+
+    def _believe(self, part: Part, outcome: Receipt | Fault, doubted: bool) -> Receipt | None:
+        """Give the receipt of a part that S3 has, or None."""
+        host, trust = urlsplit(part.url).netloc, self._resources.etags
+        was_checked = host not in trust.off
+        receipt = trust.believe(host, outcome, doubted=doubted)
+        if was_checked and host in trust.off:
+            log.warning("the ETags of %s are not the MD5 of what is sent; they are not checked any more", host)
+        if receipt is not None and isinstance(outcome, Fault):
+            self._unchecked.append((part, host))
+        if receipt is outcome and doubted and not self._something_is_missing():
+            # The service puts a file together as soon as every part is there, and no later PUT changes it.
+            raise self._spoiled(part)
+        return receipt
 
     def _something_is_missing(self) -> bool:
         """Whether the service surely has not every part yet."""
         sizes = {part.number: part.size for part in self._plan.parts}
         return bool(self._waiting) or any(attempt.sent < sizes[number] for number, attempt in self._attempts.items())
 
-    def _too_late(self, part: Part) -> IntegrityError:
-        # The service puts a file together as soon as every part is there, and no later PUT changes it.
+    def _spoiled(self, part: Part) -> IntegrityError:
+        self.is_spoiled = True
         return IntegrityError(
-            "S3 stored other bytes than were sent at first, and the file may have been put together from them",
+            "S3 stored other bytes than were sent, and the file may have been put together from them",
             number=part.number,
             attempts=self._state.attempts(part.number),
         )
-
-    def _believe(self, part: Part, outcome: Receipt | Fault, doubted: bool) -> Receipt | None:
-        """Give the receipt of a part that S3 has, or None.
-
-        A host on which no ETag ever was the MD5, and on which the same part's differs twice, does not make MD5s (a
-        bucket's encryption does that): the check is off for it from then on.
-        """
-        host, trust = urlsplit(part.url).netloc, self._resources.etags
-        if isinstance(outcome, Receipt):
-            if outcome.md5 is not None and outcome.etag is not None and outcome.md5 == outcome.etag.lower():
-                trust.proven.add(host)
-            return outcome
-        if outcome.kind is not Kind.ETAG or host in trust.proven:
-            return None
-        if host not in trust.off and doubted:
-            trust.off.add(host)
-            log.warning("the ETags of %s are not the MD5 of what is sent; they are not checked any more", host)
-        if host not in trust.off:
-            return None
-        attempts = self._state.attempts(part.number)
-        error = IntegrityError(outcome.reason, number=part.number, attempts=attempts, status=outcome.status)
-        self._suspects.append((host, error))
-        return outcome.receipt

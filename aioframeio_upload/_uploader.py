@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import aiohttp
 
 from ._confirm import confirm, read_status
 from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._delivery import check_fit, deliver, send_some
+from ._delivery import Delivery, send_some
 from ._feed import Feed
 from ._io.api import DELETE, Api, Token, check_base_url
+from ._io.gate import Gate
 from ._io.resources import Resources, open_resources
-from ._io.source import OpenSource, Source, check_kind, check_size, name_of, open_source
+from ._io.source import Source, check_kind, check_size, name_of, open_source
 from ._planner import create_file, create_remote_file
 from ._running import Running
 from ._upload import Upload
@@ -104,9 +105,11 @@ class Uploader:
             if error is None:
                 await self._running.finish()
         finally:
-            # A good end leaves nothing to stop; a bad one, or a cancelled wait, does.
-            await self.shutdown(0)
-            await self._close()
+            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
+            try:
+                await self.shutdown(0)
+            finally:
+                await self._close()
 
     async def _close(self) -> None:
         if self._open is not None:
@@ -175,33 +178,33 @@ class Uploader:
             raise ValueError(f"conflict={conflict!r} is not known")
         name, account = name_of(source, name), self._account(account_id)
 
-        async def run(feed: Feed) -> UploadedFile:
-            resources, api = self._opened()
-
-            async def make_plan(found: OpenSource) -> Plan:
-                length = check_size(found, size)
-                return await create_file(
-                    api, name=name, size=length, folder_id=folder_id, account_id=account, media_type=media_type
-                )
-
-            return await deliver(source, size, make_plan, account, feed, resources, api)
-
-        return Upload(name, run, self._running.adopt, self._running.release)
+        return self._upload(
+            source=source, size=size, name=name, folder_id=folder_id, account_id=account, media_type=media_type
+        )
 
     def execute(self, plan: Plan, source: Source) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy."""
         check_kind(source)
         account = self._account(plan.account_id)
 
-        async def run(feed: Feed) -> UploadedFile:
+        return self._upload(
+            source=source,
+            size=plan.size,
+            name=plan.name,
+            folder_id=plan.folder_id,
+            account_id=account,
+            media_type=plan.media_type,
+            plan=plan,
+        )
+
+    def _upload(self, *, name: str, **what: Any) -> Upload:
+        """Make the handle of a delivery that begins when the handle is used."""
+
+        async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
+            return await Delivery(name=name, feed=feed, gate=gate, resources=resources, api=api, **what).run()
 
-            async def make_plan(found: OpenSource) -> Plan:
-                return check_fit(plan, found)
-
-            return await deliver(source, plan.size, make_plan, account, feed, resources, api)
-
-        return Upload(plan.name, run, self._running.adopt, self._running.release)
+        return Upload(name, run, self._running.adopt, self._running.release)
 
     async def plan(
         self,

@@ -94,7 +94,7 @@ async def test_a_write_that_nobody_reads_is_given_up_after_the_stall_timeout(fak
 
 @pytest.mark.parametrize("how", ["cancel", "stall"])
 async def test_a_put_that_is_given_up_leaves_no_socket_open(how: str) -> None:
-    # The peer does not read, so what is still to be written never is, and the transport never closes.
+    # asyncio's transport.close() waits until what is buffered was sent, and this peer never reads on.
     stalled = Fault(do="stall", number=1, after=10_000, times=None)
     async with FakeFrameio(rate_limits=False, faults=[stalled]) as fake, narrow_session() as (session, made):
         timeouts = Timeouts(stall=0.5 if how == "stall" else 30)

@@ -96,7 +96,8 @@ class ApiError(UploadError):
         request_id: str | None = None,
         file_id: str | None = None,
     ) -> None:
-        said = "no answer" if status is None else str(status)
+        missing = "not asked" if isinstance(self, AuthenticationError) else "no answer"
+        said = missing if status is None else str(status)
         super().__init__(f"{operation}: {said}: {detail}" + (f" (request {request_id})" if request_id else ""))
         self.operation = operation
         """The call, in the API reference's words: `create_local_upload`, `status`, …"""

@@ -78,6 +78,18 @@ class PartCompleted(_Told):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadReplanned(_Told):
+    """The part links died, so the file begins anew under another id; the old placeholder is removed.
+
+    Progress does not fall back: it stands still until the new parts have caught up.
+    """
+
+    file_id: str
+    replaced_file_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress(_Told):
     """How far the upload is; the latest one replaces those that were not read."""
 
@@ -108,5 +120,14 @@ class UploadFailed(_Told):
     error: UploadError
 
 
-Event = UploadPlanned | PartStarted | PartRetrying | PartCompleted | Progress | UploadCompleted | UploadFailed
+Event = (
+    UploadPlanned
+    | UploadReplanned
+    | PartStarted
+    | PartRetrying
+    | PartCompleted
+    | Progress
+    | UploadCompleted
+    | UploadFailed
+)
 """Every event of an upload; minor versions may add to it, so a `match` needs a default."""

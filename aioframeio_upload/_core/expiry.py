@@ -25,17 +25,22 @@ class Lifetime:
         """How long they live in all."""
         return (self.expires_at - self.signed_at).total_seconds()
 
+    @property
+    def margin(self) -> float:
+        """Seconds that must be left when a part begins; half of a short life, or its links would never be used."""
+        return min(MARGIN.total_seconds(), self.seconds / 2)
+
     def left(self, now: datetime) -> float:
         """Seconds until they die; negative afterwards."""
         return (self.expires_at - now).total_seconds()
 
     def is_good(self, now: datetime) -> bool:
-        """Say whether a part may begin; the margin of a short life is half of it, or its links would never be used."""
-        return self.left(now) > min(MARGIN.total_seconds(), self.seconds / 2)
+        """Say whether a part may begin."""
+        return self.left(now) > self.margin
 
     def is_fresh(self, now: datetime) -> bool:
         """Say whether they were issued a moment ago: refused as expired all the same, new ones would be so too."""
-        return (now - self.signed_at).total_seconds() < min(MARGIN.total_seconds(), self.seconds / 2)
+        return (now - self.signed_at).total_seconds() < self.margin
 
 
 _SIGNED_AT = re.compile(r"[?&]X-Amz-Date=(\d{8}T\d{6}Z)(?=&|$)")
@@ -65,7 +70,7 @@ def _read(signed_at: str, seconds: str) -> Lifetime | None:
 
 def is_hopeless(size: int, bytes_per_second: float, life: Lifetime | None) -> bool:
     """Say whether a file is longer under way than new links would live, at the rate that was measured."""
-    return life is not None and bytes_per_second > 0 and size / bytes_per_second > life.seconds
+    return life is not None and bytes_per_second > 0 and size / bytes_per_second > life.seconds - life.margin
 
 
 class ServiceClock:
@@ -75,10 +80,12 @@ class ServiceClock:
         self._known: tuple[datetime, float] | None = None
 
     def observe(self, date: str, monotonic: float) -> None:
-        """Read an answer's `Date`; one that is none tells nothing."""
+        """Read an answer's `Date`; one that is none, or of no time that we live in, tells nothing."""
         try:
             told = parsedate_to_datetime(date)
         except (ValueError, TypeError, IndexError, OverflowError):
+            return
+        if not 1990 <= told.year < 2990:  # a time to which nothing could be added would overflow later
             return
         self._known = told if told.tzinfo else told.replace(tzinfo=UTC), monotonic
 

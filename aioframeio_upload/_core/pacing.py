@@ -1,7 +1,8 @@
-"""How often an API operation may be called: a leaky bucket each, corrected by what the service's headers say."""
+"""How often, how fast, how many at once: a leaky bucket for calls and bytes, and part slots that yield to S3."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 SLOWEST = 60.0
@@ -29,10 +30,10 @@ class Bucket:
         """Start with every call available."""
         return cls(limit, window, limit, now)
 
-    def reserve(self, now: float) -> float:
+    def reserve(self, now: float, amount: float = 1) -> float:
         """Take the next call and give the seconds until it is due; calls that wait keep their order."""
         self._refill(now)
-        self.level -= 1
+        self.level -= amount
         return max(0.0, -self.level * self.window / self.limit)
 
     def give_back(self, now: float) -> None:
@@ -53,3 +54,33 @@ class Bucket:
         elapsed = max(0.0, now - self.updated_at)
         self.level = min(self.limit, self.level + elapsed * self.limit / self.window)
         self.updated_at = now
+
+
+HALVED_ONCE_IN = 5.0
+"""Seconds: the parts that were in flight together complain together, and that counts once."""
+
+QUIET = 30.0
+"""Seconds without a complaint after which the slots are doubled again: S3 scales a prefix up within minutes."""
+
+
+@dataclass(slots=True)
+class Slots:
+    """How many parts may be in flight: halved when S3 is overloaded, doubled again after a while without complaint."""
+
+    limit: int
+    allowed: int
+    changed_at: float = -math.inf
+
+    def throttled(self, now: float) -> int:
+        """Take note that S3 asks for fewer requests."""
+        if now - self.changed_at >= HALVED_ONCE_IN:
+            self.allowed = max(1, self.allowed // 2)
+            self.changed_at = now
+        return self.allowed
+
+    def at(self, now: float) -> int:
+        """Give the slots, some of them back if there was quiet for long enough."""
+        if self.allowed < self.limit and now - self.changed_at >= QUIET:
+            self.allowed = min(self.limit, self.allowed * 2)
+            self.changed_at = now
+        return self.allowed

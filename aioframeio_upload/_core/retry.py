@@ -1,7 +1,4 @@
-"""What became of an attempt, and what follows: a fault, a verdict on it, and the wait before the next try.
-
-The table `_BY_CODE` is the whole policy for S3's answers; what no row names is judged by its HTTP status.
-"""
+"""What became of an attempt, and what follows: the verdict of the table, and the wait before the next try."""
 
 from __future__ import annotations
 
@@ -10,37 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import Enum
 from html import unescape
 from itertools import islice
 
 import backoff
 
+from .faults import THROTTLED, Kind, Row, Verdict, find
 from .model import Receipt
 from .settings import RetryPolicy
-
-
-class Kind(Enum):
-    """How an attempt failed."""
-
-    REFUSED = "refused"
-    """S3 answered, and not with 200."""
-    UNREACHABLE = "unreachable"
-    """No connection was made, so not a byte went out."""
-    LOST = "lost"
-    """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
-    STALLED = "stalled"
-    """No byte moved for `Timeouts.stall`."""
-    ETAG = "etag"
-    """S3 stored something else than was sent."""
-
-
-class Verdict(Enum):
-    """What follows a fault."""
-
-    AGAIN = "again"
-    NEW_LINKS = "new links"
-    GIVE_UP = "give up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +32,24 @@ class Fault:
     """With `Kind.ETAG`: what S3 acknowledged all the same."""
 
 
-_BY_CODE: Mapping[str, Verdict] = {
-    # docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; botocore retries/standard.py takes the same for
-    # transient or throttling.
-    "InternalError": Verdict.AGAIN,
-    "SlowDown": Verdict.AGAIN,
-    "ServiceUnavailable": Verdict.AGAIN,
-    "RequestTimeout": Verdict.AGAIN,  # a 400: the socket was silent for 20 to 30 s
-    "Throttling": Verdict.AGAIN,
-    "ExpiredToken": Verdict.NEW_LINKS,  # a 400: the credentials behind the link have died
-}
-
-_AGAIN_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-
-_EXPIRED = "request has expired"
-"""S3's words for a dead link; its code is the `AccessDenied` of every other refusal."""
-
-
 def judge(fault: Fault) -> Verdict:
     """Decide what follows a fault."""
-    if fault.kind is not Kind.REFUSED:
-        return Verdict.AGAIN
-    if fault.code == "AccessDenied" and _EXPIRED in fault.reason.lower():
-        return Verdict.NEW_LINKS
-    by_status = Verdict.AGAIN if fault.status in _AGAIN_STATUS else Verdict.GIVE_UP
-    return _BY_CODE.get(fault.code or "", by_status)
+    return _row(fault).verdict
+
+
+def explain(fault: Fault) -> str:
+    """Say what a fault is: S3's own words, and ours where they help."""
+    row = _row(fault)
+    return f"{fault.reason} ({row.meaning})" if row.code is not None else fault.reason
+
+
+def is_throttle(fault: Fault) -> bool:
+    """Say whether S3 asks for fewer requests."""
+    return fault.status == 503 or fault.code in THROTTLED
+
+
+def _row(fault: Fault) -> Row:
+    return find(fault.kind, fault.status, fault.code, fault.reason)
 
 
 MAX_RETRY_AFTER = 300.0

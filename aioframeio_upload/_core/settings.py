@@ -23,10 +23,15 @@ class Limits:
     """Files created and not yet sent whole. Twice `parts`, so that a small file's creation hides behind the sending of
     others; more would only let links age. Waiting for confirmation does not count."""
 
+    bandwidth: int | None = None
+    """Bytes a second; None: as many as the link carries. At small numbers fewer parts are in flight, so that each still
+    moves a block every ten seconds: S3 drops a connection that is silent for 20."""
+
     api_pacing: bool = True
     """Keep to the rates that Frame.io documents for each operation, instead of running into 429."""
 
     def __post_init__(self) -> None:
+        _require(self.bandwidth is None or self.bandwidth >= 1024, "Limits.bandwidth must be at least 1024 bytes/s")
         _require(self.parts >= 1, "Limits.parts must be at least 1")
         _require(self.files >= 1, "Limits.files must be at least 1")
 
@@ -72,6 +77,11 @@ class RetryPolicy:
     cap: float = 30.0
     """Seconds: no wait is drawn from a wider range."""
 
+    patience: float = 600.0
+    """Seconds: a part that finds no connection at all uses up no attempt until nothing was acknowledged for so long.
+    Links drop, and come back; ten minutes outlast a router's restart. API calls have none."""
+
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")
         _require(0 <= self.base <= self.cap < inf, "RetryPolicy needs 0 <= base <= cap, and finite ones")
+        _require(0 <= self.patience < inf, "RetryPolicy.patience must be 0 or more, and finite")

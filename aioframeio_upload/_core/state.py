@@ -54,13 +54,14 @@ class _PartRecord:
 class UploadState:
     """One upload's parts. Owned by its transfer; nobody else writes to it."""
 
-    def __init__(self, parts: Sequence[Part], now: float) -> None:
+    def __init__(self, parts: Sequence[Part], now: float, high_water: int = 0) -> None:
         self._records = {part.number: _PartRecord(part) for part in parts}
-        self._rate = Rate(now)
+        self._rate = Rate(now, high_water)
         self._total = sum(part.size for part in parts)
         self._confirmed = 0
         self._completed = 0
-        self._high_water = 0
+        self._high_water = high_water
+        self._acknowledged_at = now
         self.in_flight: set[int] = set()
         """Numbers of the parts that are being sent."""
 
@@ -78,10 +79,14 @@ class UploadState:
         """Note how many bytes of the running attempt have left."""
         self._records[number].sent = sent
 
-    def fail(self, number: int) -> None:
-        """Note that an attempt failed: its bytes count no more, though the high-water mark stays."""
+    def fail(self, number: int, *, counted: bool = True) -> None:
+        """Note that an attempt failed: its bytes count no more, though the high-water mark stays.
+
+        One that is not counted leaves the number of attempts as it was before.
+        """
         record = self._records[number]
         record.step("fail")
+        record.attempts -= not counted
         record.sent = 0
         self.in_flight.discard(number)
 
@@ -91,7 +96,11 @@ class UploadState:
 
     def retrying(self, number: int, delay: float, error: PartError) -> PartRetrying:
         """Say that another attempt follows the one that failed."""
-        return PartRetrying(number, self._records[number].attempts, delay, error)
+        return PartRetrying(number, error.attempts, delay, error)
+
+    def quiet_for(self, now: float) -> float:
+        """Give the seconds since S3 acknowledged a part, or since the start."""
+        return now - self._acknowledged_at
 
     def complete(self, receipt: Receipt, now: float) -> PartCompleted:
         """Note that S3 has the part."""
@@ -100,16 +109,27 @@ class UploadState:
         record.sent = 0
         self.in_flight.discard(receipt.number)
         self._confirmed += record.part.size
+        self._acknowledged_at = now
         self._completed += 1
         seconds = max(0.0, now - record.begun_at)
         return PartCompleted(receipt.number, receipt.size, receipt.etag, record.attempts, seconds)
 
+    @property
+    def sent(self) -> int:
+        """Bytes of this plan that are acknowledged or under way; it falls back where an attempt fails."""
+        return min(self._confirmed + sum(self._records[number].sent for number in self.in_flight), self._total)
+
+    @property
+    def left(self) -> int:
+        """Bytes that are not yet under way."""
+        return self._total - self.sent
+
     def progress(self, now: float) -> Progress:
         """Sum up. Never less than before, and never more than the file."""
-        under_way = sum(self._records[number].sent for number in self.in_flight)
-        self._high_water = max(self._high_water, min(self._confirmed + under_way, self._total))
+        self._high_water = max(self._high_water, self.sent)
         rate = self._rate.at(now, self._high_water)
-        left = self._total - self._high_water
+        # Of what is under way now and not of the high-water mark: what failed is still to be sent.
+        left = self.left
         return Progress(
             bytes_uploaded=self._high_water,
             bytes_confirmed=self._confirmed,
@@ -133,8 +153,8 @@ class Rate:
     SHORTEST = 0.001
     """Seconds: over less, the rate would tell the clock's resolution, and could be infinite."""
 
-    def __init__(self, now: float) -> None:
-        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+    def __init__(self, now: float, total: int = 0) -> None:
+        self._samples: deque[tuple[float, int]] = deque([(now, total)])
 
     def at(self, now: float, total: int) -> float:
         """Note the bytes moved in all until now, and give the rate."""

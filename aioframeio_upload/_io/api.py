@@ -192,6 +192,7 @@ class Api:
                 text = await read_bounded(response, MAX_ANSWER)
         except FAILURES as error:
             return Answer(None, trouble=describe(error), sent=not never_sent(error))
+        self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
         self._observe(operation, response)
         answer = await _read_answer(operation, response, text)
         if answer.trouble is not None and len(token) >= SHORTEST_SECRET:

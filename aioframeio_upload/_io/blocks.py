@@ -11,8 +11,22 @@ BLOCK = 1 << 18
 """Bytes. Over TLS 256 KiB measured best: 128 KiB reach 0.9 of it, 512 KiB and more hold the loop for longer and fall
 out of a core's cache. (perf.md's measurement, 2026-11-23)"""
 
+MIN_BLOCK = 1 << 14
+"""Bytes: smaller blocks would cost more than they show."""
+
 AHEAD = 8
 """Buffers more than bodies: so many blocks may wait for their hash before the loop has to."""
+
+SILENCE = 10.0
+"""Seconds that an open PUT may go without a block: S3 gives a silent connection up after 20 to 30."""
+
+
+def block_for(bandwidth: int) -> int:
+    """Choose the block under a limit of so many bytes a second: twenty of them a second, as far as that makes sense.
+
+    The smallest limits take a block every SILENCE seconds.
+    """
+    return max(min(MIN_BLOCK, int(bandwidth * SILENCE)), min(bandwidth // 20, BLOCK))
 
 
 class Hash(Protocol):
@@ -31,7 +45,9 @@ class Blocks:
 
     size = BLOCK
 
-    def __init__(self, bodies: int) -> None:
+    def __init__(self, bodies: int, bandwidth: int | None = None) -> None:
+        if bandwidth is not None:
+            self.size = block_for(bandwidth)
         self.turns = asyncio.Lock()
         """Held by the one body that writes; asyncio's lock serves in the order of asking."""
         self._free: deque[memoryview] = deque()

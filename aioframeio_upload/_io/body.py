@@ -21,17 +21,24 @@ from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
 from .._core.errors import SourceError
-from .blocks import Blocks, Hash
+from .blocks import MIN_BLOCK, Blocks, Hash
 from .files import Lent
+from .gate import Bandwidth, Gate
 
 TURN = 0.001
 """Seconds that one body may write before the loop is given back: with it a 5 ms ticker is late by 3 ms at most in 99 of
 100 cases, at full speed; without it by 70. (perf.md's measurement, 2026-11-23)"""
 
 SLOW = 0.2
-MIN_BLOCK = 1 << 14
 """A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
 link shows its progress, and at 16 KiB in `Timeouts.stall` it is not yet taken for a stalled one."""
+
+
+THROTTLE_SLACK = 1.0
+"""Seconds: how much later than promised the loop may wake a throttled body."""
+
+PAUSE = 15.0
+"""Seconds that a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
 
 
 class Slice(Payload):
@@ -50,14 +57,18 @@ class Slice(Payload):
         content_type: str,
         blocks: Blocks,
         digest: Hash | None,
-        on_move: Callable[[], None],
+        gate: Gate,
+        bandwidth: Bandwidth,
+        allow: Callable[[float | None], None],
     ) -> None:
         super().__init__(None, content_type=content_type)
         self._size = self._length = size
         self._lent = lent
         self._blocks = blocks
         self._digest = digest
-        self._on_move = on_move
+        self._gate = gate
+        self._bandwidth = bandwidth
+        self._allow = allow
         self._block_size = blocks.size
         self._buffer: memoryview | None = None
         self._block: memoryview | None = None
@@ -82,7 +93,7 @@ class Slice(Payload):
         """Write the whole body; its length was announced by `size`, so there is nothing to cut."""
         assert isinstance(writer, StreamWriter)
         self.begun = True
-        self._on_move()
+        self._allow(None)
         transport = writer.transport
         if transport is None:
             return  # closed meanwhile; aiohttp tells
@@ -106,15 +117,30 @@ class Slice(Payload):
                 self._blocks.lost()
 
     async def _prepare(self) -> None:
-        """Have a block ready; whatever has to be waited for is waited for here, out of turn."""
-        if self._block is None and not self._peek():
-            if self._buffer is None:
-                self._buffer = await self._blocks.take()
-            try:
-                self._block = await self._lent.read(self.sent, self._room(self._buffer))
-            except SourceError as error:
-                self.source_error = error
-                raise
+        """Have a block ready that may go; whatever has to be waited for is waited for here, out of turn."""
+        if self._block is None:
+            if not self._peek():
+                await self._read()
+            assert self._block is not None
+            delay = self._bandwidth.reserve(len(self._block))
+            if delay > 0:
+                self._allow(delay + THROTTLE_SLACK)
+                await asyncio.sleep(delay)
+                self._allow(None)
+        # Last: a pause may have come while the block was waited for.
+        if not self._gate.is_open:
+            self._allow(PAUSE)
+            await self._gate.passed()
+            self._allow(None)
+
+    async def _read(self) -> None:
+        if self._buffer is None:
+            self._buffer = await self._blocks.take()
+        try:
+            self._block = await self._lent.read(self.sent, self._room(self._buffer))
+        except SourceError as error:
+            self.source_error = error
+            raise
 
     def _peek(self) -> bool:
         """Have the next block ready, if nothing has to be waited for."""
@@ -130,13 +156,13 @@ class Slice(Payload):
     async def _write_for_a_turn(self, writer: StreamWriter, transport: asyncio.WriteTransport) -> bool:
         """Write until the turn is over; True where the kernel has not taken all of the last block yet."""
         began = time.monotonic()
-        while self._block is not None:
+        while self._block is not None and self._gate.is_open:
             self._began = time.monotonic()
             await writer.write(self._block, drain=False)
             if transport.get_write_buffer_size():
                 return True
             self._passed()
-            if self._began - began > TURN or not self._peek():
+            if self._bandwidth.is_limited or self._began - began > TURN or not self._peek():
                 break
         return False
 
@@ -147,7 +173,7 @@ class Slice(Payload):
         self.sent += len(self._block)
         self._blocks.sent(self._buffer, self._block, self._digest)
         self._buffer = self._block = None
-        self._on_move()
+        self._allow(None)
         if time.monotonic() - self._began > SLOW:
             self._block_size = max(self._block_size // 2, MIN_BLOCK)
         else:

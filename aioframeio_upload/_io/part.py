@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 import aiohttp
 from yarl import URL
 
+from .._core.faults import Kind
 from .._core.model import Part, Receipt
-from .._core.retry import Fault, Kind, is_md5, read_refusal
+from .._core.retry import Fault, is_md5, read_refusal
 from .body import Slice
 from .files import Lent
+from .gate import Gate
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, read_bounded
+from .wire import FAILURES, describe, read_bounded, unreachable, untrusted
 
 OCTET_STREAM = "application/octet-stream"
 """What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
@@ -27,74 +29,97 @@ MAX_REDIRECTS = 3
 
 
 EXPECT_FROM = 1 << 20
-"""Bytes: a part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`)."""
+"""Bytes: an upload's first part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`).
+After an ambiguous reset a part of any size asks."""
 
 EXPECT_WAIT = 3.0
 """Seconds from the headers to S3's leave. botocore waits one and then sends; here the connection is given up for a new
 one without the question, so a slow link gets more time."""
 
 
-class Attempt:
-    """An attempt as it runs. Owned by `put`; others look at `sent`."""
+def is_worth_asking(size: int) -> bool:
+    """Say whether a first part is so large that its server should be asked before it is sent."""
+    return size > EXPECT_FROM
 
-    def __init__(self) -> None:
-        self.body: Slice | None = None
+
+class Attempt:
+    """One attempt at a part as it runs; others look at `sent`.
+
+    Args:
+        part: Which.
+        lent: Its bytes.
+        media_type: What its link is signed for.
+        gate: Its upload's pause.
+        expect: Ask before the body whether it will be taken. S3 then refuses before gigabytes are sent; without, it
+            refuses early and closes, which is often seen as a broken pipe only.
+    """
+
+    def __init__(self, part: Part, lent: Lent, media_type: str | None, gate: Gate, *, expect: bool = False) -> None:
+        self._part = part
+        self._lent = lent
+        self._content_type = media_type or OCTET_STREAM
+        self._gate = gate
+        self._expect = expect
+        self._body: Slice | None = None
 
     @property
     def sent(self) -> int:
         """Bytes of the part that have left."""
-        return self.body.sent if self.body is not None else 0
+        return self._body.sent if self._body is not None else 0
 
-    async def put(
-        self, part: Part, lent: Lent, media_type: str | None, resources: Resources, *, expect: bool = False
-    ) -> Receipt | Fault:
+    async def put(self, resources: Resources) -> Receipt | Fault:
         """Send the part once.
-
-        Args:
-            part: Which.
-            lent: Its bytes.
-            media_type: What its link is signed for.
-            resources: What to use.
-            expect: Ask before the body whether it will be taken. S3 then refuses before gigabytes are sent; without, it
-                refuses early and closes, which is often seen as a broken pipe only.
 
         Raises:
             SourceError: Its bytes could not be read.
         """
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
-        url = URL(part.url, encoded=True)
+        url = URL(self._part.url, encoded=True)
         redirects = 0
+        unanswered: str | None = None
         while redirects <= MAX_REDIRECTS:
-            ask = expect and part.size > EXPECT_FROM and url.authority not in resources.expectless
-            outcome = await self._put_to(url, part, lent, media_type or OCTET_STREAM, resources, ask)
+            ask = self._expect and url.authority not in (unanswered, *resources.expectless)
+            outcome = await self._put_to(url, resources, ask)
             if outcome is None:
+                unanswered = url.authority
+                continue
+            # Only now: what was silent may have been the link.
+            if url.authority == unanswered and not (isinstance(outcome, Fault) and outcome.status is None):
                 resources.expectless.add(url.authority)
-            elif isinstance(outcome, URL):
+            if isinstance(outcome, URL):
                 redirects, url = redirects + 1, outcome
             else:
                 return outcome
         return Fault(Kind.LOST, "redirected in a circle", status=307)
 
-    async def _put_to(
-        self, url: URL, part: Part, lent: Lent, content_type: str, resources: Resources, expect: bool
-    ) -> Receipt | Fault | URL | None:
-        """PUT to one URL; another URL is where S3 redirects to, None that who answers there knows no `Expect`."""
-        # aiohttp is not to follow a redirect: it would re-quote it.
+    async def _put_to(self, url: URL, resources: Resources, expect: bool) -> Receipt | Fault | URL | None:
+        """PUT to one URL.
+
+        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it). None: whoever answers
+        there, perhaps a proxy, does not know `Expect`.
+        """
+        size = self._part.size
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
         # The whole stall guard: it covers connecting, writing (for which aiohttp has no time limit) and the answer.
         stall = resources.timeouts.stall
         deadline = asyncio.timeout(stall)
         now = asyncio.get_running_loop().time
 
-        def on_move() -> None:
+        def allow(seconds: float | None) -> None:
             if not deadline.expired():
-                deadline.reschedule(now() + stall)
+                deadline.reschedule(now() + (stall if seconds is None else seconds))
 
-        def on_headers() -> None:
-            if expect and not deadline.expired():
-                deadline.reschedule(now() + EXPECT_WAIT)
+        connected = False
 
-        self.body = body = Slice(lent, part.size, content_type, resources.blocks, digest, on_move)
+        def asked() -> None:
+            nonlocal connected
+            connected = True
+            allow(min(EXPECT_WAIT, stall))
+
+        body = Slice(
+            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, allow
+        )
+        self._body = body
         fault: Fault | None = None
         answered: tuple[aiohttp.ClientResponse, bytes] | None = None
         try:
@@ -103,36 +128,56 @@ class Attempt:
                 resources.session.put(
                     url,
                     data=body,
-                    headers={"Content-Type": content_type, "x-amz-acl": "private"},
+                    headers={"Content-Type": self._content_type, "x-amz-acl": "private"},
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
-                    trace_request_ctx=on_headers,
+                    trace_request_ctx=asked if expect else None,
                     **resources.route,
                 ) as response,
             ):
                 answered = response, await read_bounded(response, MAX_ANSWER) or b""
         except TimeoutError as error:
-            if expect and not body.begun and deadline.expired():
+            if connected and not body.begun and deadline.expired():
                 return None
-            stalled = Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
-            fault = stalled if deadline.expired() else Fault(Kind.LOST, describe(error))
+            fault = self._late(connected or body.begun, stall) if deadline.expired() else _lost(error)
         except FAILURES as error:
-            fault = Fault(Kind.UNREACHABLE if never_sent(error) else Kind.LOST, describe(error))
+            fault = _lost(error)
         if body.source_error is not None:
             raise body.source_error
         if fault is not None or answered is None:
             return fault
-        response, answer = answered
+        outcome = self._read(url, *answered, body.sent, expect)
+        if isinstance(outcome, aiohttp.ClientResponse):
+            return _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+        return outcome
+
+    def _read(
+        self, url: URL, response: aiohttp.ClientResponse, answer: bytes, sent: int, expect: bool
+    ) -> aiohttp.ClientResponse | Fault | URL | None:
+        """Read an answer: the response itself where it acknowledges the part, else as `_put_to` says."""
         if response.status == 417 and expect:
             return None
         if response.status == 307 and (location := response.headers.get("Location")):
             return _redirect(url, location) or Fault(Kind.LOST, "redirected to no usable URL", status=307)
         if response.status != 200:
             return read_refusal(response.status, response.headers, answer, datetime.now(UTC))
-        if body.sent != part.size:
-            return Fault(Kind.LOST, f"answered after {body.sent} of {part.size} bytes", status=200)
-        return _receipt(part, response, await resources.blocks.hexdigest(digest) if digest is not None else None)
+        if sent != self._part.size:
+            return Fault(Kind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
+        return response
+
+    def _late(self, connected: bool, stall: float) -> Fault:
+        """Say what an attempt waited for in vain."""
+        if not self._gate.is_open:
+            return Fault(Kind.PAUSED, "paused for longer than S3 keeps a silent connection")
+        if not connected:
+            return Fault(Kind.UNREACHABLE, f"no connection in {stall:g} s")
+        return Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
+
+
+def _lost(error: BaseException) -> Fault:
+    kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if unreachable(error) else Kind.LOST
+    return Fault(kind, describe(error))
 
 
 def _receipt(part: Part, response: aiohttp.ClientResponse, md5: str | None) -> Receipt | Fault:

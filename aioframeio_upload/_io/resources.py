@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
+import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import anyio
 
+from .._core.expiry import ServiceClock
+from .._core.integrity import EtagTrust
+from .._core.pacing import Slots
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
-from .blocks import Blocks
+from .blocks import SILENCE, Blocks, block_for
+from .gate import Bandwidth
 from .spool import Spool
+
+log = logging.getLogger("aioframeio_upload")
 
 KEEPALIVE = 4.0
 """Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
@@ -34,35 +43,49 @@ class Resources:
     timeouts: Timeouts
     retry: RetryPolicy
     check_etags: bool
-    proxy: str | None
+    proxy: str | None = field(repr=False)
+    """Its URL may hold a password."""
     ssl: ssl.SSLContext | None
     part_slots: anyio.CapacityLimiter
+    slots: Slots
+    """How many of them there may be."""
+    bandwidth: Bandwidth
+    clock: ServiceClock
     file_slots: anyio.Semaphore
-    etags: EtagTrust = field(default_factory=lambda: EtagTrust())
+    etags: EtagTrust = field(default_factory=EtagTrust)
     expectless: set[str] = field(default_factory=set)
     """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
     retries: int = 0
     """Part attempts that failed and were made again."""
 
+    def service_now(self) -> datetime:
+        """Give the service's time."""
+        return self.clock.now(time.monotonic(), datetime.now(UTC))
+
+    def throttled(self) -> None:
+        """Use fewer part slots for a while: S3 asked for it."""
+        before = self.part_slots.total_tokens
+        self.part_slots.total_tokens = self.slots.throttled(time.monotonic())
+        if self.part_slots.total_tokens < before:
+            log.debug("S3 is overloaded: %d parts in flight from now on", self.part_slots.total_tokens)
+
+    def recover(self) -> None:
+        """Take back part slots that were given up, if there was quiet for long enough."""
+        self.part_slots.total_tokens = self.slots.at(time.monotonic())
+
     async def close(self) -> None:
         """Close what was opened; a read that hangs in its thread is left to end by itself."""
-        with anyio.CancelScope(shield=True):
-            await self.session.close()
-        self.executor.shutdown(wait=False, cancel_futures=True)
-        self.blocks.close()
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.session.close()
+        finally:
+            self.executor.shutdown(wait=False, cancel_futures=True)
+            self.blocks.close()
 
     @property
     def route(self) -> dict[str, Any]:
         """The arguments of a request that say how to reach the server."""
         return {"proxy": self.proxy, "ssl": self.ssl if self.ssl is not None else True}
-
-
-@dataclass(slots=True)
-class EtagTrust:
-    """Whether a host's ETags are MD5s: proven by one that matched, given up where none ever did."""
-
-    proven: set[str] = field(default_factory=set)
-    off: set[str] = field(default_factory=set)
 
 
 def open_resources(
@@ -78,19 +101,23 @@ def open_resources(
 ) -> Resources:
     """Make what the uploads share; called on the loop that they run on."""
     own = open_session(session)
+    slots = slots_within(limits, own.connector)
     return Resources(
         session=own,
         # Reads and spool writes: a thread for each part in flight, made when it is first needed.
         executor=ThreadPoolExecutor(limits.parts, thread_name_prefix="aioframeio-upload"),
         spool=Spool(spool_dir, limits.parts),
-        blocks=Blocks(limits.parts),
+        blocks=Blocks(limits.parts, limits.bandwidth),
         limits=limits,
         timeouts=timeouts,
         retry=retry,
         check_etags=check_etags,
         proxy=proxy,
         ssl=ssl,
-        part_slots=anyio.CapacityLimiter(slots_within(limits, own.connector)),
+        part_slots=anyio.CapacityLimiter(slots),
+        slots=Slots(slots, slots),
+        bandwidth=Bandwidth(limits.bandwidth),
+        clock=ServiceClock(),
         file_slots=anyio.Semaphore(limits.files),
     )
 
@@ -126,6 +153,10 @@ async def _tell_headers_sent(session: aiohttp.ClientSession, context: SimpleName
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:
-    """Give the part slots: no more than a caller's connector has connections, or parts would stall in its queue."""
-    found = [getattr(connector, name, 0) for name in ("limit", "limit_per_host")]
-    return min([limits.parts, *(limit for limit in found if limit)])
+    """Give the part slots: fewer than a caller's connector has connections, or parts would stall in its queue and keep
+    the API's calls out; and no more than can move a block within SILENCE under `Limits.bandwidth`."""
+    bounds = (getattr(connector, name, 0) for name in ("limit", "limit_per_host"))
+    found = [max(1, bound - 1) for bound in bounds if bound]
+    if limits.bandwidth is not None:
+        found.append(max(1, int(limits.bandwidth * SILENCE / block_for(limits.bandwidth))))
+    return min([limits.parts, *found])

@@ -38,6 +38,8 @@ class OpenSource(Protocol):
 
     size: int
     path: str | None
+    replayable: bool
+    """Whether it can be sent from its beginning once more."""
 
     def lend(self, part: Part) -> AbstractAsyncContextManager[Lent]:
         """Lend a part's bytes; while they are lent they can be read any number of times."""
@@ -82,6 +84,8 @@ def name_of(source: Any, name: str | None) -> str:
     told = name
     if told is None and isinstance(source, str | os.PathLike):
         told = os.fspath(source)
+        if os.path.basename(told.rstrip("/\\")) in ("", ".", ".."):
+            told = os.path.abspath(told)  # only then: it asks the system, which an event loop should not
     if told is None:
         told = next((own for key in ("filename", "name") if isinstance(own := getattr(source, key, None), str)), None)
     last = (told or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if name is not None or told else ""
@@ -132,6 +136,7 @@ class FileSource:
     """A file, ours or the caller's, of which any slice can be read at any time."""
 
     path: str | None = None
+    replayable = True
 
     def __init__(self, file: Descriptor, start: int, size: int, executor: Executor) -> None:
         self.size = size
@@ -176,6 +181,7 @@ class MemorySource:
     """Bytes that the caller holds; nothing is copied."""
 
     path: str | None = None
+    replayable = True
 
     def __init__(self, view: memoryview) -> None:
         self.size = len(view)

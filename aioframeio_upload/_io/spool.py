@@ -74,6 +74,7 @@ class StreamSource:
     """A stream while its upload runs: read in order, a part at a time, each part ready to be sent again."""
 
     path: str | None = None
+    replayable = False
 
     def __init__(self, stream: Any, size: int, executor: Executor, spool: Spool) -> None:
         self.size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 
 import aiohttp
 
@@ -39,6 +40,16 @@ def never_sent(error: BaseException) -> bool:
     )
 
 
+def unreachable(error: BaseException) -> bool:
+    """Say whether there was no connection, as when a link is down; a proxy that refuses is there."""
+    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
+def untrusted(error: BaseException) -> bool:
+    """Say whether the server's certificate was refused: that is no accident, and does not pass."""
+    return isinstance(error, aiohttp.ClientConnectorCertificateError)
+
+
 def describe(error: BaseException) -> str:
     """Say what happened, without any word that came with the exception."""
     if isinstance(error, Lost):
@@ -47,7 +58,10 @@ def describe(error: BaseException) -> str:
 
 
 def _errno(error: BaseException) -> str:
-    # The resolver's numbers (EAI_…) are negative and no errno.
+    # OpenSSL's numbers are no errno: its 1 would read as EPERM.
+    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return ""
+    # The resolver's (EAI_…) are negative and none either.
     name = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
     return f" ({name})" if name else ""
 

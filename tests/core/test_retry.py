@@ -1,4 +1,4 @@
-"""What follows a fault, how long after it, and what S3's refusals are read as."""
+"""How long after a fault the next attempt follows, and what S3's refusals are read as."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from aioframeio_upload import RetryPolicy
 from aioframeio_upload._core.retry import (
-    _BY_CODE,
     MAX_RETRY_AFTER,
     Fault,
     Kind,
@@ -30,7 +29,6 @@ from aioframeio_upload._core.retry import (
 from .strategies import FINITE, SECRET
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-AGAIN, NEW_LINKS, GIVE_UP = Verdict.AGAIN, Verdict.NEW_LINKS, Verdict.GIVE_UP
 
 POLICIES = st.builds(
     lambda attempts, base, more: RetryPolicy(attempts, base, base + more),
@@ -38,59 +36,6 @@ POLICIES = st.builds(
     st.just(0.0) | st.floats(0.001, 1000),
     st.floats(0, 1000),
 )
-
-
-# -- what follows ----------------------------------------------------------------------------------------------------
-
-VERDICTS: list[tuple[Kind, int | None, str | None, str, Verdict]] = [
-    (Kind.UNREACHABLE, None, None, "the host's name could not be resolved", AGAIN),
-    (Kind.LOST, None, None, "the connection broke", AGAIN),
-    (Kind.LOST, 200, None, "answered after 3 of 9 bytes", AGAIN),
-    (Kind.STALLED, None, None, "no byte moved for 30 s", AGAIN),
-    (Kind.ETAG, 200, None, "S3 acknowledged other bytes than were sent", AGAIN),
-    (Kind.REFUSED, 500, "InternalError", "We encountered an internal error", AGAIN),
-    (Kind.REFUSED, 503, "SlowDown", "Please reduce your request rate.", AGAIN),
-    (Kind.REFUSED, 503, "ServiceUnavailable", "", AGAIN),
-    (Kind.REFUSED, 400, "RequestTimeout", "Your socket connection … was not read from", AGAIN),
-    (Kind.REFUSED, 400, "Throttling", "", AGAIN),
-    (Kind.REFUSED, 400, "ExpiredToken", "The provided token has expired.", NEW_LINKS),
-    (Kind.REFUSED, 403, "AccessDenied", "Request has expired", NEW_LINKS),
-    (Kind.REFUSED, 400, "AccessDenied", "request has expired", NEW_LINKS),  # rclone's status
-    (Kind.REFUSED, 403, "AccessDenied", "Access Denied", GIVE_UP),
-    (Kind.REFUSED, 403, "SignatureDoesNotMatch", "The request signature we calculated …", GIVE_UP),
-    (Kind.REFUSED, 403, "SignatureDoesNotMatch", "Request has expired", GIVE_UP),
-    (Kind.REFUSED, 403, "InvalidAccessKeyId", "", GIVE_UP),
-    (Kind.REFUSED, 403, "RequestTimeTooSkewed", "", GIVE_UP),
-    (Kind.REFUSED, 404, "NoSuchBucket", "", GIVE_UP),
-    (Kind.REFUSED, 400, "EntityTooLarge", "", GIVE_UP),
-    (Kind.REFUSED, 411, "MissingContentLength", "", GIVE_UP),
-    (Kind.REFUSED, 501, "NotImplemented", "", GIVE_UP),
-    (Kind.REFUSED, 408, None, "", AGAIN),
-    (Kind.REFUSED, 429, None, "", AGAIN),
-    (Kind.REFUSED, 500, None, "", AGAIN),
-    (Kind.REFUSED, 502, None, "a proxy's page", AGAIN),
-    (Kind.REFUSED, 503, None, "", AGAIN),
-    (Kind.REFUSED, 504, None, "", AGAIN),
-    (Kind.REFUSED, 500, "ACodeOfTomorrow", "", AGAIN),
-    (Kind.REFUSED, 400, None, "", GIVE_UP),
-    (Kind.REFUSED, 403, None, "a proxy's page", GIVE_UP),
-    (Kind.REFUSED, 400, "ACodeOfTomorrow", "", GIVE_UP),
-    (Kind.REFUSED, 301, "PermanentRedirect", "", GIVE_UP),
-]
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "code", "reason", "verdict"),
-    [pytest.param(*row, id=" ".join(str(word) for word in row[:4] if word)[:60]) for row in VERDICTS],
-)
-def test_a_fault_is_judged_so(kind: Kind, status: int | None, code: str | None, reason: str, verdict: Verdict) -> None:
-    assert judge(Fault(kind, reason, status=status, code=code)) is verdict
-
-
-def test_the_table_above_names_every_row_of_the_policy() -> None:
-    assert set(_BY_CODE) <= {code for _, _, code, _, _ in VERDICTS}
-    assert {kind for kind, *_ in VERDICTS} == set(Kind)
-    assert {verdict for *_, verdict in VERDICTS} == set(Verdict)
 
 
 # -- how long after --------------------------------------------------------------------------------------------------

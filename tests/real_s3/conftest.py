@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from wire import Wire
 
 from . import servers
 from .presign import S3Server
@@ -28,6 +30,16 @@ def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory() as folder, servers.running(name, Path(folder)) as server:
         yield server
+
+
+@pytest.fixture
+async def wire(s3_server: S3Server) -> AsyncIterator[Wire]:
+    """A proxy before it, which can be cut; a link has to be made with `at=wire.url`."""
+    target = urlsplit(s3_server.url)
+    assert target.hostname is not None
+    assert target.port is not None
+    async with Wire(target.hostname, target.port) as wire:
+        yield wire
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers

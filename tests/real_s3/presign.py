@@ -60,10 +60,12 @@ class S3Server:
         media_type: str = "video/mp4",
         expires: int = 3600,
         age: float = 0.0,
+        at: str | None = None,
     ) -> dict[str, Any]:
         """Return what Frame.io answers to `create file`: a record whose links lead to this server.
 
-        `expires` is how long the links are good, in seconds, and `age` how long ago they were signed.
+        `expires` is how long the links are good, in seconds, and `age` how long ago they were signed. `at` is the URL
+        of a proxy that they lead to; they are signed for its host and port, which is what the server is then asked as.
         """
         if sum(part_sizes) != size:
             raise ValueError(f"parts of {sum(part_sizes)} bytes for a file of {size}")
@@ -72,7 +74,7 @@ class S3Server:
         signed_at = datetime.now(UTC) - timedelta(seconds=age)
         # botocore takes the clock's word for when a link is signed.
         with mock.patch.object(botocore.auth, "get_current_datetime", return_value=signed_at):
-            urls = [self.sign_put(key, media_type, expires) for key in keys]
+            urls = [self.sign_put(key, media_type, expires, at) for key in keys]
         return {
             "id": file_id,
             "name": AWKWARD,
@@ -83,10 +85,20 @@ class S3Server:
             "upload_urls": [{"size": n, "url": url} for n, url in zip(part_sizes, urls, strict=True)],
         }
 
-    def sign_put(self, key: str, media_type: str, expires: int) -> str:
+    def sign_put(self, key: str, media_type: str, expires: int, at: str | None = None) -> str:
         """Return a link for one PUT, signed over content-type, host and x-amz-acl as Frame.io's are."""
         what = {"Bucket": BUCKET, "Key": key, "ContentType": media_type, "ACL": ACL}
-        url: str = self._client.generate_presigned_url("put_object", what, ExpiresIn=expires)
+
+        def lead_there(request: Any, **_: Any) -> None:
+            request.url = request.url.replace(self.url, at or self.url, 1)
+
+        # A client for that address would read botocore's model of S3 from the disk again.
+        events = self._client.meta.events
+        events.register("before-sign.s3.PutObject", lead_there)
+        try:
+            url: str = self._client.generate_presigned_url("put_object", what, ExpiresIn=expires)
+        finally:
+            events.unregister("before-sign.s3.PutObject", lead_there)
         return url
 
     def sha256(self, response: dict[str, Any]) -> str:

@@ -1,0 +1,118 @@
+"""What becomes of each fault: one table, read by the code, by its tests and by the page of the documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """How an attempt ended without a receipt."""
+
+    REFUSED = "refused"
+    """S3 answered, and not with 200."""
+    UNREACHABLE = "unreachable"
+    """No connection was made, so not a byte went out."""
+    UNTRUSTED = "untrusted"
+    """The server's certificate is not one that we trust."""
+    LOST = "lost"
+    """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
+    STALLED = "stalled"
+    """No byte moved for `Timeouts.stall`."""
+    ETAG = "etag"
+    """S3 stored something else than was sent."""
+    PAUSED = "paused"
+    """Nothing failed: a pause outlasted what S3 keeps a silent connection for."""
+
+
+class Verdict(Enum):
+    """What follows."""
+
+    AGAIN = "tried again"
+    NEW_LINKS = "new links"
+    GIVE_UP = "given up at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A fault: what it looks like, what becomes of it, and where that is known from."""
+
+    kind: Kind
+    verdict: Verdict
+    source: str
+    code: str | None = None
+    """S3's `<Code>`; None: any."""
+    status: tuple[int, int] | None = None
+    """The HTTP status, from and to; None: any."""
+    words: str | None = None
+    """What S3's `<Message>` holds, in small letters; None: anything."""
+    meaning: str = ""
+    """What it is, for whoever reads the error or the page."""
+
+    def fits(self, kind: Kind, status: int | None, code: str | None, reason: str) -> bool:
+        """Say whether it is this fault."""
+        return (
+            kind is self.kind
+            and (self.code is None or self.code == code)
+            and (self.status is None or (status is not None and self.status[0] <= status <= self.status[1]))
+            and (self.words is None or self.words in reason.lower())
+        )
+
+
+_S3 = "Amazon S3 API reference, Error responses"
+_BOTOCORE = "botocore 1.44 `retries/standard.py`"
+_HTTP = "RFC 9110"
+_AIOHTTP = "aiohttp 3.14 `client_exceptions.py`"
+
+_REFUSED = Kind.REFUSED
+_AGAIN, _NEW_LINKS, _GIVE_UP = Verdict.AGAIN, Verdict.NEW_LINKS, Verdict.GIVE_UP
+
+
+def _code(code: str, verdict: Verdict, source: str, meaning: str, words: str | None = None) -> Row:
+    return Row(_REFUSED, verdict, source, code=code, words=words, meaning=meaning)
+
+
+FAULTS: tuple[Row, ...] = (
+    _code("AccessDenied", _NEW_LINKS, _S3, "the link has expired", words="request has expired"),
+    _code("ExpiredToken", _NEW_LINKS, _S3, "the credentials behind the link have expired"),
+    _code("SlowDown", _AGAIN, _S3, "too many requests; the part slots are halved for a while"),
+    _code("ServiceUnavailable", _AGAIN, _BOTOCORE, "S3 is overloaded; the part slots are halved for a while"),
+    _code("InternalError", _AGAIN, _S3, "S3 failed"),
+    _code("RequestTimeout", _AGAIN, _BOTOCORE, "a 400: the connection was silent for 20 to 30 s"),
+    _code("Throttling", _AGAIN, _BOTOCORE, "a 400: too many requests"),
+    _code("BadDigest", _AGAIN, _S3, "the bytes were changed on the way"),
+    _code("IncompleteBody", _AGAIN, _S3, "the body broke off on the way"),
+    _code("SignatureDoesNotMatch", _GIVE_UP, _S3, "the link, the type or a header is not what was signed"),
+    _code("AccessDenied", _GIVE_UP, _S3, "the link does not allow it"),
+    _code("RequestTimeTooSkewed", _GIVE_UP, _S3, "S3's clock and that of whoever signed the link differ"),
+    _code("NoSuchUpload", _GIVE_UP, _S3, "the upload was ended by somebody else"),
+    _code("EntityTooLarge", _GIVE_UP, _S3, "the part is larger than S3 takes"),
+    _code("EntityTooSmall", _GIVE_UP, _S3, "the part is smaller than S3 takes"),
+    _code("NotImplemented", _GIVE_UP, _S3, "a 501: the request holds a header that S3 does not know"),
+    Row(_REFUSED, _AGAIN, _HTTP, status=(408, 408), meaning="the server waited too long for the request"),
+    Row(_REFUSED, _AGAIN, _HTTP, status=(429, 429), meaning="too many requests"),
+    Row(_REFUSED, _AGAIN, _BOTOCORE, status=(500, 599), meaning="the server failed"),
+    Row(_REFUSED, _GIVE_UP, _HTTP, status=(400, 499), meaning="any other refusal"),
+    Row(_REFUSED, _GIVE_UP, _HTTP, status=(300, 399), meaning="a redirect other than S3's temporary one (307)"),
+    Row(_REFUSED, _AGAIN, _HTTP, meaning="an answer that means nothing here, as a proxy's may"),
+    Row(Kind.UNTRUSTED, _GIVE_UP, _AIOHTTP, meaning="the server's certificate is not trusted"),
+    Row(
+        Kind.UNREACHABLE,
+        _AGAIN,
+        _AIOHTTP,
+        meaning="no connection: name not found, refused, unreachable, TLS failed, time-out; "
+        "uses up no attempt within `RetryPolicy.patience`",
+    ),
+    Row(Kind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or garbled"),
+    Row(Kind.STALLED, _AGAIN, "`Timeouts.stall`", meaning="no byte moved, whichever side hung"),
+    Row(Kind.ETAG, _AGAIN, "`check_etags`", meaning="S3 acknowledged other bytes than were sent"),
+    Row(Kind.PAUSED, _AGAIN, "`Upload.pause()`", meaning="a pause of more than 15 s; counts as no attempt"),
+)
+"""The first row that fits counts."""
+
+THROTTLED = frozenset({"SlowDown", "ServiceUnavailable"})
+
+
+def find(kind: Kind, status: int | None, code: str | None, reason: str) -> Row:
+    """Find a fault in the table; each has its row."""
+    return next(row for row in FAULTS if row.fits(kind, status, code, reason))

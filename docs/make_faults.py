@@ -1,0 +1,52 @@
+"""Writes `docs/faults.md` from the table of faults that the code goes by: `python docs/make_faults.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from aioframeio_upload._core.faults import FAULTS, Kind, Row
+
+PAGE = Path(__file__).resolve().with_name("faults.md")
+
+HEAD = """\
+<!-- Written by docs/make_faults.py from aioframeio_upload/_core/faults.py: change it there. -->
+
+# What becomes of each fault
+
+Each attempt at a part ends in a receipt or in one of these faults; the first row that fits counts.
+
+* **tried again**: after a wait (`Retry-After`, or full jitter), until `RetryPolicy.attempts` are used up; then \
+`PartExhausted`, or `IntegrityError` where S3 kept acknowledging other bytes.
+* **new links**: the file is begun anew with fresh links (`UploadReplanned`); `LinksExpired` where that would not help.
+* **given up at once**: `PartRejected`, and the upload's other parts end with it.
+
+| fault | what it is | what becomes of it | known from |
+| --- | --- | --- | --- |
+"""
+
+
+def page() -> str:
+    """Give the whole page."""
+    return HEAD + "".join(_lines(FAULTS))
+
+
+def _lines(rows: Iterable[Row]) -> Iterable[str]:
+    for row in rows:
+        yield f"| {look_of(row)} | {row.meaning} | {row.verdict.value} | {row.source} |\n"
+
+
+def look_of(row: Row) -> str:
+    """Say how a fault is recognised."""
+    if row.kind is not Kind.REFUSED:
+        return row.kind.value
+    if row.code is not None:
+        return f"`{row.code}`" + (f' with "{row.words}"' if row.words else "")
+    if row.status is None:
+        return "any other answer"
+    first, last = row.status
+    return f"HTTP {first}" if first == last else f"HTTP {first} to {last}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,50 @@
+"""A server that refuses every part while its body is still being sent, and closes without a look at the rest.
+
+The kernel then answers what still comes with an RST, which may overtake the refusal. It runs in a thread: in the
+client's own loop the answer would always be read before the RST is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+
+XML = b"<?xml version='1.0'?><Error><Code>SignatureDoesNotMatch</Code><Message>refused</Message></Error>"
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(XML), XML)
+
+
+@contextlib.contextmanager
+def refusing(context: ssl.SSLContext | None) -> Iterator[int]:
+    """Listen on loopback, and give the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=_serve, args=(listener, context), name="a server that refuses")
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        listener.close()
+        thread.join()
+
+
+def _serve(listener: socket.socket, context: ssl.SSLContext | None) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            _refuse(listener.accept()[0], context)
+
+
+def _refuse(connection: socket.socket, context: ssl.SSLContext | None) -> None:
+    """Read the headers and answer."""
+    with contextlib.suppress(OSError), connection:
+        connection.settimeout(10)
+        with context.wrap_socket(connection, server_side=True) if context is not None else connection as plain:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = plain.recv(4096)
+                if not data:
+                    return
+                head += data
+            plain.sendall(REFUSAL)

@@ -1,0 +1,87 @@
+"""A refusal that comes while the part is being sent, from a server that closes at once: it is told in the end."""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import trustme
+from abrupt import refusing
+from conftest import some_bytes
+
+from aioframeio_upload import Limits, PartExhausted, PartRejected, Plan, RetryPolicy, Uploader
+from aioframeio_upload._io import part as part_module
+
+MIB = 1 << 20
+RUNS = 30
+AT_ONCE = RetryPolicy(base=0, cap=0)
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def refusal(request: pytest.FixtureRequest) -> Iterator[tuple[str, ssl.SSLContext | None]]:
+    """The URL of a server that refuses, and the context to reach it with."""
+    if not request.param:
+        with refusing(None) as port:
+            yield f"http://127.0.0.1:{port}", None
+        return
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    with refusing(server) as port:
+        yield f"https://127.0.0.1:{port}", client
+
+
+def plan_at(url: str, size: int) -> Plan:
+    links = [{"size": size, "url": f"{url}/part_1?X-Amz-Signature=0"}]
+    told = {"id": "f", "name": "a", "parent_id": "d", "file_size": size, "upload_urls": links}
+    return Plan.from_response(told, account_id="a")
+
+
+async def attempts_until_told(refusal: tuple[str, ssl.SSLContext | None], size: int) -> Counter[int | str]:
+    """How many attempts it took, in so many runs; "lost" where it was never told."""
+    url, context = refusal
+    found: Counter[int | str] = Counter()
+    content = some_bytes(size)
+    for _ in range(RUNS):
+        async with Uploader("t", retry=AT_ONCE, ssl=context, limits=Limits(parts=1)) as uploader:
+            with pytest.raises((PartRejected, PartExhausted)) as caught:
+                await uploader.send_parts(plan_at(url, size), content, [1])
+        if isinstance(caught.value, PartRejected):
+            assert (caught.value.status, caught.value.code) == (403, "SignatureDoesNotMatch")
+            found[caught.value.attempts] += 1
+        else:
+            assert "broke" in str(caught.value)
+            found["lost"] += 1
+    return found
+
+
+async def test_a_first_part_of_more_than_a_mebibyte_is_refused_at_its_first_attempt(
+    refusal: tuple[str, ssl.SSLContext | None],
+) -> None:
+    assert await attempts_until_told(refusal, 5 * MIB) == {1: RUNS}
+
+
+async def test_a_small_part_asks_after_the_first_reset_and_is_told_then(
+    refusal: tuple[str, ssl.SSLContext | None],
+) -> None:
+    """Before it did, 6 of 30 were given up after eight broken connections without ever having been told why."""
+    found = await attempts_until_told(refusal, MIB)
+    print(f"a refusal of 1 MiB was told after so many attempts: {dict(found)}")
+    assert set(found) <= {1, 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [MIB // 2, 5 * MIB])
+async def test_without_the_question_the_refusal_would_often_be_lost(
+    refusal: tuple[str, ssl.SSLContext | None], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the two tests above are worth: the first attempt alone, which does not ask."""
+    monkeypatch.setattr(part_module, "EXPECT_FROM", 1 << 40)
+    found = await attempts_until_told(refusal, size)
+    print(f"a refusal of {size} bytes that was not asked for was told after so many attempts: {dict(found)}")
+    assert set(found) <= {1, 2}
+    if size > MIB:  # half a mebibyte may be with the kernel before the reset is
+        assert found[2] > 0

@@ -1,0 +1,206 @@
+"""Links that drop: a part that finds no connection waits with patience; and an overloaded S3 sees fewer parts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+import trustme
+from aiohttp.abc import AbstractResolver, ResolveResult
+from conftest import PART, sha256, some_bytes, uploader_on
+from seen import puts, told
+
+from aioframeio_upload import (
+    Event,
+    Limits,
+    PartCompleted,
+    PartExhausted,
+    PartRejected,
+    PartRetrying,
+    PartStarted,
+    RetryPolicy,
+    Timeouts,
+    Upload,
+)
+from aioframeio_upload.testing import FakeFrameio, Fault
+
+CONTENT = some_bytes(3 * PART - 9)
+FEW = RetryPolicy(attempts=2, base=0.01, cap=0.02)
+IMPATIENT = RetryPolicy(attempts=2, base=0.01, cap=0.02, patience=0)
+NOBODY = "http://s3.invalid"
+
+
+async def events_until(events: AsyncIterator[Event], *, retries: int) -> list[PartRetrying]:
+    """Listen until so many attempts have failed."""
+    found: list[PartRetrying] = []
+    async for event in events:
+        if isinstance(event, PartRetrying):
+            found.append(event)
+            if len(found) >= retries:
+                break
+    return found
+
+
+def part_facts(events: list[Event], number: int) -> list[tuple[str, int]]:
+    kinds = (PartStarted, PartRetrying, PartCompleted)
+    return [(type(e).__name__, e.attempt) for e in events if isinstance(e, kinds) and e.number == number]
+
+
+async def held_in_its_first_part(fake: FakeFrameio, upload: Upload) -> None:
+    held = Fault(number=1, do="hold")
+    fake.add_fault(held)
+    upload.start()
+    async with asyncio.timeout(5):
+        await fake.until(lambda fake: fake.hits(held) == 1)
+
+
+# -- no connection -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_link_that_drops_for_longer_than_all_attempts_take_heals_when_it_comes_back(fake: FakeFrameio) -> None:
+    async with uploader_on(fake, retry=FEW, limits=Limits(parts=1, api_pacing=False)) as uploader:
+        upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        await held_in_its_first_part(fake, upload)
+        async with fake.offline():
+            failed = await events_until(aiter(upload), retries=9)
+        await upload
+        facts = [event async for event in upload]
+    # The connection that was cut is a fault like others; those that were not made use up no attempt.
+    assert [event.attempt for event in failed] == [1] + [2] * 8
+    assert "no connection" in str(failed[1].error)
+    assert all(event.delay <= FEW.cap for event in failed)
+    assert part_facts(facts, 1)[-2:] == [("PartStarted", 2), ("PartCompleted", 2)]
+    assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+async def test_without_patience_each_of_them_is_an_attempt(fake: FakeFrameio) -> None:
+    async with uploader_on(fake, retry=IMPATIENT, limits=Limits(parts=1, api_pacing=False)) as uploader:
+        plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
+        async with fake.offline():
+            with pytest.raises(PartExhausted) as caught:
+                await uploader.send_parts(plan, CONTENT, [1])
+    assert (caught.value.number, caught.value.attempts, caught.value.status) == (1, 2, None)
+    assert "no connection" in str(caught.value.__cause__)
+    assert puts(fake) == {}
+
+
+async def test_patience_ends_when_nothing_was_acknowledged_for_so_long(fake: FakeFrameio) -> None:
+    policy = RetryPolicy(attempts=3, base=0.02, cap=0.02, patience=0.2)
+    async with uploader_on(fake, retry=policy) as uploader:
+        plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
+        async with fake.offline():
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(PartExhausted) as caught:
+                await uploader.send_parts(plan, CONTENT, [1])
+            assert asyncio.get_running_loop().time() - began >= 0.2
+        assert caught.value.attempts == 3
+        assert uploader.statistics().retries > 3, "some of them counted as no attempt"
+
+
+class Resolver(AbstractResolver):
+    """Knows 127.0.0.1 only; any other name it cannot find, or never answers for."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
+        self.asked = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked += 1
+        if self.silent:
+            await asyncio.Event().wait()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def close(self) -> None:
+        pass
+
+
+async def sent_to_nobody(fake: FakeFrameio, resolver: Resolver, times: int, timeouts: Timeouts) -> list[PartRetrying]:
+    """Upload where S3 sends part 2 to a host that is not there, so many times."""
+    fake.add_fault(Fault(number=2, do="redirect", location=NOBODY + "/part?X-Amz-Signature=5ec2e7", times=times))
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, resolver=resolver)) as session,
+        uploader_on(fake, retry=FEW, session=session, timeouts=timeouts) as uploader,
+    ):
+        upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        await upload
+        return [event async for event in upload if isinstance(event, PartRetrying)]
+
+
+async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrameio) -> None:
+    failed = await sent_to_nobody(fake, resolver := Resolver(), 4, Timeouts())
+    assert resolver.asked == 4
+    assert [(event.number, event.attempt) for event in failed] == [(2, 1)] * 4
+    assert "the host's name could not be resolved" in str(failed[0].error)
+    assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+@pytest.mark.slow
+async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
+    """By default `Timeouts.stall` is as long as `Timeouts.connect`: whichever ends it, no connection was made."""
+    failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3))
+    assert [(event.number, event.attempt) for event in failed if "no byte moved" not in str(event.error)] == [
+        (2, 1)
+    ] * 3
+    assert "no connection in 0.3 s" in str(failed[0].error)
+    assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+@pytest.fixture
+def stranger() -> Iterator[FakeFrameio]:
+    """One with a certificate that nobody trusts.
+
+    In a thread of its own: asyncio tells a server's loop of a handshake that failed as of an error in a callback.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with FakeFrameio(ssl=context).in_thread() as stranger:
+        yield stranger
+
+
+async def test_a_certificate_that_is_not_trusted_is_given_up_at_once(fake: FakeFrameio, stranger: FakeFrameio) -> None:
+    fake.add_fault(Fault(number=2, do="redirect", location=stranger.url + "/part"))
+    async with uploader_on(fake) as uploader:
+        with pytest.raises(PartRejected, match="certificate is not trusted") as caught:
+            await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+    assert (caught.value.number, caught.value.attempts, caught.value.status) == (2, 1, None)
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+# -- an overloaded S3 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refusal", [Fault(code="SlowDown"), Fault(status=503, body="busy")], ids=["code", "status"])
+async def test_when_s3_is_overloaded_half_as_many_parts_are_in_flight_for_a_while(
+    fake: FakeFrameio, refusal: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "aioframeio_upload")
+    held = Fault(name="b", do="hold", times=None)
+    fake.add_fault(refusal)
+    fake.add_fault(held)
+    async with uploader_on(fake, limits=Limits(parts=4, api_pacing=False)) as uploader:
+        assert uploader.statistics().slots == 4
+        await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        assert uploader.statistics().slots == 2
+        many = uploader.upload(some_bytes(6 * PART), name="b", folder_id=fake.folder_id).start()
+        await fake.until(lambda fake: fake.hits(held) == 2)
+        now = uploader.statistics()
+        assert (now.in_flight, now.waiting > 0, fake.parts_in_flight) == (2, True, 2)
+        fake.release(held)
+        await many
+        assert uploader.statistics().slots == 2
+    assert [line for line in told(caplog) if "overloaded" in line] == [
+        "S3 is overloaded: 2 parts in flight from now on"
+    ]
+
+
+async def test_another_5xx_costs_no_slot(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(status=500, times=2))
+    async with uploader_on(fake, limits=Limits(parts=4, api_pacing=False)) as uploader:
+        await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        assert (uploader.statistics().slots, uploader.statistics().retries) == (4, 2)
