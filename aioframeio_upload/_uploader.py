@@ -1,31 +1,23 @@
-"""The Uploader: its verbs, the uploads that it started, and the session and limits that they share."""
+"""The Uploader: its verbs."""
 
 from __future__ import annotations
 
-import ssl as ssl_module
 from collections.abc import Iterable
-from functools import partial
-from os import PathLike
-from types import TracebackType
-from typing import Any, Literal, Self
-
-import aiohttp
+from typing import Any, Literal
 
 from ._confirm import confirm, read_status
-from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus
-from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from ._delivery import Delivery, send_some
 from ._feed import Feed
-from ._io.api import DELETE, Api, Token, check_base_url
+from ._io.api import DELETE
 from ._io.gate import Gate
-from ._io.resources import Resources, open_resources
 from ._io.source import Source, check_kind, check_size, name_of, open_source
+from ._life import Life
 from ._planner import create_file, create_remote_file
-from ._running import Running
 from ._upload import Upload
 
 
-class Uploader:
+class Uploader(Life):
     """Puts files into Frame.io.
 
     An async context manager, which may be entered in one task and left in another (fixtures, start and stop hooks); an
@@ -49,102 +41,6 @@ class Uploader:
         ssl: A context of the caller's, for API and parts alike.
         spool_dir: Where the parts of a stream wait; the default temporary directory, unless that one is in memory.
     """
-
-    def __init__(
-        self,
-        token: Token,
-        *,
-        account_id: str | None = None,
-        base_url: str = "https://api.frame.io",
-        limits: Limits = Limits(),  # noqa: B008  # frozen
-        timeouts: Timeouts = Timeouts(),  # noqa: B008
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
-        check_etags: bool = True,
-        session: aiohttp.ClientSession | None = None,
-        proxy: str | None = None,
-        ssl: ssl_module.SSLContext | None = None,
-        spool_dir: str | PathLike[str] | None = None,
-    ) -> None:
-        check_base_url(base_url)
-        self._token = token
-        self._account_id = account_id
-        self._base_url = base_url
-        self._open_resources = partial(
-            open_resources,
-            limits=limits,
-            timeouts=timeouts,
-            retry=retry,
-            check_etags=check_etags,
-            session=session,
-            proxy=proxy,
-            ssl=ssl,
-            spool_dir=spool_dir,
-        )
-        self._entered = False
-        self._open: tuple[Resources, Api] | None = None
-        self._running = Running()
-
-    def __repr__(self) -> str:
-        return f"<Uploader {self._base_url}, {len(self._running.uploads)} running>"
-
-    # -- its life ----------------------------------------------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        if self._entered:
-            raise RuntimeError("an Uploader is entered once")
-        self._entered = True
-        resources = self._open_resources()
-        self._open = resources, Api(resources, self._token, self._base_url)
-        self._running.closed_because = None
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                await self._running.finish()
-        finally:
-            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
-            try:
-                await self.shutdown(0)
-            finally:
-                await self._close()
-
-    async def _close(self) -> None:
-        if self._open is not None:
-            resources, self._open = self._open[0], None
-            await resources.close()
-
-    async def shutdown(self, grace: float = 5.0) -> None:
-        """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
-
-        For SIGTERM and lifespans. No upload can be started afterwards, and the block is still to be left.
-        """
-        self._running.closed_because = "the Uploader was shut down"
-        await self._running.stop(grace)
-
-    def _opened(self) -> tuple[Resources, Api]:
-        if self._open is None:
-            raise RuntimeError(self._running.closed_because or "the Uploader is not entered")
-        return self._open
-
-    def _account(self, account_id: str | None) -> str:
-        found = account_id or self._account_id
-        if not found:
-            raise ValueError("no account: give account_id= to the Uploader or to this call")
-        return found
-
-    @property
-    def uploads(self) -> tuple[Upload, ...]:
-        """The uploads that were started and have not ended."""
-        return tuple(self._running.uploads)
-
-    def statistics(self) -> Statistics:
-        """Tell what is going on at this moment."""
-        return self._running.statistics(self._opened()[0])
-
-    # -- the verbs ---------------------------------------------------------------------------------------------------
 
     def upload(
         self,

@@ -32,24 +32,28 @@ STOREYS = """
     _demo_story
     __init__
     _uploader
+    _life
     _running
     _upload
     _delivery
     _planner _confirm
     _transfer
     _feed
+    _shielded
     _io/part
     _io/body
     _io/api
     _io/resources
     _io/blocks
+    _io/gate
     _io/source
     _io/spool
     _io/files
     _io/wire
     _io/__init__
-    _core/state
+    _core/state _core/integrity
     _core/retry
+    _core/faults
     _core/events
     _core/model
     _core/errors

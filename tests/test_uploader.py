@@ -331,7 +331,7 @@ async def test_a_conflict_that_is_not_known_is_refused(fake: FakeFrameio, upload
 
 
 async def test_it_tells_what_it_is_doing(fake: FakeFrameio) -> None:
-    fake.add_fault(Fault(number=1))
+    fake.add_fault(Fault(number=1, status=500))
     fake.add_fault(HOLD)
     async with uploader_on(fake, limits=Limits(parts=2, api_pacing=False)) as uploader:
         assert (uploader.uploads, uploader.statistics().uploads) == ((), 0)

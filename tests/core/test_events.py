@@ -22,6 +22,7 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
     UploadPlanned,
+    UploadReplanned,
 )
 
 from .strategies import COUNTS, FINITE, WORDS, errors, part_errors
@@ -43,6 +44,7 @@ FILES = st.builds(
 )
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadPlanned: st.builds(UploadPlanned, WORDS, WORDS, st.none() | WORDS, COUNTS, COUNTS),
+    UploadReplanned: st.builds(UploadReplanned, WORDS, WORDS, WORDS),
     PartStarted: st.builds(PartStarted, COUNTS, COUNTS, COUNTS, COUNTS),
     PartRetrying: st.builds(PartRetrying, COUNTS, COUNTS, FINITE, part_errors()),
     PartCompleted: st.builds(PartCompleted, COUNTS, COUNTS, st.none() | WORDS, COUNTS, FINITE),

@@ -1,0 +1,114 @@
+"""The Uploader's life: entered, left, shut down; and what its uploads share while it is open."""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+from functools import partial
+from os import PathLike
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from ._core.model import Statistics
+from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._io.api import Api, Token, check_base_url
+from ._io.resources import Resources, open_resources
+from ._running import Running
+from ._upload import Upload
+
+
+class Life:
+    """What an Uploader is apart from its verbs. Owns the resources: made on entering, closed on leaving."""
+
+    def __init__(
+        self,
+        token: Token,
+        *,
+        account_id: str | None = None,
+        base_url: str = "https://api.frame.io",
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        check_etags: bool = True,
+        session: aiohttp.ClientSession | None = None,
+        proxy: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        spool_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        check_base_url(base_url)
+        self._token = token
+        self._account_id = account_id
+        self._base_url = base_url
+        self._open_resources = partial(
+            open_resources,
+            limits=limits,
+            timeouts=timeouts,
+            retry=retry,
+            check_etags=check_etags,
+            session=session,
+            proxy=proxy,
+            ssl=ssl,
+            spool_dir=spool_dir,
+        )
+        self._entered = False
+        self._open: tuple[Resources, Api] | None = None
+        self._running = Running()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._base_url}, {len(self._running.uploads)} running>"
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("an Uploader is entered once")
+        self._entered = True
+        resources = self._open_resources()
+        self._open = resources, Api(resources, self._token, self._base_url)
+        self._running.closed_because = None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                await self._running.finish()
+        finally:
+            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
+            try:
+                await self.shutdown(0)
+            finally:
+                await self._close()
+
+    async def _close(self) -> None:
+        if self._open is not None:
+            resources, self._open = self._open[0], None
+            await resources.close()
+
+    async def shutdown(self, grace: float = 5.0) -> None:
+        """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
+
+        For SIGTERM and lifespans. No upload can be started afterwards, and the block is still to be left.
+        """
+        self._running.closed_because = "the Uploader was shut down"
+        await self._running.stop(grace)
+
+    def _opened(self) -> tuple[Resources, Api]:
+        if self._open is None:
+            raise RuntimeError(self._running.closed_because or "the Uploader is not entered")
+        return self._open
+
+    def _account(self, account_id: str | None) -> str:
+        found = account_id or self._account_id
+        if not found:
+            raise ValueError("no account: give account_id= to the Uploader or to this call")
+        return found
+
+    @property
+    def uploads(self) -> tuple[Upload, ...]:
+        """The uploads that were started and have not ended."""
+        return tuple(self._running.uploads)
+
+    def statistics(self) -> Statistics:
+        """Tell what is going on at this moment."""
+        return self._running.statistics(self._opened()[0])
