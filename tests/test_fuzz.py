@@ -27,7 +27,6 @@ from aioframeio_upload import (
     ApiError,
     Limits,
     LinksExpired,
-    PartError,
     PartExhausted,
     PartRejected,
     Plan,
