@@ -167,7 +167,8 @@ async def fake() -> AsyncIterator[FakeFrameio]:
     """Frame.io without rate limits, with parts of 1 MiB; at the end no connection to it may be open."""
     async with FakeFrameio(rate_limits=False, part_size=PART) as fake:
         yield fake
-        async with asyncio.timeout(2):
+        fake.release()  # where it stalls it does not read, and would not see that the other end is gone
+        async with asyncio.timeout(20):
             await fake.until(lambda fake: fake.connections == 0)
 
 

@@ -166,7 +166,7 @@ async def test_a_token_callable_that_hangs_is_given_up(fake: FakeFrameio) -> Non
         for token in (never, lambda: str(sealed.wait(20))):
             timeouts = Timeouts(api=0.05)
             async with Uploader(token, account_id=fake.account_id, base_url=fake.url, timeouts=timeouts) as uploader:
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(10):
                     with pytest.raises(AuthenticationError, match=r"token callable gave none within 0\.05 s"):
                         await uploader.status("x")
     finally:
@@ -254,7 +254,7 @@ async def test_deleting_what_is_not_there_is_an_error(uploader: Uploader) -> Non
 async def test_a_429_with_retry_after_is_waited_out_as_told(fake: FakeFrameio, uploader: Uploader) -> None:
     file_id = await new_file(fake)
     fake.add_fault(Fault(on="status", status=429, headers={"Retry-After": "0"}, times=5))
-    async with asyncio.timeout(2):  # without the header it would be 1 + 2 + 4 + 8 + 16 seconds
+    async with asyncio.timeout(10):  # without the header it would be 1 + 2 + 4 + 8 + 16 seconds
         await uploader.status(file_id)
     assert calls(fake, "status") == [429] * 5 + [200]
 

@@ -188,7 +188,7 @@ async def test_send_parts_that_is_cancelled_stops_and_deletes_nothing(fake: Fake
     task = asyncio.create_task(uploader.send_parts(plan, CONTENT, [1, 2]))
     await fake.until(lambda fake: fake.hits(held) == 2)
     task.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         with pytest.raises(asyncio.CancelledError):
             await task
         await fake.until(lambda fake: fake.parts_in_flight == 0)
@@ -333,7 +333,7 @@ async def test_without_a_journal_no_placeholder_is_left(
         assert uploader.uploads == ()
         assert fake.files == ()
         assert len(fake.deleted) == 1
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await fake.until(lambda fake: fake.parts_in_flight == 0)
 
 
@@ -346,7 +346,7 @@ async def test_a_placeholder_that_cannot_be_deleted_delays_a_cancel_by_less_than
     upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id).start()
     await fake.until(lambda fake: fake.hits(HELD) == 1)
     upload.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         with pytest.raises(UploadCancelled):
             await upload
     assert upload.file_id is not None

@@ -63,8 +63,8 @@ async def test_any_script_of_faults_ends_in_the_same_bytes_or_an_error_and_nothi
         else:
             assert fake.files == ()
             assert len(fake.deleted) == 1
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await fake.until(lambda fake: fake.connections == 0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while left := asyncio.all_tasks() - before:
             await asyncio.wait(left)

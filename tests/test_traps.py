@@ -335,7 +335,7 @@ async def test_an_idle_uploader_holds_no_task(fake: FakeFrameio) -> None:
         assert asyncio.all_tasks() == before
         await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
         await fake.until(lambda fake: fake.parts_in_flight == 0)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             while ours := {task for task in asyncio.all_tasks() - before if "RequestHandler" not in repr(task)}:
                 await asyncio.wait(ours)
 

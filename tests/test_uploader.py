@@ -144,7 +144,7 @@ async def stopped(fake: FakeFrameio, uploads: list[Upload]) -> None:
         last = [event async for event in upload][-1]
         assert isinstance(last, UploadFailed)
     assert (fake.files, len(fake.deleted)) == ((), len(uploads))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await fake.until(lambda fake: fake.connections == 0)
 
 
