@@ -1,4 +1,4 @@
-"""Every benchmark runs, at toy size: it measures whom it names, keeps what it saw, and the report makes a table of it."""
+"""Every benchmark runs, at toy size: it measures whom it names and keeps what it saw, and the report reads that."""
 
 from __future__ import annotations
 
