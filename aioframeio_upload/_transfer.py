@@ -162,14 +162,16 @@ class Transfer:
                 return
             assert isinstance(outcome, Fault)
             doubted = doubted or outcome.kind is Kind.ETAG
-            expect = outcome.kind is Kind.LOST or (expect and outcome.kind is Kind.UNREACHABLE)
+            expect = outcome.kind is Kind.LOST or (expect and outcome.kind in (Kind.UNREACHABLE, Kind.PAUSED))
             outages = outages + 1 if outcome.kind is Kind.UNREACHABLE else 0
             await anyio.sleep(self._delay_after(part, outcome, outages))
 
     async def _attempt(self, part: Part, lent: Lent, expect: bool) -> Receipt | Fault:
         """Make one attempt, when the upload is not paused and a slot is free."""
         while True:
-            await self._gate.passed()
+            if not self._gate.is_open:
+                await self._gate.passed()
+                self._state.resumed(anyio.current_time())
             self._resources.recover()
             async with self._resources.part_slots:
                 if not self._gate.is_open:

@@ -17,6 +17,8 @@ class Canned:
     """What it got."""
 
     url: str
+    answers: list[bytes]
+    """What it answers, and goes on answering with the last; more may be added while it serves."""
     heads: list[str] = field(default_factory=list)
     """The head of each request, in order."""
 
@@ -42,14 +44,14 @@ async def canned(*answers: bytes) -> AsyncIterator[Canned]:
             while left and (block := await reader.read(min(left, 1 << 16))):
                 left -= len(block)
             seen.heads.append(head)
-            writer.write(answers[min(len(seen.heads), len(answers)) - 1])
+            writer.write(seen.answers[min(len(seen.heads), len(seen.answers)) - 1])
             await writer.drain()
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    seen = Canned(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    seen = Canned(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", list(answers))
     try:
         yield seen
     finally:

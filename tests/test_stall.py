@@ -1,21 +1,20 @@
-"""An attempt in which no byte moves, whichever side hangs, is aborted and made again; a slow one is left alone."""
+"""An attempt in which no byte moves, whichever side hangs, is aborted and made again.
+
+That a slow one is left alone: `test_a_slow_part_is_not_a_stalled_one`, in test_traps.py.
+"""
 
 from __future__ import annotations
 
 import io
-import socket
 import threading
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
-from aiohttp import AddrInfoType
 from conftest import reached, sha256, some_bytes, uploader_on
 from seen import puts, watched
 
 from aioframeio_upload import (
     Event,
-    PartCompleted,
     PartExhausted,
     PartRetrying,
     RetryPolicy,
@@ -80,7 +79,7 @@ async def test_a_body_that_the_socket_takes_no_more_of_is_noticed(after: int) ->
 async def test_a_server_that_hangs_for_ever_uses_up_the_attempts(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(number=2, do="hold", times=None))
     policy = RetryPolicy(attempts=2, base=0.01, cap=0.01)
-    async with uploader_on(fake, retry=policy, timeouts=Timeouts(stall=STALL)) as uploader:
+    async with uploader_on(fake, retry=policy, timeouts=Timeouts(stall=1.5)) as uploader:
         _, error = await watched(uploader, fake, CONTENT)
     assert type(error) is PartExhausted
     assert (error.number, error.attempts, error.status) == (2, 2, None)
@@ -118,32 +117,3 @@ async def test_a_source_whose_read_hangs_is_left_and_read_again(fake: FakeFramei
     assert {event.number for event in failed} <= {1, 2, 3}
     assert "no byte moved" in str(failed[0].error)
     assert fake.files[0].sha256 == sha256(CONTENT)
-
-
-def small_buffer(address: AddrInfoType) -> socket.socket:
-    """A socket whose kernel holds little, so that what was sent is soon received."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
-    made.setblocking(False)
-    return made
-
-
-@pytest.mark.slow
-async def test_a_trickling_server_is_slow_and_not_stalled() -> None:
-    """The attempt takes longer than `Timeouts.stall`, but a block passes now and then."""
-    content, stall = bytes(6 << 20), 0.8
-    slow = Fault(do="trickle", rate=4 << 20)
-    connector = aiohttp.TCPConnector(socket_factory=small_buffer)
-    async with (
-        FakeFrameio(rate_limits=False, part_size=len(content), faults=[slow]) as fake,
-        aiohttp.ClientSession(connector=connector) as session,
-        uploader_on(fake, timeouts=Timeouts(stall=stall), session=session) as uploader,
-    ):
-        upload = uploader.upload(content, name="a", folder_id=fake.folder_id)
-        await upload
-        (seconds,) = [event.seconds async for event in upload if isinstance(event, PartCompleted)]
-        assert seconds > stall
-        assert uploader.statistics().retries == 0
-        assert puts(fake) == {1: 1}
-        assert fake.files[0].sha256 == sha256(content)

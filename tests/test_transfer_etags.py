@@ -16,6 +16,7 @@ from aioframeio_upload import (
     RetryPolicy,
     UploadedFile,
     Uploader,
+    UploadReplanned,
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -64,36 +65,53 @@ async def test_a_part_that_s3_stored_wrongly_is_sent_again_and_heals_while_other
 
 
 @pytest.mark.parametrize("number", [1, 3])
-async def test_a_last_part_that_s3_stored_wrongly_comes_too_late_and_no_corrupt_file_is_left(
+async def test_a_last_part_that_s3_stored_wrongly_comes_too_late_so_the_file_is_made_anew(
     fake: FakeFrameio, number: int
 ) -> None:
     # The service puts a file together when its last part is there, be it the wrong bytes; a later PUT changes nothing.
     fake.add_fault(Fault(number=number, do="corrupt"))
     content = CONTENT if number == 3 else CONTENT[:10]
     async with uploader_on(fake, limits=Limits(parts=1, api_pacing=False)) as uploader:
-        _, error = await watched(uploader, fake, content)
+        events, file = await watched(uploader, fake, content)
+    assert isinstance(file, UploadedFile)
+    (spoiled,), (good,) = fake.deleted, fake.files
+    (anew,) = (event for event in events if isinstance(event, UploadReplanned))
+    assert (anew.file_id, anew.replaced_file_id) == (good.id, spoiled.id)
+    assert "may have been put together" in anew.reason
+    assert (file.id, good.sha256) == (good.id, sha256(content))
+
+
+async def test_a_file_that_is_spoiled_once_more_is_an_integrity_error_and_no_corrupt_file_is_left(
+    fake: FakeFrameio,
+) -> None:
+    # Of three PUTs of the one part the first is the old file's, the second its repetition, the third the new file's.
+    for first in (1, 3):
+        fake.add_fault(Fault(do="corrupt", first=first))
+    async with uploader_on(fake) as uploader:
+        events, error = await watched(uploader, fake, b"x")
     assert type(error) is IntegrityError
-    assert (error.number, error.attempts) == (number, 2)
+    assert (error.number, error.attempts) == (1, 2)
     assert "may have been put together" in str(error)
-    assert (fake.files, len(fake.deleted)) == ((), 1)
+    assert len([event for event in events if isinstance(event, UploadReplanned)]) == 1
+    assert (fake.files, len(fake.deleted)) == ((), 2)
 
 
-async def test_a_host_that_is_found_to_make_md5s_after_all_makes_the_mismatch_an_integrity_error(
+async def test_a_host_that_is_found_to_make_md5s_after_all_has_the_file_made_anew(
     fake: FakeFrameio, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = Fault(number=1, do="hold")
     fake.add_fault(Fault(number=2, do="corrupt", times=2))
     fake.add_fault(held)
+    content = CONTENT[: 2 * PART]
     async with uploader_on(fake) as uploader:
-        upload = uploader.upload(CONTENT[: 2 * PART], name="a", folder_id=fake.folder_id)
+        upload = uploader.upload(content, name="a", folder_id=fake.folder_id)
         async for event in upload:
             if isinstance(event, PartCompleted) and event.number == 2:  # taken: nothing speaks against it yet
                 fake.release(held)
-        with pytest.raises(IntegrityError) as caught:
-            await upload
-    assert (caught.value.number, caught.value.attempts) == (2, 2)
+        await upload
     assert "not checked any more" in caplog.text
-    assert (fake.files, len(fake.deleted)) == ((), 1)
+    assert [file.sha256 for file in fake.files] == [sha256(content)]
+    assert len(fake.deleted) == 1
 
 
 async def test_without_check_etags_nothing_is_compared(fake: FakeFrameio) -> None:

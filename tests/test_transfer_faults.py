@@ -33,6 +33,7 @@ PART_EVENTS = (PartStarted, PartRetrying, PartCompleted)
 HEALED = [
     Fault(number=2),
     *(Fault(number=2, status=status, body="<html>no XML</html>") for status in (408, 429, 500, 502, 503, 504)),
+    *(Fault(number=2, status=status, body="") for status in (201, 204)),  # not S3's, so a garbled answer
     Fault(number=2, code="InternalError"),
     Fault(number=2, code="RequestTimeout"),
     Fault(number=2, status=400, code="Throttling"),
@@ -57,8 +58,8 @@ def name_of(fault: Fault) -> str:
 @pytest.mark.parametrize("fault", HEALED, ids=name_of)
 async def test_a_part_that_fails_once_is_sent_again_and_the_file_is_identical(fake: FakeFrameio, fault: Fault) -> None:
     fake.add_fault(fault)
-    # Impatient only where it must be: a busy machine may need half a second for any part.
-    timeouts = IMPATIENT if fault.do in ("stall", "hold") else Timeouts()
+    # Impatient only where it must be, and then not so much that a busy machine's hiccup is a fault of another part.
+    timeouts = Timeouts(stall=3) if fault.do in ("stall", "hold") else Timeouts()
     async with uploader_on(fake, timeouts=timeouts) as uploader:
         events, file = await watched(uploader, fake, CONTENT)
         assert isinstance(file, UploadedFile)
@@ -161,8 +162,6 @@ REJECTED = [
     Fault(number=2, status=301, code="PermanentRedirect"),
     Fault(number=2, status=400, body="<html>a proxy's page</html>"),
     Fault(number=2, status=405, body=""),
-    Fault(number=2, status=204, body=""),
-    Fault(number=2, status=201, body=""),
 ]
 
 
@@ -209,7 +208,7 @@ async def test_a_part_that_keeps_failing_is_given_up_after_the_policys_attempts(
     fake: FakeFrameio, fault: Fault
 ) -> None:
     fake.add_fault(fault)
-    timeouts = Timeouts(stall=0.2) if fault.do in ("stall", "hold") else Timeouts()
+    timeouts = Timeouts(stall=1) if fault.do in ("stall", "hold") else Timeouts()
     async with uploader_on(fake, retry=THRICE, timeouts=timeouts) as uploader:
         events, error = await watched(uploader, fake, CONTENT)
     assert type(error) is PartExhausted

@@ -62,9 +62,9 @@ async def test_any_script_of_faults_ends_in_the_same_bytes_or_an_error_and_nothi
                 assert not set(sent) & set(fake.files[0].etags)
         else:
             assert fake.files == ()
-            assert len(fake.deleted) == 1
-        async with asyncio.timeout(10):
+            assert len(fake.deleted) in (1, 2)  # two, where a spoiled file was made anew in vain
+        async with asyncio.timeout(2):
             await fake.until(lambda fake: fake.connections == 0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(2):
         while left := asyncio.all_tasks() - before:
             await asyncio.wait(left)

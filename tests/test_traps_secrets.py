@@ -31,7 +31,7 @@ from aioframeio_upload._core.retry import without_links
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 CONTENT = some_bytes(3 * PART)
-THRICE = RetryPolicy(attempts=3, base=0.01, cap=0.02)
+THRICE = RetryPolicy(attempts=3, base=0.01, cap=0.02, patience=0)
 SIGNATURE = "5ec2e7" * 8
 
 

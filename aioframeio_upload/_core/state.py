@@ -61,7 +61,7 @@ class UploadState:
         self._confirmed = 0
         self._completed = 0
         self._high_water = high_water
-        self._acknowledged_at = now
+        self._quiet_since = now
         self.in_flight: set[int] = set()
         """Numbers of the parts that are being sent."""
 
@@ -99,8 +99,12 @@ class UploadState:
         return PartRetrying(number, error.attempts, delay, error)
 
     def quiet_for(self, now: float) -> float:
-        """Give the seconds since S3 acknowledged a part, or since the start."""
-        return now - self._acknowledged_at
+        """Give the seconds since S3 acknowledged a part, since the end of a pause, or since the start."""
+        return now - self._quiet_since
+
+    def resumed(self, now: float) -> None:
+        """Note that a pause is over: that S3 acknowledged nothing meanwhile tells nothing."""
+        self._quiet_since = now
 
     def complete(self, receipt: Receipt, now: float) -> PartCompleted:
         """Note that S3 has the part."""
@@ -109,7 +113,7 @@ class UploadState:
         record.sent = 0
         self.in_flight.discard(receipt.number)
         self._confirmed += record.part.size
-        self._acknowledged_at = now
+        self._quiet_since = now
         self._completed += 1
         seconds = max(0.0, now - record.begun_at)
         return PartCompleted(receipt.number, receipt.size, receipt.etag, record.attempts, seconds)

@@ -214,7 +214,7 @@ class Api:
             seconds, ask = self._resources.timeouts.api, partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
             with anyio.move_on_after(seconds) as waiting:
                 try:
-                    asked = given() if iscoroutinefunction(given) else await ask(given)
+                    asked = given() if iscoroutinefunction(given) else (await ask(lambda: _concealed(given())))()
                     given = await asked if isawaitable(asked) else asked
                 except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
                     raise refuse(f"the token callable raised {type(error).__name__}") from error
@@ -224,6 +224,11 @@ class Api:
             # aiohttp would put a header that it refuses into its message.
             raise refuse("the token is not a word of printable ASCII characters")
         return given
+
+
+def _concealed(value: Any) -> Callable[[], Any]:
+    """Wrap what a thread gives: of a slow callback, asyncio's debug mode logs what it was called with."""
+    return lambda: value
 
 
 def _segment(value: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp.abc import AbstractStreamWriter
@@ -23,7 +22,7 @@ from aiohttp.payload import Payload
 from .._core.errors import SourceError
 from .blocks import MIN_BLOCK, Blocks, Hash
 from .files import Lent
-from .gate import Bandwidth, Gate
+from .gate import Bandwidth, Gate, Guard
 
 TURN = 0.001
 """Seconds that one body may write before the loop is given back: with it a 5 ms ticker is late by 3 ms at most in 99 of
@@ -32,13 +31,6 @@ TURN = 0.001
 SLOW = 0.2
 """A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
 link shows its progress, and at 16 KiB in `Timeouts.stall` it is not yet taken for a stalled one."""
-
-
-THROTTLE_SLACK = 1.0
-"""Seconds: how much later than promised the loop may wake a throttled body."""
-
-PAUSE = 15.0
-"""Seconds that a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
 
 
 class Slice(Payload):
@@ -59,7 +51,7 @@ class Slice(Payload):
         digest: Hash | None,
         gate: Gate,
         bandwidth: Bandwidth,
-        allow: Callable[[float | None], None],
+        guard: Guard,
     ) -> None:
         super().__init__(None, content_type=content_type)
         self._size = self._length = size
@@ -68,7 +60,7 @@ class Slice(Payload):
         self._digest = digest
         self._gate = gate
         self._bandwidth = bandwidth
-        self._allow = allow
+        self._guard = guard
         self._block_size = blocks.size
         self._buffer: memoryview | None = None
         self._block: memoryview | None = None
@@ -93,7 +85,7 @@ class Slice(Payload):
         """Write the whole body; its length was announced by `size`, so there is nothing to cut."""
         assert isinstance(writer, StreamWriter)
         self.begun = True
-        self._allow(None)
+        self._guard.moved()
         transport = writer.transport
         if transport is None:
             return  # closed meanwhile; aiohttp tells
@@ -124,14 +116,14 @@ class Slice(Payload):
             assert self._block is not None
             delay = self._bandwidth.reserve(len(self._block))
             if delay > 0:
-                self._allow(delay + THROTTLE_SLACK)
+                self._guard.throttled(delay)
                 await asyncio.sleep(delay)
-                self._allow(None)
+                self._guard.moved()
         # Last: a pause may have come while the block was waited for.
         if not self._gate.is_open:
-            self._allow(PAUSE)
+            self._guard.paused()
             await self._gate.passed()
-            self._allow(None)
+            self._guard.moved()
 
     async def _read(self) -> None:
         if self._buffer is None:
@@ -173,7 +165,7 @@ class Slice(Payload):
         self.sent += len(self._block)
         self._blocks.sent(self._buffer, self._block, self._digest)
         self._buffer = self._block = None
-        self._allow(None)
+        self._guard.moved()
         if time.monotonic() - self._began > SLOW:
             self._block_size = max(self._block_size // 2, MIN_BLOCK)
         else:

@@ -1,4 +1,4 @@
-"""What holds bytes back on purpose: one upload's pause, and the bandwidth of all."""
+"""What holds bytes back: one upload's pause, the bandwidth of all; and for how long an attempt may stand still."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from .._core.pacing import Bucket
 
 BURST = 0.05
 """Seconds' worth of bytes that may go at once: small against any upload, so that the limit holds from the start."""
+
+PAUSE = 15.0
+"""Seconds that a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
+
+LATE = 30.0
+"""Seconds: how much later than promised the loop may wake a throttled body before that counts as a stall."""
 
 
 class Gate:
@@ -52,3 +58,39 @@ class Bandwidth:
     def reserve(self, size: int) -> float:
         """Take bytes and give the seconds until they may go; who asks first goes first."""
         return 0.0 if self._bucket is None else self._bucket.reserve(time.monotonic(), size)
+
+
+class Guard:
+    """One attempt's time limit: `Timeouts.stall` from the last byte that moved; longer where bytes are held on purpose.
+
+    It covers connecting, writing (for which aiohttp has no time limit) and the answer.
+    """
+
+    def __init__(self, stall: float) -> None:
+        self._stall = stall
+        self.deadline = asyncio.timeout(stall)
+        """To be entered around the attempt."""
+        self.is_paused = False
+        """Whether a pause holds the body, or did when the attempt ended."""
+
+    def moved(self) -> None:
+        """Note that a byte moved, or may move from now on."""
+        self._allow(self._stall)
+
+    def asked(self, seconds: float) -> None:
+        """Note that the server has the headers, and has that long to let the body begin."""
+        self._allow(min(seconds, self._stall))
+
+    def throttled(self, seconds: float) -> None:
+        """Note that the next byte waits that long for its turn."""
+        self._allow(seconds + LATE)
+
+    def paused(self) -> None:
+        """Note that a pause holds the body."""
+        self._allow(PAUSE, is_paused=True)
+
+    def _allow(self, seconds: float, *, is_paused: bool = False) -> None:
+        # What ended the attempt stays known, even where the pause is over before the attempt is.
+        if not self.deadline.expired():
+            self.is_paused = is_paused
+            self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from datetime import UTC, datetime
 
 import aiohttp
 from yarl import URL
 
-from .._core.faults import Kind
+from .._core.faults import Kind, Verdict
 from .._core.model import Part, Receipt
-from .._core.retry import Fault, is_md5, read_refusal
+from .._core.retry import Fault, is_md5, judge, read_refusal
 from .body import Slice
 from .files import Lent
-from .gate import Gate
+from .gate import Gate, Guard
 from .resources import Resources
 from .wire import FAILURES, describe, read_bounded, unreachable, untrusted
 
@@ -100,31 +99,24 @@ class Attempt:
         """
         size = self._part.size
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
-        # The whole stall guard: it covers connecting, writing (for which aiohttp has no time limit) and the answer.
         stall = resources.timeouts.stall
-        deadline = asyncio.timeout(stall)
-        now = asyncio.get_running_loop().time
-
-        def allow(seconds: float | None) -> None:
-            if not deadline.expired():
-                deadline.reschedule(now() + (stall if seconds is None else seconds))
-
+        guard = Guard(stall)
         connected = False
 
         def asked() -> None:
             nonlocal connected
             connected = True
-            allow(min(EXPECT_WAIT, stall))
+            guard.asked(EXPECT_WAIT)
 
         body = Slice(
-            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, allow
+            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
         )
         self._body = body
         fault: Fault | None = None
         answered: tuple[aiohttp.ClientResponse, bytes] | None = None
         try:
             async with (
-                deadline,
+                guard.deadline,
                 resources.session.put(
                     url,
                     data=body,
@@ -138,18 +130,19 @@ class Attempt:
             ):
                 answered = response, await read_bounded(response, MAX_ANSWER) or b""
         except TimeoutError as error:
-            if connected and not body.begun and deadline.expired():
+            is_late = guard.deadline.expired()
+            if is_late and connected and not body.begun:
                 return None
-            fault = self._late(connected or body.begun, stall) if deadline.expired() else _lost(error)
+            fault = self._late(guard, connected or body.begun, stall) if is_late else _lost(error)
         except FAILURES as error:
             fault = _lost(error)
         if body.source_error is not None:
             raise body.source_error
-        if fault is not None or answered is None:
-            return fault
-        outcome = self._read(url, *answered, body.sent, expect)
+        outcome = fault if answered is None else self._read(url, *answered, body.sent, expect)
         if isinstance(outcome, aiohttp.ClientResponse):
             return _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+        if guard.is_paused and isinstance(outcome, Fault) and judge(outcome) is Verdict.AGAIN:
+            return Fault(Kind.PAUSED, f"ended by a pause: {outcome.reason}")
         return outcome
 
     def _read(
@@ -166,9 +159,9 @@ class Attempt:
             return Fault(Kind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
         return response
 
-    def _late(self, connected: bool, stall: float) -> Fault:
+    def _late(self, guard: Guard, connected: bool, stall: float) -> Fault:
         """Say what an attempt waited for in vain."""
-        if not self._gate.is_open:
+        if guard.is_paused or not self._gate.is_open:
             return Fault(Kind.PAUSED, "paused for longer than S3 keeps a silent connection")
         if not connected:
             return Fault(Kind.UNREACHABLE, f"no connection in {stall:g} s")

@@ -71,7 +71,10 @@ class Resources:
 
     def recover(self) -> None:
         """Take back part slots that were given up, if there was quiet for long enough."""
+        before = self.part_slots.total_tokens
         self.part_slots.total_tokens = self.slots.at(time.monotonic())
+        if self.part_slots.total_tokens > before:
+            log.debug("S3 is quiet again: %d parts in flight from now on", self.part_slots.total_tokens)
 
     async def close(self) -> None:
         """Close what was opened; a read that hangs in its thread is left to end by itself."""

@@ -67,6 +67,7 @@ class Account:
     link_lifetime: int
     media_type: MediaType
     stitch_polls: int
+    clock: Callable[[], datetime] = utc_now
     url: str = ""
     token: str = field(default_factory=lambda: "fake-" + secrets.token_hex(16), repr=False)
     tokens: set[str] = field(default_factory=set, repr=False)
@@ -75,19 +76,19 @@ class Account:
     user_id: str = field(default_factory=new_id)
     workspace_id: str = field(default_factory=new_id)
     project_id: str = field(default_factory=new_id)
-    opened_at: datetime = field(default_factory=utc_now)
+    opened_at: datetime = field(init=False)
     store: Store = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Make the project's root folder."""
         self.tokens.add(self.token)
-        now = self.opened_at
+        now = self.opened_at = self.clock()
         self.store = Store(FakeFolder(name="root", parent_id=None, created_at=now, updated_at=now))
 
     def new_file(self, name: str, size: int, folder_id: str, *, remote: bool = False) -> FakeFile:
         """Make a placeholder."""
-        now = utc_now()
+        now = self.clock()
         file = FakeFile(
             name=name,
             size=size,
@@ -121,7 +122,7 @@ class Account:
                 "x-amz-acl": "private",
             },
             parameters=_metadata(file, number, count, self.project_id, extension),
-            at=utc_now(),
+            at=self.clock(),
             lifetime=self.link_lifetime,
         )
         return self.url + target
@@ -129,7 +130,7 @@ class Account:
     def part_arrived(self, file: FakeFile, number: int, stored: StoredPart) -> None:
         """Keep a part; the last one sets off the stitching."""
         replaced = file.parts.get(number)
-        now = utc_now()
+        now = self.clock()
         if file.deleted or file.complete or file.stitching:
             self.run_behind(self.spool.forget([stored]))
             return
@@ -147,7 +148,7 @@ class Account:
     def poll(self, file: FakeFile) -> None:
         """Count a question about a file whose parts are all there; the last one still answered no tells it."""
         if file.remote and not file.complete and not file.failed and file.polls_left == 0:
-            file.complete, file.completed_at, file.uploaded_at = True, utc_now(), file.created_at
+            file.complete, file.completed_at, file.uploaded_at = True, self.clock(), file.created_at
         if file.complete and file.polls_left == 0 and not file.failed:
             file.status = "uploaded"
         elif file.polls_left and (file.remote or file.has_every_part()):
@@ -181,7 +182,7 @@ class Account:
             return
         file.sha256 = digest
         file.complete = True
-        file.completed_at = file.updated_at = utc_now()
+        file.completed_at = file.updated_at = self.clock()
         if file.polls_left == 0:
             file.status = "uploaded"
         self.observer.changed()

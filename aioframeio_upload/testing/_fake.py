@@ -8,9 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any
 
-from ._account import Account, MediaType, PartSizes, guessed_media_type
+from ._account import Account, MediaType, PartSizes, guessed_media_type, utc_now
 from ._faults import Fault, Faults
 from ._observe import Observer, SeenRequest
 from ._server import FakeServer
@@ -36,6 +37,8 @@ class FakeFrameio:
         ssl: Serve HTTPS with this context, which has to be valid for 127.0.0.1.
         stitch_polls: How many polls after the last part still answer that the file is not complete.
         port: The port to listen on; 0: any that is free.
+        clock: What gives the service's time, in UTC: in `Date`, in links and where S3 judges them; so that links
+            age without waiting, or the caller's clock is wrong.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class FakeFrameio:
         ssl: tls.SSLContext | None = None,
         stitch_polls: int = 0,
         port: int = 0,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._observer = Observer()
         self._faults = Faults()
@@ -64,6 +68,7 @@ class FakeFrameio:
             link_lifetime=link_lifetime,
             media_type=media_type,
             stitch_polls=stitch_polls,
+            clock=clock,
         )
         self._server = FakeServer(self._account, "127.0.0.1", port, ssl)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ._account import Account, utc_now
+from ._account import Account
 from ._json import (
     ApiRefusalError,
     Json,
@@ -113,7 +113,7 @@ def move(call: Call) -> tuple[int, Json]:
     if isinstance(destination, FakeStack):
         _uploaded(file, "/data/parent_id")
     if file.parent_id != destination.id:
-        store.move(file, destination, utc_now())
+        store.move(file, destination, call.account.clock())
     return 200, {"data": asset_json(call.account, file)}
 
 
@@ -144,7 +144,7 @@ def list_children(call: Call) -> tuple[int, Json]:
 
 def create_folder(call: Call) -> tuple[int, Json]:
     """Create folder; a name that is there already makes a second one."""
-    now = utc_now()
+    now = call.account.clock()
     folder = FakeFolder(name=_name(call.body), parent_id=call.folder().id, created_at=now, updated_at=now)
     call.account.store.add(folder)
     return 201, {"data": asset_json(call.account, folder)}
@@ -176,7 +176,7 @@ def create_stack(call: Call) -> tuple[int, Json]:
         raise ApiRefusalError(422, "must all be files in that folder", pointer="/data/file_ids", title="Invalid value")
     for file in members:
         _uploaded(file, "/data/file_ids")
-    return 201, {"data": asset_json(account, account.store.stack_up(members, folder, utc_now()))}
+    return 201, {"data": asset_json(account, account.store.stack_up(members, folder, account.clock()))}
 
 
 def show_stack(call: Call) -> tuple[int, Json]:

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from ._account import Account, utc_now
+from ._account import Account
 from ._exchange import Exchange
 from ._sigv4 import Refusal, refusal
 from ._spool import PartWriter, StoredPart
@@ -122,7 +122,9 @@ def _refusal(account: Account, request: web.BaseRequest) -> Refusal | None:
         return Refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
     if "expect" in headers and headers["expect"].lower() != "100-continue":
         return Refusal(417, "ExpectationFailed", "The expectation given in an Expect header could not be met")
-    refused = refusal(account.keys, method=request.method, target=_target(request), headers=headers, now=utc_now())
+    refused = refusal(
+        account.keys, method=request.method, target=_target(request), headers=headers, now=account.clock()
+    )
     if refused is not None:
         return refused
     if "content-length" not in headers:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from dataclasses import dataclass, field
+from email.utils import format_datetime
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -114,6 +115,8 @@ class FakeServer:
         try:
             response = await self._answer(exchange, match)
             answered = response.status
+            if not response.prepared:  # the server would tell the system's time
+                response.headers.setdefault("Date", format_datetime(self.account.clock(), usegmt=True))
             return response
         except NoAnswerError:
             if request.transport is not None:

@@ -45,6 +45,7 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
     UploadPlanned,
+    UploadReplanned,
     UploadStatus,
 )
 
@@ -76,6 +77,8 @@ async def in_thirty_seconds(token: str) -> UploadedFile:
 
         started = uploader.upload("take-09.mov", folder_id=FOLDER).start()
         assert_type(started, Upload)
+        started.pause()
+        started.resume()
         return await started
 
 
@@ -91,6 +94,8 @@ def every_event_is_matched(event: Event) -> str:
         case PartCompleted():
             assert_type(event.etag, str | None)
             assert_type(event.seconds, float)
+        case UploadReplanned():
+            assert_type(event.replaced_file_id, str)
         case Progress():
             assert_type(event.seconds_left, float | None)
         case UploadCompleted():
