@@ -45,7 +45,7 @@ PART = 4096
 NUMBERS = (1, 2, 3, 4, 5)
 CONTENT = some_bytes(5 * PART - 7)
 POLICY = RetryPolicy(attempts=4, base=0.001, cap=0.002)
-STALL = 0.3
+STALL = 0.5
 REDIRECTS = 3
 
 PLACES: dict[str, tuple[int, ...]] = {"first": (1,), "middle": (3,), "last": (5,), "every": NUMBERS}
@@ -93,8 +93,8 @@ ROWS = (
     row("NoSuchUpload", End.REFUSED, status=404, code="NoSuchUpload"),
     row("ExpiredToken", End.DEAD, status=400, code="ExpiredToken"),
     row("expire", End.DEAD, do="expire"),
-    row("early-503", End.HEALED, do="early", status=503, after=PART // 2),
-    row("early-503-lingering", End.HEALED, do="early", status=503, after=PART // 2, linger=0.02),
+    row("early-503", End.HEALED, do="early", code="SlowDown", after=PART // 2),
+    row("early-503-lingering", End.HEALED, do="early", code="SlowDown", after=PART // 2, linger=0.02),
     row("early-403-lingering", End.REFUSED, do="early", status=403, after=PART // 2, linger=0.05),
     row("early-403-asked", End.REFUSED, asks=True, do="early", status=403),
     *(row(f"reset-{after}", End.HEALED, do="reset", after=after) for after in (0, PART // 2, PART)),
@@ -273,22 +273,22 @@ def check_healed(played: Played) -> None:
         assert type(error) is PartExhausted
         assert (error.attempts, sent[error.number]) == (POLICY.attempts, POLICY.attempts)
         assert type(error.__cause__) is PartError
-        if not (cell.kind == "early" and not cell.row.fault.get("linger")):
+        if cell.row.name != "early-503":  # whose answer may be lost with the connection
             assert error.code == cell.row.fault.get("code")
             assert cell.row.fault.get("status") in (None, error.status)
         return
     assert isinstance(played.end, UploadedFile)
     expected = {number: 1 + (cell.times if number in cell.struck else 0) for number in NUMBERS}
-    if cell.kind in ("stall", "hold"):  # where a busy machine may make others wait for as long
-        assert all(sent[number] >= expected[number] for number in NUMBERS)
-    else:
-        assert sent == expected
-    for number in cell.struck:
-        kinds = (PartStarted, PartRetrying, PartCompleted)
+    kinds = (PartStarted, PartRetrying, PartCompleted)
+    for number in NUMBERS:
         steps = [event for event in played.events if isinstance(event, kinds) and event.number == number]
-        attempts = range(1, sent[number])
+        if cell.kind in ("stall", "hold"):  # a busy machine may be too late at any attempt
+            assert sent[number] >= expected[number]
+            assert type(steps[-1]) is PartCompleted
+            continue
+        assert sent[number] == expected[number]
         assert [(type(event), event.attempt) for event in steps] == [
-            *((kind, attempt) for attempt in attempts for kind in (PartStarted, PartRetrying)),
+            *((kind, attempt) for attempt in range(1, sent[number]) for kind in (PartStarted, PartRetrying)),
             (PartStarted, sent[number]),
             (PartCompleted, sent[number]),
         ]

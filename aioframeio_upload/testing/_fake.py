@@ -184,6 +184,11 @@ class FakeFrameio:
         return self._observer.max_parts_in_flight
 
     @property
+    def max_writes_of_a_part(self) -> int:
+        """The most requests for one and the same part that there ever were at once."""
+        return self._observer.max_writes_of_a_part
+
+    @property
     def faults(self) -> tuple[Fault, ...]:
         """All faults, in the order in which they are asked."""
         return tuple(armed.fault for armed in self._faults.armed)
