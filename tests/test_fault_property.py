@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 
+import pytest
 from conftest import sha256, some_bytes, uploader_on
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -67,6 +68,7 @@ ON_THE_API = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=1_000 if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz" else 40,
     deadline=None,
