@@ -70,7 +70,8 @@ async def by_an_exception_in_its_block(upload: Upload, uploader: Uploader, arm: 
     arm(lambda: leave.set_result(None))
     async with upload:
         ending = asyncio.create_task(_all_events(upload))
-        await asyncio.wait([leave, ending], return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [leave, ending]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if leave.done():
             raise OwnError
 

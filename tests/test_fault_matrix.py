@@ -195,7 +195,7 @@ async def test_it_ends_identical_or_in_the_one_documented_error_and_leaves_nothi
                 events, end = await watched(uploader, fake, CONTENT)
             statistics = uploader.statistics()
         assert (statistics.in_flight, statistics.uploads) == (0, 0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await fake.until(lambda fake: fake.connections == 0)
         assert sum(fake.hits(fault) for fault in fake.faults) >= 1, "the fault was never met"
         played = Played(cell, fake, events, end)

@@ -92,9 +92,9 @@ async def test_any_script_of_faults_ends_in_the_same_bytes_or_an_error_of_ours(s
         check_end(fake, events, end)
         check_policy(fake, events)
         check_what_is_left(fake, events)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await fake.until(lambda fake: fake.connections == 0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while left := asyncio.all_tasks() - before:
             await asyncio.wait(left)
 

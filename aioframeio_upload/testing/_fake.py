@@ -175,7 +175,7 @@ class FakeFrameio:
 
     @property
     def parts_in_flight(self) -> int:
-        """Part requests that arrived and are not answered yet."""
+        """Part requests that arrived and are not answered yet, of clients that are still there."""
         return self._observer.parts_in_flight
 
     @property

@@ -12,11 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioframeio_upload import RetryPolicy
+from aioframeio_upload._core.faults import Kind, Verdict
 from aioframeio_upload._core.retry import (
     MAX_RETRY_AFTER,
     Fault,
-    Kind,
-    Verdict,
     is_md5,
     judge,
     read_refusal,

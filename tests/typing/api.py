@@ -45,6 +45,7 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
     UploadPlanned,
+    UploadReplanned,
     UploadStatus,
 )
 
@@ -84,6 +85,8 @@ def every_event_is_matched(event: Event) -> str:
         case UploadPlanned():
             assert_type(event.view_url, str | None)
             return event.file_id
+        case UploadReplanned():
+            assert_type(event.replaced_file_id, str)
         case PartStarted():
             assert_type(event.offset, int)
         case PartRetrying():
