@@ -303,7 +303,8 @@ class Soak:
                     (file,) = (file for file in fake.files if file.id == end.id)
                     assert file.complete
                     assert file.sha256 == sha256(job.content), (self.rounds, faults)
-            unfinished = [file.name for file in fake.files if not file.complete]
+            # One that was cancelled after its last part is kept, and may still be put together.
+            unfinished = [file.name for file in fake.files if not file.complete and not file.has_every_part()]
             assert len(unfinished) <= self._warnings.count - warned, (self.rounds, faults, unfinished)
             assert fake.max_writes_of_a_part <= 1, (self.rounds, faults)
             assert fake.max_parts_in_flight <= FILES // 2, (self.rounds, faults)
