@@ -57,15 +57,15 @@ KINDS = {
 STATUSES = (204, 304, 400, 403, 408, 429, 500, 501, 503)
 WAYS = ("await", "await", "watch", "pause", "cancel", "cancel its task", "leave its block")
 
-WARM_UP = 5
+WARM_UP = 20
 """Rounds before which what the process holds is still growing: caches, threads, buffers."""
 
 MOST_GROWTH = 16 << 20
 """Bytes of the resident set between the first quarter and the last: the allocator's holes."""
 
-MOST_OBJECTS = 300
-"""Objects of Python between the first quarter and the last: caches of the standard library. One that each upload
-left would be thousands within two minutes."""
+MOST_OBJECTS = 1_000
+"""Objects of Python between the first quarter and the last: caches of the standard library, and what a round has
+just let go. One that each upload left would be thousands within two minutes."""
 
 TOLD_EVERY = 10.0
 """Seconds."""
@@ -171,14 +171,18 @@ class Job:
                     await self._some_events(upload)
                     task.cancel()
                     return await task
+                case "cancel":
+                    await self._some_events(upload)
+                    upload.cancel()
+                    return await upload
                 case _:
                     await self._some_events(upload)
-                    if self.way == "cancel":
-                        upload.cancel()
-                    else:
-                        upload.pause()
-                        asyncio.get_running_loop().call_later(0.02, upload.resume)
-                    return await upload
+                    upload.pause()
+                    resuming = asyncio.get_running_loop().call_later(0.02, upload.resume)
+                    try:
+                        return await upload
+                    finally:
+                        resuming.cancel()
         except (UploadError, OwnError) as error:
             return type(error).__name__
         except asyncio.CancelledError:

@@ -209,7 +209,7 @@ async def served(answer: bytes) -> AsyncIterator[tuple[Uploader, str]]:
             "token-of-the-test",
             account_id="account",
             base_url=server.url,
-            retry=RetryPolicy(attempts=1, base=0, cap=0),
+            retry=RetryPolicy(attempts=1, base=0, cap=0, patience=0),
             timeouts=impatient,
             limits=Limits(parts=1),
             session=session,
@@ -373,6 +373,7 @@ def check_file(file: UploadedFile) -> None:
 @FUZZ
 @given(answers(refusals() | st.just(b"") | st.binary(max_size=60)))
 @example(b"HTTP/1.1 200 X\r\nETag: 0123456789abcdef0123456789abcdef\r\nContent-Length: 0\r\n\r\n")
+@example(b"HTTP/1.1 307 X\r\nLocation: http://http://\r\nContent-Length: 0\r\n\r\n")
 @example(b"HTTP/1.1 307 X\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n")
 @example(b"HTTP/1.1 307 X\r\nLocation: http://host:99999/\r\nContent-Length: 0\r\n\r\n")
 async def test_whatever_a_part_is_answered_is_a_receipt_or_an_error_of_ours(answer: bytes) -> None:
