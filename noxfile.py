@@ -17,6 +17,8 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 CORE = "not needs_program"
 BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "wan")
+HOUR = 3600
+"""Seconds for one test, where it is many; pyproject.toml's are for one."""
 QUICK = "not needs_program and not needs_tree and not slow"
 
 nox.options.sessions = ["tests", "lint", "types"]
@@ -90,6 +92,37 @@ def wire(session: nox.Session) -> None:
     install(session, "-e", ".[test]")
     files = ["test_early_answers", "real_s3/test_asked_first", "real_s3/test_cut_wire", "real_s3/test_cut_tls"]
     pytest(session, "-rP", *(f"tests/{name}.py" for name in files))
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Every fault at every place, once, twice and for ever; about five minutes."""
+    install(session, "-e", ".[test]")
+    session.env["FAULT_MATRIX"] = "whole"
+    pytest(session, "tests/test_fault_matrix.py")
+
+
+@nox.session
+def cancel(session: nox.Session) -> None:
+    """An upload is cancelled at each of its suspension points; about five minutes."""
+    install(session, "-e", ".[test]")
+    session.env["CANCEL_EVERYWHERE"] = "whole"
+    pytest(session, "tests/test_cancel_everywhere.py")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """2,000 answers for everything that reads one, and 1,000 scripts of faults; about ten minutes."""
+    install(session, "-e", ".[test]")
+    session.env["HYPOTHESIS_PROFILE"] = "fuzz"
+    pytest(session, f"--timeout={HOUR}", "tests/test_fuzz.py", "tests/test_fault_property.py")
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """An hour of random faults in one process, flat in all that it holds; `-- --seconds 120` is a shorter one."""
+    install(session, "-e", ".[test]")
+    session.run("python", "-X", "dev", "-W", "error", "tests/soak.py", *session.posargs)
 
 
 # A fresh environment each time: a requirement that the metadata forgot would still be in an old one.

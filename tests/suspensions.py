@@ -70,8 +70,8 @@ class _Counted(Coroutine[Any, Any, Any]):
     def __init__(self, inner: Any, suspended: Callable[[Any], None]) -> None:
         self._inner = inner
         self._suspended = suspended
-        self.__name__ = inner.__name__
-        self.__qualname__ = inner.__qualname__
+        self.__name__ = getattr(inner, "__name__", type(inner).__name__)  # a generator's aclose() has none
+        self.__qualname__ = getattr(inner, "__qualname__", self.__name__)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)  # anyio looks at `cr_suspended` and its kin

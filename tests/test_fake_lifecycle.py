@@ -24,6 +24,8 @@ from test_fake_s3 import BODY, connect, create, right_headers, target_of
 
 from aioframeio_upload.testing import FakeFrameio, Fault
 
+HALF = len(BODY) // 2
+
 
 @pytest.mark.parametrize("anyio_backend", on_both_loops())
 async def test_leaving_cuts_what_is_open_and_removes_every_file() -> None:
@@ -41,6 +43,21 @@ async def test_leaving_cuts_what_is_open_and_removes_every_file() -> None:
     for wire in (idle, held, half_sent):
         await wire.close()
     assert not await anyio.Path(directory).exists()
+
+
+async def test_it_tells_how_many_writes_of_one_part_there_were_at_once_and_counts_none_whose_client_is_gone() -> None:
+    held = Fault(do="hold", times=None)
+    async with FakeFrameio(faults=[held], part_size=HALF) as fake:
+        asset = await create(fake)
+        wires = [await connect(fake) for _ in range(3)]
+        for count, number in enumerate((1, 2, 1), 1):
+            wires[count - 1].send(target_of(asset, number), right_headers(fake, HALF), BODY[:HALF])
+            await fake.until(lambda fake, count=count: fake.hits(held) == count)  # type: ignore[misc]
+            assert (fake.parts_in_flight, fake.max_writes_of_a_part) == (count, 2 if count == 3 else 1)
+        for left, wire in enumerate(wires, 1):
+            await wire.close()
+            await fake.until(lambda fake, left=left: fake.parts_in_flight == 3 - left)  # type: ignore[misc]
+        assert (fake.max_writes_of_a_part, fake.max_parts_in_flight) == (2, 3)
 
 
 async def test_waiting_for_what_will_not_happen_ends_with_the_fake() -> None:

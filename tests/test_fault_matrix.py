@@ -94,8 +94,8 @@ ROWS = (
     row("NoSuchUpload", End.REFUSED, status=404, code="NoSuchUpload"),
     row("ExpiredToken", End.DEAD, status=400, code="ExpiredToken"),
     row("expire", End.DEAD, do="expire"),
-    row("early-503", End.HEALED, do="early", status=503, after=PART // 2),
-    row("early-503-lingering", End.HEALED, do="early", status=503, after=PART // 2, linger=0.02),
+    row("early-503", End.HEALED, do="early", code="SlowDown", after=PART // 2),
+    row("early-503-lingering", End.HEALED, do="early", code="SlowDown", after=PART // 2, linger=0.02),
     row("early-403-lingering", End.REFUSED, do="early", status=403, after=PART // 2, linger=0.05),
     row("early-403-asked", End.REFUSED, asks=True, do="early", status=403),
     *(row(f"reset-{after}", End.HEALED, do="reset", after=after) for after in (0, PART // 2, PART)),
@@ -196,7 +196,7 @@ async def test_it_ends_identical_or_in_the_one_documented_error_and_leaves_nothi
                 events, end = await watched(uploader, fake, CONTENT)
             statistics = uploader.statistics()
         assert (statistics.in_flight, statistics.uploads) == (0, 0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             await fake.until(lambda fake: fake.connections == 0)
         assert sum(fake.hits(fault) for fault in fake.faults) >= 1, "the fault was never met"
         played = Played(cell, fake, events, end)
@@ -274,22 +274,22 @@ def check_healed(played: Played) -> None:
         assert type(error) is PartExhausted
         assert (error.attempts, sent[error.number]) == (POLICY.attempts, POLICY.attempts)
         assert type(error.__cause__) is PartError
-        if not (cell.kind == "early" and not cell.row.fault.get("linger")):
+        if cell.row.name != "early-503":  # whose answer may be lost with the connection
             assert error.code == cell.row.fault.get("code")
             assert cell.row.fault.get("status") in (None, error.status)
         return
     assert isinstance(played.end, UploadedFile)
     expected = {number: 1 + (cell.times if number in cell.struck else 0) for number in NUMBERS}
-    if cell.kind in ("stall", "hold"):  # where a busy machine may make others wait for as long
-        assert all(sent[number] >= expected[number] for number in NUMBERS)
-    else:
-        assert sent == expected
-    for number in cell.struck:
-        kinds = (PartStarted, PartRetrying, PartCompleted)
+    kinds = (PartStarted, PartRetrying, PartCompleted)
+    for number in NUMBERS:
         steps = [event for event in played.events if isinstance(event, kinds) and event.number == number]
-        attempts = range(1, sent[number])
+        if cell.kind in ("stall", "hold"):  # a busy machine may be too late at any attempt
+            assert sent[number] >= expected[number]
+            assert type(steps[-1]) is PartCompleted
+            continue
+        assert sent[number] == expected[number]
         assert [(type(event), event.attempt) for event in steps] == [
-            *((kind, attempt) for attempt in attempts for kind in (PartStarted, PartRetrying)),
+            *((kind, attempt) for attempt in range(1, sent[number]) for kind in (PartStarted, PartRetrying)),
             (PartStarted, sent[number]),
             (PartCompleted, sent[number]),
         ]

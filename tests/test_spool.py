@@ -223,6 +223,32 @@ async def test_a_cancelled_stream_is_not_read_any_more(fake: FakeFrameio, spooli
     assert fake.files == ()
 
 
+async def test_no_generator_of_ours_outlives_a_cancelled_stream(fake: FakeFrameio, spooling: Uploader) -> None:
+    """One that does is closed by the collector's leave, in a task that nobody owns."""
+
+    class Live:
+        def __aiter__(self) -> Live:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return DATA[:PART]
+
+    fake.add_fault(held := Fault(do="hold", times=None))
+    begun: list[Any] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=begun.append)
+    try:
+        upload = spooling.upload(Live(), name="take.mov", size=SIZE, folder_id=fake.folder_id).start()
+        await reached(fake, held, 2)  # two parts are read, and the third waits for its place
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert begun, "nothing was seen"
+    assert [generator for generator in begun if generator.ag_frame is not None] == []
+
+
 # -- the disk ----------------------------------------------------------------------------------------------------------
 
 

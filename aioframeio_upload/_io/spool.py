@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -78,7 +79,7 @@ class StreamSource:
 
     def __init__(self, stream: Any, size: int, executor: Executor, spool: Spool) -> None:
         self.size = size
-        self._chunks = _chunks(stream, executor)
+        self._read = _reader(stream, executor)
         self._rest = memoryview(b"")
         self._next = 1
         self._executor = executor
@@ -125,19 +126,30 @@ class StreamSource:
 
     async def _chunk(self) -> memoryview:
         try:
-            return memoryview(await anext(self._chunks, b"")).cast("B")
+            return memoryview(await self._read() or b"").cast("B")
         except Exception as error:  # a caller's stream may raise whatever it likes; it is told as the cause
             raise SourceError(f"the stream cannot be read: {type(error).__name__}") from error
 
 
-async def _chunks(stream: Any, executor: Executor) -> AsyncIterator[bytes]:
-    """Read any stream in pieces, none of them empty."""
+def _reader(stream: Any, executor: Executor) -> Callable[[], Awaitable[bytes]]:
+    """Give what reads the next piece of any stream, none of them empty but the last.
+
+    No generator of ours: one that is given up half-way is closed by a task that asyncio starts, after the upload's end.
+    """
     read = getattr(stream, "read", None)
-    if read is None:
-        async for chunk in stream:
-            if chunk:
-                yield chunk
-        return
-    # `read` where there is one: iterating an aiohttp StreamReader or an aiofiles handle goes by lines.
-    while chunk := await (read(WRITE_SIZE) if iscoroutinefunction(read) else in_thread(executor, read, WRITE_SIZE)):
-        yield chunk
+    if read is not None:
+        # `read` where there is one: iterating an aiohttp StreamReader or an aiofiles handle goes by lines.
+        return (
+            partial(read, WRITE_SIZE) if iscoroutinefunction(read) else partial(in_thread, executor, read, WRITE_SIZE)
+        )
+    pieces: AsyncIterator[bytes] | None = None
+
+    async def next_piece() -> bytes:
+        nonlocal pieces
+        pieces = aiter(stream) if pieces is None else pieces
+        async for piece in pieces:
+            if piece:
+                return piece
+        return b""
+
+    return next_piece

@@ -215,6 +215,7 @@ class Exchange:
             _wire.reset(transport)
         else:
             _wire.end(transport)
+            self.observer.ended(self.seen, None)
             # An unread byte would turn the FIN into an RST when the socket closes.
             received = self.seen.bytes_received
             await self.drain_quietly()
@@ -245,6 +246,7 @@ class Exchange:
                 await response.write_eof()
             except ConnectionError:
                 raise NoAnswerError from None
+            self.observer.ended(self.seen, response.status)
             if self.armed.fault.linger:
                 await asyncio.sleep(self.armed.fault.linger)
             transport.close()

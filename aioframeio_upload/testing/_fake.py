@@ -180,13 +180,18 @@ class FakeFrameio:
 
     @property
     def parts_in_flight(self) -> int:
-        """Part requests that arrived and are not answered yet."""
+        """Part requests that arrived and are not answered yet, of clients that are still there."""
         return self._observer.parts_in_flight
 
     @property
     def max_parts_in_flight(self) -> int:
         """The most there ever were at once."""
         return self._observer.max_parts_in_flight
+
+    @property
+    def max_writes_of_a_part(self) -> int:
+        """The most requests for one and the same part that there ever were at once."""
+        return self._observer.max_writes_of_a_part
 
     @property
     def faults(self) -> tuple[Fault, ...]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from multidict import CIMultiDict
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SeenRequest:
     """One request, from the moment its headers were read.
 
@@ -41,8 +41,10 @@ class Observer:
 
     requests: list[SeenRequest] = field(default_factory=list)
     connections: int = 0
-    parts_in_flight: int = 0
     max_parts_in_flight: int = 0
+    max_writes_of_a_part: int = 0
+    _parts: dict[SeenRequest, object] = field(default_factory=dict)
+    """Those in flight, and the connection of each."""
     _waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
 
     def changed(self) -> None:
@@ -77,20 +79,31 @@ class Observer:
         self.connections -= 1
         self.changed()
 
-    def arrived(self, seen: SeenRequest) -> None:
+    def arrived(self, seen: SeenRequest, connection: object) -> None:
         """Note a request whose headers were read."""
         self.requests.append(seen)
         if seen.operation == "part":
-            self.parts_in_flight += 1
+            self._parts[seen] = connection
             self.max_parts_in_flight = max(self.max_parts_in_flight, self.parts_in_flight)
+            same = sum((other.file_id, other.number) == (seen.file_id, seen.number) for other in self._parts)
+            self.max_writes_of_a_part = max(self.max_writes_of_a_part, same)
         self.changed()
 
     def ended(self, seen: SeenRequest, status: int | None) -> None:
-        """Note what a request was answered; None: its connection ended without an answer."""
+        """Note what a request was answered, also before its connection ends; None: it gets no answer any more."""
         seen.status = status
-        if seen.operation == "part":
-            self.parts_in_flight -= 1
+        self._parts.pop(seen, None)
         self.changed()
+
+    def left(self, connection: object) -> None:
+        """Note that a client is gone: what it sent is not in flight, though it may still be worked at."""
+        self._parts = {seen: through for seen, through in self._parts.items() if through is not connection}
+        self.changed()
+
+    @property
+    def parts_in_flight(self) -> int:
+        """How many requests for parts arrived and are not answered yet, of clients that are still there."""
+        return len(self._parts)
 
 
 class _Into:

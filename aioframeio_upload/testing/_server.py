@@ -38,6 +38,7 @@ class _Connections(web.Server):
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self.transports.pop(handler, None)
+        self._observer.left(handler)
         # The handler notices only after this call that its transport is gone.
         asyncio.get_running_loop().call_soon(self._observer.lost_connection)
 
@@ -110,7 +111,7 @@ class FakeServer:
             seen.operation, seen.file_id = match.route.operation, match.ids.get("file_id")
         document = _s3.error_document if part is not None else _routes.error_document
         exchange = Exchange(request, seen, self.account.observer, document)
-        self.account.observer.arrived(seen)
+        self.account.observer.arrived(seen, request.protocol)
         answered: int | None = None
         try:
             response = await self._answer(exchange, match)

@@ -87,6 +87,8 @@ def every_event_is_matched(event: Event) -> str:
         case UploadPlanned():
             assert_type(event.view_url, str | None)
             return event.file_id
+        case UploadReplanned():
+            assert_type(event.replaced_file_id, str)
         case PartStarted():
             assert_type(event.offset, int)
         case PartRetrying():
