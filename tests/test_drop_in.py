@@ -57,14 +57,14 @@ async def arrived(fake: FakeFrameio) -> list[str | None]:
     return [file.sha256 for file in fake.files]
 
 
-def parts_seen(fake: FakeFrameio) -> list[int | None]:
+def parts_seen(fake: FakeFrameio) -> list[int]:
     return sorted(seen.number or 0 for seen in fake.requests if seen.operation == "part")
 
 
 async def test_a_file_reaches_the_links_that_the_sdk_got(asset: Any, fake: FakeFrameio, tmp_path: Path) -> None:
     path = tmp_path / "take.mov"
     on_disk(path.write_bytes, BODY)
-    with on_disk(path.open, "rb") as file:
+    with on_disk(lambda: path.open("rb")) as file:
         await AsyncFrameioUploader(asset, file).upload()
         assert not file.closed
     assert await arrived(fake) == [sha256(BODY)]
