@@ -28,7 +28,7 @@ nox.options.download_python = "never"
 
 def tests(session: nox.Session) -> None:
     """The whole suite; what follows -- goes to pytest."""
-    install(session, "-e", ".[test,bench]")
+    install(session, "-e", ".[test,bench]", *group("examples"))
     pytest(session)
 
 
@@ -49,7 +49,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy (strict) and pyright, and that every public type is told, as a user's type checker sees it."""
-    install(session, "-e", ".[test,bench]", *group("types"), "nox")
+    install(session, "-e", ".[test,bench]", *group("types"), *group("examples"), "nox")
     session.run("python", "-m", "mypy")
     session.run("python", "-m", "pyright", "--pythonpath", f"{session.bin}/python")
     # It takes the Python that is first on the PATH, whatever --pythonpath says.
