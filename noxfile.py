@@ -77,6 +77,17 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The FastAPI example's page in Debian's Chromium, installed where it is missing; takes its picture anew."""
+    install(session, "-e", ".[test]", *group("examples"), *group("browser"))
+    if shutil.which("chromium") is None:
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", "chromium", external=True)
+    session.env["PICTURE"] = str(ROOT / "examples" / "fastapi_app" / "page.png")
+    pytest(session, "tests/browser")
+
+
+@nox.session
 def seaweedfs(session: nox.Session) -> None:
     """The real-S3 tests against SeaweedFS, the second opinion (a download of 153 MB)."""
     install(session, "-e", ".[test]", *group("seaweedfs"))
