@@ -104,9 +104,10 @@ class AsyncFrameioUploader:
     async def _send(self, resources: Resources) -> None:
         await self._rewind(resources)
         found = await open_source(self._file, self._plan.size, resources.executor, resources.spool)
+        scope = anyio.CancelScope()
+        told = _Callback(self._on_progress, self._plan.size, scope)
         try:
-            with anyio.CancelScope() as scope:
-                told = _Callback(self._on_progress, self._plan.size, scope)
+            with scope:
                 await Transfer(check_fit(self._plan, found), found, resources, told, Gate()).run()
                 await found.check()
         finally:
