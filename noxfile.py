@@ -80,11 +80,17 @@ def bench(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """The FastAPI example's page in Debian's Chromium, installed where it is missing; takes its picture anew."""
     install(session, "-e", ".[test]", *group("examples"), *group("browser"))
-    if shutil.which("chromium") is None:
-        session.run("apt-get", "update", external=True)
-        session.run("apt-get", "install", "--yes", "--no-install-recommends", "chromium", external=True)
+    from_debian(session, "chromium", "chromium")
     session.env["PICTURE"] = str(ROOT / "examples" / "fastapi_app" / "page.png")
     pytest(session, "tests/browser")
+
+
+@nox.session
+def redis(session: nox.Session) -> None:
+    """The worker example with Debian's Redis, installed where it is missing, and a worker of its own."""
+    install(session, "-e", ".[test]", *group("examples"))
+    from_debian(session, "redis-server", "redis-server")
+    pytest(session, "tests/test_example_apps.py", "-k", "redis")
 
 
 @nox.session
@@ -153,6 +159,13 @@ def install(session: nox.Session, *requirements: str) -> None:
         return
     session.install(*requirements)
     stamp.write_text(key, encoding="utf-8")
+
+
+def from_debian(session: nox.Session, program: str, package: str) -> None:
+    """Install a package of Debian's where its program is missing, which root alone can."""
+    if shutil.which(program) is None:
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", package, external=True)
 
 
 def group(name: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -46,17 +47,21 @@ def arrived(fake: FakeFrameio) -> dict[str, str | None]:
     return {file.name: file.sha256 for file in fake.files}
 
 
-def begun(program: str, fake: FakeFrameio, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """Start an example on the fake."""
-    service = {
+def service(fake: FakeFrameio) -> dict[str, str]:
+    """What an example's environment says of the service."""
+    return {
         "FRAMEIO_TOKEN": fake.token,
         "FRAMEIO_ACCOUNT": fake.account_id,
         "FRAMEIO_FOLDER": fake.folder_id,
         "FRAMEIO_BASE_URL": fake.url,
     }
+
+
+def begun(program: str, fake: FakeFrameio, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Start an example on the fake."""
     return subprocess.Popen(
         [sys.executable, str(ROOT / "examples" / program), *map(str, arguments)],
-        env={**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", **service, **environment},
+        env={**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", **service(fake), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -368,6 +373,50 @@ def test_a_job_that_fails_is_told_and_holds_up_no_other(fake: FakeFrameio, two: 
     assert status == 1
     assert "nowhere.mov: No such file or directory" in said
     assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """The URL of a Redis of our own, on a socket in the file system."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("the session `redis` installs redis-server")
+    socket = tmp_path / "redis.sock"
+    server = subprocess.Popen(
+        [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert server.stdout is not None
+    try:
+        assert any("ready to accept connections" in line for line in server.stdout)
+        yield f"unix://{socket}"
+    finally:
+        server.terminate()
+        ended(server)
+
+
+def test_jobs_go_through_redis_to_a_worker_of_its_own(fake: FakeFrameio, two: list[Path], redis: str) -> None:
+    """The one who hands them in knows no account: he could upload nothing himself."""
+    program = [sys.executable, "-m", "taskiq", "worker", "jobs:broker", "--workers", "1"]
+    environment = {**os.environ, **service(fake), "REDIS_URL": redis}
+    worker = subprocess.Popen(
+        program,
+        cwd=ROOT / "examples" / "worker",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    try:
+        handing_in = begun("worker/jobs.py", fake, *two, REDIS_URL=redis, FRAMEIO_ACCOUNT="", FRAMEIO_TOKEN="")
+        status, said = ended(handing_in)
+    finally:
+        worker.terminate()
+        _, told = ended(worker)
+    assert status == 0, said + told
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
+    assert all(file.id in said for file in fake.files)
 
 
 @pytest.mark.parametrize("many", [False, True])

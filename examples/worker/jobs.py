@@ -9,14 +9,23 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from taskiq import AsyncTaskiqTask, Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, TaskiqState
+from taskiq import AsyncBroker, AsyncTaskiqTask, Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, TaskiqState
 from taskiq.depends.progress_tracker import ProgressTracker
 
 from aioframeio_upload import PartRetrying, Progress, Uploader
 from aioframeio_upload.testing import FakeFrameio
 
-broker = InMemoryBroker()
-"""Runs the jobs in this process. Any other of taskiq's brokers takes its place, with `taskiq worker jobs:broker`."""
+
+def broker_of_the_environment() -> AsyncBroker:
+    """Give one that runs the jobs in this process, or Redis where REDIS_URL names one."""
+    if (url := os.environ.get("REDIS_URL")) is None:
+        return InMemoryBroker()
+    from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
+
+    return RedisStreamBroker(url).with_result_backend(RedisAsyncResultBackend(url))
+
+
+broker = broker_of_the_environment()
 
 PERIOD = 0.5
 """Seconds between two looks at a job."""
@@ -55,7 +64,7 @@ async def close_uploader(state: TaskiqState) -> None:
     await state.stack.aclose()
 
 
-@broker.task
+@broker.task(task_name="deliver")
 async def deliver(
     path: str,
     context: Context = TaskiqDepends(),  # noqa: B008  # taskiq's way
