@@ -30,7 +30,7 @@ nox.options.download_python = "never"
 
 def tests(session: nox.Session) -> None:
     """The whole suite; what follows -- goes to pytest."""
-    install(session, "-e", ".[test,bench]")
+    install(session, "-e", ".[test,bench]", *group("examples"))
     pytest(session)
 
 
@@ -51,7 +51,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy (strict) and pyright, and that every public type is told, as a user's type checker sees it."""
-    install(session, "-e", ".[test,bench]", *group("types"), "nox")
+    install(session, "-e", ".[test,bench]", *group("types"), *group("examples"), "nox")
     session.run("python", "-m", "mypy")
     session.run("python", "-m", "pyright", "--pythonpath", f"{session.bin}/python")
     # It takes the Python that is first on the PATH, whatever --pythonpath says.
@@ -76,6 +76,23 @@ def bench(session: nox.Session) -> None:
     for name in named or BENCHMARKS:
         session.run("python", f"benchmarks/{name}.py", *options)
     session.run("python", "benchmarks/report.py", "--print")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The FastAPI example's page in Debian's Chromium, installed where it is missing; takes its picture anew."""
+    install(session, "-e", ".[test]", *group("examples"), *group("browser"))
+    from_debian(session, "chromium", "chromium")
+    session.env["PICTURE"] = str(ROOT / "examples" / "fastapi_app" / "page.png")
+    pytest(session, "tests/browser")
+
+
+@nox.session
+def redis(session: nox.Session) -> None:
+    """The worker example with Debian's Redis, installed where it is missing, and a worker of its own."""
+    install(session, "-e", ".[test]", *group("examples"))
+    from_debian(session, "redis-server", "redis-server")
+    pytest(session, "tests/test_example_apps.py", "-k", "redis")
 
 
 @nox.session
@@ -175,6 +192,13 @@ def install(session: nox.Session, *requirements: str) -> None:
         return
     session.install(*requirements)
     stamp.write_text(key, encoding="utf-8")
+
+
+def from_debian(session: nox.Session, program: str, package: str) -> None:
+    """Install a package of Debian's where its program is missing, which root alone can."""
+    if shutil.which(program) is None:
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", package, external=True)
 
 
 def group(name: str) -> tuple[str, ...]:

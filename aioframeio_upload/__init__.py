@@ -38,12 +38,14 @@ from ._core.events import (
 )
 from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._drop_in import AsyncFrameioUploader
 from ._upload import Upload
 from ._uploader import Uploader
 from ._version import __version__
 
 __all__ = [
     "ApiError",
+    "AsyncFrameioUploader",
     "AuthenticationError",
     "ConfirmationError",
     "Event",

@@ -31,7 +31,7 @@ STOREYS = """
     _demo_display
     _demo_story
     __init__
-    _uploader
+    _uploader _drop_in
     _life
     _running
     _upload

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import dataclasses
 import inspect
 import re
-import sys
 import tomllib
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from pages import ROOT, blocks, run
 
 import aioframeio_upload
 import aioframeio_upload.testing
@@ -25,20 +23,7 @@ from aioframeio_upload.testing import FakeFrameio
 
 pytestmark = pytest.mark.needs_tree
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-
-
-def blocks() -> Iterator[Any]:
-    """Each Python block, named by the heading that it stands under."""
-    # Where the built wheel is tested there is no README, and this module is collected all the same.
-    text = README.read_text(encoding="utf-8") if README.exists() else ""
-    headings = [(found.start(), found[1]) for found in re.finditer(r"^#+ (.+)$", text, re.MULTILINE)]
-    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        heading = [name for start, name in headings if start < found.start()][-1]
-        line = text[: found.start(1)].count("\n")
-        # Line numbers of the README in a traceback.
-        yield pytest.param("\n" * line + found[1], id=f"{heading}:{line}")
 
 
 @pytest.fixture
@@ -72,21 +57,7 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
-def run(block: str, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Execute a block; one that awaits at its top does so in a loop of its own."""
-    # As a module that exists: annotations of `from __future__` kind and dataclasses look it up.
-    module = types.ModuleType("readme_block")
-    module.__dict__.update(names)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    code = compile(block, str(README), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    if code.co_flags & inspect.CO_COROUTINE:
-        asyncio.run(types.FunctionType(code, module.__dict__)())
-    else:
-        exec(code, module.__dict__)
-    names.update(module.__dict__)
-
-
-@pytest.mark.parametrize("block", list(blocks()))
+@pytest.mark.parametrize("block", list(blocks(README)))
 def test_each_python_block_runs(
     block: str,
     names: dict[str, Any],
@@ -95,7 +66,7 @@ def test_each_python_block_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run(block, names, monkeypatch)
+    run(block, README, names, monkeypatch)
     for name, test in names.items():
         if name.startswith("test_"):
             test(fake_frameio)
@@ -119,7 +90,7 @@ async def ask(app: Any) -> None:
 
 
 def test_the_first_program_is_the_first_block_and_short() -> None:
-    first = next(blocks()).values[0].strip()
+    first = next(blocks(README)).values[0].strip()
     assert first.endswith("asyncio.run(main())")
     assert len(first.splitlines()) < 15
 

@@ -22,6 +22,7 @@ import aiohttp
 
 from aioframeio_upload import (
     ApiError,
+    AsyncFrameioUploader,
     ConfirmationError,
     Event,
     Limits,
@@ -286,3 +287,12 @@ def every_error(error: UploadError) -> None:
             assert_type(error.reason, str)
         case _:
             pass
+
+
+async def coming_from_the_sdk(asset: object) -> None:
+    def on_progress(done: int, total: int) -> None:
+        assert_type((done, total), tuple[int, int])
+
+    dropped_in = AsyncFrameioUploader(asset, io.BytesIO(b""), 5, {"X-Job": "dailies"}, 3, on_progress)
+    assert_type(await dropped_in.upload(), None)
+    AsyncFrameioUploader(asset, "take-07.mov", on_progress=lambda done: None)  # type: ignore[arg-type, misc]

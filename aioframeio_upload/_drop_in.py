@@ -1,0 +1,153 @@
+"""The official SDK's `FrameioUploader`, awaited: the same arguments, and the same bytes under the same links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import anyio
+
+from ._core.errors import SourceError
+from ._core.events import Event, PartCompleted
+from ._core.model import Plan
+from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._delivery import check_fit
+from ._feed import Feed
+from ._io.files import in_thread, reason_of
+from ._io.gate import Gate
+from ._io.resources import Resources, open_resources
+from ._io.source import Source, check_kind, is_stream, open_source
+from ._transfer import Transfer
+
+BASE = 2.0
+"""Seconds: with full jitter the waits are on average the official ones, 1, 2 and 4 s."""
+
+
+class AsyncFrameioUploader:
+    """Sends a file to the links that `create_local_upload` gave: the official `FrameioUploader`, awaited.
+
+    It has no token, so it neither waits for Frame.io's confirmation nor removes the file where it fails; an `Uploader`
+    does both. A part that finds no connection uses up an attempt like any other.
+
+    Args:
+        asset: What the SDK's `create_local_upload(...)` returned, as `.data`; or the same as a dict.
+        file: A binary file object, read from its start and not closed; or whatever else can be uploaded.
+        max_workers: Parts in flight.
+        headers: Sent with every part, over those that it needs (`Content-Type`, `x-amz-acl`).
+        max_retries: How often a part is tried, in all.
+        on_progress: Called in the event loop after each part that S3 has, with the bytes so far and the file's size.
+            What it raises ends the upload, and is raised by `upload()`.
+
+    Raises:
+        ValueError: The asset has no links, or a number is less than 1.
+        PlanError: The asset lacks a field, or its links are not for a file of its size.
+        TypeError: The file is none.
+    """
+
+    def __init__(
+        self,
+        asset: Any,
+        file: Source,
+        max_workers: int = 5,
+        headers: Mapping[str, str] | None = None,
+        max_retries: int = 3,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        if not (asset.get("upload_urls") if isinstance(asset, Mapping) else asset.upload_urls):
+            raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
+        check_kind(file)
+        self._plan = Plan.from_response(asset)
+        self._file = file
+        self._limits = Limits(parts=max_workers)
+        self._headers = dict(headers or {})
+        self._retry = RetryPolicy(attempts=max_retries, base=BASE, patience=0)
+        self._on_progress = on_progress
+
+    async def upload(self) -> None:
+        """Send the file; it is there when this returns, and Frame.io has yet to put its parts together.
+
+        Raises:
+            SourceError: The file cannot be read.
+            PlanError: It has another size than the asset.
+            PartError: A part was given up.
+            LinksExpired: The links are too old.
+        """
+        resources = open_resources(
+            limits=self._limits,
+            timeouts=Timeouts(),
+            retry=self._retry,
+            check_etags=True,
+            session=None,
+            proxy=None,
+            ssl=None,
+            spool_dir=None,
+        )
+        try:
+            resources.session.trace_configs.append(self._adding_headers())
+            await self._send(resources)
+        finally:
+            await resources.close()
+
+    def _adding_headers(self) -> aiohttp.TraceConfig:
+        """Change each request's headers as it starts, which aiohttp documents as the way to do that."""
+
+        async def add(_: object, __: SimpleNamespace, request: aiohttp.TraceRequestStartParams) -> None:
+            request.headers.update(self._headers)
+
+        adding = aiohttp.TraceConfig()
+        adding.on_request_start.append(add)
+        adding.freeze()
+        return adding
+
+    async def _send(self, resources: Resources) -> None:
+        await self._rewind(resources)
+        found = await open_source(self._file, self._plan.size, resources.executor, resources.spool)
+        scope = anyio.CancelScope()
+        told = _Callback(self._on_progress, self._plan.size, scope)
+        try:
+            with scope:
+                await Transfer(check_fit(self._plan, found), found, resources, told, Gate()).run()
+                await found.check()
+        finally:
+            found.close()
+        if told.error is not None:
+            raise told.error
+
+    async def _rewind(self, resources: Resources) -> None:
+        file: Any = self._file
+        if is_stream(file) or not callable(getattr(file, "seekable", None)):
+            return
+
+        def rewind() -> None:
+            if file.seekable():
+                file.seek(0)
+
+        try:
+            await in_thread(resources.executor, rewind)
+        except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+            raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
+
+
+class _Callback(Feed):
+    """Tells a callback what S3 has, as it has it, and keeps nothing: nobody listens."""
+
+    def __init__(self, callback: Callable[[int, int], None] | None, total: int, scope: anyio.CancelScope) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+        """What the callback raised."""
+        self._callback = callback
+        self._total = total
+        self._scope = scope
+        self._confirmed = 0
+
+    def publish(self, event: Event) -> None:
+        if not isinstance(event, PartCompleted) or self._callback is None or self.error is not None:
+            return
+        self._confirmed += event.size
+        try:
+            self._callback(self._confirmed, self._total)
+        except Exception as error:  # noqa: BLE001  # raised by `upload()`, where no group is around it
+            self.error = error
+            self._scope.cancel()

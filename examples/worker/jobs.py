@@ -1,0 +1,111 @@
+"""Uploads as jobs of a taskiq worker, with their progress; into a fake Frame.io where FRAMEIO_TOKEN is not set."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from taskiq import AsyncBroker, AsyncTaskiqTask, Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, TaskiqState
+from taskiq.depends.progress_tracker import ProgressTracker
+
+from aioframeio_upload import PartRetrying, Progress, Uploader
+from aioframeio_upload.testing import FakeFrameio
+
+
+def broker_of_the_environment() -> AsyncBroker:
+    """Give one that runs the jobs in this process, or Redis where REDIS_URL names one."""
+    if (url := os.environ.get("REDIS_URL")) is None:
+        return InMemoryBroker()
+    from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
+
+    return RedisStreamBroker(url).with_result_backend(RedisAsyncResultBackend(url))
+
+
+broker = broker_of_the_environment()
+
+PERIOD = 0.5
+"""Seconds between two looks at a job."""
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Uploader, str]]:
+    """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
+    if token := os.environ.get("FRAMEIO_TOKEN"):
+        base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT"], base_url=base_url) as uploader:
+            yield uploader, os.environ["FRAMEIO_FOLDER"]
+        return
+    print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")
+    async with (
+        FakeFrameio() as fake,
+        Uploader(fake.token, account_id=fake.account_id, base_url=fake.url) as uploader,
+    ):
+        yield uploader, fake.folder_id
+
+
+# -- the worker --------------------------------------------------------------------------------------------------------
+
+
+@broker.on_event(TaskiqEvents.WORKER_STARTUP)
+async def open_uploader(state: TaskiqState) -> None:
+    """Hold one Uploader for all jobs: its limits are those of all of them together."""
+    state.stack = AsyncExitStack()
+    state.uploader, state.folder_id = await state.stack.enter_async_context(connected())
+
+
+@broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
+async def close_uploader(state: TaskiqState) -> None:
+    """Give running uploads 20 seconds, then stop them."""
+    await state.uploader.shutdown(grace=20)
+    await state.stack.aclose()
+
+
+@broker.task(task_name="deliver")
+async def deliver(
+    path: str,
+    context: Context = TaskiqDepends(),  # noqa: B008  # taskiq's way
+    tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008
+) -> dict[str, Any]:
+    """Upload a file, and let the job tell how far it is."""
+    async with context.state.uploader.upload(path, folder_id=context.state.folder_id) as upload:
+        async for event in upload:
+            if isinstance(event, Progress | PartRetrying):
+                await tracker.set_progress("UPLOADING", event.to_dict())
+    return {"id": upload.result.id, "size": upload.result.size, "view_url": upload.result.view_url}
+
+
+# -- who has the jobs done ---------------------------------------------------------------------------------------------
+
+
+async def follow(path: str, job: AsyncTaskiqTask[dict[str, Any]]) -> bool:
+    """Print how far a job is, and what came of it; say whether it went well."""
+    while not await job.is_ready():
+        progress = await job.get_progress()
+        event = progress.meta if progress is not None and progress.meta is not None else {}
+        if event.get("event") == "Progress":
+            print(f"{path}: {event['bytes_uploaded'] / event['total_bytes']:.0%}")
+        await asyncio.sleep(PERIOD)
+    result = await job.get_result()
+    print(f"{path}: {result.error or result.return_value['view_url']}")
+    return not result.is_err
+
+
+async def main(paths: list[str]) -> int:
+    """Hand in a job for each file, and wait for all."""
+    await broker.startup()
+    try:
+        jobs = [await deliver.kiq(path) for path in paths]
+        went_well = await asyncio.gather(*(follow(path, job) for path, job in zip(paths, jobs, strict=True)))
+    finally:
+        await broker.shutdown()
+    return 0 if all(went_well) else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: jobs.py PATH…")
+    sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -1,0 +1,441 @@
+"""The examples that are applications, each started as its README says, on a fake whose files are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aioframeio_upload.testing import FakeFrameio, Fault
+
+pytestmark = [pytest.mark.needs_program, pytest.mark.needs_tree]
+
+ROOT = Path(__file__).resolve().parent.parent
+BODY = os.urandom(3_000_000)
+PATIENT = httpx.Timeout(50)
+BUSY = Fault(status=503, code="SlowDown", number=2)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeFrameio]:
+    with FakeFrameio(part_size=1_000_000).in_thread() as fake:
+        yield fake
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def arrived(fake: FakeFrameio) -> dict[str, str | None]:
+    """The digests of all files by their names; every one is complete."""
+    assert all(file.complete for file in fake.files)
+    return {file.name: file.sha256 for file in fake.files}
+
+
+def service(fake: FakeFrameio) -> dict[str, str]:
+    """What an example's environment says of the service."""
+    return {
+        "FRAMEIO_TOKEN": fake.token,
+        "FRAMEIO_ACCOUNT": fake.account_id,
+        "FRAMEIO_FOLDER": fake.folder_id,
+        "FRAMEIO_BASE_URL": fake.url,
+    }
+
+
+def begun(program: str, fake: FakeFrameio, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Start an example on the fake."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "examples" / program), *map(str, arguments)],
+        env={**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", **service(fake), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for a program's end, and give its exit status and all it said."""
+    try:
+        said, _ = process.communicate(timeout=50)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, said
+
+
+@contextmanager
+def serving(program: str, fake: FakeFrameio) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run an example that is a server, and give its URL; at the end it stops by SIGTERM, and without a complaint."""
+    process = begun(program, fake)
+    assert process.stdout is not None
+    try:
+        url = next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        yield url, process
+    finally:
+        process.terminate()
+        _, said = ended(process)
+    assert "Traceback" not in said, said
+
+
+def in_halves(second: threading.Event) -> Iterator[bytes]:
+    """The body, of which the second half comes when it is asked for."""
+    half = len(BODY) // 2
+    yield BODY[:half]
+    assert second.wait(50)
+    yield BODY[half:]
+
+
+def first_part_is_there(fake: FakeFrameio) -> bool:
+    return any(seen.number == 1 and seen.status == 200 for seen in fake.requests)
+
+
+# -- fastapi_app -------------------------------------------------------------------------------------------------------
+
+
+def listened(client: httpx.Client, key: str, until: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Listen as a browser does, which comes back where it was told nothing, until an event is what was waited for."""
+    while True:
+        told = []
+        with client.stream("GET", f"/uploads/{key}/events") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    told.append(json.loads(line.removeprefix("data: ")))
+                    if until(told[-1]):
+                        return told
+        assert not told, "an upload's events ended before what was waited for"
+
+
+def is_planned(event: dict[str, Any]) -> bool:
+    return bool(event["event"] == "UploadPlanned")
+
+
+def is_end(event: dict[str, Any]) -> bool:
+    return event["event"] in ("UploadCompleted", "UploadFailed")
+
+
+def put(client: httpx.Client, key: str, body: Any, size: int = len(BODY)) -> httpx.Response:
+    headers = {"Content-Length": str(size)}
+    return client.put(f"/uploads/{key}", params={"name": "take 07.mov"}, content=body, headers=headers)
+
+
+def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio) -> None:
+    with serving("fastapi_app/app.py", fake) as (url, _), httpx.Client(base_url=url, timeout=PATIENT) as client:
+        page = client.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "EventSource" in page.text
+        assert client.put("/uploads/a?name=a.mov", content=iter([b"of no length"])).status_code == 411
+        assert client.put("/uploads/a?name=a.mov", content=b"").json()["type"] == "SourceError"
+    assert fake.files == ()
+
+
+def test_the_fastapi_app_passes_a_body_on_while_it_comes_and_tells_it_to_who_reconnects(fake: FakeFrameio) -> None:
+    fake.add_fault(BUSY)
+    rest = threading.Event()
+    with (
+        serving("fastapi_app/app.py", fake) as (url, _),
+        httpx.Client(base_url=url, timeout=PATIENT) as client,
+        ThreadPoolExecutor() as threads,
+    ):
+        sending = threads.submit(put, client, "one", in_halves(rest))
+        try:
+            # Before the second half is sent, so nobody has stored the whole.
+            fake.wait_until(first_part_is_there, timeout=50)
+            (planned,) = listened(client, "one", is_planned)
+            assert put(client, "one", BODY).status_code == 409
+        finally:
+            rest.set()
+        answer = sending.result()
+        assert (answer.status_code, answer.json()) == (202, planned)
+        told = listened(client, "one", is_end)
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert told[0] == planned
+    names = [event["event"] for event in told]
+    assert names.count("PartCompleted") == 3
+    assert "PartRetrying" in names
+    assert (names[-1], told[-1]["file"]["id"]) == ("UploadCompleted", fake.files[0].id)
+
+
+def test_where_the_browser_leaves_the_fastapi_app_nothing_stays_at_frameio(fake: FakeFrameio) -> None:
+    def broken() -> Iterator[bytes]:
+        yield BODY[: len(BODY) // 2]
+        fake.wait_until(first_part_is_there, timeout=50)
+        raise LookupError("the tab was closed")
+
+    with serving("fastapi_app/app.py", fake) as (url, _), httpx.Client(base_url=url, timeout=PATIENT) as client:
+        with pytest.raises(LookupError):
+            put(client, "one", broken())
+        told = listened(client, "one", is_end)
+        assert (told[-1]["event"], told[-1]["error"]["type"]) == ("UploadFailed", "SourceError")
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+def test_what_the_fastapi_app_has_taken_in_arrives_though_it_is_stopped(fake: FakeFrameio) -> None:
+    held = Fault(do="hold", number=3)
+    fake.add_fault(held)
+    with serving("fastapi_app/app.py", fake) as (url, process), httpx.Client(base_url=url, timeout=PATIENT) as client:
+        assert put(client, "one", BODY).status_code == 202
+        fake.wait_until(lambda fake: fake.hits(held) == 1, timeout=50)
+        process.send_signal(signal.SIGTERM)
+        fake.release(held)
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+
+
+def test_what_frameio_refuses_is_the_fastapi_apps_502(fake: FakeFrameio) -> None:
+    fake.tokens.clear()
+    with serving("fastapi_app/app.py", fake) as (url, _), httpx.Client(base_url=url, timeout=PATIENT) as client:
+        answer = put(client, "one", BODY)
+        assert (answer.status_code, answer.json()["type"]) == (502, "AuthenticationError")
+        assert listened(client, "one", is_end)[-1]["error"] == answer.json()
+
+
+# -- aiohttp_app -------------------------------------------------------------------------------------------------------
+
+
+def test_the_aiohttp_app_passes_a_body_on_while_it_comes(fake: FakeFrameio) -> None:
+    fake.add_fault(BUSY)
+    rest = threading.Event()
+    with (
+        serving("aiohttp_app/proxy.py", fake) as (url, _),
+        httpx.Client(base_url=url, timeout=PATIENT) as client,
+        ThreadPoolExecutor() as threads,
+    ):
+        headers = {"Content-Length": str(len(BODY))}
+        sending = threads.submit(client.put, "/takes/take-07.mov", content=in_halves(rest), headers=headers)
+        try:
+            fake.wait_until(first_part_is_there, timeout=50)
+        finally:
+            rest.set()
+        answer = sending.result()
+    assert arrived(fake) == {"take-07.mov": sha256(BODY)}
+    assert (answer.status_code, answer.json()["id"]) == (201, fake.files[0].id)
+
+
+def test_the_aiohttp_app_tells_whose_fault_it_is(fake: FakeFrameio) -> None:
+    with serving("aiohttp_app/proxy.py", fake) as (url, _), httpx.Client(base_url=url, timeout=PATIENT) as client:
+        assert client.put("/takes/a.mov", content=iter([b"of no length"])).status_code == 411
+        empty = client.put("/takes/a.mov", content=b"")
+        assert (empty.status_code, empty.json()["type"]) == (400, "SourceError")
+        fake.tokens.clear()
+        refused = client.put("/takes/a.mov", content=b"frames")
+        assert (refused.status_code, refused.json()["type"]) == (502, "AuthenticationError")
+    assert fake.files == ()
+
+
+# -- etl_pipeline ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def takes(tmp_path: Path) -> dict[Path, bytes]:
+    """More takes than all the queues and workers of the pipeline hold."""
+    found = {tmp_path / "takes" / f"day {n % 3}" / f"take-{n:02}.mov": os.urandom(10_000 + n) for n in range(24)}
+    for path, body in found.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    return found
+
+
+def recorded(database: Path) -> dict[str, str]:
+    """The ids of the files at Frame.io, by digest."""
+    with closing(sqlite3.connect(database)) as connection:
+        return dict(connection.execute("SELECT sha256, file FROM takes"))
+
+
+def without_ffmpeg(tmp_path: Path) -> str:
+    """A path on which there is nothing."""
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    return str(tmp_path / "bin")
+
+
+def test_the_pipeline_uploads_and_records_every_take(
+    fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path
+) -> None:
+    fake.add_fault(Fault(name="take-07.mov", status=503))
+    command = ("etl_pipeline/pipeline.py", fake, tmp_path / "takes", tmp_path / "takes.sqlite3")
+    for _ in range(2):  # the second time there is nothing left to do
+        status, said = ended(begun(*command, PATH=without_ffmpeg(tmp_path)))
+        assert status == 0, said
+        assert arrived(fake) == {path.name: sha256(body) for path, body in takes.items()}
+        assert len(fake.files) == len(takes)
+    assert recorded(tmp_path / "takes.sqlite3") == {file.sha256: file.id for file in fake.files}
+
+
+def test_the_pipeline_holds_back_what_the_next_stage_cannot_take_and_goes_on_after_ctrl_c(
+    fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path
+) -> None:
+    """Four uploads at a time, so no more files are created while they are held; none of them stays behind."""
+    held = Fault(do="hold", times=4, first=11)
+    fake.add_fault(held)
+    command = ("etl_pipeline/pipeline.py", fake, tmp_path / "takes", tmp_path / "takes.sqlite3")
+    process = begun(*command, PATH=without_ffmpeg(tmp_path))
+    try:
+        fake.wait_until(lambda fake: fake.hits(held) == 4, timeout=50)
+    finally:
+        process.send_signal(signal.SIGINT)
+        status, said = ended(process)
+    assert (status, "Traceback" in said) == (1, False), said
+    assert said.endswith("the same command goes on with what is not recorded\n")
+    assert len(fake.files) + len(fake.deleted) == 14
+    # Best effort within half a second: what is left is told.
+    left = {file.id for file in fake.files if not file.complete}
+    assert all(file_id in said for file_id in left)
+    done = recorded(tmp_path / "takes.sqlite3")
+    assert done.items() <= {file.sha256: file.id for file in fake.files}.items()
+    fake.release(held)
+    status, said = ended(begun(*command, PATH=without_ffmpeg(tmp_path)))
+    assert status == 0, said
+    there = {file.name: file.sha256 for file in fake.files if file.id not in left}
+    assert there == {path.name: sha256(body) for path, body in takes.items()}
+    assert set(recorded(tmp_path / "takes.sqlite3")) == set(there.values())
+
+
+def test_a_take_that_fails_holds_up_no_other(fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path) -> None:
+    fake.add_fault(Fault(name="take-07.mov", status=403, code="AccessDenied"))
+    command = ("etl_pipeline/pipeline.py", fake, tmp_path / "takes", tmp_path / "takes.sqlite3")
+    status, said = ended(begun(*command, PATH=without_ffmpeg(tmp_path)))
+    assert status == 1
+    assert re.search(r"^take-07\.mov: .*AccessDenied", said, re.MULTILINE)
+    assert arrived(fake) == {path.name: sha256(body) for path, body in takes.items() if path.name != "take-07.mov"}
+    assert len(recorded(tmp_path / "takes.sqlite3")) == len(takes) - 1
+
+
+FFMPEG = """#!{python}
+import pathlib, sys
+source, target = sys.argv[sys.argv.index("-i") + 1], sys.argv[-1]
+if source.endswith("-07.mov"):
+    sys.exit("Invalid data found when processing input")
+pathlib.Path(target).write_bytes(b"proxy of " + pathlib.Path(source).read_bytes())
+"""
+
+
+def test_the_pipeline_uploads_what_ffmpeg_made_of_a_take(
+    fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path
+) -> None:
+    """One that stands in for it, and does not understand one of the takes."""
+    program = Path(without_ffmpeg(tmp_path)) / "ffmpeg"
+    program.write_text(FFMPEG.format(python=sys.executable))
+    program.chmod(0o700)
+    command = ("etl_pipeline/pipeline.py", fake, tmp_path / "takes", tmp_path / "takes.sqlite3")
+    status, said = ended(begun(*command, PATH=str(program.parent)))
+    assert status == 0, said
+    proxies = {path.with_suffix(".mp4").name: sha256(b"proxy of " + body) for path, body in takes.items()}
+    proxies["take-07.mov"] = sha256(next(body for path, body in takes.items() if path.name == "take-07.mov"))
+    del proxies["take-07.mp4"]
+    assert arrived(fake) == proxies
+    assert set(recorded(tmp_path / "takes.sqlite3")) == {sha256(body) for body in takes.values()}
+
+
+# -- worker and progress_bar -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """Two takes."""
+    for name in ("take-07.mov", "take-08.mov"):
+        (tmp_path / name).write_bytes(name.encode() + BODY)
+    return [tmp_path / "take-07.mov", tmp_path / "take-08.mov"]
+
+
+def test_the_workers_jobs_upload_and_tell_how_far_they_are(fake: FakeFrameio, two: list[Path]) -> None:
+    held = Fault(do="hold", number=2, times=None)
+    fake.add_fault(held)
+    process = begun("worker/jobs.py", fake, *two)
+    assert process.stdout is not None
+    try:
+        told = next(line for line in process.stdout if "%" in line)
+        fake.release(held)
+    finally:
+        status, said = ended(process)
+    assert status == 0, said
+    assert re.fullmatch(r"\S+take-0[78]\.mov: \d+%\n", told)
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
+    for file, path in zip(sorted(fake.files, key=lambda file: file.name), two, strict=True):
+        assert re.search(rf"^{re.escape(str(path))}: https://\S+{file.id}$", said, re.MULTILINE)
+
+
+def test_a_job_that_fails_is_told_and_holds_up_no_other(fake: FakeFrameio, two: list[Path]) -> None:
+    status, said = ended(begun("worker/jobs.py", fake, "nowhere.mov", *two))
+    assert status == 1
+    assert "nowhere.mov: No such file or directory" in said
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    """The URL of a Redis of our own, on a socket in the file system."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("the session `redis` installs redis-server")
+    socket = tmp_path / "redis.sock"
+    server = subprocess.Popen(
+        [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert server.stdout is not None
+    try:
+        assert any("ready to accept connections" in line for line in server.stdout)
+        yield f"unix://{socket}"
+    finally:
+        server.terminate()
+        ended(server)
+
+
+def test_jobs_go_through_redis_to_a_worker_of_its_own(fake: FakeFrameio, two: list[Path], redis: str) -> None:
+    """The one who hands them in knows no account: he could upload nothing himself."""
+    program = [sys.executable, "-m", "taskiq", "worker", "jobs:broker", "--workers", "1"]
+    environment = {**os.environ, **service(fake), "REDIS_URL": redis}
+    worker = subprocess.Popen(
+        program,
+        cwd=ROOT / "examples" / "worker",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    try:
+        handing_in = begun("worker/jobs.py", fake, *two, REDIS_URL=redis, FRAMEIO_ACCOUNT="", FRAMEIO_TOKEN="")
+        status, said = ended(handing_in)
+    finally:
+        worker.terminate()
+        _, told = ended(worker)
+    assert status == 0, said + told
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
+    assert all(file.id in said for file in fake.files)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_bars_are_full_at_the_end(fake: FakeFrameio, two: list[Path], many: bool) -> None:
+    fake.add_fault(BUSY)
+    paths = two if many else two[:1]
+    status, said = ended(begun("progress_bar/bars.py", fake, *paths, COLUMNS="120"))
+    assert status == 0, said
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in paths}
+    assert "part 2 again in" in said
+    bars = [line for line in said.splitlines() if "━" in line]
+    assert [line.split()[0] for line in bars] == (["all"] if many else []) + [path.name for path in paths]
+    assert ["6.0/6.0 MB" if many and "all" in line else "3.0/3.0 MB" for line in bars] == [
+        found[0] for line in bars if (found := re.search(r"[\d.]+/[\d.]+ MB", line))
+    ]
+
+
+def test_the_bars_tell_what_fails_in_a_line(fake: FakeFrameio, two: list[Path]) -> None:
+    status, said = ended(begun("progress_bar/bars.py", fake, "nowhere.mov", *two, COLUMNS="120"))
+    assert (status, said.splitlines()[0]) == (1, "nowhere.mov: nowhere.mov: No such file or directory")
+    assert "Traceback" not in said
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
