@@ -36,9 +36,20 @@ from ._core.events import (
     UploadPlanned,
     UploadReplanned,
 )
+from ._core.folders import (
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FileStarted,
+    FolderCompleted,
+    FolderCreated,
+    FolderPlanned,
+    FolderResult,
+    FolderUploadError,
+)
 from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._upload import Upload
+from ._upload import FolderUpload, Upload
 from ._uploader import Uploader
 from ._version import __version__
 
@@ -47,6 +58,16 @@ __all__ = [
     "AuthenticationError",
     "ConfirmationError",
     "Event",
+    "FileCompleted",
+    "FileFailed",
+    "FileSkipped",
+    "FileStarted",
+    "FolderCompleted",
+    "FolderCreated",
+    "FolderPlanned",
+    "FolderResult",
+    "FolderUpload",
+    "FolderUploadError",
     "IntegrityError",
     "Limits",
     "LinksExpired",
