@@ -221,7 +221,8 @@ class FolderDelivery:
     async def _tick(self) -> None:
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
-            if self._taken:
+            told = self._feed.progress
+            if self._taken or told is None or told.parts_completed != self._state.done:
                 self._publish_progress()
 
     def _publish_progress(self) -> None:

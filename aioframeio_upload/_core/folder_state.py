@@ -55,6 +55,11 @@ class FolderState:
         self._failures.append(FileFailed(path, error))
         return self._failures[-1]
 
+    @property
+    def done(self) -> int:
+        """How many files are there."""
+        return len(self._files) + len(self._skipped)
+
     def progress(self, uploaded: int, confirmed: int, now: float) -> Progress:
         """Sum up. Never less than before, and never more than the folder.
 
@@ -72,7 +77,7 @@ class FolderState:
             bytes_uploaded=self._bytes_skipped + self._most_sent,
             bytes_confirmed=self._bytes_skipped + self._sent + confirmed,
             total_bytes=self._size,
-            parts_completed=len(self._files) + len(self._skipped),
+            parts_completed=self.done,
             total_parts=self._count,
             bytes_per_second=rate,
             seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
