@@ -103,6 +103,8 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 def _one_name(glob: str) -> str:
     """Write what matches one name as a regular expression."""
+    if not glob.strip("*"):
+        return "[^/]+"  # no name is empty
     written, index = "", 0
     while index < len(glob):
         char = glob[index]
