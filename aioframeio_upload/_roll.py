@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 import anyio
@@ -141,7 +142,9 @@ class Roll:
                     sort="created_at_desc",
                 )
             except ApiError:
-                break  # each is asked for by itself then, which tells what is wrong
+                for one in missing.values():
+                    one.since = -inf  # each is asked for by itself, which tells what is wrong
+                break
             for row in rows:
                 one = missing.pop(str(row.get("id")), None) if isinstance(row, dict) else None
                 found = read_namesake(row) if one is not None else None
