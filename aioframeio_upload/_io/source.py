@@ -249,7 +249,9 @@ async def _open_file(file: Any, executor: Executor) -> FileSource:
 
     def measure() -> tuple[int, int, int | None]:
         start = file.tell()
-        return start, file.seek(0, os.SEEK_END) - start, _modified_ns(file)
+        size = file.seek(0, os.SEEK_END) - start
+        file.seek(start)  # whoever opens it again, to plan first and send later, is to find the same
+        return start, size, _modified_ns(file)
 
     try:
         start, size, modified_ns = await in_thread(executor, measure)
