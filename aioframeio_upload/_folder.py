@@ -107,11 +107,11 @@ class FolderDelivery:
         if self._tree.folders:
             await self._places.place("")
         async with asyncio.TaskGroup() as beside:
-            helping = [beside.create_task(self._roll.run()), beside.create_task(self._tick())]
+            aside = [beside.create_task(self._roll.run()), beside.create_task(self._tick())]
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._make_folders())
                 await self._send(group)
-            for task in helping:
+            for task in aside:
                 task.cancel()
         self._publish_progress()
         result = self._state.result()

@@ -146,10 +146,10 @@ class Roll:
                     one.since = -inf  # each is asked for by itself, which tells what is wrong
                 break
             for row in rows:
-                one = missing.pop(str(row.get("id")), None) if isinstance(row, dict) else None
-                found = read_namesake(row) if one is not None else None
-                if one is not None and found is not None and found.has_arrived:
-                    one.confirm(found.status or "uploaded", found.media_type)
+                listed = missing.pop(str(row.get("id")), None) if isinstance(row, dict) else None
+                found = read_namesake(row) if listed is not None else None
+                if listed is not None and found is not None and found.has_arrived:
+                    listed.confirm(found.status or "uploaded", found.media_type)
                     settled += 1
             if after is None or _is_before(rows, oldest - SLACK):
                 break

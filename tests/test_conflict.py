@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from conftest import PART, on_disk, some_bytes, uploader_on
@@ -64,9 +64,13 @@ async def test_another_size_an_older_file_and_one_without_its_bytes_are_not_the_
     assert len(fake.files) == 4
 
 
+def open_for_reading(path: Path) -> BinaryIO:
+    return cast(BinaryIO, on_disk(path.open, "rb"))
+
+
 async def test_an_open_file_has_its_files_time(fake: FakeFrameio, uploader: Uploader, take: Path) -> None:
     await uploader.upload(take, folder_id=fake.folder_id)
-    with on_disk(take.open, "rb") as file:
+    with open_for_reading(take) as file:
         assert (await uploader.upload(file, folder_id=fake.folder_id, conflict="skip")).outcome == "skipped"
         on_disk(os.utime, take, ns=(IN_THE_FUTURE, IN_THE_FUTURE))
         on_disk(file.seek, 0)

@@ -188,8 +188,8 @@ async def test_the_events_in_their_order(fake: FakeFrameio, uploader: Uploader, 
     for event in completed:
         assert events.index(FileStarted(event.path, event.file.size)) < events.index(event)
     made = {folder.path: index for index, folder in enumerate(events) if isinstance(folder, FolderCreated)}
-    for event in started:
-        assert made[event.path.rpartition("/")[0] or "."] < events.index(event)
+    for begun in started:
+        assert made[begun.path.rpartition("/")[0] or "."] < events.index(begun)
     assert len(events) == 2 + 5 + 5 + 5
 
 
@@ -240,9 +240,9 @@ async def test_a_listener_that_stops_reading_is_forgotten(fake: FakeFrameio, upl
 async def test_planned_waits_for_the_walk(fake: FakeFrameio, uploader: Uploader, root: Path) -> None:
     upload = uploader.upload_folder(root, folder_id=fake.folder_id)
     assert (await upload.planned()).files == 5
-    assert uploader.uploads == (upload,)
+    assert list(uploader.uploads) == [upload]
     await upload
-    assert uploader.uploads == ()
+    assert not uploader.uploads
     with pytest.raises(SourceError):
         await uploader.upload_folder(root / "nowhere", folder_id=fake.folder_id).planned()
 
