@@ -69,6 +69,7 @@ async def test_everything_is_found_but_what_nobody_wants(root: Path, executor: T
     assert paths(tree) == ["a.mov", "b/c.mov", "b/d/e.mov", "cache/x.mov", "z/cache"]
     assert tree.folders == ["", "b", "b/d", "cache", "empty", "z"]
     assert tree.failures == []
+    assert tree.size == sum(file.size for file in tree.files)
     assert tree.bare == {"empty"}
     seen = on_disk(os.stat, root / "a.mov")
     assert tree.files[0] == LocalFile("a.mov", 5, seen.st_mtime_ns)

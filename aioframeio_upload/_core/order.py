@@ -19,14 +19,14 @@ class LocalFile(NamedTuple):
     modified_ns: int
 
     @property
-    def folder(self) -> str:
-        """The path of its folder; empty for the root."""
-        return self.path.rpartition("/")[0]
-
-    @property
     def name(self) -> str:
         """Its name."""
         return self.path.rpartition("/")[2]
+
+
+def folder_of(file: LocalFile) -> str:
+    """Give the path of a file's folder; empty for the root."""
+    return file.path.rpartition("/")[0]
 
 
 class Order:

@@ -12,6 +12,7 @@ import aiohttp
 import anyio.to_thread
 
 from .._core.retry import read_retry_after, without_links
+from .wire import read_bounded
 
 MAX_ANSWER = 64 << 20
 """Bytes. The longest answer is a plan: 10,000 links of 1.5 kB are 15 MB."""
@@ -34,6 +35,11 @@ class Answer:
     retry_after: float | None = None
     sent: bool = True
     """False where the request surely did not reach the service."""
+
+
+async def read_text(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read an answer's text; None where it does not end."""
+    return await read_bounded(response, MAX_ANSWER)
 
 
 async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: bytes | None) -> Answer:

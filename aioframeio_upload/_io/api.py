@@ -19,9 +19,9 @@ from yarl import URL
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.pacing import Bucket
 from .._core.retry import wait_after_429, wait_before
-from .answers import MAX_ANSWER, Answer, Shape, read_answer, said
+from .answers import Answer, Shape, read_answer, read_text, said
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, read_bounded, send_once
+from .wire import FAILURES, describe, never_sent, send_once
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -180,7 +180,7 @@ class Api:
                 middlewares=(send_once,),
                 **self._resources.route,
             ) as response:
-                text = await read_bounded(response, MAX_ANSWER)
+                text = await read_text(response)
         except FAILURES as error:
             return Answer(None, trouble=describe(error), sent=not never_sent(error))
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from .._core.errors import SourceChanged, SourceError
-from .._core.order import LocalFile
+from .._core.order import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .files import in_thread
 
@@ -25,6 +25,8 @@ class Tree:
     root: str
     files: list[LocalFile] = field(default_factory=list)
     """Folder by folder, by name."""
+    size: int = 0
+    """Of all of them together."""
     folders: list[str] = field(default_factory=list)
     """Those that are to be there, parents before children."""
     failures: list[tuple[str, SourceError]] = field(default_factory=list)
@@ -82,6 +84,7 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
             elif not matcher.excludes(path) and (is_whole or matcher.includes(path)):
                 _look_at(entry, path, tree)
         waiting.extend(reversed(below))
+    tree.size = sum(file.size for file in tree.files)
     tree.bare = frozenset(tree.folders) - _leading(tree.files)
     if is_picky:  # the others were not asked for
         tree.folders = [folder for folder in tree.folders if folder not in tree.bare]
@@ -134,7 +137,7 @@ def _leading(files: list[LocalFile]) -> set[str]:
     """Give the folders that lead to a file."""
     leading = {""} if files else set()
     for file in files:
-        folder = file.folder
+        folder = folder_of(file)
         while folder and folder not in leading:
             leading.add(folder)
             folder = folder.rpartition("/")[0]

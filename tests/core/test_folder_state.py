@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from aioframeio_upload import FileFailed, FolderCreated, SourceError, UploadedFile
 from aioframeio_upload._core.folder_state import FolderState
-from aioframeio_upload._core.order import BIG, LocalFile, Order
+from aioframeio_upload._core.order import BIG, LocalFile, Order, folder_of
 
 SIZES = st.lists(st.integers(0, 3 * BIG), max_size=40)
 
@@ -45,8 +45,8 @@ def test_big_files_begin_at_once_the_biggest_first_and_leave_half_the_places(siz
 
 def test_a_file_knows_its_folder_and_name() -> None:
     file = LocalFile("a/b/c.mov", 1, 2)
-    assert (file.folder, file.name) == ("a/b", "c.mov")
-    assert LocalFile("c.mov", 1, 2).folder == ""
+    assert (folder_of(file), file.name) == ("a/b", "c.mov")
+    assert folder_of(LocalFile("c.mov", 1, 2)) == ""
 
 
 def uploaded(size: int) -> UploadedFile:
