@@ -36,10 +36,21 @@ from ._core.events import (
     UploadPlanned,
     UploadReplanned,
 )
+from ._core.folders import (
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FileStarted,
+    FolderCompleted,
+    FolderCreated,
+    FolderPlanned,
+    FolderResult,
+    FolderUploadError,
+)
 from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._drop_in import AsyncFrameioUploader
-from ._upload import Upload
+from ._upload import FolderUpload, Upload
 from ._uploader import Uploader
 from ._version import __version__
 
@@ -49,6 +60,16 @@ __all__ = [
     "AuthenticationError",
     "ConfirmationError",
     "Event",
+    "FileCompleted",
+    "FileFailed",
+    "FileSkipped",
+    "FileStarted",
+    "FolderCompleted",
+    "FolderCreated",
+    "FolderPlanned",
+    "FolderResult",
+    "FolderUpload",
+    "FolderUploadError",
     "IntegrityError",
     "Limits",
     "LinksExpired",

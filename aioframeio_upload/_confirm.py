@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
-from typing import Any
-
 import anyio
 
 from ._core.errors import ApiError, ConfirmationError
+from ._core.instants import read_instant
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
+from ._core.settings import Timeouts
 from ._io.api import STATUS, Api
 
 FIRST_PAUSE = 0.25
@@ -26,6 +24,11 @@ def next_pause(pause: float) -> float:
     return min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
 
 
+def seconds_for(timeouts: Timeouts, size: int, *, must: bool) -> float:
+    """Give how long to wait for a file; where it `must` have arrived for what follows, even if nobody wants to wait."""
+    return timeouts.confirm_for(size) or (Timeouts().confirm_for(size) if must else 0.0)
+
+
 async def read_status(api: Api, file_id: str, account_id: str) -> UploadStatus:
     """Ask once."""
     told = await api.call(STATUS, account_id=account_id, file_id=file_id)
@@ -37,20 +40,10 @@ async def read_status(api: Api, file_id: str, account_id: str) -> UploadStatus:
         file_id=file_id,
         complete=told["upload_complete"],
         failed=told["upload_failed"],
-        completed_at=_instant(told.get("upload_completed_at")),
-        started_at=_instant(told.get("uploaded_at")),
+        completed_at=read_instant(told.get("upload_completed_at")),
+        started_at=read_instant(told.get("uploaded_at")),
         media_type=media_type if isinstance(media_type, str) else None,
     )
-
-
-def _instant(text: Any) -> datetime | None:
-    # Python 3.11's fromisoformat takes all that RFC 3339 allows but a longer fraction.
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    except ValueError:
-        return None
 
 
 async def confirm(
@@ -78,14 +71,28 @@ async def confirm(
         reason = f"the service did not say within {seconds:g} s that it is complete"
     if reason is not None:
         raise ConfirmationError(reason, file_id=plan.file_id)
+    if told is None:
+        return as_file(plan, account_id, receipts)
+    return as_file(plan, account_id, receipts, status="uploaded", media_type=told.media_type)
+
+
+def as_file(
+    plan: Plan,
+    account_id: str,
+    receipts: tuple[Receipt, ...],
+    *,
+    status: str | None = None,
+    media_type: str | None = None,
+) -> UploadedFile:
+    """Give the file that a plan has become, with what the service said of it last."""
     return UploadedFile(
         id=plan.file_id,
         name=plan.name,
         size=plan.size,
         account_id=account_id,
         folder_id=plan.folder_id,
-        media_type=plan.media_type or (told.media_type if told else None),
+        media_type=plan.media_type or media_type,
         view_url=plan.view_url,
-        status="uploaded" if told is not None else plan.status,
+        status=status or plan.status,
         etags=tuple(receipt.etag for receipt in receipts),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ._confirm import confirm
 from ._core.errors import IntegrityError, LinksExpired, PlanError, SourceError
@@ -21,6 +22,10 @@ from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, de
 from ._transfer import Transfer
 
 log = logging.getLogger("aioframeio_upload")
+
+
+Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
+"""What follows the last part: waiting until the service has the file, and putting it where it belongs."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +45,8 @@ class Delivery:
     api: Api
     plan: Plan | None = None
     """The plan in force; None before there is one."""
+    settle: Settle | None = None
+    """None: the service is asked until it has the file."""
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
 
@@ -57,8 +64,12 @@ class Delivery:
                 receipts = await self._send(self.plan, found)
             finally:
                 found.close()
-        seconds = resources.timeouts.confirm_for(self.plan.size)
-        return await confirm(self.api, self.plan, self.account_id, seconds, receipts)
+        return await (self.settle or self.confirm)(self.plan, receipts)
+
+    async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
+        """Ask the service until it has the file."""
+        seconds = self.resources.timeouts.confirm_for(plan.size)
+        return await confirm(self.api, plan, self.account_id, seconds, receipts)
 
     async def _create(self, found: OpenSource) -> Plan:
         return await create_file(

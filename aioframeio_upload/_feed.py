@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
+from weakref import WeakSet
 
 from ._core.events import Event, Progress, UploadPlanned, UploadReplanned
+from ._core.folders import FileFailed, FolderPlanned
 
 
 class Feed:
@@ -87,6 +90,68 @@ class _Listener(AsyncIterator[Event]):
             if self._facts_told < len(feed.facts):
                 self._facts_told += 1
                 return feed.facts[self._facts_told - 1]
+            if feed.ended:
+                raise StopAsyncIteration
+            await feed.news()
+
+
+class FolderFeed(Feed):
+    """A folder's events. Who listens is told every fact; who comes late, those that are kept.
+
+    Kept are the plan, the failures and the end, so that memory does not grow with the files; what a listener has not
+    read yet waits with that listener alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: WeakSet[_FolderListener] = WeakSet()
+
+    def publish(self, event: Event) -> None:
+        """Tell an event; nobody who listens can hold this up."""
+        if isinstance(event, Progress):
+            self.progress = event
+            self.progress_count += 1
+        else:
+            self._tell(event, keep=isinstance(event, FolderPlanned | FileFailed))
+        self._wake()
+
+    def end(self, last: Event) -> None:
+        """Tell the last fact."""
+        self._tell(last, keep=True)
+        self.ended = True
+        self._wake()
+
+    def _tell(self, fact: Event, *, keep: bool) -> None:
+        if keep:
+            self.facts.append(fact)
+        for listener in self._listeners:
+            listener.unread.append(fact)
+
+    def listen(self) -> AsyncIterator[Event]:
+        """Give every fact from now on, after those that are kept; and between them the latest progress."""
+        listener = _FolderListener(self)
+        self._listeners.add(listener)
+        return listener
+
+
+class _FolderListener(AsyncIterator[Event]):
+    def __init__(self, feed: FolderFeed) -> None:
+        self._feed = feed
+        self._progress_told = 0
+        self.unread: deque[Event] = deque(feed.facts)
+
+    async def __anext__(self) -> Event:
+        feed = self._feed
+        while True:
+            if len(self.unread) > int(
+                feed.ended
+            ):  # the last progress comes before the end, and any before what follows it
+                return self.unread.popleft()
+            if feed.progress is not None and self._progress_told != feed.progress_count:
+                self._progress_told = feed.progress_count
+                return feed.progress
+            if self.unread:
+                return self.unread.popleft()
             if feed.ended:
                 raise StopAsyncIteration
             await feed.news()

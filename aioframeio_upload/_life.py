@@ -15,7 +15,7 @@ from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._io.api import Api, Token, check_base_url
 from ._io.resources import Resources, open_resources
 from ._running import Running
-from ._upload import Upload
+from ._upload import FolderUpload, Upload
 
 
 class Life:
@@ -105,7 +105,7 @@ class Life:
         return found
 
     @property
-    def uploads(self) -> tuple[Upload, ...]:
+    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
         """The uploads that were started and have not ended."""
         return tuple(self._running.uploads)
 

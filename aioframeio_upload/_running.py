@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from ._core.model import Statistics, UploadedFile
+from ._core.model import Statistics
 from ._io.resources import Resources
 from ._shielded import wait_out
-from ._upload import Upload
+from ._upload import FolderUpload, Upload
 
 
 class Running:
     """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
 
     def __init__(self) -> None:
-        self.uploads: set[Upload] = set()
+        self.uploads: set[Upload | FolderUpload] = set()
         self.closed_because: str | None = "the Uploader is not entered: use `async with`"
         """Why no upload can be started, if none can."""
 
-    def adopt(self, upload: Upload) -> None:
+    def adopt(self, upload: Upload | FolderUpload) -> None:
         """Take an upload in, as it starts."""
         if self.closed_because is not None:
             raise RuntimeError(self.closed_because)
         self.uploads.add(upload)
 
-    def release(self, upload: Upload) -> None:
+    def release(self, upload: Upload | FolderUpload) -> None:
         """Let go of one that has ended: a finished upload is not referenced."""
         self.uploads.discard(upload)
 
     async def finish(self) -> None:
         """Wait for all, and raise the errors that nobody has seen or is about to."""
-        awaited: set[Upload] = set()
+        awaited: set[Upload | FolderUpload] = set()
         while self.uploads:
             awaited |= self.uploads
             await asyncio.wait(self._tasks())
@@ -55,7 +56,7 @@ class Running:
                 upload._stop()
             await wait_out(tasks)
 
-    def _tasks(self) -> list[asyncio.Task[UploadedFile]]:
+    def _tasks(self) -> list[asyncio.Task[Any]]:
         return [upload._task for upload in self.uploads if upload._task is not None]
 
     def statistics(self, resources: Resources) -> Statistics:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from ._confirm import confirm, read_status
+from ._conflict import deliver
+from ._core.folders import FolderResult
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
+from ._core.patterns import patterns
+from ._core.remote import Conflict, check_conflict
 from ._delivery import Delivery, send_some
-from ._feed import Feed
+from ._feed import Feed, FolderFeed
+from ._folder import Asked, deliver_folder
 from ._io.api import DELETE
 from ._io.gate import Gate
 from ._io.source import Source, check_kind, check_size, name_of, open_source
 from ._life import Life
 from ._planner import create_file, create_remote_file
-from ._upload import Upload
+from ._upload import FolderUpload, Upload
 
 
 class Uploader(Life):
@@ -51,7 +57,7 @@ class Uploader(Life):
         size: int | None = None,
         account_id: str | None = None,
         media_type: str | None = None,
-        conflict: Literal["create"] = "create",
+        conflict: Conflict = "create",
     ) -> Upload:
         """Upload a file, bytes or a stream into a folder; nothing happens until the `Upload` is used.
 
@@ -63,20 +69,80 @@ class Uploader(Life):
             size: In bytes; needed for a stream that does not tell its own, checked for everything else.
             account_id: Whose; by default the Uploader's.
             media_type: What the part links are signed for, where the service leaves that open.
-            conflict: `"create"` always makes a new file; the service allows equal names.
+            conflict: `"create"` always makes a new file; the service allows equal names. `"skip"` leaves alone a file
+                of that name and size that has arrived, and that was created after the source was last written to; its
+                only event is `UploadCompleted`, and the outcome `"skipped"`. `"version"` stacks the new file, once it
+                has arrived, on the one of that name.
 
         Raises:
             ValueError: There is no name or no account.
             TypeError: The source is none.
         """
         check_kind(source)
-        if conflict != "create":
-            raise ValueError(f"conflict={conflict!r} is not known")
+        check_conflict(conflict)
         name, account = name_of(source, name), self._account(account_id)
 
         return self._upload(
-            source=source, size=size, name=name, folder_id=folder_id, account_id=account, media_type=media_type
+            source=source,
+            size=size,
+            name=name,
+            folder_id=folder_id,
+            account_id=account,
+            media_type=media_type,
+            conflict=conflict,
         )
+
+    def upload_folder(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        folder_id: str,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        conflict: Conflict = "skip",
+        contents_only: bool = False,
+        account_id: str | None = None,
+    ) -> FolderUpload:
+        """Upload a folder with all that is in it; nothing happens until the `FolderUpload` is used.
+
+        The tree is walked first. Names that begin with a dot, `Thumbs.db`, `desktop.ini` and links to folders are left
+        out, links to files are followed. Folders that are there by their name are used, the others made; empty ones
+        too, unless `include` says what is wanted. Names go as they are.
+
+        Args:
+            root: The folder.
+            folder_id: Where to.
+            include: Patterns of what is wanted; none: everything. A pattern is a path relative to the root, with `/`;
+                one without `/` matches the name at any depth, `**` spans folders. A folder that matches stands for all
+                that is in it.
+            exclude: Patterns of what is not; they win, and a folder that matches is not walked.
+            conflict: As for `upload`; `"skip"` makes a second run send only what is missing.
+            contents_only: Put the contents into `folder_id` itself, instead of a folder of the root's name.
+            account_id: Whose; by default the Uploader's.
+
+        Raises:
+            ValueError: There is no account, or a pattern cannot match anything.
+            TypeError: The root is no path.
+        """
+        check_conflict(conflict)
+        root = os.fspath(root)
+        if not isinstance(root, str):
+            raise TypeError("the root is no path of text")
+        name = name_of(root, None)
+        asked = Asked(
+            root=root,
+            name=None if contents_only else name,
+            folder_id=folder_id,
+            account_id=self._account(account_id),
+            wanted=patterns(include, exclude),
+            conflict=conflict,
+        )
+
+        async def run(feed: FolderFeed, gate: Gate) -> FolderResult:
+            resources, api = self._opened()
+            return await deliver_folder(asked, feed, gate, resources, api)
+
+        return FolderUpload(name, run, self._running.adopt, self._running.release)
 
     def execute(self, plan: Plan, source: Source) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy."""
@@ -93,12 +159,13 @@ class Uploader(Life):
             plan=plan,
         )
 
-    def _upload(self, *, name: str, **what: Any) -> Upload:
+    def _upload(self, *, name: str, conflict: Conflict = "create", **what: Any) -> Upload:
         """Make the handle of a delivery that begins when the handle is used."""
 
         async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
-            return await Delivery(name=name, feed=feed, gate=gate, resources=resources, api=api, **what).run()
+            delivery = Delivery(name=name, feed=feed, gate=gate, resources=resources, api=api, **what)
+            return await deliver(delivery, conflict)
 
         return Upload(name, run, self._running.adopt, self._running.release)
 

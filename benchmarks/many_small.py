@@ -4,6 +4,10 @@ The server plays Frame.io and S3 in C (native/sink.c), because the fake of `aiof
 slower than the client is (`--server fake` shows it). Pacing is off: at the documented five creates a second, 1,000
 files take 200 s whoever sends them. Over TLS the clients trust certifi's bundle and our CA, as loading a bundle is what
 a client in the field does (the SDK for each file). The SDK gets a pool of threads: `--sdk-threads` finds its best.
+
+`--folder` asks something else, of ours alone and against the fake, which can list: how does the memory of
+`upload_folder` grow with the files of a tree? `many_small.py --folder --files 100000 --runs 1 --warm-up 0` takes about
+a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -62,6 +66,20 @@ def server(kind: str, *, tls: bool, part_size: int) -> Iterator[tuple[Sink, dict
             process.terminate()
 
 
+def make_tree(count: int, length: int) -> Path:
+    """Give a folder with that many files, a thousand in each of its folders."""
+    folder = WORK / f"tree-{count}-{length}"
+    if not folder.exists():
+        making = folder.with_name(folder.name + ".part")
+        shutil.rmtree(making, ignore_errors=True)
+        for number in range(count):
+            inside = making / f"{number // 1000:04d}"
+            inside.mkdir(parents=True, exist_ok=True)
+            (inside / f"frame-{number:06d}.dpx").write_bytes(os.urandom(length))
+        making.rename(folder)
+    return folder
+
+
 def bundle_of(ca: Path) -> Path:
     """Write certifi's bundle with our CA added."""
     bundle = ca.with_name("bundle.pem")
@@ -116,6 +134,40 @@ def files_a_second(options: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
+def memory_of_a_folder(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Send a tree, and one of a tenth of its files: what the rest adds to the peak is what a file costs."""
+    counts = [max(1, options.files // 10), options.files]
+    runs: dict[int, list[Run]] = {}
+    for count in counts:
+        with server("fake", tls=False, part_size=1 << 20) as (target, known):
+            job = {"folder": str(make_tree(count, options.size)), "workers": IN_FLIGHT, **known}
+            compared = [client("ours", "small_folder", target, job, count * options.size)]
+            runs[count] = interleave(compared, options.runs, warm_up=options.warm_up)["ours"]
+    peak = {count: median(run.memory for run in some) for count, some in runs.items()}
+    tasks = {count: max(run.told["tasks"] for run in some) for count, some in runs.items()}
+    print(f"\na folder of files of {show_size(options.size)}, plain, fake")
+    rates = {count: median(count / run.seconds for run in some) for count, some in runs.items()}
+    lines = [(str(count), peak[count] / (1 << 20), tasks[count], round(rates[count])) for count in counts]
+    print_table(("files", "VmHWM MiB", "most tasks", "files/s"), lines)
+    more = counts[1] - counts[0]
+    if more:
+        print(f"a file adds {(peak[counts[1]] - peak[counts[0]]) / more:.0f} bytes to the peak")
+    return [
+        {
+            "cell": {"question": "a folder", "files": count, "size": options.size},
+            "client": "ours",
+            "summary": {
+                "memory_mib": peak[count] / (1 << 20),
+                "tasks": tasks[count],
+                "files_per_second": rates[count],
+                "noise": median(run.noise for run in runs[count]),
+            },
+            "runs": runs[count],
+        }
+        for count in counts
+    ]
+
+
 def cost_of_a_part(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Send one file in very many tiny parts: what is left when the bytes cost nothing."""
     source = make_source(options.parts * 1024, 1024)
@@ -167,11 +219,15 @@ def main() -> None:
     options.add_argument("--parts", type=int, default=2000, help="for the cost of one (default 2000)")
     options.add_argument("--sdk-threads", type=many(int), default=[1, 8], help="e.g. 1,8")
     options.add_argument("--server", choices=["sink", "fake"], default="sink")
+    options.add_argument("--folder", action="store_true", help="the memory of a folder's upload, and nothing else")
     options.add_argument("--plain", action="store_true", help="plain HTTP (default: TLS; the fake is always plain)")
     given = options.parse_args()
     given.plain = given.plain or given.server == "fake"
     if given.quick:
         given.files, given.sdk_threads = min(given.files, 200), given.sdk_threads[-1:]
+    if given.folder:
+        write_record("many_small_folder", memory_of_a_folder(given), path=given.output)
+        return
     rows = [*files_a_second(given), *cost_of_a_part(given), *cost_of_an_event(given)]
     write_record("many_small", rows, path=given.output)
 

@@ -98,6 +98,17 @@ def small_lines(record: Record) -> list[str]:
     return lines
 
 
+def folder_lines(record: Record) -> list[str]:
+    """Lay out what a folder's upload holds."""
+    lines = ["`upload_folder`: the peak of the whole process, and the most tasks at once", ""]
+    lines += [table_row(["files", "VmHWM, MiB", "tasks", "files/s"]), rule(4)]
+    for row in record["rows"]:
+        one = row["summary"]
+        numbers = [f"{one['memory_mib']:.0f}", str(one["tasks"]), f"{one['files_per_second']:.0f}"]
+        lines.append(table_row([str(row["cell"]["files"]), *numbers]))
+    return lines
+
+
 def wan_lines(record: Record) -> list[str]:
     """Lay out the WAN: wall time ÷ (size ÷ rate), a line a way, a column a number of parts in flight."""
     ways: dict[str, dict[str, str]] = {}
@@ -117,6 +128,7 @@ SECTIONS = {
     "memory": memory_lines,
     "loop_lag": lag_lines,
     "many_small": small_lines,
+    "many_small_folder": folder_lines,
     "wan": wan_lines,
 }
 

@@ -11,7 +11,7 @@ from canned import answer, canned
 from conftest import uploader_on
 
 from aioframeio_upload import ApiError, Limits, PlanError, RetryPolicy, Uploader
-from aioframeio_upload._io import api
+from aioframeio_upload._io import answers
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 ONCE = RetryPolicy(attempts=1)
@@ -186,7 +186,7 @@ async def test_an_answer_that_breaks_off_is_asked_for_again(broken: bytes, said:
 
 
 async def test_an_answer_that_does_not_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "MAX_ANSWER", 10_000)
+    monkeypatch.setattr(answers, "MAX_ANSWER", 10_000)
     endless = answer(200, b"[" + b"1," * 1_000_000, content_length="99999999")
     async with canned(endless) as server, Uploader("t", account_id="a", base_url=server.url) as uploader:
         with pytest.raises(ApiError, match="200: the answer is longer than 10000 bytes"):
@@ -278,3 +278,35 @@ async def test_a_call_that_is_cancelled_while_it_waits_gives_its_turn_back(fake:
         async with asyncio.timeout(5):  # behind 500 others it would be 100 s
             with pytest.raises(ApiError):
                 await uploader.status("x")
+
+
+@pytest.mark.parametrize(
+    ("links", "asked"),
+    [
+        ({"next": "/v4/x?after=a%2Bb%3D%3D"}, ["after=a%2Bb%3D%3D"]),
+        ({"next": "/v4/x?page_size=1&after=c"}, ["after=c"]),
+        ({"next": None}, []),
+        ({"next": 7}, []),
+        ({}, []),
+        (None, []),
+    ],
+)
+async def test_a_listing_goes_on_with_the_cursor_and_every_other_parameter_anew(links: Any, asked: list[str]) -> None:
+    there = {"id": "1", "type": "file", "name": "n", "status": "uploaded", "file_size": 1}
+    first = answer(200, json.dumps({"data": [] if asked else [there], "links": links}).encode())
+    last = answer(200, json.dumps({"data": [there], "links": {"next": None}}).encode())
+    async with canned(first, last) as server, Uploader("t", account_id="a", base_url=server.url) as uploader:
+        file = await uploader.upload(b"1", name="n", folder_id="f", conflict="skip")
+    assert file.outcome == "skipped"
+    queries = [head.split(" ")[1].partition("?")[2].split("&") for head in server.heads]
+    assert queries == [["page_size=100", "sort=created_at_asc", *more] for more in [[], *([one] for one in asked)]]
+
+
+@pytest.mark.parametrize("told", [{"data": {}}, {"data": None}, {}, []])
+async def test_a_listing_that_is_none_is_an_error(told: Any) -> None:
+    broken = answer(200, json.dumps(told).encode())
+    async with canned(broken) as server:
+        retry = RetryPolicy(attempts=1)
+        async with Uploader("t", account_id="a", base_url=server.url, retry=retry) as uploader:
+            with pytest.raises(ApiError, match="no list under 'data'"):
+                await uploader.upload(b"1", name="n", folder_id="f", conflict="skip")

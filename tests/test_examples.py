@@ -76,6 +76,33 @@ def test_one_file_says_an_error_in_a_line(tmp_path: Path) -> None:
     assert ended.stderr == f"error: {tmp_path / 'nowhere.mov'}: No such file or directory\n"
 
 
+def test_a_folder_reaches_the_fake_and_a_second_run_sends_nothing(take: Path) -> None:
+    root = take.parent / "shoot"
+    (root / "sound").mkdir(parents=True)
+    take.rename(root / "take-07.mov")
+    (root / "sound" / "take-07.wav").write_bytes(b"sound")
+    (root / "notes.tmp").write_bytes(b"notes")
+    ended = run("folder", str(root))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    told = ended.stdout.splitlines()[1:]
+    assert told[0] == "2 files of 3000005 bytes in 2 folders"
+    assert sorted(told[1:3]) == ["  sound/take-07.wav", "  take-07.mov"]
+    assert told[3:] == ["2 sent, 0 there before", told[0], "0 sent, 2 there before"]
+    only = run("folder", str(root), "*.wav").stdout.splitlines()
+    assert only[1] == "1 files of 5 bytes in 2 folders"
+
+
+def test_a_folder_says_which_file_failed(tmp_path: Path) -> None:
+    (tmp_path / "empty.mov").write_bytes(b"")
+    (tmp_path / "take.mov").write_bytes(b"take")
+    ended = run("folder", str(tmp_path))
+    assert (ended.returncode, ended.stderr) == (1, "1 files failed\n")
+    assert "  take.mov" in ended.stdout.splitlines()
+    assert f"  empty.mov failed: {tmp_path / 'empty.mov'}: is empty" in ended.stdout
+    ended = run("folder", str(tmp_path / "nowhere"))
+    assert ended.stderr == f"error: {tmp_path / 'nowhere'}: No such file or directory\n"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda program: program.parent.name)
 def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> None:
     longest = 60 if example.parent.name == "one_file" else 200
@@ -87,5 +114,5 @@ def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> 
 
 def test_every_example_is_named_in_the_readme_and_has_one_program() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 6
+    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 7
     assert len({program.parent for program in EXAMPLES}) == len(EXAMPLES)

@@ -35,14 +35,20 @@ STOREYS = """
     _life
     _running
     _upload
+    _handle
+    _folder
+    _conflict _roll
     _delivery
     _planner _confirm
     _transfer
     _feed
-    _shielded
+    _places
+    _once _shielded
+    _io/listing _io/walk
     _io/part
     _io/body
     _io/api
+    _io/answers
     _io/resources
     _io/blocks
     _io/gate
@@ -51,12 +57,16 @@ STOREYS = """
     _io/files
     _io/wire
     _io/__init__
+    _core/folder_state
     _core/state _core/integrity
     _core/retry
     _core/faults
     _core/events
-    _core/model
+    _core/folders
+    _core/model _core/told
     _core/errors
+    _core/remote
+    _core/order _core/patterns _core/instants
     _core/expiry _core/pacing _core/settings
     _core/__init__
     _version

@@ -48,6 +48,9 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     for take in ("take-07.mov", "take-08.mov"):
         (tmp_path / take).write_bytes(take.encode() * 50_000)
+    (tmp_path / "shoot" / "b").mkdir(parents=True)
+    for path in ("a.mov", "b/c.mov", "b/d.tmp"):
+        (tmp_path / "shoot" / path).write_bytes(path.encode())
     # Any address that answers with a length will do for a render to be passed on.
     return {
         "token": fake.token,

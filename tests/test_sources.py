@@ -367,3 +367,13 @@ async def test_an_aiofiles_handle_stays_open(
         await file.seek(100)
         assert await send(fake, uploader, file, name=None) == sha256(DATA[100:])
         assert (fake.files[0].name, file.closed) == ("take.mov", False)
+
+
+async def test_a_file_object_that_was_planned_is_sent_from_the_same_position(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
+    source = io.BytesIO(b"12345")
+    source.seek(2)
+    plan = await uploader.plan(source, name="a.mov", folder_id=fake.folder_id)
+    await uploader.execute(plan, source)
+    assert fake.files[0].sha256 == sha256(b"345")

@@ -15,9 +15,11 @@
     │  ├─ PartExhausted               the attempts are used up; `__cause__` is the last fault
     │  └─ IntegrityError              the ETag kept differing from the MD5 of what was sent
     ├─ ConfirmationError(file_id, …)  every part arrived, and the service did not say that the file is complete
-    └─ UploadCancelled                `Upload.cancel()`
+    ├─ UploadCancelled                `Upload.cancel()`
+    └─ FolderUploadError(result)      some files of a folder failed, and all others are there
 
-No message holds a token or the query of a part's URL; every error pickles.
+No message holds a token or the query of a part's URL; every error pickles. `FolderUploadError` is beside the records
+that it holds, in `folders`.
 """
 
 from __future__ import annotations

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from .errors import PartError, UploadError
-from .model import UploadedFile, record_to_dict
-
-
-class _Told:
-    """What all events can do."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the event in JSON's types: its name under `event`, an error as its `to_dict()`, a record as a dict."""
-        told: dict[str, Any] = {"event": type(self).__name__}
-        for field in fields(self):  # type: ignore[arg-type]  # each child is a dataclass
-            told[field.name] = _plain(getattr(self, field.name))
-        return told
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, UploadError):
-        return value.to_dict()
-    if is_dataclass(value):
-        return record_to_dict(value)
-    return value
+from .folders import (
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FileStarted,
+    FolderCompleted,
+    FolderCreated,
+    FolderPlanned,
+)
+from .model import UploadedFile
+from .told import Told
 
 
 @dataclass(frozen=True, slots=True)
-class UploadPlanned(_Told):
+class UploadPlanned(Told):
     """The file exists at Frame.io, without its bytes; nobody but the service has confirmed anything yet."""
 
     file_id: str
@@ -42,7 +30,7 @@ class UploadPlanned(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PartStarted(_Told):
+class PartStarted(Told):
     """An attempt at a part begins."""
 
     number: int
@@ -54,7 +42,7 @@ class PartStarted(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PartRetrying(_Told):
+class PartRetrying(Told):
     """An attempt failed, and another one follows after `delay` seconds."""
 
     number: int
@@ -65,7 +53,7 @@ class PartRetrying(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PartCompleted(_Told):
+class PartCompleted(Told):
     """S3 has acknowledged the part."""
 
     number: int
@@ -78,7 +66,7 @@ class PartCompleted(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadReplanned(_Told):
+class UploadReplanned(Told):
     """The part links died, so the file begins anew under another id; the old placeholder is removed.
 
     Progress does not fall back: it stands still until the new parts have caught up.
@@ -90,8 +78,12 @@ class UploadReplanned(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress(_Told):
-    """How far the upload is; the latest one replaces those that were not read."""
+class Progress(Told):
+    """How far the upload is; the latest one replaces those that were not read.
+
+    Of a `FolderUpload` it tells all files together. Its parts are the files: those of one file are known only when the
+    service has planned it.
+    """
 
     bytes_uploaded: int
     """What is acknowledged and what is under way; never less than before."""
@@ -107,14 +99,14 @@ class Progress(_Told):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadCompleted(_Told):
+class UploadCompleted(Told):
     """The end: the file is there."""
 
     file: UploadedFile
 
 
 @dataclass(frozen=True, slots=True)
-class UploadFailed(_Told):
+class UploadFailed(Told):
     """The end: the upload raises this error where it is awaited."""
 
     error: UploadError
@@ -129,5 +121,12 @@ Event = (
     | Progress
     | UploadCompleted
     | UploadFailed
+    | FolderPlanned
+    | FolderCreated
+    | FileStarted
+    | FileCompleted
+    | FileSkipped
+    | FileFailed
+    | FolderCompleted
 )
-"""Every event of an upload; minor versions may add to it, so a `match` needs a default."""
+"""Every event of an upload, and of a folder's; minor versions may add to it, so a `match` needs a default."""

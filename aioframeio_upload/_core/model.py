@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -265,16 +265,3 @@ class Statistics:
     """Of all of them together, over the last seconds."""
     retries: int
     """Part attempts that failed and were made again, since the Uploader was entered."""
-
-
-def record_to_dict(record: Any) -> dict[str, Any]:
-    """Give a record in JSON's types."""
-    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    return value

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import anyio
@@ -20,9 +18,10 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.pacing import Bucket
-from .._core.retry import read_retry_after, wait_after_429, wait_before, without_links
+from .._core.retry import wait_after_429, wait_before
+from .answers import Answer, Shape, read_answer, read_text, said
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, read_bounded, send_once
+from .wire import FAILURES, describe, never_sent, send_once
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -39,12 +38,18 @@ class Operation:
     path: str
     calls: int
     seconds: float
+    gives: Shape = "object"
 
 
 CREATE = Operation("create_local_upload", "POST", "folders/{folder_id}/files/local_upload", 5, 1)
 CREATE_REMOTE = Operation("create_remote_upload", "POST", "folders/{folder_id}/files/remote_upload", 5, 1)
 STATUS = Operation("show_file_upload_status", "GET", "files/{file_id}/status", 5, 1)
-DELETE = Operation("delete", "DELETE", "files/{file_id}", 100, 60)
+DELETE = Operation("delete", "DELETE", "files/{file_id}", 100, 60, "nothing")
+MOVE = Operation("move_file", "PATCH", "files/{file_id}/move", 100, 60)
+CREATE_FOLDER = Operation("create_folder", "POST", "folders/{folder_id}/folders", 3, 1)
+CREATE_STACK = Operation("create_version_stack", "POST", "folders/{folder_id}/version_stacks", 10, 60)
+LIST_FILES = Operation("list_files", "GET", "folders/{folder_id}/files", 5, 1, "page")
+LIST_CHILDREN = Operation("list_folder_children", "GET", "folders/{folder_id}/children", 100, 60, "page")
 
 ERRORS: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -53,18 +58,12 @@ ERRORS: dict[int, type[ApiError]] = {
     429: RateLimited,
 }
 
-MAX_ANSWER = 64 << 20
-"""Bytes. The longest answer is a plan: 10,000 links of 1.5 kB are 15 MB."""
-
 SHORTEST_SECRET = 8
 """Characters: a shorter token is a test's, and taking it out of the service's words would garble them."""
 
 ARRIVAL_SLACK = 0.25
 """Seconds that a call which has to wait leaves later still, or one call's share of the rate if that is less. The
 service counts arrivals, and the calls before may have arrived late: the first ones had to connect."""
-
-PARSE_IN_THREAD = 1 << 16
-"""Bytes from which on parsing JSON would hold the loop for more than about a millisecond."""
 
 
 def check_base_url(base_url: str) -> None:
@@ -75,19 +74,6 @@ def check_base_url(base_url: str) -> None:
         base = URL()
     if base.scheme not in ("https", "http") or not base.host or base.raw_user is not None or base.raw_query_string:
         raise ValueError("base_url must be http(s), a host and perhaps a path, without credentials")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: a JSON document, or in `trouble` why there is none."""
-
-    status: int | None
-    document: Any = None
-    trouble: str | None = None
-    request_id: str | None = None
-    retry_after: float | None = None
-    sent: bool = True
-    """False where the request surely did not reach the service."""
 
 
 class Api:
@@ -105,17 +91,19 @@ class Api:
         *,
         account_id: str,
         body: dict[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
         on_lost: Callable[[str], None] | None = None,
         **ids: str,
     ) -> Any:
-        """Make a call and give its answer's `data`; None where something was deleted.
+        """Make a call and give its answer's `data`; of a listing the whole document, and None where there is none.
 
         Args:
             operation: Which.
             account_id: Whose.
             body: What goes into the request's `data`.
+            query: What goes into the URL.
             on_lost: Called with the reason each time the service may have acted although no answer told so.
-            **ids: The path's other ids.
+            **ids: The path's other ids; a `file_id` that is not among them is told by the error.
 
         Raises:
             ApiError: Refused, or no answer after every attempt.
@@ -126,7 +114,7 @@ class Api:
             await self._pace(operation)
             token = await self._fresh_token(operation)
             try:
-                answer = await self._request(operation, account_id, body, ids, token)
+                answer = await self._request(operation, self._url(operation, account_id, ids, query), body, token)
             except BaseException:
                 if on_lost is not None:
                     on_lost("cancelled before the answer came")
@@ -142,7 +130,7 @@ class Api:
             if answer.sent and (answer.status is None or answer.status >= 500 or 200 <= answer.status < 300):
                 lost = True
                 if on_lost is not None:
-                    on_lost(_said(answer))
+                    on_lost(said(answer))
             again = answer.status in (None, 408, 429) or answer.status >= 500
             if not again or attempt >= policy.attempts:
                 raise _error(operation, answer, ids.get("file_id"))
@@ -151,7 +139,7 @@ class Api:
                 delay = wait_after_429(refusals, answer.retry_after)
             else:
                 delay = wait_before(policy, attempt, answer.retry_after)
-            log.debug("%s: %s; again in %.1f s", operation.name, _said(answer), delay)
+            log.debug("%s: %s; again in %.1f s", operation.name, said(answer), delay)
             await anyio.sleep(delay)
 
     async def _pace(self, operation: Operation) -> None:
@@ -170,12 +158,15 @@ class Api:
                 bucket.give_back(time.monotonic())
                 raise
 
-    async def _request(
-        self, operation: Operation, account_id: str, body: dict[str, Any] | None, ids: dict[str, str], token: str
-    ) -> Answer:
-        """Make the call once."""
+    def _url(
+        self, operation: Operation, account_id: str, ids: Mapping[str, str], query: Mapping[str, str] | None
+    ) -> URL:
         path = operation.path.format(**{name: _segment(value) for name, value in ids.items()})
-        url = URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}", encoded=True)
+        tail = f"?{urlencode(query)}" if query else ""
+        return URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}{tail}", encoded=True)
+
+    async def _request(self, operation: Operation, url: URL, body: dict[str, Any] | None, token: str) -> Answer:
+        """Make the call once."""
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         timeouts = self._resources.timeouts
         try:
@@ -189,12 +180,12 @@ class Api:
                 middlewares=(send_once,),
                 **self._resources.route,
             ) as response:
-                text = await read_bounded(response, MAX_ANSWER)
+                text = await read_text(response)
         except FAILURES as error:
             return Answer(None, trouble=describe(error), sent=not never_sent(error))
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
         self._observe(operation, response)
-        answer = await _read_answer(operation, response, text)
+        answer = await read_answer(operation.gives, response, text)
         if answer.trouble is not None and len(token) >= SHORTEST_SECRET:
             return replace(answer, trouble=answer.trouble.replace(token, "…"))
         return answer
@@ -234,55 +225,6 @@ def _concealed(value: Any) -> Callable[[], Any]:
 def _segment(value: str) -> str:
     """Quote an id as one segment of a path; dots alone would be a step up."""
     return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
-
-
-async def _read_answer(operation: Operation, response: aiohttp.ClientResponse, text: bytes | None) -> Answer:
-    """Read an answer: its document's `data`, or what is wrong with it."""
-    answer = partial(
-        Answer,
-        response.status,
-        request_id=response.headers.get("x-request-id", "")[:120] or None,
-        retry_after=read_retry_after(response.headers, datetime.now(UTC)),
-    )
-    if text is None:
-        return answer(trouble=f"the answer is longer than {MAX_ANSWER} bytes")
-    if operation is DELETE and 200 <= response.status < 300:
-        return answer()
-    if 300 <= response.status < 400:
-        return answer(trouble="a redirect, which is not followed; is base_url right?")
-    if not text:
-        return answer(trouble="the answer is empty")
-    try:
-        parse = partial(json.loads, text)
-        document = parse() if len(text) < PARSE_IN_THREAD else await anyio.to_thread.run_sync(parse)
-    except (ValueError, RecursionError):
-        kind = response.content_type[:80]
-        return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")
-    if not 200 <= response.status < 300:
-        return answer(trouble=_detail(document) or f"{response.status} without a reason")
-    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
-        return answer(trouble="the answer has no object under 'data'")
-    return answer(document=document["data"])
-
-
-def _detail(document: Any) -> str | None:
-    """The service's words: `{"errors": [{"detail", "source": {"pointer"}, "title"}]}`, or an older `message`."""
-    if not isinstance(document, dict):
-        return None
-    errors = document.get("errors")
-    told = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
-    words = []
-    for one in told[:10]:
-        detail, source = one.get("detail") or one.get("title"), one.get("source")
-        pointer = source.get("pointer") if isinstance(source, dict) else None
-        if detail:
-            words.append(f"{detail} ({pointer})" if pointer else str(detail))
-    fallback = next((document[key] for key in ("message", "error") if isinstance(document.get(key), str)), None)
-    return without_links(("; ".join(words) or fallback or "")[:1000]) or None
-
-
-def _said(answer: Answer) -> str:
-    return f"{answer.status}: {answer.trouble}" if answer.status is not None else str(answer.trouble)
 
 
 def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiError:

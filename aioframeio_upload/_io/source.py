@@ -40,6 +40,8 @@ class OpenSource(Protocol):
     path: str | None
     replayable: bool
     """Whether it can be sent from its beginning once more."""
+    modified_ns: int | None
+    """When it was last written to, where that can be known."""
 
     def lend(self, part: Part) -> AbstractAsyncContextManager[Lent]:
         """Lend a part's bytes; while they are lent they can be read any number of times."""
@@ -138,8 +140,11 @@ class FileSource:
     path: str | None = None
     replayable = True
 
-    def __init__(self, file: Descriptor, start: int, size: int, executor: Executor) -> None:
+    def __init__(
+        self, file: Descriptor, start: int, size: int, executor: Executor, modified_ns: int | None = None
+    ) -> None:
         self.size = size
+        self.modified_ns = modified_ns
         self._file = file
         self._start = start
         self._executor = executor
@@ -161,7 +166,7 @@ class PathSource(FileSource):
     """A file, opened once; its parts are read at their offsets, without a cursor to share."""
 
     def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Executor) -> None:
-        super().__init__(file, 0, fingerprint[0], executor)
+        super().__init__(file, 0, fingerprint[0], executor, fingerprint[1])
         self.path: str | None = path
         self._fingerprint = fingerprint
 
@@ -182,6 +187,7 @@ class MemorySource:
 
     path: str | None = None
     replayable = True
+    modified_ns: int | None = None
 
     def __init__(self, view: memoryview) -> None:
         self.size = len(view)
@@ -241,15 +247,25 @@ def _fingerprint(path: str | int) -> tuple[int, int]:
 async def _open_file(file: Any, executor: Executor) -> FileSource:
     """Take a caller's file object from its position to its end; it is never closed here."""
 
-    def measure() -> tuple[int, int]:
+    def measure() -> tuple[int, int, int | None]:
         start = file.tell()
-        return start, file.seek(0, os.SEEK_END) - start
+        size = file.seek(0, os.SEEK_END) - start
+        file.seek(start)  # whoever opens it again, to plan first and send later, is to find the same
+        return start, size, _modified_ns(file)
 
     try:
-        start, size = await in_thread(executor, measure)
+        start, size, modified_ns = await in_thread(executor, measure)
     except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
         raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
-    return FileSource(Descriptor(file), start, max(0, size), executor)
+    return FileSource(Descriptor(file), start, max(0, size), executor, modified_ns)
+
+
+def _modified_ns(file: Any) -> int | None:
+    try:
+        found = os.fstat(file.fileno())
+    except (OSError, AttributeError, TypeError, ValueError):  # a BytesIO has no descriptor
+        return None
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
 async def _seekable(file: Any, executor: Executor) -> bool:

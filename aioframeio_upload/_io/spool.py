@@ -76,6 +76,7 @@ class StreamSource:
 
     path: str | None = None
     replayable = False
+    modified_ns: int | None = None
 
     def __init__(self, stream: Any, size: int, executor: Executor, spool: Spool) -> None:
         self.size = size

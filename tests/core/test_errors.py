@@ -16,6 +16,10 @@ from aioframeio_upload import (
     ApiError,
     AuthenticationError,
     ConfirmationError,
+    FileFailed,
+    FileSkipped,
+    FolderResult,
+    FolderUploadError,
     IntegrityError,
     LinksExpired,
     NotFound,
@@ -31,6 +35,7 @@ from aioframeio_upload import (
     UploadError,
 )
 from aioframeio_upload._core import errors as errors_module
+from aioframeio_upload._core import folders as folders_module
 from aioframeio_upload._core.model import MalformedAnswer
 
 from .strategies import errors, part_errors
@@ -41,6 +46,14 @@ API_404: dict[str, Any] = {**API, "status": 404}
 API_429: dict[str, Any] = {**API, "status": 429}
 API_TOLD = {"detail": "no", "status": 401, "request_id": "r1", "file_id": "f1"}
 PART: dict[str, Any] = {"number": 3, "attempts": 8, "status": 503, "code": "SlowDown", "request_id": "r1"}
+
+FAILED_FOLDER = FolderResult((), (FileSkipped("b", "there"),), (FileFailed("a", UploadError("no")),), ())
+FAILED_FOLDER_TOLD = {
+    "files": [],
+    "skipped": [{"event": "FileSkipped", "path": "b", "reason": "there"}],
+    "failures": [{"event": "FileFailed", "path": "a", "error": {"type": "UploadError", "message": "no"}}],
+    "folders": [],
+}
 
 SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (UploadError("the upload has not ended"), "the upload has not ended", {}),
@@ -71,14 +84,14 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (IntegrityError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
     (ConfirmationError("too late", file_id="f1"), "file f1: too late", {"file_id": "f1", "reason": "too late"}),
     (UploadCancelled("the upload was cancelled"), "the upload was cancelled", {}),
+    (FolderUploadError(FAILED_FOLDER), "1 of 2 files failed; the first: 'a': no", {"result": FAILED_FOLDER_TOLD}),
 ]
 NAMES = [f"{type(error).__name__}-{index}" for index, (error, *_) in enumerate(SAID)]
 
 
 def every_error() -> set[type[UploadError]]:
-    return {
-        found for found in vars(errors_module).values() if isinstance(found, type) and issubclass(found, UploadError)
-    }
+    modules = {**vars(errors_module), **vars(folders_module)}
+    return {found for found in modules.values() if isinstance(found, type) and issubclass(found, UploadError)}
 
 
 @pytest.mark.parametrize(("error", "message", "told"), SAID, ids=NAMES)
@@ -86,7 +99,7 @@ def test_an_error_says_this_and_tells_these_fields(error: UploadError, message: 
     assert str(error) == message
     assert error.to_dict() == {"type": type(error).__name__, "message": message, **told}
     for name, value in told.items():
-        assert getattr(error, name) == value
+        assert (FAILED_FOLDER_TOLD if name == "result" else getattr(error, name)) == value
 
 
 def test_the_table_above_has_every_error() -> None:

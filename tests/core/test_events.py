@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +14,15 @@ from hypothesis import strategies as st
 import aioframeio_upload
 from aioframeio_upload import (
     Event,
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FileStarted,
+    FolderCompleted,
+    FolderCreated,
+    FolderPlanned,
+    FolderResult,
+    FolderUploadError,
     PartCompleted,
     PartRetrying,
     PartStarted,
@@ -42,6 +52,12 @@ FILES = st.builds(
     etags=st.lists(st.none() | WORDS, max_size=3).map(tuple),
     outcome=st.sampled_from(["uploaded", "resumed", "skipped"]),
 )
+SKIPPED = st.builds(FileSkipped, WORDS, WORDS)
+FAILED = st.builds(FileFailed, WORDS, errors())
+CREATED = st.builds(FolderCreated, WORDS, WORDS)
+RESULTS = st.builds(
+    FolderResult, *(st.lists(some, max_size=2).map(tuple) for some in (FILES, SKIPPED, FAILED, CREATED))
+)
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadPlanned: st.builds(UploadPlanned, WORDS, WORDS, st.none() | WORDS, COUNTS, COUNTS),
     UploadReplanned: st.builds(UploadReplanned, WORDS, WORDS, WORDS),
@@ -51,6 +67,13 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     Progress: st.builds(Progress, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, FINITE, st.none() | FINITE),
     UploadCompleted: st.builds(UploadCompleted, FILES),
     UploadFailed: st.builds(UploadFailed, errors()),
+    FolderPlanned: st.builds(FolderPlanned, COUNTS, COUNTS, COUNTS),
+    FolderCreated: CREATED,
+    FileStarted: st.builds(FileStarted, WORDS, COUNTS),
+    FileCompleted: st.builds(FileCompleted, WORDS, FILES),
+    FileSkipped: SKIPPED,
+    FileFailed: FAILED,
+    FolderCompleted: st.builds(FolderCompleted, RESULTS),
 }
 
 
@@ -88,6 +111,17 @@ def test_an_event_tells_a_record_as_a_dict_and_an_error_with_its_type() -> None:
         "event": "UploadFailed",
         "error": {"type": "UploadError", "message": "why"},
     }
+
+
+@given(RESULTS)
+def test_the_error_of_a_folder_tells_its_result_and_travels(result: FolderResult) -> None:
+    error = FolderUploadError(result)
+    told = error.to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["result"] == FolderCompleted(result).to_dict()["result"]
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied)) == (FolderUploadError, str(error))
+    assert copied.to_dict() == told
 
 
 RECORDS: list[Any] = [

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from aioframeio_upload import Part, Plan, PlanError, UploadedFile, UploadStatus
-from aioframeio_upload._core.model import link_expiry, record_to_dict
+from aioframeio_upload._core.model import link_expiry
+from aioframeio_upload._core.told import record_to_dict
 
 from .strategies import INSTANTS, JSON, PARTS, SECRET, SIZES, WORDS, links, moved, plans
 

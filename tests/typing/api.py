@@ -25,6 +25,16 @@ from aioframeio_upload import (
     AsyncFrameioUploader,
     ConfirmationError,
     Event,
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FileStarted,
+    FolderCompleted,
+    FolderCreated,
+    FolderPlanned,
+    FolderResult,
+    FolderUpload,
+    FolderUploadError,
     Limits,
     LinksExpired,
     Part,
@@ -105,6 +115,22 @@ def every_event_is_matched(event: Event) -> str:
             assert_type(event.file, UploadedFile)
         case UploadFailed():
             assert_type(event.error, UploadError)
+        case UploadReplanned():
+            assert_type(event.replaced_file_id, str)
+        case FolderPlanned():
+            assert_type(event.total_bytes, int)
+        case FolderCreated():
+            assert_type(event.folder_id, str)
+        case FileStarted():
+            assert_type(event.size, int)
+        case FileCompleted():
+            assert_type(event.file, UploadedFile)
+        case FileSkipped():
+            assert_type(event.reason, str)
+        case FileFailed():
+            assert_type(event.error, UploadError)
+        case FolderCompleted():
+            assert_type(event.result, FolderResult)
         case _:
             assert_never(event)
     assert_type(event.to_dict(), dict[str, Any])
@@ -134,6 +160,23 @@ async def what_an_upload_tells(upload: Upload) -> None:
     assert_type(upload.start(), Upload)
     assert_type(aiter(upload), AsyncIterator[Event])
     upload.cancel()
+
+
+async def a_folder(uploader: Uploader, error: FolderUploadError) -> None:
+    upload = uploader.upload_folder(Path("shoot"), folder_id=FOLDER, include=["*.mov"], exclude=("cache",))
+    assert_type(upload, FolderUpload)
+    assert_type(await upload, FolderResult)
+    assert_type(await upload.planned(), FolderPlanned)
+    async with upload as entered:
+        assert_type(entered, FolderUpload)
+        async for event in entered:
+            assert_type(event, Event)
+    assert_type(upload.result.files, tuple[UploadedFile, ...])
+    assert_type(upload.start(), FolderUpload)
+    assert_type(error.result.failures, tuple[FileFailed, ...])
+    uploader.upload_folder("shoot", folder_id=FOLDER, conflict="version", contents_only=True, account_id="a")
+    uploader.upload_folder("shoot", folder_id=FOLDER, conflict="replace")  # type: ignore[arg-type]
+    uploader.upload_folder(b"shoot", folder_id=FOLDER)  # type: ignore[arg-type]
 
 
 class Chunks:
@@ -202,6 +245,7 @@ async def other_wrong_words(uploader: Uploader, plan: Plan) -> None:
     uploader.upload("take.mov", FOLDER)  # type: ignore[call-arg]
     uploader.upload("take.mov")  # type: ignore[call-arg]
     uploader.upload("take.mov", folder_id=None)  # type: ignore[arg-type]
+    uploader.upload("take.mov", folder_id=FOLDER, conflict="version")
     uploader.upload("take.mov", folder_id=FOLDER, conflict="replace")  # type: ignore[arg-type]
     Uploader(b"token")  # type: ignore[arg-type]
     Uploader("token", "account")  # type: ignore[call-arg]
@@ -249,7 +293,7 @@ async def every_verb(uploader: Uploader) -> None:
     await uploader.delete(plan.file_id, account_id="a")
     remote = await uploader.remote_upload("https://host/take.mov", folder_id=FOLDER, name="n")
     assert_type(remote, UploadedFile)
-    assert_type(uploader.uploads, tuple[Upload, ...])
+    assert_type(uploader.uploads, tuple[Upload | FolderUpload, ...])
     assert_type(uploader.statistics(), Statistics)
     await uploader.shutdown(grace=5.0)
 

@@ -1,0 +1,91 @@
+"""A file of that name is there already: leaving it alone, or stacking the new one on it."""
+
+from __future__ import annotations
+
+from ._confirm import confirm, seconds_for
+from ._core.errors import ApiError
+from ._core.model import Plan, Receipt, UploadedFile
+from ._core.remote import Conflict, Namesake, find_below, find_same
+from ._delivery import Delivery
+from ._io.api import CREATE_STACK, MOVE, Api
+from ._io.listing import read_listing
+from ._io.source import check_size, open_source
+
+
+async def deliver(delivery: Delivery, conflict: Conflict) -> UploadedFile:
+    """Run a delivery as `conflict` asks."""
+    if conflict == "skip" and (there := await _find_there(delivery)) is not None:
+        return there
+
+    async def stack_up(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
+        # Only what has arrived can be stacked, whatever `Timeouts.confirm` says.
+        seconds = seconds_for(delivery.resources.timeouts, plan.size, must=True)
+        file = await confirm(delivery.api, plan, delivery.account_id, seconds, receipts)
+        # Looked for only now: what was there hours ago may be in a stack, or gone.
+        try:
+            listing = await read_listing(delivery.api, delivery.account_id, delivery.folder_id or "")
+        except ApiError as error:
+            raise _not_stacked(error, file) from None
+        below = find_below(one for one in listing.namesakes(file.name) if one.id != file.id)
+        if below is not None:
+            await stack(delivery.api, file, below)
+        return file
+
+    if conflict == "version":
+        delivery.settle = stack_up
+    return await delivery.run()
+
+
+async def _find_there(delivery: Delivery) -> UploadedFile | None:
+    """Give the file that the source would only repeat."""
+    resources = delivery.resources
+    async with resources.file_slots:
+        found = await open_source(delivery.source, delivery.size, resources.executor, resources.spool)
+        found.close()
+    size = check_size(found, delivery.size)
+    folder_id = delivery.folder_id or ""
+    listing = await read_listing(delivery.api, delivery.account_id, folder_id)
+    same = find_same(listing.namesakes(delivery.name), size, found.modified_ns)
+    if same is None:
+        return None
+    return UploadedFile(
+        id=same.id,
+        name=same.name,
+        size=size,
+        account_id=delivery.account_id,
+        folder_id=folder_id,
+        media_type=same.media_type,
+        view_url=same.view_url,
+        status=same.status or "uploaded",
+        outcome="skipped",
+    )
+
+
+async def stack(api: Api, file: UploadedFile, below: Namesake) -> None:
+    """Put a file that has arrived on top of its namesake: on its stack, or on a new one of both.
+
+    Raises:
+        ApiError: That was refused; the file stays where it is, and the error names it.
+    """
+    try:
+        if below.stack_id is not None:
+            await api.call(MOVE, account_id=file.account_id, file_id=file.id, body={"parent_id": below.stack_id})
+        else:
+            await api.call(
+                CREATE_STACK,
+                account_id=file.account_id,
+                folder_id=file.folder_id or "",
+                body={"file_ids": [below.id, file.id]},
+            )
+    except ApiError as error:
+        raise _not_stacked(error, file) from None
+
+
+def _not_stacked(error: ApiError, file: UploadedFile) -> ApiError:
+    return type(error)(
+        f"{error.detail}; file {file.id} is there, and not stacked on its namesake",
+        operation=error.operation,
+        status=error.status,
+        request_id=error.request_id,
+        file_id=file.id,
+    )

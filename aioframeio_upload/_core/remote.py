@@ -1,0 +1,124 @@
+"""What is in a folder at Frame.io, as its listing tells it; and which of that a local file would meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias, get_args
+
+from .instants import read_instant
+from .patterns import same_name
+
+Conflict: TypeAlias = Literal["create", "skip", "version"]
+"""What to do where a file of that name is there: make another one; leave it if it is the same; stack on it."""
+
+
+def check_conflict(conflict: str) -> None:
+    """Raise ValueError for a word that is none of them."""
+    if conflict not in get_args(Conflict):
+        raise ValueError(f"conflict={conflict!r} is not known")
+
+
+@dataclass(frozen=True, slots=True)
+class Namesake:
+    """A file at Frame.io, by itself or on top of a version stack."""
+
+    id: str
+    name: str
+    size: int | None
+    status: str | None
+    created_at: datetime | None
+    stack_id: str | None = None
+    media_type: str | None = None
+    view_url: str | None = None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the service has its bytes."""
+        return self.status not in (None, "created")
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a folder holds, by the names that look the same."""
+
+    files: dict[str, list[Namesake]] = field(default_factory=dict)
+    folders: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Name and id of each, the oldest first."""
+
+    def add(self, rows: Iterable[Any]) -> None:
+        """Take in a page."""
+        for row in rows:
+            if not isinstance(row, Mapping) or not isinstance(row.get("id"), str):
+                continue
+            if row.get("type") == "folder" and isinstance(name := row.get("name"), str):
+                self.folders.setdefault(same_name(name), []).append((name, row["id"]))
+            elif (found := read_namesake(row)) is not None:
+                self.files.setdefault(same_name(found.name), []).append(found)
+
+    def folder(self, name: str, *, exact: bool = False) -> str | None:
+        """Give the folder of that name, if there is one."""
+        alike = self.folders.get(same_name(name), ())
+        named = [id for found, id in alike if found == name] or [id for _, id in alike if not exact]
+        return named[0] if named else None
+
+    def namesakes(self, name: str, *, exact: bool = False) -> list[Namesake]:
+        """Give the files of that name; only if there is none, those that look the same."""
+        alike = self.files.get(same_name(name), [])
+        return [one for one in alike if one.name == name] or ([] if exact else list(alike))
+
+    def take_out(self, one: Namesake) -> None:
+        """Forget one: it stands for one local file, not for two that look the same."""
+        self.files[same_name(one.name)].remove(one)
+
+
+def read_namesake(row: Mapping[str, Any]) -> Namesake | None:
+    """Read a file or a version stack, which stands for its head; None for anything else."""
+    stack_id = None
+    if row.get("type") == "version_stack":
+        head, stack_id = row.get("head_version"), row["id"]
+        row = head if isinstance(head, Mapping) else {**row, "type": "file"}
+    words = {key: value for key, value in row.items() if isinstance(value, str)}
+    if words.get("type") != "file" or "id" not in words or "name" not in words:
+        return None
+    size = row.get("file_size")
+    return Namesake(
+        id=words["id"],
+        name=words["name"],
+        size=size if isinstance(size, int) else None,
+        status=words.get("status"),
+        created_at=read_instant(words.get("created_at")),
+        stack_id=stack_id,
+        media_type=words.get("media_type"),
+        view_url=words.get("view_url"),
+    )
+
+
+def find_same(namesakes: Iterable[Namesake], size: int, modified_ns: int | None) -> Namesake | None:
+    """Give the one that the source would only repeat: as long, arrived, and made after the source was written.
+
+    The frames of a sequence that is rendered anew all have one size: it is the time that tells. A source without one
+    (bytes, a stream) is judged by its name and size.
+    """
+    for one in namesakes:
+        if one.size == size and one.has_arrived and _is_newer(one, modified_ns):
+            return one
+    return None
+
+
+def _is_newer(one: Namesake, modified_ns: int | None) -> bool:
+    if modified_ns is None:
+        return True
+    # In whole microseconds: a float of a time in nanoseconds is off by hundreds of them.
+    return one.created_at is not None and (one.created_at - EPOCH) // MICROSECOND > modified_ns // 1000
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = datetime.resolution
+
+
+def find_below(namesakes: Iterable[Namesake]) -> Namesake | None:
+    """Give the one that a new version is stacked on: a stack rather than a single file, then the newest."""
+    arrived = [one for one in namesakes if one.has_arrived or one.stack_id is not None]
+    return max(arrived, key=lambda one: (one.stack_id is not None, one.created_at or EPOCH), default=None)

@@ -1,0 +1,244 @@
+"""A tree becomes uploads: walk, folders once, skip, versions; as fast as the service lets files be created."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import anyio
+
+from ._conflict import stack
+from ._core.errors import AuthenticationError, UploadError
+from ._core.folder_state import FolderState
+from ._core.folders import FileStarted, FolderCreated, FolderPlanned, FolderResult, FolderUploadError
+from ._core.model import Plan, Receipt, UploadedFile
+from ._core.order import BIG, LocalFile, Order, folder_of
+from ._core.patterns import Patterns
+from ._core.remote import Conflict, Namesake, find_below, find_same
+from ._delivery import Delivery
+from ._feed import Feed, FolderFeed
+from ._io.api import Api
+from ._io.files import in_thread
+from ._io.gate import Gate
+from ._io.resources import Resources
+from ._io.walk import Tree, check_unchanged, walk
+from ._places import Places
+from ._roll import Roll
+from ._transfer import PROGRESS_PERIOD
+
+UNSETTLED = 1000
+"""Files that may be sent and not yet confirmed: three minutes' worth at five creates a second. Each of them is a task
+until then, and no file is one before its turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be uploaded, and where to."""
+
+    root: str
+    name: str | None
+    """The folder that the root becomes; None: its contents go into `folder_id` itself."""
+    folder_id: str
+    account_id: str
+    wanted: Patterns
+    conflict: Conflict
+
+
+@dataclass(slots=True, eq=False)
+class _Taken:
+    """A file whose turn it is, until its last byte is sent."""
+
+    file: LocalFile
+    feed: Feed = field(default_factory=Feed)
+    """Its own events, of which only the progress is looked at."""
+
+
+async def deliver_folder(asked: Asked, feed: FolderFeed, gate: Gate, resources: Resources, api: Api) -> FolderResult:
+    """Upload every file of a tree.
+
+    Raises:
+        SourceError: The root cannot be walked.
+        ApiError: The root's folder cannot be found or made.
+        FolderUploadError: Some files failed; all others are there.
+    """
+    tree = await walk(asked.root, asked.wanted, resources.executor)
+    # In a thread, as the walk: with a hundred thousand files each of these takes a tenth of a second.
+    order, left = await in_thread(resources.executor, lambda: (Order(tree.files), Counter(map(folder_of, tree.files))))
+    return await FolderDelivery(asked, tree, order, left, feed, gate, resources, api).run()
+
+
+class FolderDelivery:
+    """The upload of one tree. Runs once, as one task; each file under way is another."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        tree: Tree,
+        order: Order,
+        left: Counter[str],
+        feed: FolderFeed,
+        gate: Gate,
+        resources: Resources,
+        api: Api,
+    ) -> None:
+        self._asked = asked
+        self._tree = tree
+        self._feed = feed
+        self._gate = gate
+        self._resources = resources
+        self._api = api
+        self._order = order
+        self._left = left
+        """By folder: the files that have not yet looked for their namesakes."""
+        size, count = tree.size, len(tree.files) + len(tree.failures)
+        self._state = FolderState(count, size, anyio.current_time())
+        self._planned = FolderPlanned(count, len([path for path in tree.folders if path or asked.name]), size)
+        tree.files.clear()  # from here on a file is held by the order, until its turn
+        self._places = Places(
+            api,
+            account_id=asked.account_id,
+            folder_id=asked.folder_id,
+            name=asked.name,
+            only="folder" if asked.conflict == "create" else None,
+            exact=tree.look_alikes,
+            told=self._created,
+        )
+        self._roll = Roll(api, asked.account_id, resources)
+        self._taken: set[_Taken] = set()
+        self._room = asyncio.Semaphore(resources.limits.files)
+        """For the files that are taken: more than `Limits.files` would only wait for a place there."""
+        self._unsettled = asyncio.Semaphore(UNSETTLED)
+        self._refused: AuthenticationError | None = None
+        """The service does not know us any more: nothing further is tried."""
+
+    async def run(self) -> FolderResult:
+        """Upload all; see `deliver_folder`."""
+        self._feed.publish(self._planned)
+        for path, failure in self._tree.failures:
+            self._fail(path, failure)
+        if self._tree.folders:
+            await self._places.place("")
+        async with asyncio.TaskGroup() as beside:
+            aside = [beside.create_task(self._roll.run()), beside.create_task(self._tick())]
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._make_folders())
+                await self._send(group)
+            for task in aside:
+                task.cancel()
+        self._publish_progress()
+        result = self._state.result()
+        if result.failures:
+            raise FolderUploadError(result)
+        return result
+
+    async def _send(self, group: asyncio.TaskGroup) -> None:
+        """Begin one file after the other, each when there is room for it."""
+        while self._order:
+            await self._unsettled.acquire()
+            await self._room.acquire()
+            await self._gate.passed()
+            big = sum(taken.file.size >= BIG for taken in self._taken)
+            taken = _Taken(self._order.take(big, self._resources.limits.files))
+            self._taken.add(taken)
+            group.create_task(self._bring(taken))
+
+    async def _make_folders(self) -> None:
+        """Make every folder ahead of the files that wait for it, parents before children; those without files, too."""
+        for path in self._tree.folders:
+            try:
+                self._check_welcome()
+                await self._places.place(path)
+            except UploadError as error:
+                # A folder's files tell its error, each for itself.
+                if path in self._tree.bare:
+                    self._fail(path, error)
+
+    async def _bring(self, taken: _Taken) -> None:
+        """See one file to its end, whatever that is."""
+        try:
+            await self._deliver(taken)
+        except UploadError as error:
+            self._fail(taken.file.path, error)
+        finally:
+            self._make_room(taken)
+            self._unsettled.release()
+
+    async def _deliver(self, taken: _Taken) -> None:
+        asked, file = self._asked, taken.file
+        self._check_welcome()
+        place = await self._places.place(folder_of(file))
+        same, below = (None, None) if asked.conflict == "create" else await self._meet(file)
+        if same is not None:
+            self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}"))
+            return
+        path = self._tree.path(file.path)
+        await check_unchanged(path, file, self._resources.executor)
+        self._feed.publish(FileStarted(file.path, file.size))
+        begun_at = self._resources.service_now()
+
+        async def settle(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
+            self._state.send(file.size)
+            self._make_room(taken)
+            done = await self._roll.confirm(plan, receipts, place.id, begun_at, must=below is not None)
+            if below is not None:
+                await stack(self._api, done, below)
+            return done
+
+        delivery = Delivery(
+            source=path,
+            size=file.size,
+            name=file.name,
+            folder_id=place.id,
+            account_id=asked.account_id,
+            media_type=None,
+            feed=taken.feed,
+            gate=self._gate,
+            resources=self._resources,
+            api=self._api,
+            settle=settle,
+        )
+        self._feed.publish(self._state.complete(file.path, await delivery.run()))
+
+    async def _meet(self, file: LocalFile) -> tuple[Namesake | None, Namesake | None]:
+        """Give the file there that this one would only repeat, or the one that it is to be stacked on."""
+        listing = await self._places.listing(folder_of(file))
+        there = listing.namesakes(file.name, exact=file.path in self._tree.look_alikes)
+        same = below = None
+        if self._asked.conflict == "version":
+            below = find_below(there)
+        elif (same := find_same(there, file.size, file.modified_ns)) is not None:
+            listing.take_out(same)
+        self._left[folder_of(file)] -= 1
+        if not self._left[folder_of(file)]:
+            listing.files.clear()  # nobody will look for another one
+        return same, below
+
+    def _check_welcome(self) -> None:
+        if self._refused is not None:
+            raise self._refused.with_traceback(None)
+
+    def _fail(self, path: str, error: UploadError) -> None:
+        if isinstance(error, AuthenticationError):
+            self._refused = error
+        self._feed.publish(self._state.fail(path, error))
+
+    def _created(self, folder: FolderCreated) -> None:
+        self._feed.publish(self._state.create(folder))
+
+    def _make_room(self, taken: _Taken) -> None:
+        if taken in self._taken:
+            self._taken.remove(taken)
+            self._room.release()
+
+    async def _tick(self) -> None:
+        while True:
+            await anyio.sleep(PROGRESS_PERIOD)
+            told = self._feed.progress
+            if self._taken or told is None or told.parts_completed != self._state.done:
+                self._publish_progress()
+
+    def _publish_progress(self) -> None:
+        told = [taken.feed.progress for taken in self._taken if taken.feed.progress is not None]
+        uploaded, confirmed = sum(one.bytes_uploaded for one in told), sum(one.bytes_confirmed for one in told)
+        self._feed.publish(self._state.progress(uploaded, confirmed, anyio.current_time()))

@@ -1,0 +1,267 @@
+"""The handle of what was begun: it is awaited, entered, iterated or started, as often and by as many as like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
+
+from ._core.errors import UploadCancelled, UploadError
+from ._core.events import Event, Progress, UploadFailed
+from ._feed import Feed
+from ._io.gate import Gate
+from ._shielded import wait_out
+
+log = logging.getLogger("aioframeio_upload")
+
+R = TypeVar("R")
+
+
+class Handle(Coroutine[Any, Any, R]):
+    """What an `Upload` and a `FolderUpload` have in common; each says what it gives, and how it tells its end."""
+
+    def __init__(
+        self,
+        name: str,
+        deliver: Callable[[], Awaitable[R]],
+        feed: Feed,
+        gate: Gate,
+        adopt: Callable[[Any], None],
+        release: Callable[[Any], None],
+    ) -> None:
+        self.name = name
+        """Its name at Frame.io."""
+        self._deliver = deliver
+        self._adopt = adopt
+        self._release = release
+        self._feed = feed
+        self._gate = gate
+        self._task: asyncio.Task[R] | None = None
+        self._outcome: tuple[R] | None = None
+        """What it gave, once it did; in a tuple, for it may be anything."""
+        self._error: BaseException | None = None
+        self._was_cancelled = False
+        """By its task, so that who awaits it gets CancelledError."""
+        self._cancel_asked = False
+        self._stopping = False
+        self._waiters = 0
+        self._seen = False
+        self._used = False
+        # Each task that was made of it drives a wait of its own.
+        self._driven: WeakKeyDictionary[asyncio.Task[Any] | None, Coroutine[Any, Any, R]] = WeakKeyDictionary()
+
+    @abstractmethod
+    def _completed(self, result: R) -> Event:
+        """Give the last event of a good end."""
+
+    def _failed(self, error: BaseException) -> Event:
+        """Give the last event of a bad end."""
+        return UploadFailed(error if isinstance(error, UploadError) else _unexpected(error))
+
+    # -- what it is doing --------------------------------------------------------------------------------------------
+
+    @property
+    def progress(self) -> Progress | None:
+        """The latest progress; None before it is planned."""
+        return self._feed.progress
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, one way or the other."""
+        return self._feed.ended
+
+    @property
+    def result(self) -> R:
+        """What it gave.
+
+        Raises:
+            UploadError: The upload's own error; `UploadCancelled` however it was cancelled; or it still runs.
+        """
+        if not self.done:
+            raise UploadError(f"the upload of {self.name!r} has not ended")
+        self._seen = True
+        if self._outcome is None:
+            raise self._error or UploadCancelled(f"the upload of {self.name!r} was cancelled")
+        return self._outcome[0]
+
+    def __repr__(self) -> str:
+        state = "not started" if self._task is None and not self.done else "running"
+        if self.done:
+            state = "done" if self._outcome is not None else "failed"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    # -- starting and stopping ---------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start it, in a task that the Uploader owns, and give it back. Starting it again does nothing.
+
+        Raises:
+            RuntimeError: The Uploader is not entered, or was left or shut down; or no event loop runs here.
+        """
+        self._used = True
+        if self._task is None and not self.done:
+            loop = asyncio.get_running_loop()
+            self._adopt(self)
+            self._task = loop.create_task(self._run(), name=f"upload {self.name}")
+            self._task.add_done_callback(self._finish)
+        return self
+
+    def cancel(self) -> None:
+        """Stop it for good; who awaits it gets `UploadCancelled`, and what lacks bytes is deleted at Frame.io.
+
+        A file whose parts have all arrived is kept. Cancelling an upload that has ended does nothing.
+        """
+        if self.done:
+            return
+        self._cancel_asked = True
+        if self._task is None:
+            self._end_unstarted()
+        else:
+            self._stop()
+
+    def pause(self) -> None:
+        """Send no more bytes, inside a part too, until `resume()`; nothing is lost, and it counts as no retry.
+
+        S3 drops a silent connection after 20 to 30 s. So after 15 s the parts under way are given up, their slots go to
+        other uploads, and they are sent again on resuming. What the kernel has buffered still goes out.
+        """
+        self._gate.close()
+
+    def resume(self) -> None:
+        """Go on after `pause()`."""
+        self._gate.open()
+
+    def _stop(self) -> None:
+        # Once: anyio cancels by level, and a second cancellation would break into the clean-up after the first.
+        if self._task is not None and not self._stopping:
+            self._stopping = True
+            self._task.cancel()
+
+    async def _run(self) -> R:
+        return await self._deliver()
+
+    def _finish(self, task: asyncio.Task[R]) -> None:
+        """Note how the task ended; its first done callback, so it runs before anybody who waits for the task."""
+        self._release(self)
+        if task.cancelled():
+            self._was_cancelled = not self._cancel_asked
+            self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled")
+        else:
+            self._error = _unwrapped(task.exception())
+        if self._error is None:
+            self._outcome = (task.result(),)
+            self._feed.end(self._completed(*self._outcome))
+        else:
+            self._seen = self._seen or task.cancelled()
+            self._feed.end(self._failed(self._error))
+
+    def _end_unstarted(self) -> None:
+        self._seen = True
+        self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled before it began")
+        self._feed.end(self._failed(self._error))
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> R:
+        self.start()
+        if self._task is not None:
+            self._waiters += 1
+            try:
+                # Not `await task`: a waiter that anyio cancels would pass on one cancellation after another.
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError:
+                self._seen = True
+                await self._stopped()
+                raise
+            except GeneratorExit:
+                self._stop()
+                raise
+            finally:
+                self._waiters -= 1
+        self._seen = True
+        if self._was_cancelled:
+            raise asyncio.CancelledError
+        return self.result
+
+    async def _stopped(self) -> None:
+        """Stop it and wait until it is; that is bounded by the deadlines of its clean-up."""
+        self._stop()
+        if self._task is not None:
+            await wait_out([self._task])
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._wait().__await__()
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self._wait()
+        else:
+            await self._stopped()
+            self._seen = True
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        self.start()
+        return self._feed.listen()
+
+    # -- as a coroutine, for create_task and its kin -----------------------------------------------------------------
+
+    def send(self, value: Any) -> Any:
+        """Run on, as a coroutine does; `asyncio.Task` calls this."""
+        return self._drive(self._wait).send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        """Raise inside, as in a coroutine; `asyncio.Task` cancels so, also before the first `send`."""
+        task = asyncio.current_task()
+        if task in self._driven:
+            return self._driven[task].throw(*exception)
+        if self._task is None and not self.done:
+            self._was_cancelled = True
+            self._end_unstarted()
+        # A coroutine that has not begun would raise at once, and a running upload would run on.
+        error = exception[0] if isinstance(exception[0], BaseException) else exception[0](*exception[1:2])
+        return self._drive(lambda: self._give_up(error)).send(None)
+
+    def _drive(self, begin: Callable[[], Coroutine[Any, Any, R]]) -> Coroutine[Any, Any, R]:
+        """Give the wait of the task that drives this; its first one, or one that it began before."""
+        task = asyncio.current_task()
+        if task not in self._driven:
+            self._driven[task] = begin()
+        return self._driven[task]
+
+    async def _give_up(self, error: BaseException) -> R:
+        self._seen = True
+        await self._stopped()
+        raise error
+
+    def close(self) -> None:
+        """Give it up, as a coroutine; an upload that runs is stopped."""
+        self._used = True
+        for driven in tuple(self._driven.values()):
+            driven.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_task", None) is None and not self._used and not self._feed.ended:
+            warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
+        elif self._error is not None and not self._seen:
+            log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
+
+
+def _unwrapped(error: BaseException | None) -> BaseException | None:
+    """The one error in a group of one: callers should not need `except*`."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _unexpected(error: BaseException) -> UploadError:
+    return UploadError(f"unexpected: {type(error).__name__}")

@@ -1,0 +1,93 @@
+"""What the service answers: a JSON document, or the reason why there is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import aiohttp
+import anyio.to_thread
+
+from .._core.retry import read_retry_after, without_links
+from .wire import read_bounded
+
+MAX_ANSWER = 64 << 20
+"""Bytes. The longest answer is a plan: 10,000 links of 1.5 kB are 15 MB."""
+
+PARSE_IN_THREAD = 1 << 16
+"""Bytes from which on parsing JSON would hold the loop for more than about a millisecond."""
+
+Shape: TypeAlias = Literal["object", "page", "nothing"]
+"""What a call gives where it succeeds: an object under `data`, a list there and a link to the next, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a JSON document, or in `trouble` why there is none."""
+
+    status: int | None
+    document: Any = None
+    trouble: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    sent: bool = True
+    """False where the request surely did not reach the service."""
+
+
+async def read_text(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read an answer's text; None where it does not end."""
+    return await read_bounded(response, MAX_ANSWER)
+
+
+async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: bytes | None) -> Answer:
+    """Read an answer: its document's `data`, or what is wrong with it."""
+    answer = partial(
+        Answer,
+        response.status,
+        request_id=response.headers.get("x-request-id", "")[:120] or None,
+        retry_after=read_retry_after(response.headers, datetime.now(UTC)),
+    )
+    if text is None:
+        return answer(trouble=f"the answer is longer than {MAX_ANSWER} bytes")
+    if gives == "nothing" and 200 <= response.status < 300:
+        return answer()
+    if 300 <= response.status < 400:
+        return answer(trouble="a redirect, which is not followed; is base_url right?")
+    if not text:
+        return answer(trouble="the answer is empty")
+    try:
+        parse = partial(json.loads, text)
+        document = parse() if len(text) < PARSE_IN_THREAD else await anyio.to_thread.run_sync(parse)
+    except (ValueError, RecursionError):
+        kind = response.content_type[:80]
+        return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")
+    if not 200 <= response.status < 300:
+        return answer(trouble=_detail(document) or f"{response.status} without a reason")
+    kind, wanted = ("list", list) if gives == "page" else ("object", dict)
+    if not isinstance(document, dict) or not isinstance(document.get("data"), wanted):
+        return answer(trouble=f"the answer has no {kind} under 'data'")
+    return answer(document=document if gives == "page" else document["data"])
+
+
+def _detail(document: Any) -> str | None:
+    """The service's words: `{"errors": [{"detail", "source": {"pointer"}, "title"}]}`, or an older `message`."""
+    if not isinstance(document, dict):
+        return None
+    errors = document.get("errors")
+    told = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
+    words = []
+    for one in told[:10]:
+        detail, source = one.get("detail") or one.get("title"), one.get("source")
+        pointer = source.get("pointer") if isinstance(source, dict) else None
+        if detail:
+            words.append(f"{detail} ({pointer})" if pointer else str(detail))
+    fallback = next((document[key] for key in ("message", "error") if isinstance(document.get(key), str)), None)
+    return without_links(("; ".join(words) or fallback or "")[:1000]) or None
+
+
+def said(answer: Answer) -> str:
+    """Say in a line what was wrong with an answer."""
+    return f"{answer.status}: {answer.trouble}" if answer.status is not None else str(answer.trouble)

@@ -1,0 +1,34 @@
+"""What does `Uploader.upload_folder` take for a tree of many small files: how much memory, how many tasks?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from meter import Meter
+from small_job import SmallJob
+
+from aioframeio_upload import FileCompleted, Limits, Uploader
+
+
+async def send(job: SmallJob) -> None:
+    """Upload the folder once, and look at the tasks now and then."""
+    meter, tasks, done = Meter(), 0, 0
+    async with Uploader(
+        job.token,
+        account_id=job.account_id,
+        base_url=job.base,
+        limits=Limits(parts=job.workers, files=2 * job.workers, api_pacing=False),
+        check_etags=job.check_etags,
+    ) as uploader:
+        upload = uploader.upload_folder(job.folder, folder_id=job.folder_id)
+        async for event in upload:
+            if isinstance(event, FileCompleted):
+                done += 1
+                if done % 100 == 0:
+                    tasks = max(tasks, len(asyncio.all_tasks()))
+        result = await upload
+    meter.finish(files=len(result.files), tasks=tasks)
+
+
+if __name__ == "__main__":
+    asyncio.run(send(SmallJob.from_argument()))

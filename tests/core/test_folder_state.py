@@ -1,0 +1,116 @@
+"""A folder's arithmetic and order: nothing twice, nothing lost, no progress that runs backwards."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioframeio_upload import FileFailed, FolderCreated, SourceError, UploadedFile
+from aioframeio_upload._core.folder_state import FolderState
+from aioframeio_upload._core.order import BIG, LocalFile, Order, folder_of
+
+SIZES = st.lists(st.integers(0, 3 * BIG), max_size=40)
+
+
+def files_of(sizes: list[int]) -> list[LocalFile]:
+    return [LocalFile(f"a/{number}", size, 0) for number, size in enumerate(sizes)]
+
+
+@given(SIZES, st.integers(1, 20), st.randoms())
+def test_every_file_has_its_turn_once(sizes: list[int], places: int, chance: object) -> None:
+    files = files_of(sizes)
+    order, taken = Order(files), []
+    while order:
+        taken.append(order.take(getattr(chance, "randrange")(places + 1), places))  # noqa: B009
+    assert sorted(taken) == sorted(files)
+
+
+@given(SIZES, st.integers(1, 20))
+def test_big_files_begin_at_once_the_biggest_first_and_leave_half_the_places(sizes: list[int], places: int) -> None:
+    files = files_of(sizes)
+    order, big_under_way, big = Order(files), 0, []
+    small = [file for file in files if file.size < BIG]
+    while order:
+        file = order.take(big_under_way, places)
+        if file.size < BIG:
+            assert file == small.pop(0), "folder by folder, as they were walked"
+            continue
+        big.append(file.size)
+        if small:
+            big_under_way += 1
+            assert big_under_way <= max(1, places // 2)
+    assert big == sorted(big, reverse=True)
+    assert not small
+
+
+def test_a_file_knows_its_folder_and_name() -> None:
+    file = LocalFile("a/b/c.mov", 1, 2)
+    assert (folder_of(file), file.name) == ("a/b", "c.mov")
+    assert folder_of(LocalFile("c.mov", 1, 2)) == ""
+
+
+def uploaded(size: int) -> UploadedFile:
+    return UploadedFile("f", "n", size, "a", "d", None, None, "uploaded")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.sampled_from(["send", "skip", "fail"])), max_size=30))
+def test_progress_never_runs_backwards_nor_past_the_end(fates: list[tuple[int, str]]) -> None:
+    total = sum(size for size, _ in fates)
+    state, before, now = FolderState(len(fates), total, 0.0), 0, 0.0
+    for size, fate in fates:
+        now += 1.0
+        if fate == "skip":
+            state.skip("p", size, "there")
+        else:
+            half = state.progress(size // 2, size // 3, now)
+            assert half.bytes_uploaded >= before
+            before = half.bytes_uploaded
+        if fate == "send":
+            state.send(size)
+            state.complete("p", uploaded(size))
+        if fate == "fail":
+            state.fail("p", SourceError("no"))
+        told = state.progress(0, 0, now)
+        assert before <= told.bytes_uploaded <= total
+        assert told.bytes_confirmed <= told.bytes_uploaded
+        assert told.bytes_per_second >= 0
+        before = told.bytes_uploaded
+    result = state.result()
+    assert len(result.files) + len(result.skipped) + len(result.failures) == len(fates)
+    end = state.progress(0, 0, now + 1)
+    assert (end.parts_completed, end.total_parts) == (len(result.files) + len(result.skipped), len(fates))
+    if not result.failures:
+        assert (end.bytes_uploaded, end.bytes_confirmed, end.seconds_left) == (total, total, 0.0)
+
+
+def test_what_was_there_before_is_not_in_the_rate() -> None:
+    state = FolderState(2, 10**12 + 100, 0.0)
+    state.skip("a", 10**12, "there")
+    state.send(100)
+    told = state.progress(0, 0, 1.0)
+    assert told.bytes_uploaded == 10**12 + 100
+    assert told.bytes_per_second == 100
+
+
+def test_a_failure_keeps_no_frame_alive() -> None:
+    state = FolderState(1, 1, 0.0)
+    try:
+        try:
+            raise OSError("no")
+        except OSError as cause:
+            raise SourceError("no") from cause
+    except SourceError as error:
+        failed = state.fail("p", error)
+    assert failed.error.__traceback__ is None
+    assert failed.error.__cause__ is not None
+    assert failed.error.__cause__.__traceback__ is None
+
+
+def test_the_failures_are_told_in_the_order_of_their_paths() -> None:
+    state = FolderState(2, 0, 0.0)
+    error = SourceError("no")
+    state.fail("b", error)
+    state.fail("a", error)
+    state.create(FolderCreated(".", "f"))
+    assert state.result().failures == (FileFailed("a", error), FileFailed("b", error))
+    assert state.result().folders == (FolderCreated(".", "f"),)

@@ -1,0 +1,126 @@
+"""Which files are taken: the patterns, what is left out, and names that only look the same."""
+
+from __future__ import annotations
+
+import fnmatch
+from unicodedata import normalize
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioframeio_upload._core.patterns import ambiguous, compiled, is_left_out, patterns, same_name
+
+MATCHES = [
+    ("*.mov", "take.mov", True),
+    ("*.mov", "a/b/take.mov", True),
+    ("*.mov", "take.MOV", False),
+    ("*.mov", "take.mov.part", False),
+    ("take-0?.mov", "a/take-07.mov", True),
+    ("take-0?.mov", "a/take-/7.mov", False),
+    ("take-[0-3].mov", "take-2.mov", True),
+    ("take-[!0-3].mov", "take-2.mov", False),
+    ("take-[!0-3].mov", "take-7.mov", True),
+    ("take-[]7].mov", "take-].mov", True),
+    ("take-[7.mov", "take-[7.mov", True),
+    ("a/*.mov", "a/take.mov", True),
+    ("a/*.mov", "b/a/take.mov", False),
+    ("a/*.mov", "a/b/take.mov", False),
+    ("/take.mov", "take.mov", True),
+    ("a/**", "a/b/c.mov", True),
+    ("a/**", "a/", False),
+    ("a/*", "a/", False),
+    ("a/*", "a/b/", True),
+    ("a/**/c.mov", "a/c.mov", True),
+    ("a/**/c.mov", "a/x/y/c.mov", True),
+    ("**/c.mov", "c.mov", True),
+    ("**/a/*", "x/y/a/c.mov", True),
+    ("a**c", "a/c", False),
+    ("a**c", "abbc", True),
+    ("cache", "a/cache/", True),
+    ("cache/", "a/cache/", True),
+    ("cache/", "a/cache", False),
+    ("a/cache/", "a/cache/", True),
+    ("a/cache/", "b/a/cache/", False),
+    ("caf\u00e9", "cafe\u0301", True),
+    ("cafe\u0301.*", "caf\u00e9.mov", True),
+    ("a\n?", "a\nb", True),
+    ("a.b", "axb", False),
+    ("[z-a]", "-", True),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path", "matches"), MATCHES)
+def test_a_pattern_matches_these_paths(pattern: str, path: str, matches: bool) -> None:
+    assert patterns((), [pattern]).matcher().excludes(path) is matches
+    assert patterns([pattern], ()).matcher().includes(path) is matches
+
+
+def test_without_patterns_everything_is_wanted() -> None:
+    matcher = patterns((), ()).matcher()
+    assert matcher.includes("a/b.mov")
+    assert not matcher.excludes("a/b.mov")
+
+
+def test_one_string_is_one_pattern_and_not_its_letters() -> None:
+    assert patterns("*.mov", "cache").include == ("*.mov",)
+    assert not patterns("*.mov", ()).matcher().includes("m")
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "a//b", "./a", "../a", "a/..", "//"])
+def test_a_pattern_that_cannot_match_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="no path relative to the root"):
+        patterns([pattern], ())
+
+
+def test_what_is_no_string_is_refused() -> None:
+    with pytest.raises(TypeError):
+        patterns([b"*.mov"], ())  # type: ignore[list-item]
+
+
+NAMES = st.text("ab.[]!-*", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
+GLOBS = NAMES | st.just("**")
+
+
+def by_hand(globs: list[str], names: list[str]) -> bool:
+    """The same in three lines: segment by segment, as a person would."""
+    if not globs:
+        return not names
+    if globs[0] == "**":
+        last = len(globs) == 1
+        return any(by_hand(globs[1:], names[skip:]) for skip in range(last, len(names) + 1)) or (last and bool(names))
+    return bool(names) and fnmatch.fnmatchcase(names[0], globs[0]) and by_hand(globs[1:], names[1:])
+
+
+@given(st.lists(GLOBS, min_size=2, max_size=4), st.lists(NAMES, min_size=1, max_size=5))
+def test_patterns_agree_with_pythons_own_matching_of_names(globs: list[str], names: list[str]) -> None:
+    assert (compiled("/".join(globs)).fullmatch("/".join(names)) is not None) is by_hand(globs, names)
+
+
+@given(st.text(max_size=8))
+def test_any_pattern_is_compiled_or_refused(pattern: str) -> None:
+    try:
+        patterns([pattern], [pattern]).matcher()
+    except ValueError as error:
+        assert "no path relative" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", [".DS_Store", ".git", "Thumbs.db", "thumbs.db", "desktop.ini", "Desktop.ini", "._x"])
+def test_these_are_never_taken(name: str) -> None:
+    assert is_left_out(name)
+
+
+@pytest.mark.parametrize("name", ["take.mov", "Thumbs.dbx", "a.desktop.ini", "x."])
+def test_and_these_are(name: str) -> None:
+    assert not is_left_out(name)
+
+
+@given(st.text(max_size=10))
+def test_a_name_is_the_same_however_its_accents_are_encoded(name: str) -> None:
+    assert same_name(normalize("NFD", name)) == same_name(normalize("NFC", name))
+
+
+def test_only_names_that_look_the_same_are_ambiguous() -> None:
+    composed, decomposed = "a/caf\u00e9", "a/cafe\u0301"
+    assert ambiguous([composed, decomposed, "a/na\u00efve", "a/x"]) == {composed, decomposed}
+    assert ambiguous([composed, "b/cafe\u0301", "x", "y"]) == frozenset()
