@@ -12,6 +12,7 @@ from ._core.errors import (
     AuthenticationError,
     ConfirmationError,
     IntegrityError,
+    JournalError,
     LinksExpired,
     NotFound,
     PartError,
@@ -35,9 +36,12 @@ from ._core.events import (
     UploadFailed,
     UploadPlanned,
     UploadReplanned,
+    UploadResumed,
 )
+from ._core.journal import PendingUpload
 from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._io.journal import Journal
 from ._upload import Upload
 from ._uploader import Uploader
 from ._version import __version__
@@ -48,6 +52,8 @@ __all__ = [
     "ConfirmationError",
     "Event",
     "IntegrityError",
+    "Journal",
+    "JournalError",
     "Limits",
     "LinksExpired",
     "NotFound",
@@ -58,6 +64,7 @@ __all__ = [
     "PartRejected",
     "PartRetrying",
     "PartStarted",
+    "PendingUpload",
     "PermissionDenied",
     "Plan",
     "PlanError",
@@ -76,6 +83,7 @@ __all__ = [
     "UploadFailed",
     "UploadPlanned",
     "UploadReplanned",
+    "UploadResumed",
     "UploadStatus",
     "UploadedFile",
     "Uploader",

@@ -141,7 +141,7 @@ class Upload(Coroutine[Any, Any, UploadedFile]):
         """
         if self.done:
             return
-        self._cancel_asked = True
+        self._cancel_asked = self._gate.given_up = True
         if self._task is None:
             self._end_unstarted()
         else:

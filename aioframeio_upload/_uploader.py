@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from ._confirm import confirm, read_status
+from ._core.journal import PendingUpload
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from ._delivery import Delivery, send_some
 from ._feed import Feed
@@ -14,6 +15,8 @@ from ._io.gate import Gate
 from ._io.source import Source, check_kind, check_size, name_of, open_source
 from ._life import Life
 from ._planner import create_file, create_remote_file
+from ._record import JournalRecord
+from ._resume import claim_pending, discard, list_pending
 from ._upload import Upload
 
 
@@ -33,6 +36,9 @@ class Uploader(Life):
         limits: What all uploads may use together.
         timeouts: How long to wait.
         retry: How often to try.
+        journal: A path or a `Journal`. With one, an upload of a path survives its process: the next `upload()` of the
+            same source to the same folder and name sends only what is missing. Bytes, file objects and streams cannot
+            be found again, and are not recorded.
         check_etags: Compare each part's ETag with the MD5 of what was sent, where it is an MD5. Costs one core 1.7 s a
             GB, beside the sending. Until one has matched on a host, a mismatch that repeats turns the check off for
             that host, with a logged warning.
@@ -75,11 +81,21 @@ class Uploader(Life):
         name, account = name_of(source, name), self._account(account_id)
 
         return self._upload(
-            source=source, size=size, name=name, folder_id=folder_id, account_id=account, media_type=media_type
+            source=source,
+            size=size,
+            name=name,
+            folder_id=folder_id,
+            account_id=account,
+            media_type=media_type,
+            conflict=conflict,
         )
 
     def execute(self, plan: Plan, source: Source) -> Upload:
-        """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy."""
+        """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
+
+        With a journal it is recorded under that plan: the next `execute` of the same plan and path sends only what is
+        missing, and begins anew, with a plan of its own, where that one is of no use any more.
+        """
         check_kind(source)
         account = self._account(plan.account_id)
 
@@ -91,16 +107,67 @@ class Uploader(Life):
             account_id=account,
             media_type=plan.media_type,
             plan=plan,
+            origin=plan.file_id,
         )
 
-    def _upload(self, *, name: str, **what: Any) -> Upload:
+    def _upload(self, *, name: str, record: JournalRecord | None = None, **what: Any) -> Upload:
         """Make the handle of a delivery that begins when the handle is used."""
 
         async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
-            return await Delivery(name=name, feed=feed, gate=gate, resources=resources, api=api, **what).run()
+            delivery = Delivery(name=name, record=record, feed=feed, gate=gate, resources=resources, api=api, **what)
+            return await delivery.run()
 
-        return Upload(name, run, self._running.adopt, self._running.release)
+        def release(upload: Upload) -> None:
+            self._running.release(upload)
+            if record is not None:  # also where it was cancelled before its first step
+                record.release_later()
+
+        return Upload(name, run, self._running.adopt, release)
+
+    async def resume_pending(self) -> tuple[Upload, ...]:
+        """Start everything that the journal holds and nobody else is at: a worker's first line.
+
+        Each goes on as `upload()` of the same source would; one whose parts had all arrived is only confirmed.
+
+        Raises:
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
+        """
+        claimed = await claim_pending(self._journalled())
+        return tuple(
+            self._upload(
+                source=entry.identity.path,
+                size=None,
+                name=entry.identity.name,
+                folder_id=entry.identity.folder_id,
+                account_id=entry.identity.account_id,
+                media_type=entry.media_type,
+                conflict=entry.conflict,
+                origin=entry.identity.origin,
+                record=record,
+            ).start()
+            for record, entry in claimed
+        )
+
+    async def pending(self) -> tuple[PendingUpload, ...]:
+        """Tell what the journal holds: uploads that were begun, by whomever, and are not finished.
+
+        Raises:
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
+        """
+        return await list_pending(self._journalled())
+
+    async def discard(self, file_id: str) -> None:
+        """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
+
+        Raises:
+            JournalError: The journal holds no such upload, or it is running.
+            ApiError: The service refused; the entry stays.
+            ValueError: There is no journal.
+        """
+        await discard(self._journalled(), self._opened()[1], file_id)
 
     async def plan(
         self,
@@ -134,7 +201,7 @@ class Uploader(Life):
         """Send only those parts and give their receipts, in the order of the parts; safe to do twice.
 
         It takes no `Limits.files` slot, asks for no confirmation (`confirm(plan)` does), and deletes nothing: others
-        may be sending the other parts.
+        may be sending the other parts. Nothing is recorded in a journal: the receipts are the caller's to keep.
 
         Raises:
             ValueError: The plan has no part of such a number.

@@ -36,14 +36,18 @@ STOREYS = """
     _running
     _upload
     _delivery
+    _resume
     _planner _confirm
     _transfer
+    _record
     _feed
     _shielded
     _io/part
     _io/body
     _io/api
     _io/resources
+    _io/journal
+    _io/journal_file
     _io/blocks
     _io/gate
     _io/source
@@ -55,6 +59,7 @@ STOREYS = """
     _core/retry
     _core/faults
     _core/events
+    _core/journal
     _core/model
     _core/errors
     _core/expiry _core/pacing _core/settings
@@ -67,7 +72,7 @@ FLOOR = {room: floor for floor, line in enumerate(STOREYS.split("\n")) for room 
 
 IMPURE = {
     *("asyncio", "aiohttp", "anyio", "aiofiles", "threading", "concurrent", "subprocess", "socket", "ssl"),
-    *("logging", "os", "io", "pathlib", "tempfile", "time", "random", "secrets", "sqlite3"),
+    *("logging", "os", "io", "filelock", "pathlib", "tempfile", "time", "random", "secrets", "sqlite3"),
 }
 """What would let the core touch the world. Chance comes in through `backoff`'s jitter, which is an argument."""
 
@@ -343,7 +348,8 @@ except RuntimeError:
     pass
 else:
     raise AssertionError("a loop runs")
-unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "sqlite3", "pytest", "botocore", "uvloop"}
+unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "pytest", "botocore", "uvloop"}
+unwanted |= {"sqlite3", "filelock"}  # for a journal only
 print(*sorted(unwanted & set(sys.modules)))
 """
 

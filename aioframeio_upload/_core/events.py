@@ -42,6 +42,15 @@ class UploadPlanned(_Told):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadResumed(_Told):
+    """An earlier run had begun this file, and it goes on; the parts recorded then are not told again."""
+
+    file_id: str
+    parts_completed: int
+    bytes_completed: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartStarted(_Told):
     """An attempt at a part begins."""
 
@@ -122,6 +131,7 @@ class UploadFailed(_Told):
 
 Event = (
     UploadPlanned
+    | UploadResumed
     | UploadReplanned
     | PartStarted
     | PartRetrying

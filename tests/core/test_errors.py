@@ -17,6 +17,7 @@ from aioframeio_upload import (
     AuthenticationError,
     ConfirmationError,
     IntegrityError,
+    JournalError,
     LinksExpired,
     NotFound,
     PartError,
@@ -70,6 +71,7 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (PartExhausted("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
     (IntegrityError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
     (ConfirmationError("too late", file_id="f1"), "file f1: too late", {"file_id": "f1", "reason": "too late"}),
+    (JournalError("is no database", path="a.db"), "a.db: is no database", {"path": "a.db"}),
     (UploadCancelled("the upload was cancelled"), "the upload was cancelled", {}),
 ]
 NAMES = [f"{type(error).__name__}-{index}" for index, (error, *_) in enumerate(SAID)]
