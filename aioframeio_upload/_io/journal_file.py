@@ -148,12 +148,11 @@ class JournalFile:
     def find(self, key: str) -> Entry | None:
         """Give what is recorded under a key."""
         with self._told():
+            # Fetched at once: a cursor that an error's traceback keeps would keep the file open, too.
             execute = self._connection.execute
-            row = execute("SELECT told, plan FROM uploads WHERE key = ?", (key,)).fetchone()
-            if row is None:
-                return None
-            told, plan = row
-            return read_entry(told, plan, execute("SELECT number, size, told FROM parts WHERE key = ?", (key,)))
+            found = execute("SELECT told, plan FROM uploads WHERE key = ?", (key,)).fetchall()
+            receipts = execute("SELECT number, size, told FROM parts WHERE key = ?", (key,)).fetchall()
+            return read_entry(found[0][0], found[0][1], receipts) if found else None
 
     def pending(self) -> list[tuple[Identity, PendingUpload]]:
         """Give all that is recorded, without the plans."""
