@@ -76,6 +76,14 @@ def test_one_file_says_an_error_in_a_line(tmp_path: Path) -> None:
     assert ended.stderr == f"error: {tmp_path / 'nowhere.mov'}: No such file or directory\n"
 
 
+def test_resume_sends_only_what_is_missing() -> None:
+    ended = run("resume")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert lines.count("goes on: 7 parts, 7000000 bytes are there already") == 1
+    assert lines[-1] == "one file, complete: True; parts sent: 9 for 8"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
 def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> None:
     assert len((example / "main.py").read_text(encoding="utf-8").splitlines()) < 60

@@ -24,6 +24,8 @@ from aioframeio_upload import (
     ApiError,
     ConfirmationError,
     Event,
+    Journal,
+    JournalError,
     Limits,
     LinksExpired,
     Part,
@@ -31,6 +33,7 @@ from aioframeio_upload import (
     PartError,
     PartRetrying,
     PartStarted,
+    PendingUpload,
     Plan,
     Progress,
     Receipt,
@@ -220,6 +223,7 @@ async def every_setting(session: aiohttp.ClientSession, context: ssl.SSLContext)
         limits=Limits(parts=8, files=16, api_pacing=True),
         timeouts=Timeouts(connect=30, api=60.0, stall=30, confirm=None),
         retry=RetryPolicy(attempts=8, base=0.5, cap=30),
+        journal=Journal(Path("uploads.sqlite3"), sync=False),
         check_etags=True,
         session=session,
         proxy="http://127.0.0.1:3128",
@@ -243,6 +247,9 @@ async def every_verb(uploader: Uploader) -> None:
     assert_type(remote, UploadedFile)
     assert_type(uploader.uploads, tuple[Upload, ...])
     assert_type(uploader.statistics(), Statistics)
+    assert_type(await uploader.pending(), tuple[PendingUpload, ...])
+    assert_type(await uploader.resume_pending(), tuple[Upload, ...])
+    await uploader.discard(plan.file_id)
     await uploader.shutdown(grace=5.0)
 
 
@@ -274,6 +281,8 @@ def every_error(error: UploadError) -> None:
             assert_type(error.attempts, int)
             assert_type(error.code, str | None)
             assert_type(error.request_id, str | None)
+        case JournalError():
+            assert_type(error.path, str)
         case ConfirmationError():
             assert_type(error.file_id, str)
             assert_type(error.reason, str)
