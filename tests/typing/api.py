@@ -48,6 +48,7 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
     UploadPlanned,
+    UploadResumed,
     UploadStatus,
 )
 
@@ -87,6 +88,8 @@ def every_event_is_matched(event: Event) -> str:
         case UploadPlanned():
             assert_type(event.view_url, str | None)
             return event.file_id
+        case UploadResumed():
+            assert_type(event.bytes_completed, int)
         case PartStarted():
             assert_type(event.offset, int)
         case PartRetrying():
