@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 CORE = "not needs_program"
-BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "wan")
+BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan")
 HOUR = 3600
 """Seconds for one test, where it is many; pyproject.toml's are for one."""
 QUICK = "not needs_program and not needs_tree and not slow"
@@ -101,6 +101,14 @@ def seaweedfs(session: nox.Session) -> None:
     install(session, "-e", ".[test]", *group("seaweedfs"))
     session.env["REAL_S3"] = "seaweedfs"
     pytest(session, "tests/real_s3")
+
+
+@nox.session
+def kill(session: nox.Session) -> None:
+    """A process killed at every write of its journal, and the next one; the suite has a sample."""
+    install(session, "-e", ".[test]")
+    session.env["KILL"] = "every"
+    pytest(session, "tests/test_journal_kill.py")
 
 
 @nox.session

@@ -12,6 +12,7 @@ from ._core.errors import (
     AuthenticationError,
     ConfirmationError,
     IntegrityError,
+    JournalError,
     LinksExpired,
     NotFound,
     PartError,
@@ -35,6 +36,7 @@ from ._core.events import (
     UploadFailed,
     UploadPlanned,
     UploadReplanned,
+    UploadResumed,
 )
 from ._core.folders import (
     FileCompleted,
@@ -47,9 +49,11 @@ from ._core.folders import (
     FolderResult,
     FolderUploadError,
 )
+from ._core.journal import PendingUpload
 from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._drop_in import AsyncFrameioUploader
+from ._io.journal import Journal
 from ._upload import FolderUpload, Upload
 from ._uploader import Uploader
 from ._version import __version__
@@ -71,6 +75,8 @@ __all__ = [
     "FolderUpload",
     "FolderUploadError",
     "IntegrityError",
+    "Journal",
+    "JournalError",
     "Limits",
     "LinksExpired",
     "NotFound",
@@ -81,6 +87,7 @@ __all__ = [
     "PartRejected",
     "PartRetrying",
     "PartStarted",
+    "PendingUpload",
     "PermissionDenied",
     "Plan",
     "PlanError",
@@ -99,6 +106,7 @@ __all__ = [
     "UploadFailed",
     "UploadPlanned",
     "UploadReplanned",
+    "UploadResumed",
     "UploadStatus",
     "UploadedFile",
     "Uploader",

@@ -5,16 +5,18 @@ from __future__ import annotations
 from ._confirm import confirm, seconds_for
 from ._core.errors import ApiError
 from ._core.model import Plan, Receipt, UploadedFile
-from ._core.remote import Conflict, Namesake, find_below, find_same
+from ._core.remote import Namesake, find_below, find_same
 from ._delivery import Delivery
 from ._io.api import CREATE_STACK, MOVE, Api
 from ._io.listing import read_listing
 from ._io.source import check_size, open_source
 
 
-async def deliver(delivery: Delivery, conflict: Conflict) -> UploadedFile:
-    """Run a delivery as `conflict` asks."""
-    if conflict == "skip" and (there := await _find_there(delivery)) is not None:
+async def deliver(delivery: Delivery) -> UploadedFile:
+    """Run a delivery as its `conflict` asks."""
+    # What the journal has handed over is not looked for: it was begun, and its source may be gone.
+    looks = delivery.conflict == "skip" and delivery.record is None
+    if looks and (there := await _find_there(delivery)) is not None:
         return there
 
     async def stack_up(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
@@ -31,7 +33,7 @@ async def deliver(delivery: Delivery, conflict: Conflict) -> UploadedFile:
             await stack(delivery.api, file, below)
         return file
 
-    if conflict == "version":
+    if delivery.conflict == "version":
         delivery.settle = stack_up
     return await delivery.run()
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import anyio
 
 from ._confirm import confirm
 from ._core.errors import IntegrityError, LinksExpired, PlanError, SourceError
-from ._core.events import UploadPlanned, UploadReplanned
+from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
 from ._core.expiry import is_hopeless
+from ._core.journal import Entry, Step, is_kept
 from ._core.model import Plan, Receipt, UploadedFile
+from ._core.state import UploadState
 from ._feed import Feed
 from ._io.api import Api
 from ._io.gate import Gate
 from ._io.resources import Resources
 from ._io.source import OpenSource, Source, check_size, open_source
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
+from ._record import JournalRecord, Record, own_record
+from ._resume import every_receipt, take_up
 from ._transfer import Transfer
 
 log = logging.getLogger("aioframeio_upload")
@@ -47,6 +53,12 @@ class Delivery:
     """The plan in force; None before there is one."""
     settle: Settle | None = None
     """None: the service is asked until it has the file."""
+    conflict: str = "create"
+    origin: str | None = None
+    """The file of the plan that was given, if one was."""
+    record: JournalRecord | None = None
+    """Where it was taken up from the journal already."""
+    is_resumed: bool = False
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
 
@@ -57,19 +69,79 @@ class Delivery:
         ten thousand files, and make no ten thousand placeholders whose links age. Waiting for confirmation needs none.
         """
         resources = self.resources
-        async with resources.file_slots:
-            found = await open_source(self.source, self.size, resources.executor, resources.spool)
-            try:
-                self.plan = await self._create(found) if self.plan is None else check_fit(self.plan, found)
-                receipts = await self._send(self.plan, found)
-            finally:
-                found.close()
-        return await (self.settle or self.confirm)(self.plan, receipts)
+        record: Record | None = self.record
+        try:
+            async with resources.file_slots:
+                record = record or await self._own()
+                plan, receipts = await self._deliver(record)
+            file = await (self.settle or self.confirm)(plan, receipts)
+            await record.drop()
+        finally:
+            if record is not None:
+                await record.release()
+        return replace(file, outcome="resumed") if self.is_resumed else file
 
     async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
         """Ask the service until it has the file."""
         seconds = self.resources.timeouts.confirm_for(plan.size)
         return await confirm(self.api, plan, self.account_id, seconds, receipts)
+
+    async def _own(self) -> Record:
+        return await own_record(
+            self.source,
+            self.resources,
+            account_id=self.account_id,
+            folder_id=self.folder_id,
+            name=self.name,
+            origin=self.origin,
+            media_type=self.media_type,
+            conflict=self.conflict,
+        )
+
+    async def _deliver(self, record: Record) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Make sure that every part of the source has arrived; what an earlier run has sent is not sent again."""
+        entry = record.entry
+        try:
+            found = await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
+        except SourceError:
+            # A source that is gone is no loss where every byte of it has arrived.
+            if entry is None or not entry.is_whole or await self._take_up(record, None) is not Step.CONFIRM:
+                raise
+            return self._arrived(entry)
+        try:
+            if self.plan is None:
+                check_size(found, self.size)
+            step = await self._take_up(record, found)
+            if entry is not None and step is Step.CONFIRM:
+                return self._arrived(entry)
+            if entry is not None and step is Step.RESUME:
+                self.plan, self.is_resumed = entry.plan, True
+                return await self._send(entry.plan, found, record, entry.receipts)
+            if self.plan is None or step is not None:
+                self.plan = await self._create(found)
+            return await self._send(check_fit(self.plan, found), found, record)
+        finally:
+            found.close()
+
+    async def _take_up(self, record: Record, found: OpenSource | None) -> Step | None:
+        if found is not None:
+            await record.look_at(found)
+        return await take_up(record, self.api, self.resources)
+
+    def _arrived(self, entry: Entry) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Tell of an upload that an earlier run has sent whole."""
+        plan = self.plan = entry.plan
+        self.is_resumed = True
+        receipts = every_receipt(entry)
+        self._tell_planned(plan, receipts)
+        numbers = {receipt.number for receipt in receipts}
+        self.feed.publish(UploadState(plan.parts, now := anyio.current_time(), done=numbers).progress(now))
+        return plan, receipts
+
+    def _tell_planned(self, plan: Plan, done: tuple[Receipt, ...]) -> None:
+        self.feed.publish(UploadPlanned(plan.file_id, plan.name, plan.view_url, plan.size, len(plan.parts)))
+        if self.is_resumed:
+            self.feed.publish(UploadResumed(plan.file_id, len(done), sum(receipt.size for receipt in done)))
 
     async def _create(self, found: OpenSource) -> Plan:
         return await create_file(
@@ -81,30 +153,50 @@ class Delivery:
             media_type=self.media_type,
         )
 
-    async def _send(self, plan: Plan, found: OpenSource) -> tuple[Receipt, ...]:
-        """Send every part; where that ends early, remove the placeholder, which nobody can go on with."""
-        self.feed.publish(UploadPlanned(plan.file_id, plan.name, plan.view_url, plan.size, len(plan.parts)))
+    async def _send(
+        self, plan: Plan, found: OpenSource, record: Record, done: tuple[Receipt, ...] = ()
+    ) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Send every part that is not done; where that ends early, leave behind what can be gone on with."""
+        transfer: Transfer | None = None
         receipts: tuple[Receipt, ...] | None = None
-        transfer = Transfer(plan, found, self.resources, self.feed, self.gate)
         try:
+            if not self.is_resumed:
+                await record.begin(plan)
+            self._tell_planned(plan, done)
+            transfer = Transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=done)
             while receipts is None:
                 try:
                     receipts = await transfer.run()
                 except (LinksExpired, IntegrityError) as error:
-                    self.plan = plan = await self._replan(plan, found, transfer, error)
-                    transfer = Transfer(plan, found, self.resources, self.feed, self.gate)
+                    old, self.plan = plan, await self._replan(plan, found, record, transfer, error)
+                    plan, self.is_resumed = self.plan, False
+                    await record.begin(plan)
+                    log.debug("%s; file %s is replaced by %s", error, old.file_id, plan.file_id)
+                    self.feed.publish(UploadReplanned(plan.file_id, old.file_id, str(error)))
+                    transfer = Transfer(plan, found, self.resources, self.feed, self.gate, record=record)
             await found.check()
         except BaseException as error:
-            # A file of which every part was acknowledged stays, whatever comes next; unless its bytes are a mixture.
-            if not transfer.is_whole or isinstance(error, SourceError):
-                cancelled = isinstance(error, asyncio.CancelledError)
-                seconds = DELETE_WHEN_CANCELLED if cancelled else DELETE_AFTER_ERROR
-                await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
+            whole = transfer is not None and transfer.is_whole
+            if not is_kept(error, whole=whole, recorded=record.is_begun, given_up=self.gate.given_up):
+                await self._remove(plan, record, cancelled=isinstance(error, asyncio.CancelledError))
             raise
-        return receipts
+        return plan, receipts
+
+    async def _remove(self, plan: Plan, record: Record, *, cancelled: bool) -> None:
+        """Remove the placeholder, which nobody can go on with; the entry last, so that a crash forgets neither."""
+        try:
+            seconds = DELETE_WHEN_CANCELLED if cancelled else DELETE_AFTER_ERROR
+            await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
+        finally:
+            await record.drop()
 
     async def _replan(
-        self, old: Plan, found: OpenSource, transfer: Transfer, error: LinksExpired | IntegrityError
+        self,
+        old: Plan,
+        found: OpenSource,
+        record: Record,
+        transfer: Transfer,
+        error: LinksExpired | IntegrityError,
     ) -> Plan:
         """Begin anew with fresh links, for V4 issues none for a file that exists; or with parts that are what was sent.
 
@@ -120,10 +212,8 @@ class Delivery:
             raise LinksExpired(f"{error}; {hopeless}", file_id=old.file_id)
         # Before there is a new one: a cancellation in between finds never more than one placeholder to remove.
         await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
-        new = await self._create(found)
-        log.debug("%s; file %s is replaced by %s", error, old.file_id, new.file_id)
-        self.feed.publish(UploadReplanned(new.file_id, old.file_id, str(error)))
-        return new
+        await record.drop()
+        return await self._create(found)
 
     def _hopeless(self, old: Plan, found: OpenSource, transfer: Transfer) -> str | None:
         """Say why new links would not help."""

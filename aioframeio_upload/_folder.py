@@ -197,6 +197,7 @@ class FolderDelivery:
             resources=self._resources,
             api=self._api,
             settle=settle,
+            conflict=asked.conflict,
         )
         self._feed.publish(self._state.complete(file.path, await delivery.run()))
 

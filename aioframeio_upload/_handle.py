@@ -118,7 +118,7 @@ class Handle(Coroutine[Any, Any, R]):
         """
         if self.done:
             return
-        self._cancel_asked = True
+        self._cancel_asked = self._gate.given_up = True
         if self._task is None:
             self._end_unstarted()
         else:

@@ -13,6 +13,7 @@ import aiohttp
 from ._core.model import Statistics
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._io.api import Api, Token, check_base_url
+from ._io.journal import Journal, OpenJournal
 from ._io.resources import Resources, open_resources
 from ._running import Running
 from ._upload import FolderUpload, Upload
@@ -30,6 +31,7 @@ class Life:
         limits: Limits = Limits(),  # noqa: B008  # frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        journal: str | PathLike[str] | Journal | None = None,
         check_etags: bool = True,
         session: aiohttp.ClientSession | None = None,
         proxy: str | None = None,
@@ -51,6 +53,7 @@ class Life:
             ssl=ssl,
             spool_dir=spool_dir,
         )
+        self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
         self._entered = False
         self._open: tuple[Resources, Api] | None = None
         self._running = Running()
@@ -63,6 +66,14 @@ class Life:
             raise RuntimeError("an Uploader is entered once")
         self._entered = True
         resources = self._open_resources()
+        if self._journal is not None:
+            journal = OpenJournal(self._journal)
+            try:
+                await journal.open()
+            except BaseException:
+                await resources.close()
+                raise
+            resources.journal = journal
         self._open = resources, Api(resources, self._token, self._base_url)
         self._running.closed_because = None
         return self
@@ -97,6 +108,12 @@ class Life:
         if self._open is None:
             raise RuntimeError(self._running.closed_because or "the Uploader is not entered")
         return self._open
+
+    def _journalled(self) -> OpenJournal:
+        journal = self._opened()[0].journal
+        if journal is None:
+            raise ValueError("no journal: give journal= to the Uploader")
+        return journal
 
     def _account(self, account_id: str | None) -> str:
         found = account_id or self._account_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,6 +21,7 @@ from ._io.gate import Gate
 from ._io.part import Attempt, is_worth_asking
 from ._io.resources import Resources
 from ._io.source import OpenSource
+from ._record import Record
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -43,6 +44,9 @@ class Transfer:
         feed: Feed,
         gate: Gate,
         numbers: Iterable[int] | None = None,
+        *,
+        record: Record | None = None,
+        done: Collection[Receipt] = (),
     ) -> None:
         wanted = None if numbers is None else frozenset(numbers)
         self._plan = plan
@@ -51,15 +55,19 @@ class Transfer:
         self._feed = feed
         self._gate = gate
         self._life = lifetime(part.url for part in plan.parts)
-        self._waiting = deque(part for part in plan.parts if wanted is None or part.number in wanted)
+        self._record = record or Record()
+        sent = {receipt.number for receipt in done}
+        parts = [part for part in plan.parts if wanted is None or part.number in wanted]
+        self._waiting = deque(part for part in parts if part.number not in sent)
         # A new plan of the same file goes on from where the bar stands.
         high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
-        self._state = UploadState(self._waiting, anyio.current_time(), high_water)
+        self._state = UploadState(parts, anyio.current_time(), high_water, sent)
+        self._sent_before = self._state.sent
         self._busy = 0.0
         """Seconds in which bytes could move: no pause, and a part in flight."""
         self._warned = False
         self._attempts: dict[int, Attempt] = {}
-        self._receipts: list[Receipt] = []
+        self._receipts = list(done)
         self._failure: UploadError | None = None
         self._asked = False
         self._unchecked: list[tuple[Part, str]] = []
@@ -76,6 +84,7 @@ class Transfer:
             PartError: A part was given up.
             LinksExpired: The links are dead.
             SourceError: The source cannot be read, or has changed.
+            JournalError: A part that S3 has could not be recorded.
         """
         # As many workers as parts can be in flight: a part that waits to be tried again keeps its worker, so that a
         # service in trouble sees fewer requests and not the next part.
@@ -123,7 +132,7 @@ class Transfer:
     @property
     def bytes_per_second(self) -> float:
         """What was sent, over the time in which it could be."""
-        return self._state.sent / self._busy if self._busy else 0.0
+        return (self._state.sent - self._sent_before) / self._busy if self._busy else 0.0
 
     def _foresee(self) -> None:
         """Warn, once, as soon as it can be seen that the links will die before the last part."""
@@ -157,7 +166,9 @@ class Transfer:
             outcome = await self._attempt(part, lent, expect)
             receipt = self._believe(part, outcome, doubted)
             if receipt is not None:
+                # Known before it is recorded: a cancellation meanwhile must not take a whole file for a placeholder.
                 self._receipts.append(receipt)
+                await self._record.note(receipt)
                 self._feed.publish(self._state.complete(receipt, anyio.current_time()))
                 return
             assert isinstance(outcome, Fault)

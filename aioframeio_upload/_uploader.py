@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from ._confirm import confirm, read_status
-from ._conflict import deliver
 from ._core.folders import FolderResult
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from ._core.patterns import patterns
 from ._core.remote import Conflict, check_conflict
-from ._delivery import Delivery, send_some
-from ._feed import Feed, FolderFeed
+from ._delivery import send_some
+from ._feed import FolderFeed
 from ._folder import Asked, deliver_folder
 from ._io.api import DELETE
 from ._io.gate import Gate
 from ._io.source import Source, check_kind, check_size, name_of, open_source
-from ._life import Life
+from ._pending import Pending
 from ._planner import create_file, create_remote_file
 from ._upload import FolderUpload, Upload
 
 
-class Uploader(Life):
+class Uploader(Pending):
     """Puts files into Frame.io.
 
     An async context manager, which may be entered in one task and left in another (fixtures, start and stop hooks); an
@@ -39,6 +37,9 @@ class Uploader(Life):
         limits: What all uploads may use together.
         timeouts: How long to wait.
         retry: How often to try.
+        journal: A path or a `Journal`. With one, an upload of a path survives its process: the next `upload()` of the
+            same source to the same folder and name sends only what is missing. Bytes, file objects and streams cannot
+            be found again, and are not recorded.
         check_etags: Compare each part's ETag with the MD5 of what was sent, where it is an MD5. Costs one core 1.7 s a
             GB, beside the sending. Until one has matched on a host, a mismatch that repeats turns the check off for
             that host, with a logged warning.
@@ -145,7 +146,11 @@ class Uploader(Life):
         return FolderUpload(name, run, self._running.adopt, self._running.release)
 
     def execute(self, plan: Plan, source: Source) -> Upload:
-        """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy."""
+        """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
+
+        With a journal it is recorded under that plan: the next `execute` of the same plan and path sends only what is
+        missing, and begins anew, with a plan of its own, where that one is of no use any more.
+        """
         check_kind(source)
         account = self._account(plan.account_id)
 
@@ -157,17 +162,8 @@ class Uploader(Life):
             account_id=account,
             media_type=plan.media_type,
             plan=plan,
+            origin=plan.file_id,
         )
-
-    def _upload(self, *, name: str, conflict: Conflict = "create", **what: Any) -> Upload:
-        """Make the handle of a delivery that begins when the handle is used."""
-
-        async def run(feed: Feed, gate: Gate) -> UploadedFile:
-            resources, api = self._opened()
-            delivery = Delivery(name=name, feed=feed, gate=gate, resources=resources, api=api, **what)
-            return await deliver(delivery, conflict)
-
-        return Upload(name, run, self._running.adopt, self._running.release)
 
     async def plan(
         self,
@@ -201,7 +197,7 @@ class Uploader(Life):
         """Send only those parts and give their receipts, in the order of the parts; safe to do twice.
 
         It takes no `Limits.files` slot, asks for no confirmation (`confirm(plan)` does), and deletes nothing: others
-        may be sending the other parts.
+        may be sending the other parts. Nothing is recorded in a journal: the receipts are the caller's to keep.
 
         Raises:
             ValueError: The plan has no part of such a number.

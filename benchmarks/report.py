@@ -109,6 +109,17 @@ def folder_lines(record: Record) -> list[str]:
     return lines
 
 
+def journal_lines(record: Record) -> list[str]:
+    """Lay out what the journal costs."""
+    lines = ["What the journal costs", "", table_row(["", "more time", "more of the loop, ms a part"]), rule(3)]
+    for row in record["rows"]:
+        cell, one = row["cell"], row["summary"]
+        if row["client"] != "ours":
+            name = f"{cell['parts']} parts of {show_size(cell['part_size'])}: {row['client']}"
+            lines.append(table_row([name, f"{one['more_time']:+.1%}", f"{one['loop_ms_a_part']:+.3f}"]))
+    return lines
+
+
 def wan_lines(record: Record) -> list[str]:
     """Lay out the WAN: wall time ÷ (size ÷ rate), a line a way, a column a number of parts in flight."""
     ways: dict[str, dict[str, str]] = {}
@@ -129,6 +140,7 @@ SECTIONS = {
     "loop_lag": lag_lines,
     "many_small": small_lines,
     "many_small_folder": folder_lines,
+    "journal": journal_lines,
     "wan": wan_lines,
 }
 

@@ -103,16 +103,25 @@ def test_a_folder_says_which_file_failed(tmp_path: Path) -> None:
     assert ended.stderr == f"error: {tmp_path / 'nowhere'}: No such file or directory\n"
 
 
+def test_resume_sends_only_what_is_missing() -> None:
+    ended = run("resume")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert lines.count("goes on: 7 parts, 7000000 bytes are there already") == 1
+    assert lines[-1] == "one file, complete: True; parts sent: 9 for 8"
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda program: program.parent.name)
 def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> None:
     longest = 60 if example.parent.name == "one_file" else 200
     assert len(example.read_text(encoding="utf-8").splitlines()) < longest
     readme = (example.parent / "README.md").read_text(encoding="utf-8")
     assert f"python {example.relative_to(ROOT).as_posix()}" in readme
-    assert all(name in readme for name in ("FRAMEIO_TOKEN", "FRAMEIO_ACCOUNT", "FRAMEIO_FOLDER"))
+    names = ("FRAMEIO_TOKEN", "FRAMEIO_ACCOUNT", "FRAMEIO_FOLDER")
+    assert all((name in readme) == (name in example.read_text(encoding="utf-8")) for name in names)
 
 
 def test_every_example_is_named_in_the_readme_and_has_one_program() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 7
+    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 8
     assert len({program.parent for program in EXAMPLES}) == len(EXAMPLES)

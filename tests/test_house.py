@@ -39,8 +39,10 @@ STOREYS = """
     _folder
     _conflict _roll
     _delivery
+    _resume
     _planner _confirm
     _transfer
+    _record
     _feed
     _places
     _once _shielded
@@ -50,6 +52,8 @@ STOREYS = """
     _io/api
     _io/answers
     _io/resources
+    _io/journal
+    _io/journal_file
     _io/blocks
     _io/gate
     _io/source
@@ -63,6 +67,7 @@ STOREYS = """
     _core/faults
     _core/events
     _core/folders
+    _core/journal
     _core/model _core/told
     _core/errors
     _core/remote
@@ -77,7 +82,7 @@ FLOOR = {room: floor for floor, line in enumerate(STOREYS.split("\n")) for room 
 
 IMPURE = {
     *("asyncio", "aiohttp", "anyio", "aiofiles", "threading", "concurrent", "subprocess", "socket", "ssl"),
-    *("logging", "os", "io", "pathlib", "tempfile", "time", "random", "secrets", "sqlite3"),
+    *("logging", "os", "io", "filelock", "pathlib", "tempfile", "time", "random", "secrets", "sqlite3"),
 }
 """What would let the core touch the world. Chance comes in through `backoff`'s jitter, which is an argument."""
 
@@ -353,7 +358,8 @@ except RuntimeError:
     pass
 else:
     raise AssertionError("a loop runs")
-unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "sqlite3", "pytest", "botocore", "uvloop"}
+unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "pytest", "botocore", "uvloop"}
+unwanted |= {"sqlite3", "filelock"}  # for a journal only
 print(*sorted(unwanted & set(sys.modules)))
 """
 

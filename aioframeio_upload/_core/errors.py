@@ -15,6 +15,7 @@
     │  ├─ PartExhausted               the attempts are used up; `__cause__` is the last fault
     │  └─ IntegrityError              the ETag kept differing from the MD5 of what was sent
     ├─ ConfirmationError(file_id, …)  every part arrived, and the service did not say that the file is complete
+    ├─ JournalError(path)             the journal cannot be used, or another upload holds the same entry
     ├─ UploadCancelled                `Upload.cancel()`
     └─ FolderUploadError(result)      some files of a folder failed, and all others are there
 
@@ -191,6 +192,17 @@ class ConfirmationError(UploadError):
         super().__init__(f"file {file_id}: {reason}")
         self.file_id = file_id
         self.reason = reason
+
+
+class JournalError(UploadError):
+    """The journal is none, cannot be read or written, or the upload is another one's at this moment."""
+
+    fields: ClassVar[tuple[str, ...]] = ("path",)
+
+    def __init__(self, reason: str, *, path: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        """The journal's file."""
 
 
 class UploadCancelled(UploadError):

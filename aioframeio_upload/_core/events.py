@@ -30,6 +30,15 @@ class UploadPlanned(Told):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadResumed(Told):
+    """An earlier run had begun this file, and it goes on; the parts recorded then are not told again."""
+
+    file_id: str
+    parts_completed: int
+    bytes_completed: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartStarted(Told):
     """An attempt at a part begins."""
 
@@ -114,6 +123,7 @@ class UploadFailed(Told):
 
 Event = (
     UploadPlanned
+    | UploadResumed
     | UploadReplanned
     | PartStarted
     | PartRetrying

@@ -10,7 +10,7 @@ Whoever holds the state tells it what happened and when; it answers with the eve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -54,13 +54,17 @@ class _PartRecord:
 class UploadState:
     """One upload's parts. Owned by its transfer; nobody else writes to it."""
 
-    def __init__(self, parts: Sequence[Part], now: float, high_water: int = 0) -> None:
+    def __init__(
+        self, parts: Sequence[Part], now: float, high_water: int = 0, done: Collection[int] = frozenset()
+    ) -> None:
         self._records = {part.number: _PartRecord(part) for part in parts}
-        self._rate = Rate(now, high_water)
+        for number in done:  # by an earlier run
+            self._records[number].state = PartState.DONE
         self._total = sum(part.size for part in parts)
-        self._confirmed = 0
-        self._completed = 0
-        self._high_water = high_water
+        self._confirmed = sum(self._records[number].part.size for number in done)
+        self._completed = len(done)
+        self._high_water = max(high_water, self._confirmed)
+        self._rate = Rate(now, self._high_water)
         self._quiet_since = now
         self.in_flight: set[int] = set()
         """Numbers of the parts that are being sent."""

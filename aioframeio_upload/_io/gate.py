@@ -23,6 +23,8 @@ class Gate:
     def __init__(self) -> None:
         self._opened = asyncio.Event()
         self._opened.set()
+        self.given_up = False
+        """By `Upload.cancel()`: what was sent is not to be gone on with."""
 
     @property
     def is_open(self) -> bool:

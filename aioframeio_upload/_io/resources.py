@@ -22,6 +22,7 @@ from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .blocks import SILENCE, Blocks, block_for
 from .gate import Bandwidth
+from .journal import OpenJournal
 from .spool import Spool
 
 log = logging.getLogger("aioframeio_upload")
@@ -52,6 +53,8 @@ class Resources:
     bandwidth: Bandwidth
     clock: ServiceClock
     file_slots: anyio.Semaphore
+    journal: OpenJournal | None = None
+    """Opened by the Uploader, which alone can wait for it."""
     etags: EtagTrust = field(default_factory=EtagTrust)
     expectless: set[str] = field(default_factory=set)
     """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
@@ -81,6 +84,8 @@ class Resources:
         try:
             with anyio.CancelScope(shield=True):
                 await self.session.close()
+                if self.journal is not None:
+                    await self.journal.close()
         finally:
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.blocks.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 import aiofiles
 
 from .._core.errors import SourceChanged, SourceError
+from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
 from .files import Descriptor, Lent, LentSlice, in_thread, opened, reason_of
 from .spool import Spool, StreamSource
@@ -49,6 +51,9 @@ class OpenSource(Protocol):
 
     async def check(self) -> None:
         """Raise SourceChanged if it is not what it was when it was opened."""
+
+    async def fingerprint(self) -> Fingerprint | None:
+        """Give what a later run can tell it by; None for what is no file."""
 
     def close(self) -> None:
         """Let go of what was opened here; a read that still runs in its thread ends first."""
@@ -155,7 +160,11 @@ class FileSource:
         yield LentSlice(self._file, self._start + part.offset, self._executor)
 
     async def check(self) -> None:
-        """Nothing to check: it has no fingerprint, and a read that comes short tells of itself."""
+        """Nothing to check: a read that comes short tells of itself."""
+
+    async def fingerprint(self) -> Fingerprint | None:
+        """None: the caller's object is no file that a later run could find."""
+        return None
 
     def close(self) -> None:
         """Close the file if it was opened here."""
@@ -181,6 +190,18 @@ class PathSource(FileSource):
             how = "was written to" if now[0] == before[0] else f"had {before[0]} bytes and now has {now[0]}"
             raise SourceChanged(f"changed while it was sent: it {how}", path=self.path)
 
+    async def fingerprint(self) -> Fingerprint | None:
+        """Give its size and time of change, and a hash of its two ends."""
+        return Fingerprint(*self._fingerprint, await in_thread(self._executor, self._hash_edges))
+
+    def _hash_edges(self) -> str:
+        digest, length = hashlib.sha256(), min(self.size, EDGE)
+        for offset in (0, self.size - length):
+            edge = memoryview(bytearray(length))
+            self._file.fill(offset, edge)
+            digest.update(edge)
+        return digest.hexdigest()
+
 
 class MemorySource:
     """Bytes that the caller holds; nothing is copied."""
@@ -202,6 +223,10 @@ class MemorySource:
 
     async def check(self) -> None:
         """Nothing to check: the memory is the caller's to leave alone."""
+
+    async def fingerprint(self) -> Fingerprint | None:
+        """None: no later run has these bytes."""
+        return None
 
     def close(self) -> None:
         """Let go of the caller's memory."""

@@ -15,6 +15,7 @@ import aiofiles.tempfile
 import anyio
 
 from .._core.errors import SourceError
+from .._core.journal import Fingerprint
 from .._core.model import Part
 from .files import Descriptor, Lent, LentSlice, in_thread, opened
 
@@ -99,6 +100,10 @@ class StreamSource:
 
     async def check(self) -> None:
         """Nothing to check: what was spooled cannot change."""
+
+    async def fingerprint(self) -> Fingerprint | None:
+        """None: no later run can read the stream again."""
+        return None
 
     def close(self) -> None:
         """Nothing to close: the stream is the caller's, the spooled parts are closed by who borrowed them."""

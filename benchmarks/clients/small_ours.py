@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 
 from meter import Meter
 from small_job import SmallJob
 
-from aioframeio_upload import Limits, Progress, Timeouts, Upload, Uploader
+from aioframeio_upload import Journal, Limits, Progress, Timeouts, Upload, Uploader
 
 
 async def listen(upload: Upload) -> int:
@@ -20,13 +21,14 @@ async def send(job: SmallJob) -> None:
     """Upload every file once."""
     context = ssl.create_default_context(cafile=job.ca) if job.ca else None
     paths = job.paths()
-    meter = Meter()
+    meter, loop = Meter(), time.thread_time()
     async with Uploader(
         job.token,
         account_id=job.account_id,
         base_url=job.base,
         limits=Limits(parts=job.workers, files=2 * job.workers, api_pacing=False),
         timeouts=Timeouts() if job.confirm else Timeouts(confirm=0),
+        journal=Journal(job.journal, sync=job.sync) if job.journal else None,
         check_etags=job.check_etags,
         ssl=context,
     ) as uploader:
@@ -34,7 +36,8 @@ async def send(job: SmallJob) -> None:
         listening = [asyncio.create_task(listen(upload)) for upload in uploads for _ in range(job.listeners)]
         files = await asyncio.gather(*uploads)
         delivered = sum(await asyncio.gather(*listening))
-    meter.finish(files=len(files), parts=sum(len(file.etags) for file in files), delivered=delivered)
+    parts = sum(len(file.etags) for file in files)
+    meter.finish(files=len(files), parts=parts, delivered=delivered, loop=time.thread_time() - loop)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from aioframeio_upload import (
     AuthenticationError,
     ConfirmationError,
     IntegrityError,
+    JournalError,
     LinksExpired,
     NotFound,
     Part,
@@ -114,6 +115,7 @@ def errors() -> st.SearchStrategy[UploadError]:
         *(st.builds(kind, WORDS, **_API_FIELDS) for kind in API_ERRORS),
         part_errors(),
         st.builds(ConfirmationError, WORDS, file_id=WORDS),
+        st.builds(JournalError, WORDS, path=WORDS),
         st.builds(UploadCancelled, WORDS),
     )
 

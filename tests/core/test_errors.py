@@ -21,6 +21,7 @@ from aioframeio_upload import (
     FolderResult,
     FolderUploadError,
     IntegrityError,
+    JournalError,
     LinksExpired,
     NotFound,
     PartError,
@@ -83,6 +84,7 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (PartExhausted("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
     (IntegrityError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
     (ConfirmationError("too late", file_id="f1"), "file f1: too late", {"file_id": "f1", "reason": "too late"}),
+    (JournalError("is no database", path="a.db"), "a.db: is no database", {"path": "a.db"}),
     (UploadCancelled("the upload was cancelled"), "the upload was cancelled", {}),
     (FolderUploadError(FAILED_FOLDER), "1 of 2 files failed; the first: 'a': no", {"result": FAILED_FOLDER_TOLD}),
 ]

@@ -33,6 +33,7 @@ from aioframeio_upload import (
     UploadFailed,
     UploadPlanned,
     UploadReplanned,
+    UploadResumed,
 )
 
 from .strategies import COUNTS, FINITE, WORDS, errors, part_errors
@@ -60,6 +61,7 @@ RESULTS = st.builds(
 )
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadPlanned: st.builds(UploadPlanned, WORDS, WORDS, st.none() | WORDS, COUNTS, COUNTS),
+    UploadResumed: st.builds(UploadResumed, WORDS, COUNTS, COUNTS),
     UploadReplanned: st.builds(UploadReplanned, WORDS, WORDS, WORDS),
     PartStarted: st.builds(PartStarted, COUNTS, COUNTS, COUNTS, COUNTS),
     PartRetrying: st.builds(PartRetrying, COUNTS, COUNTS, FINITE, part_errors()),

@@ -35,6 +35,8 @@ from aioframeio_upload import (
     FolderResult,
     FolderUpload,
     FolderUploadError,
+    Journal,
+    JournalError,
     Limits,
     LinksExpired,
     Part,
@@ -42,6 +44,7 @@ from aioframeio_upload import (
     PartError,
     PartRetrying,
     PartStarted,
+    PendingUpload,
     Plan,
     Progress,
     Receipt,
@@ -57,6 +60,7 @@ from aioframeio_upload import (
     UploadFailed,
     UploadPlanned,
     UploadReplanned,
+    UploadResumed,
     UploadStatus,
 )
 
@@ -100,6 +104,8 @@ def every_event_is_matched(event: Event) -> str:
             return event.file_id
         case UploadReplanned():
             assert_type(event.replaced_file_id, str)
+        case UploadResumed():
+            assert_type(event.bytes_completed, int)
         case PartStarted():
             assert_type(event.offset, int)
         case PartRetrying():
@@ -107,16 +113,12 @@ def every_event_is_matched(event: Event) -> str:
         case PartCompleted():
             assert_type(event.etag, str | None)
             assert_type(event.seconds, float)
-        case UploadReplanned():
-            assert_type(event.replaced_file_id, str)
         case Progress():
             assert_type(event.seconds_left, float | None)
         case UploadCompleted():
             assert_type(event.file, UploadedFile)
         case UploadFailed():
             assert_type(event.error, UploadError)
-        case UploadReplanned():
-            assert_type(event.replaced_file_id, str)
         case FolderPlanned():
             assert_type(event.total_bytes, int)
         case FolderCreated():
@@ -272,6 +274,7 @@ async def every_setting(session: aiohttp.ClientSession, context: ssl.SSLContext)
         limits=Limits(parts=8, files=16, api_pacing=True),
         timeouts=Timeouts(connect=30, api=60.0, stall=30, confirm=None),
         retry=RetryPolicy(attempts=8, base=0.5, cap=30),
+        journal=Journal(Path("uploads.sqlite3"), sync=False),
         check_etags=True,
         session=session,
         proxy="http://127.0.0.1:3128",
@@ -295,6 +298,9 @@ async def every_verb(uploader: Uploader) -> None:
     assert_type(remote, UploadedFile)
     assert_type(uploader.uploads, tuple[Upload | FolderUpload, ...])
     assert_type(uploader.statistics(), Statistics)
+    assert_type(await uploader.pending(), tuple[PendingUpload, ...])
+    assert_type(await uploader.resume_pending(), tuple[Upload, ...])
+    await uploader.discard(plan.file_id)
     await uploader.shutdown(grace=5.0)
 
 
@@ -326,6 +332,8 @@ def every_error(error: UploadError) -> None:
             assert_type(error.attempts, int)
             assert_type(error.code, str | None)
             assert_type(error.request_id, str | None)
+        case JournalError():
+            assert_type(error.path, str)
         case ConfirmationError():
             assert_type(error.file_id, str)
             assert_type(error.reason, str)

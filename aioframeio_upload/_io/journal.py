@@ -1,0 +1,119 @@
+"""The journal as the loop sees it: SQLite in one thread of its own, so that nothing here ever waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from .._core.journal import Entry, Identity, PendingUpload
+from .._core.model import Receipt
+
+if TYPE_CHECKING:
+    from .journal_file import JournalFile
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Where uploads are recorded, so that they survive the process; one file for any number of them and of processes.
+
+    Args:
+        path: A SQLite file, made with its folders where there is none. It holds part links, which are credentials: it
+            is readable by its owner only. On this host, not on a network file system, where locks do not hold.
+        sync: Wait for the disk at each fact, 1 to 10 ms in a thread. Without, a power cut may cost the last ones, and
+            their parts are sent again; a crash of the process costs none either way.
+    """
+
+    path: str | os.PathLike[str]
+    sync: bool = True
+
+
+class OpenJournal:
+    """A journal in use. Owned by an Uploader.
+
+    A cancellation takes back nothing: a fact that was on its way is recorded, and all are in the order of asking.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.path = os.fspath(journal.path)
+        self._sync = journal.sync
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-journal")
+        self._file: JournalFile | None = None
+
+    async def open(self) -> None:
+        """Open the file.
+
+        Raises:
+            JournalError: It is no journal, of another version, another user's, or cannot be made or opened.
+        """
+        try:
+            await self._call(self._open)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self) -> None:
+        # Not before a journal is asked for: `import aioframeio_upload` loads neither SQLite nor filelock.
+        from .journal_file import JournalFile
+
+        self._file = JournalFile(self.path, self._sync)
+
+    async def close(self) -> None:
+        """Close the file, after what was asked for before; bounded by SQLite's patience with other processes."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._call(self._close)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    async def begin(self, entry: Entry) -> None:
+        """Record an upload whose file was just created."""
+        await self._call(lambda: self._opened.begin(entry))
+
+    async def note(self, key: str, receipt: Receipt) -> None:
+        """Record that S3 has a part."""
+        await self._call(lambda: self._opened.note(key, receipt))
+
+    async def drop(self, key: str) -> None:
+        """Erase an upload."""
+        await self._call(lambda: self._opened.drop(key))
+
+    async def pending(self) -> list[tuple[Identity, PendingUpload]]:
+        """Give all that is recorded."""
+        return await self._call(lambda: self._opened.pending())
+
+    async def own(self, key: str, owner: object) -> bool:
+        """Take an upload; False where another process, or another owner here, has it."""
+        return await self._call(lambda: self._opened.own(key, owner))
+
+    async def find(self, key: str) -> Entry | None:
+        """Give what is recorded under a key."""
+        return await self._call(lambda: self._opened.find(key))
+
+    async def release(self, owner: object) -> None:
+        """Let go of what the owner has taken."""
+        await self._call(lambda: self._opened.release(owner))
+
+    def release_later(self, owner: object) -> None:
+        """Let go of it, for a caller that cannot wait."""
+        self._thread.submit(lambda: self._opened.release(owner))
+
+    @property
+    def _opened(self) -> JournalFile:
+        assert self._file is not None
+        return self._file
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function))

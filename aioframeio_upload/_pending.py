@@ -1,0 +1,80 @@
+"""What an earlier run has left in the journal: told, gone on with, thrown away; and the making of every handle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._conflict import deliver
+from ._core.journal import PendingUpload
+from ._core.model import UploadedFile
+from ._delivery import Delivery
+from ._feed import Feed
+from ._io.gate import Gate
+from ._life import Life
+from ._record import JournalRecord
+from ._resume import claim_pending, discard, list_pending
+from ._upload import Upload
+
+
+class Pending(Life):
+    """The verbs of an Uploader with a journal."""
+
+    def _upload(self, *, name: str, record: JournalRecord | None = None, **what: Any) -> Upload:
+        """Make the handle of a delivery that begins when the handle is used."""
+
+        async def run(feed: Feed, gate: Gate) -> UploadedFile:
+            resources, api = self._opened()
+            return await deliver(
+                Delivery(name=name, record=record, feed=feed, gate=gate, resources=resources, api=api, **what)
+            )
+
+        def release(upload: Upload) -> None:
+            self._running.release(upload)
+            if record is not None:  # also where it was cancelled before its first step
+                record.release_later()
+
+        return Upload(name, run, self._running.adopt, release)
+
+    async def resume_pending(self) -> tuple[Upload, ...]:
+        """Start everything that the journal holds and nobody else is at: a worker's first line.
+
+        Each goes on as `upload()` of the same source would; one whose parts had all arrived is only confirmed.
+
+        Raises:
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
+        """
+        claimed = await claim_pending(self._journalled())
+        return tuple(
+            self._upload(
+                source=entry.identity.path,
+                size=None,
+                name=entry.identity.name,
+                folder_id=entry.identity.folder_id,
+                account_id=entry.identity.account_id,
+                media_type=entry.media_type,
+                conflict=entry.conflict,
+                origin=entry.identity.origin,
+                record=record,
+            ).start()
+            for record, entry in claimed
+        )
+
+    async def pending(self) -> tuple[PendingUpload, ...]:
+        """Tell what the journal holds: uploads that were begun, by whomever, and are not finished.
+
+        Raises:
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
+        """
+        return await list_pending(self._journalled())
+
+    async def discard(self, file_id: str) -> None:
+        """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
+
+        Raises:
+            JournalError: The journal holds no such upload, or it is running.
+            ApiError: The service refused; the entry stays.
+            ValueError: There is no journal.
+        """
+        await discard(self._journalled(), self._opened()[1], file_id)

@@ -1,0 +1,168 @@
+"""What is recorded of one upload while it runs: the create response before the first PUT, then every receipt."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable
+
+import anyio
+
+from ._core.errors import JournalError
+from ._core.journal import Entry, Fingerprint, Identity
+from ._core.model import Plan, Receipt
+from ._io.files import in_thread
+from ._io.journal import OpenJournal
+from ._io.resources import Resources
+from ._io.source import OpenSource, Source
+
+log = logging.getLogger("aioframeio_upload")
+
+ERASING = 0.4
+"""Seconds to wait until an upload is erased or let go of; it is all the same if that takes longer. Little, for it is
+part of the second in which a cancelled upload ends."""
+
+
+class Record:
+    """Of an upload that nothing is recorded of: there is no journal, or no later run could find its source."""
+
+    entry: Entry | None = None
+    """What an earlier run has left."""
+    is_begun = False
+    """Whether the file at the service is recorded, so that a later run can go on with it."""
+
+    fingerprint: Fingerprint | None = None
+    """The source's, as it is now."""
+
+    async def look_at(self, source: OpenSource) -> None:
+        """Take the source's fingerprint."""
+
+    async def begin(self, plan: Plan) -> None:
+        """Record a file that was just created."""
+
+    async def note(self, receipt: Receipt) -> None:
+        """Record that S3 has a part."""
+
+    async def drop(self) -> None:
+        """Erase it all."""
+
+    async def release(self) -> None:
+        """Let another process, or another upload, have it."""
+
+
+class JournalRecord(Record):
+    """One upload's place in the journal. Owned by one upload in one process, by `own`."""
+
+    def __init__(
+        self, journal: OpenJournal, identity: Identity, media_type: str | None = None, conflict: str = "create"
+    ) -> None:
+        self._journal = journal
+        self._identity = identity
+        self.media_type = media_type
+        self.conflict = conflict
+
+    async def own(self) -> bool:
+        """Take it, and read what an earlier run has left; False where somebody else has it."""
+        try:
+            if not await self._journal.own(self._identity.key, self):
+                return False
+            self.entry = await self._journal.find(self._identity.key)
+        except BaseException:
+            await self.release()
+            raise
+        self.is_begun = self.entry is not None
+        return True
+
+    def held(self) -> JournalError:
+        """Say that somebody else has it."""
+        reason = f"the upload of {self._identity.name!r} is another process's, or another upload's, at this moment"
+        return JournalError(reason, path=self._journal.path)
+
+    async def look_at(self, source: OpenSource) -> None:
+        """Take the source's fingerprint."""
+        self.fingerprint = await source.fingerprint()
+
+    async def begin(self, plan: Plan) -> None:
+        """Record a file that was just created.
+
+        Raises:
+            JournalError: It could not be, and so cannot be gone on with.
+        """
+        assert self.fingerprint is not None
+        # Begun before it is written, for a cancellation does not stop that.
+        self.is_begun = True
+        try:
+            entry = Entry(self._identity, self.fingerprint, plan, self.media_type, self.conflict)
+            await self._journal.begin(entry)
+        except JournalError as error:
+            self.is_begun = False
+            raise JournalError(f"{_reason(error)}; {plan.name!r} was not begun", path=error.path) from error
+
+    async def note(self, receipt: Receipt) -> None:
+        """Record that S3 has a part.
+
+        Raises:
+            JournalError: It could not be; a later run sends it again.
+        """
+        try:
+            await self._journal.note(self._identity.key, receipt)
+        except JournalError as error:
+            reason = f"{_reason(error)}; {self._identity.name!r} was stopped, and can be gone on with"
+            raise JournalError(reason, path=error.path) from error
+
+    async def drop(self) -> None:
+        """Erase it, links included; where that does not work, say so and go on."""
+        self.is_begun, self.entry = False, None
+        try:
+            await _within(ERASING, self._journal.drop(self._identity.key))
+        except JournalError as error:
+            log.warning(
+                "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
+            )
+
+    async def release(self) -> None:
+        """Let another process, or another upload, have it."""
+        await _within(ERASING, self._journal.release(self))
+
+    def release_later(self) -> None:
+        """Let go of it, for a caller that cannot wait."""
+        self._journal.release_later(self)
+
+
+async def _within(seconds: float, step: Awaitable[None]) -> None:
+    """Wait for a step of the journal, which goes on by itself where that is over."""
+    with anyio.move_on_after(seconds, shield=True):
+        await step
+
+
+async def own_record(
+    source: Source,
+    resources: Resources,
+    *,
+    account_id: str,
+    folder_id: str | None,
+    name: str,
+    origin: str | None,
+    media_type: str | None,
+    conflict: str,
+) -> Record:
+    """Take an upload's place in the journal, if there is a journal and the source is one that a later run can find.
+
+    Raises:
+        JournalError: Somebody else has it, or what is recorded is damaged.
+    """
+    if resources.journal is None or not isinstance(source, str | os.PathLike):
+        return Record()
+    try:
+        path = await in_thread(resources.executor, os.path.realpath, os.fspath(source))
+    except (OSError, ValueError):  # opening it says what is wrong with it
+        return Record()
+    identity = Identity(account_id, folder_id, name, path, origin)
+    record = JournalRecord(resources.journal, identity, media_type, conflict)
+    if not await record.own():
+        raise record.held()
+    return record
+
+
+def _reason(error: JournalError) -> str:
+    return str(error).removeprefix(f"{error.path}: ")

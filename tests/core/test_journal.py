@@ -1,0 +1,238 @@
+"""What is recorded: read as it was written, taken for the same upload when it is, gone on with when that can work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioframeio_upload import (
+    ApiError,
+    ConfirmationError,
+    IntegrityError,
+    JournalError,
+    LinksExpired,
+    Part,
+    PartExhausted,
+    PartRejected,
+    Plan,
+    PlanError,
+    Receipt,
+    SourceChanged,
+    SourceError,
+    UploadError,
+    UploadStatus,
+)
+from aioframeio_upload._core.expiry import MARGIN
+from aioframeio_upload._core.journal import (
+    Entry,
+    Fingerprint,
+    Identity,
+    PendingUpload,
+    Step,
+    is_kept,
+    next_step,
+    read_entry,
+    read_pending,
+    write_entry,
+    write_receipt,
+)
+
+from .strategies import WORDS, errors, plans
+
+IDENTITIES = st.builds(Identity, WORDS, st.none() | WORDS, WORDS, WORDS, st.none() | WORDS)
+ETAGS = st.none() | WORDS
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    plan = draw(plans())
+    fingerprint = Fingerprint(plan.size, draw(st.integers(-(2**63), 2**63 - 1)), draw(WORDS))
+    some = draw(st.sets(st.sampled_from(plan.parts)))
+    receipts = tuple(
+        Receipt(part.number, part.size, draw(ETAGS), draw(ETAGS)) for part in sorted(some, key=lambda one: one.number)
+    )
+    return Entry(draw(IDENTITIES), fingerprint, plan, draw(st.none() | WORDS), draw(WORDS), receipts)
+
+
+def rows(entry: Entry) -> list[tuple[int, int, str]]:
+    return [(receipt.number, receipt.size, write_receipt(receipt)) for receipt in entry.receipts]
+
+
+@given(entries())
+def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
+    text, plan = write_entry(entry), entry.plan.to_json()
+    assert read_entry(text, plan, reversed(rows(entry))) == entry
+    # SQLite's TEXT takes no lone surrogate, and a file's name may hold some.
+    assert text.isascii()
+    assert plan.isascii()
+    assert all(words.isascii() for *_, words in rows(entry))
+
+
+@given(entries(), st.integers(0, 2**63 - 1))
+def test_a_pending_upload_is_told_without_its_plan(entry: Entry, confirmed: int) -> None:
+    assert read_pending(write_entry(entry), confirmed) == (
+        entry.identity,
+        PendingUpload(
+            entry.plan.file_id,
+            entry.identity.name,
+            entry.identity.folder_id,
+            entry.identity.path,
+            entry.plan.size,
+            confirmed,
+            entry.plan.expires_at,
+        ),
+    )
+
+
+@given(entries(), st.data())
+def test_what_was_not_written_so_is_refused(entry: Entry, data: st.DataObject) -> None:
+    text, plan, receipts = write_entry(entry), entry.plan.to_json(), rows(entry)
+    told = json.loads(text)
+    name = data.draw(st.sampled_from(sorted(told)))
+    damaged: list[tuple[str, str, list[tuple[int, int, str]]]] = [
+        (text[:-1], plan, receipts),
+        (json.dumps(told | {name: [1]}), plan, receipts),
+        (json.dumps(told | {"more": 1}), plan, receipts),
+        (json.dumps({key: value for key, value in told.items() if key != name}), plan, receipts),
+        (json.dumps(list(told)), plan, receipts),
+        (text, plan[:-1], receipts),
+        (json.dumps(told | {"size": told["size"] + 1}), plan, receipts),
+        (json.dumps(told | {"file_id": told["file_id"] + "x"}), plan, receipts),
+        (text, plan, [*receipts, (len(entry.plan.parts) + 1, 1, "[null,null]")]),
+        (text, plan, [(1, entry.plan.parts[0].size + 1, "[null,null]")]),
+        (text, plan, [(1, entry.plan.parts[0].size, "[null]")]),
+        (text, plan, [(1, entry.plan.parts[0].size, "[1,null]")]),
+    ]
+    for some in damaged:
+        with pytest.raises((ValueError, PlanError)):
+            read_entry(*some)
+
+
+@given(IDENTITIES, IDENTITIES)
+def test_each_identity_has_a_key_of_its_own(one: Identity, other: Identity) -> None:
+    assert (one.key == other.key) == (astuple(one) == astuple(other))
+    assert one.key.isalnum()
+
+
+@given(IDENTITIES, st.sampled_from(["account_id", "folder_id", "name", "path", "origin"]), WORDS)
+def test_a_key_depends_on_all_of_the_identity(one: Identity, name: str, word: str) -> None:
+    changes: Any = {name: word}
+    assert (replace(one, **changes).key == one.key) == (getattr(one, name) == word)
+
+
+# -- what the next run does --------------------------------------------------------------------------------------------
+
+SIGNED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def entry_of(parts: int, done: int, seconds: int = 3600) -> Entry:
+    link = f"https://s3.example/part?X-Amz-Date={SIGNED_AT:%Y%m%dT%H%M%SZ}&X-Amz-Expires={seconds}"
+    every = tuple(Part(number, (number - 1) * 10, 10, link) for number in range(1, parts + 1))
+    receipts = tuple(Receipt(number, 10, None, None) for number in range(1, done + 1))
+    plan = Plan("f1", "d1", "take.mov", 10 * parts, every)
+    return Entry(
+        Identity("a1", "d1", "take.mov", "/take.mov"), Fingerprint(10 * parts, 1, "e"), plan, receipts=receipts
+    )
+
+
+TOLD = {
+    "gone": None,
+    "created": UploadStatus("f1", complete=False, failed=False),
+    "complete": UploadStatus("f1", complete=True, failed=False),
+    "failed": UploadStatus("f1", complete=False, failed=True),
+}
+
+STEPS = [
+    # every part recorded, the source, the service's word, the links: what is done
+    (False, "same", "created", "good", Step.RESUME),
+    (False, "same", "created", "dead", Step.REPLACE),
+    (False, "same", "failed", "good", Step.REPLACE),
+    (False, "same", "complete", "good", Step.CONFIRM),
+    (False, "same", "complete", "dead", Step.CONFIRM),
+    (False, "changed", "created", "good", Step.REPLACE),
+    (False, "changed", "failed", "good", Step.REPLACE),
+    (False, "changed", "complete", "good", Step.FORGET),
+    (True, "same", "created", "good", Step.CONFIRM),
+    (True, "same", "created", "dead", Step.CONFIRM),
+    (True, "same", "complete", "dead", Step.CONFIRM),
+    (True, "same", "failed", "dead", Step.CONFIRM),
+    (True, "changed", "created", "good", Step.FORGET),
+    (True, "changed", "failed", "good", Step.FORGET),
+    (True, "changed", "complete", "good", Step.FORGET),
+    *(
+        (whole, source, "gone", links, Step.FORGET)
+        for whole in (False, True)
+        for source in ("same", "changed")
+        for links in ("good", "dead")
+    ),
+]
+
+
+@pytest.mark.parametrize(("whole", "source", "told", "links", "step"), STEPS)
+def test_the_next_run_does_this(whole: bool, source: str, told: str, links: str, step: Step) -> None:
+    entry = entry_of(3, 3 if whole else 2)
+    fingerprint = entry.fingerprint if source == "same" else replace(entry.fingerprint, edges="other")
+    now = SIGNED_AT + timedelta(seconds=0 if links == "good" else 3600)
+    assert next_step(entry, fingerprint, TOLD[told], now) is step
+
+
+@pytest.mark.parametrize("changes", [{"size": 31}, {"mtime_ns": 2}, {"edges": "f"}])
+def test_any_difference_makes_another_source(changes: dict[str, Any]) -> None:
+    entry = entry_of(3, 1)
+    assert next_step(entry, replace(entry.fingerprint, **changes), TOLD["created"], SIGNED_AT) is Step.REPLACE
+
+
+@given(st.integers(1, 604_800), st.integers(0, 700_000))
+def test_links_are_of_use_until_the_margin_or_half_of_a_short_life(seconds: int, age: int) -> None:
+    entry, now = entry_of(3, 1, seconds), SIGNED_AT + timedelta(seconds=age)
+    step = next_step(entry, entry.fingerprint, TOLD["created"], now)
+    assert (step is Step.RESUME) == (seconds - age > min(MARGIN.total_seconds(), seconds / 2))
+    assert age > 0 or step is Step.RESUME, "links just issued are always tried"
+
+
+def test_links_that_do_not_tell_their_life_are_tried() -> None:
+    entry = entry_of(3, 1)
+    plan = replace(entry.plan, parts=tuple(replace(part, url="https://s3.example/part") for part in entry.plan.parts))
+    assert next_step(replace(entry, plan=plan), entry.fingerprint, TOLD["created"], SIGNED_AT) is Step.RESUME
+
+
+# -- what is kept ------------------------------------------------------------------------------------------------------
+
+PART: dict[str, Any] = {"number": 1, "attempts": 1}
+API: dict[str, Any] = {"operation": "show"}
+
+ENDS = [
+    # the error, whether a recorded file that is not whole is kept, and whether a whole one is
+    (PartRejected("", **PART), False, True),
+    (IntegrityError("", **PART), False, True),
+    (SourceError(""), False, False),
+    (SourceChanged(""), False, False),
+    (PartExhausted("", **PART), True, True),
+    (ApiError("", **API), True, True),
+    (LinksExpired(""), True, True),
+    (ConfirmationError("", file_id="f"), True, True),
+    (JournalError("", path="j"), True, True),
+    (KeyboardInterrupt(), True, True),
+    (RuntimeError(), True, True),
+]
+
+
+@pytest.mark.parametrize(("error", "resumable", "whole"), ENDS, ids=lambda value: type(value).__name__)
+def test_this_is_kept(error: BaseException, resumable: bool, whole: bool) -> None:
+    assert is_kept(error, whole=False, recorded=True, given_up=False) is resumable
+    assert is_kept(error, whole=False, recorded=False, given_up=False) is False
+    assert is_kept(error, whole=False, recorded=True, given_up=True) is False
+    for recorded in (True, False):
+        for given_up in (True, False):
+            assert is_kept(error, whole=True, recorded=recorded, given_up=given_up) is whole
+
+
+@given(errors(), st.booleans(), st.booleans())
+def test_a_whole_file_is_kept_by_every_error_but_the_sources(error: UploadError, recorded: bool, up: bool) -> None:
+    assert is_kept(error, whole=True, recorded=recorded, given_up=up) is not isinstance(error, SourceError)

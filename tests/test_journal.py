@@ -1,0 +1,393 @@
+"""The journal's file: nobody else's to read, left as it is where it is none, and never more than what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PART, on_disk, our_records, reached, sha256, uploader_on
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from journals import ONE_BY_ONE, pending_in, recorded_parts, rows, stopped_at
+from seen import operations, puts
+
+from aioframeio_upload import Journal, JournalError, Part, Plan, Receipt
+from aioframeio_upload._core.journal import Entry, Fingerprint, Identity
+from aioframeio_upload._io.journal_file import APPLICATION_ID, JournalFile
+from aioframeio_upload.testing import FakeFrameio, Fault
+
+SIZE = 4 * PART
+SECRET = b"X-Amz-Signature"
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "uploads.sqlite3"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(on_disk(path.stat).st_mode)
+
+
+def names(folder: Path) -> list[str]:
+    return on_disk(os.listdir, folder)
+
+
+# -- credentials -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+async def test_every_file_is_its_owners_only_and_so_is_every_folder_that_is_made(
+    fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        journal = tmp_path / "state" / "deep" / "uploads.sqlite3"
+        fake.add_fault(hold := Fault(do="hold"))
+        async with uploader_on(fake, journal=journal) as uploader:
+            upload = uploader.upload(make_file(SIZE), folder_id=fake.folder_id).start()
+            await reached(fake, hold)
+            found = {name.removeprefix(journal.name): mode(journal.parent / name) for name in names(journal.parent)}
+            assert set(found) >= {"", "-wal", "-shm"}
+            assert [name for name in found if name.endswith(".lock")]
+            assert set(found.values()) == {0o600}
+            assert {mode(journal.parent), mode(journal.parent.parent)} == {0o700}
+            fake.release()
+            await upload
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+async def test_a_file_that_others_may_read_is_taken_from_them(fake: FakeFrameio, journal: Path) -> None:
+    on_disk(journal.touch, 0o644)
+    await pending_in(fake, journal)
+    assert mode(journal) == 0o600
+
+
+async def test_the_links_of_a_finished_upload_are_nowhere(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    def everything() -> bytes:
+        return b"".join(path.read_bytes() for path in journal.parent.glob("uploads*"))
+
+    stays = await stopped_at(fake, make_file(SIZE, "stays.mov"), journal, 2)
+    on_disk(rows, journal, "UPDATE uploads SET plan = replace(plan, 'X-Amz-Signature', 'X-Amz-Other')")
+    fake.add_fault(hold := Fault(do="hold", number=3))
+    async with uploader_on(fake, journal=journal) as uploader:
+        upload = uploader.upload(make_file(SIZE), folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        assert SECRET in on_disk(everything)
+        fake.release()
+        await upload
+        # While it is open still: nothing is left to the next checkpoint, or to the file system.
+        assert SECRET not in on_disk(everything)
+        assert [one.file_id for one in await uploader.pending()] == [stays.file_id]
+
+
+async def test_nothing_that_is_told_of_the_journal_holds_a_link(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    await stopped_at(fake, make_file(SIZE), journal, 3)
+    told = repr(await pending_in(fake, journal))
+    assert "X-Amz" not in told
+    rows(journal, "UPDATE uploads SET plan = substr(plan, 1, length(plan) - 9)")
+    async with uploader_on(fake, journal=journal) as uploader:
+        with pytest.raises(JournalError, match="is damaged") as caught:
+            await uploader.resume_pending()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "X-Amz" not in f"{error!r}{vars(error)}"
+        error = error.__cause__ or error.__context__
+
+
+# -- what is no journal ------------------------------------------------------------------------------------------------
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be taken for one\n" * 100)
+
+
+def three_bytes(path: Path) -> None:
+    path.write_bytes(b"SQL")
+
+
+def another_database(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE mine (precious TEXT)")
+
+
+def another_program(path: Path) -> None:
+    another_database(path)
+    rows(path, "PRAGMA application_id = 7")
+
+
+def a_newer_version(path: Path) -> None:
+    JournalFile(str(path), True).close()
+    rows(path, "PRAGMA user_version = 2")
+
+
+def a_wal_without_its_file(path: Path) -> None:
+    path.touch()
+    path.with_name(f"{path.name}-wal").write_bytes(b"all that is left")
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def another_users(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    JournalFile(str(path), True).close()
+    os.chown(path, 12345, 12345)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (no_database, "is not a database"),
+        (three_bytes, "is not a database"),
+        (another_database, "is a database, but no journal"),
+        (another_program, "is a database, but no journal"),
+        (a_newer_version, "of version 2"),
+        (a_wal_without_its_file, "is empty, and what belongs to it is not"),
+        (a_folder, "is no file"),
+        (another_users, "belongs to another user"),
+    ],
+)
+async def test_what_is_no_journal_of_ours_is_refused_and_left_as_it_is(
+    fake: FakeFrameio, journal: Path, make: Callable[[Path], None], reason: str
+) -> None:
+    on_disk(make, journal)
+    before: dict[str, bytes] = on_disk(content, journal.parent)
+    with pytest.raises(JournalError, match=reason) as caught:
+        await pending_in(fake, journal)
+    assert (caught.value.path, str(journal) in str(caught.value)) == (str(journal), True)
+    assert on_disk(content, journal.parent) == before
+    assert fake.requests == []
+
+
+async def test_a_place_where_nothing_can_be_made_is_refused(fake: FakeFrameio, tmp_path: Path) -> None:
+    """What root is refused too: a folder that is a file, and a name that is too long."""
+    on_disk((tmp_path / "file").write_bytes, b"")
+    for path in (tmp_path / "file" / "uploads.sqlite3", tmp_path / ("n" * 300)):
+        with pytest.raises(JournalError) as caught:
+            await pending_in(fake, path)
+        assert caught.value.path == str(path)
+
+
+async def test_a_read_only_folder_is_refused(fake: FakeFrameio, tmp_path: Path) -> None:
+    if os.name == "nt" or os.geteuid() == 0:
+        pytest.skip("root writes where it likes")
+    folder = tmp_path / "folder"
+    on_disk(folder.mkdir, 0o500)
+    with pytest.raises(JournalError):
+        await pending_in(fake, folder / "uploads.sqlite3")
+
+
+async def test_a_file_without_bytes_becomes_a_journal(fake: FakeFrameio, journal: Path) -> None:
+    on_disk(journal.touch)
+    assert await pending_in(fake, journal) == ()
+    assert rows(journal, "PRAGMA application_id") == [(APPLICATION_ID,)]
+
+
+async def test_a_journal_can_be_named_by_a_record(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    named: Any = Journal(journal, sync=False)
+    stopped = await stopped_at(fake, make_file(SIZE), named, 3)
+    assert [one.file_id for one in await pending_in(fake, named)] == [stopped.file_id]
+
+
+async def test_an_uploader_with_a_journal_that_is_none_leaves_nothing_open(fake: FakeFrameio, journal: Path) -> None:
+    """No thread and no session: the fixtures look."""
+    on_disk(no_database, journal)
+    with pytest.raises(JournalError):
+        await uploader_on(fake, journal=journal).__aenter__()
+
+
+# -- a disk that is full -----------------------------------------------------------------------------------------------
+
+
+def fill(uploader: Any) -> None:
+    """Let the journal grow no further; SQLite says then what it says of a full disk."""
+    connection = uploader._opened()[0].journal._file._connection
+
+    def full() -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    uploader._opened()[0].journal._thread.submit(full).result()
+
+
+async def test_a_full_disk_at_the_beginning_is_told_and_leaves_nothing(
+    make_file: Callable[..., Path], journal: Path
+) -> None:
+    async with FakeFrameio(rate_limits=False, part_size=1000) as fake, uploader_on(fake, journal=journal) as uploader:
+        on_disk(fill, uploader)
+        with pytest.raises(JournalError, match=r"full; 'take\.mov' was not begun") as caught:
+            await uploader.upload(make_file(400_000), folder_id=fake.folder_id)
+        assert caught.value.path == str(journal)
+        assert (fake.files, puts(fake), await uploader.pending()) == ((), {}, ())
+
+
+async def test_a_full_disk_in_the_middle_ends_the_upload_so_that_it_can_be_gone_on_with(
+    make_file: Callable[..., Path], journal: Path
+) -> None:
+    async with FakeFrameio(rate_limits=False, part_size=1000) as fake:
+        path = make_file(400_000)
+        fake.add_fault(hold := Fault(do="hold", number=10))
+        async with uploader_on(fake, journal=journal, limits=ONE_BY_ONE) as uploader:
+            upload = uploader.upload(path, folder_id=fake.folder_id).start()
+            await reached(fake, hold)
+            on_disk(fill, uploader)
+            fake.release(hold)
+            with pytest.raises(JournalError, match="was stopped, and can be gone on with"):
+                await upload
+        recorded = recorded_parts(journal)
+        assert 10 <= len(recorded) < 400
+        sent = puts(fake)
+        async with uploader_on(fake, journal=journal) as uploader:
+            file = await uploader.upload(path, folder_id=fake.folder_id)
+        assert (file.outcome, fake.files[0].sha256) == ("resumed", sha256(path))
+        assert all(puts(fake)[number] == sent[number] for number in recorded)
+
+
+async def test_a_journal_that_cannot_be_erased_does_not_take_the_file_away(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.add_fault(hold := Fault(on="status", do="hold"))
+    path = make_file(SIZE)
+    async with uploader_on(fake, journal=journal) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        rows(journal, "CREATE TRIGGER never BEFORE DELETE ON uploads BEGIN SELECT raise(ABORT, 'no'); END")
+        fake.release(hold)
+        assert (await upload).status == "uploaded"
+    (record,) = our_records(caplog)
+    assert "'take.mov' is no longer pending, but could not be erased" in record.getMessage()
+    rows(journal, "DROP TRIGGER never")
+    async with uploader_on(fake, journal=journal) as uploader:
+        assert (await uploader.upload(path, folder_id=fake.folder_id)).id == fake.files[0].id
+    assert operations(fake).count("create") == 1
+
+
+async def test_an_entry_that_somebody_has_taken_out_stops_its_upload(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    """Rather than to tell of parts that are not recorded."""
+    fake.add_fault(hold := Fault(do="hold", number=2))
+    async with uploader_on(fake, journal=journal, limits=ONE_BY_ONE) as uploader:
+        upload = uploader.upload(make_file(SIZE), folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        rows(journal, "PRAGMA foreign_keys = ON")
+        rows(journal, "DELETE FROM uploads")
+        fake.release(hold)
+        with pytest.raises(JournalError):
+            await upload
+
+
+# -- a power cut -------------------------------------------------------------------------------------------------------
+
+
+def entry(name: str, parts: int) -> Entry:
+    told = tuple(
+        Part(n, (n - 1) * 10, 10, f"https://s3.example/{n}?X-Amz-Signature={'0' * 900}") for n in range(1, parts + 1)
+    )
+    identity = Identity("a1", "d1", name, f"/takes/{name}")
+    return Entry(identity, Fingerprint(10 * parts, 1, "e"), Plan(name, "d1", name, 10 * parts, told, "a1"))
+
+
+ENTRIES = [entry("one.mov", 12), entry("two.mov", 5)]
+
+Facts = tuple[Entry | None, ...]
+
+
+def facts(file: JournalFile) -> Facts:
+    return tuple(file.find(one.identity.key) for one in ENTRIES)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[Facts]]:
+    """A journal's file and its WAL after some life, and all that was ever true of it."""
+    path = tmp_path_factory.mktemp("lived") / "journal"
+    file = JournalFile(str(path), True)
+    states = [facts(file)]
+
+    def step(write: Callable[..., None], *arguments: Any) -> None:
+        write(*arguments)
+        states.append(facts(file))
+
+    step(file.begin, ENTRIES[0])
+    step(file.note, ENTRIES[0].identity.key, Receipt(1, 10, "e1", None))
+    # From here on the file holds something, and the WAL what came after.
+    file._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    step(file.begin, ENTRIES[1])
+    for number in range(2, 13):
+        step(file.note, ENTRIES[0].identity.key, Receipt(number, 10, f"e{number}", "f" * 32))
+        if number < 6:
+            step(file.note, ENTRIES[1].identity.key, Receipt(number, 10, None, None))
+    whole = path.read_bytes(), path.with_name("journal-wal").read_bytes()
+    file.close()
+    assert all(len(one) > 20_000 for one in whole), [len(one) for one in whole]
+    return *whole, states
+
+
+def load(folder: Path, main: bytes, wal: bytes) -> Facts | None:
+    """What a journal of these bytes tells; None: that it is damaged."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "journal").write_bytes(main)
+    (folder / "journal-wal").write_bytes(wal)
+    try:
+        file = JournalFile(str(folder / "journal"), True)
+    except JournalError:
+        return None
+    try:
+        return facts(file)
+    except JournalError:
+        return None
+    finally:
+        file.close()
+
+
+CUTS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@CUTS
+@given(st.data())
+def test_a_wal_cut_at_any_byte_tells_what_was_true_before(
+    lived: tuple[bytes, bytes, list[Facts]], tmp_path: Path, data: st.DataObject
+) -> None:
+    main, wal, states = lived
+    cut = data.draw(st.integers(0, len(wal)))
+    found = load(tmp_path / "cut", main, wal[:cut])
+    # Never less than what the file itself held, and never nothing at all.
+    assert found in states[2:]
+    assert load(tmp_path / "cut", main, wal) == states[-1]
+
+
+@CUTS
+@given(st.data())
+def test_a_journal_cut_at_any_byte_tells_what_was_true_or_that_it_is_damaged(
+    lived: tuple[bytes, bytes, list[Facts]], tmp_path: Path, data: st.DataObject
+) -> None:
+    main, wal, states = lived
+    page = 4096
+    cut = data.draw(st.integers(0, len(main) - 1) | st.integers(0, len(main) // page).map(lambda pages: pages * page))
+    kept = wal[: data.draw(st.sampled_from([0, len(wal), len(wal) // 2]))]
+    found = load(tmp_path / "cut", main[:cut], kept)
+    assert found is None or found in states
