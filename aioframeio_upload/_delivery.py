@@ -20,8 +20,9 @@ from ._core.state import UploadState
 from ._feed import Feed
 from ._io.api import Api
 from ._io.gate import Gate
+from ._io.kinds import Source
 from ._io.resources import Resources
-from ._io.source import OpenSource, Source, check_size, open_source
+from ._io.source import OpenSource, check_size, open_source
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
 from ._record import JournalRecord, Record, own_record
 from ._resume import every_receipt, take_up

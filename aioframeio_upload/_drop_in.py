@@ -17,8 +17,9 @@ from ._delivery import check_fit
 from ._feed import Feed
 from ._io.files import in_thread, reason_of
 from ._io.gate import Gate
+from ._io.kinds import Source, check_kind, is_stream
 from ._io.resources import Resources, open_resources
-from ._io.source import Source, check_kind, is_stream, open_source
+from ._io.source import open_source
 from ._transfer import Transfer
 
 BASE = 2.0

@@ -13,8 +13,9 @@ from ._core.journal import Entry, Fingerprint, Identity
 from ._core.model import Plan, Receipt
 from ._io.files import in_thread
 from ._io.journal import OpenJournal
+from ._io.kinds import Source
 from ._io.resources import Resources
-from ._io.source import OpenSource, Source
+from ._io.source import OpenSource
 
 log = logging.getLogger("aioframeio_upload")
 

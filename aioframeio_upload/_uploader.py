@@ -15,7 +15,8 @@ from ._feed import FolderFeed
 from ._folder import Asked, deliver_folder
 from ._io.api import DELETE
 from ._io.gate import Gate
-from ._io.source import Source, check_kind, check_size, name_of, open_source
+from ._io.kinds import Source, check_kind, name_of
+from ._io.source import check_size, open_source
 from ._pending import Pending
 from ._planner import create_file, create_remote_file
 from ._upload import FolderUpload, Upload

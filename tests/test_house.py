@@ -32,6 +32,7 @@ STOREYS = """
     _demo_story
     __init__
     _uploader _drop_in
+    _pending
     _life
     _running
     _upload
@@ -57,6 +58,7 @@ STOREYS = """
     _io/blocks
     _io/gate
     _io/source
+    _io/kinds
     _io/spool
     _io/files
     _io/wire

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import iscoroutinefunction
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import aiofiles
 
@@ -18,21 +17,8 @@ from .._core.errors import SourceChanged, SourceError
 from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
 from .files import Descriptor, Lent, LentSlice, in_thread, opened, reason_of
+from .kinds import Source, is_stream
 from .spool import Spool, StreamSource
-
-
-class AsyncReadable(Protocol):
-    """An object with `async read(n)`: an aiohttp `StreamReader`, a Starlette `UploadFile`, an aiofiles handle."""
-
-    async def read(self, n: int, /) -> bytes:
-        """Give up to `n` bytes, none at the end."""
-        ...
-
-
-Source: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | AsyncIterable[bytes]
-)
-"""What can be uploaded."""
 
 
 class OpenSource(Protocol):
@@ -57,49 +43,6 @@ class OpenSource(Protocol):
 
     def close(self) -> None:
         """Let go of what was opened here; a read that still runs in its thread ends first."""
-
-
-def is_stream(source: Any) -> bool:
-    """Say whether a source can be read only once, and only from its beginning to its end."""
-    return iscoroutinefunction(getattr(source, "read", None)) or (
-        not hasattr(source, "read") and isinstance(source, AsyncIterable)
-    )
-
-
-def check_kind(source: Any) -> None:
-    """Raise TypeError for what is no source, before anything is done with it."""
-    if isinstance(source, io.TextIOBase):
-        raise TypeError("the file is open in text mode; open it in mode 'rb'")
-    if not (isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)) and not (
-        callable(getattr(source, "read", None)) or isinstance(source, AsyncIterable)
-    ):
-        raise TypeError(
-            f"cannot upload a {type(source).__name__}: give a path, bytes, a binary file or an async stream"
-        )
-    if isinstance(source, memoryview) and not source.c_contiguous:
-        raise TypeError("the memoryview is not contiguous")
-
-
-def name_of(source: Any, name: str | None) -> str:
-    """Give the file's name: the one that was given, or the path's, or the object's own; its last component only.
-
-    A form's `filename` is hostile input: what stands before a slash or a backslash, and control characters, go.
-
-    Raises:
-        ValueError: Nothing is left of it, or there was nothing.
-    """
-    told = name
-    if told is None and isinstance(source, str | os.PathLike):
-        told = os.fspath(source)
-        if os.path.basename(told.rstrip("/\\")) in ("", ".", ".."):
-            told = os.path.abspath(told)  # only then: it asks the system, which an event loop should not
-    if told is None:
-        told = next((own for key in ("filename", "name") if isinstance(own := getattr(source, key, None), str)), None)
-    last = (told or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if name is not None or told else ""
-    kept = "".join(char for char in last if char.isprintable() or char in "\u200d\u200c").strip()
-    if kept in ("", ".", ".."):
-        raise ValueError("the source has no name of its own: give name=" if told is None else "the name is empty")
-    return kept
 
 
 async def open_source(source: Source, size: int | None, executor: Executor, spool: Spool) -> OpenSource:
