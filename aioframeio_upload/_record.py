@@ -19,7 +19,7 @@ from ._io.source import OpenSource, Source
 log = logging.getLogger("aioframeio_upload")
 
 ERASING = 15.0
-"""Seconds to wait until an upload is erased: longer than SQLite waits for another process, so that a failure is told."""
+"""Seconds to wait until an upload is erased: longer than SQLite waits for others, so that a failure is told."""
 
 WHEN_CANCELLED = 0.4
 """Seconds to wait for that, or to be let go of, in the second in which a cancelled upload ends; it is done all the same
