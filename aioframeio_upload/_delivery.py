@@ -24,7 +24,7 @@ from ._io.kinds import Source
 from ._io.resources import Resources
 from ._io.source import OpenSource, check_size, open_source
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
-from ._record import JournalRecord, Record, own_record
+from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, own_record
 from ._resume import every_receipt, take_up
 from ._transfer import Transfer
 
@@ -185,11 +185,11 @@ class Delivery:
 
     async def _remove(self, plan: Plan, record: Record, *, cancelled: bool) -> None:
         """Remove the placeholder, which nobody can go on with; the entry last, so that a crash forgets neither."""
+        deleting, erasing = (DELETE_WHEN_CANCELLED, WHEN_CANCELLED) if cancelled else (DELETE_AFTER_ERROR, ERASING)
         try:
-            seconds = DELETE_WHEN_CANCELLED if cancelled else DELETE_AFTER_ERROR
-            await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
+            await delete_placeholder(self.api, plan.file_id, self.account_id, deleting)
         finally:
-            await record.drop()
+            await record.drop(erasing)
 
     async def _replan(
         self,

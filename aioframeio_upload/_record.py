@@ -19,9 +19,12 @@ from ._io.source import OpenSource
 
 log = logging.getLogger("aioframeio_upload")
 
-ERASING = 0.4
-"""Seconds to wait until an upload is erased or let go of; it is all the same if that takes longer. Little, for it is
-part of the second in which a cancelled upload ends."""
+ERASING = 15.0
+"""Seconds to wait until an upload is erased: longer than SQLite waits for others, so that a failure is told."""
+
+WHEN_CANCELLED = 0.4
+"""Seconds to wait for that, or to be let go of, in the second in which a cancelled upload ends; it is done all the same
+where it takes longer."""
 
 
 class Record:
@@ -44,7 +47,7 @@ class Record:
     async def note(self, receipt: Receipt) -> None:
         """Record that S3 has a part."""
 
-    async def drop(self) -> None:
+    async def drop(self, seconds: float = ERASING) -> None:
         """Erase it all."""
 
     async def release(self) -> None:
@@ -111,11 +114,11 @@ class JournalRecord(Record):
             reason = f"{_reason(error)}; {self._identity.name!r} was stopped, and can be gone on with"
             raise JournalError(reason, path=error.path) from error
 
-    async def drop(self) -> None:
+    async def drop(self, seconds: float = ERASING) -> None:
         """Erase it, links included; where that does not work, say so and go on."""
         self.is_begun, self.entry = False, None
         try:
-            await _within(ERASING, self._journal.drop(self._identity.key))
+            await _within(seconds, self._journal.drop(self._identity.key))
         except JournalError as error:
             log.warning(
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
@@ -123,7 +126,7 @@ class JournalRecord(Record):
 
     async def release(self) -> None:
         """Let another process, or another upload, have it."""
-        await _within(ERASING, self._journal.release(self))
+        await _within(WHEN_CANCELLED, self._journal.release(self))
 
     def release_later(self) -> None:
         """Let go of it, for a caller that cannot wait."""

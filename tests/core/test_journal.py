@@ -42,6 +42,7 @@ from aioframeio_upload._core.journal import (
     write_entry,
     write_receipt,
 )
+from aioframeio_upload._core.state import UploadState
 
 from .strategies import WORDS, errors, plans
 
@@ -236,3 +237,21 @@ def test_this_is_kept(error: BaseException, resumable: bool, whole: bool) -> Non
 @given(errors(), st.booleans(), st.booleans())
 def test_a_whole_file_is_kept_by_every_error_but_the_sources(error: UploadError, recorded: bool, up: bool) -> None:
     assert is_kept(error, whole=True, recorded=recorded, given_up=up) is not isinstance(error, SourceError)
+
+
+# -- progress ----------------------------------------------------------------------------------------------------------
+
+
+@given(plans(), st.data())
+def test_progress_begins_with_what_an_earlier_run_has_sent(plan: Plan, data: st.DataObject) -> None:
+    done = data.draw(st.sets(st.sampled_from([part.number for part in plan.parts])))
+    sent = sum(part.size for part in plan.parts if part.number in done)
+    state = UploadState(plan.parts, 0.0, done=done)
+    told = state.progress(0.0)
+    assert (told.bytes_uploaded, told.bytes_confirmed, told.parts_completed) == (sent, sent, len(done))
+    assert (told.total_bytes, told.total_parts) == (plan.size, len(plan.parts))
+    # What was sent before counts for nothing in the rate.
+    assert state.progress(1.0).bytes_per_second == 0.0
+    for number in done:
+        with pytest.raises(RuntimeError, match="is done: it cannot begin"):
+            state.begin(number, 1.0)
