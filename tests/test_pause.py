@@ -49,13 +49,18 @@ class PausingFile(io.BytesIO):
         super().__init__(content)
         self.upload: Upload | None = None
         self.loop = asyncio.get_running_loop()
+        self.paused = asyncio.Event()
         self.paused_at = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         if not self.paused_at and self.tell() >= PART // 2 and self.upload is not None:
             self.paused_at = self.tell()
-            self.loop.call_soon_threadsafe(self.upload.pause)
+            self.loop.call_soon_threadsafe(self.pause, self.upload)
         return super().read(size)
+
+    def pause(self, upload: Upload) -> None:
+        upload.pause()
+        self.paused.set()
 
 
 async def paused_inside_a_part(fake: FakeFrameio, uploader: Uploader, content: bytes = CONTENT) -> tuple[Upload, int]:
@@ -64,7 +69,8 @@ async def paused_inside_a_part(fake: FakeFrameio, uploader: Uploader, content: b
     upload = source.upload = uploader.upload(source, name="paused.mov", folder_id=fake.folder_id)
     upload.start()
     async with asyncio.timeout(20):
-        await fake.until(lambda fake: 0 < source.paused_at == received(fake))
+        await source.paused.wait()
+        await fake.until(lambda fake: received(fake) == source.paused_at)
     assert 0 < source.paused_at < PART
     return upload, source.paused_at
 
