@@ -27,9 +27,11 @@ from aioframeio_upload import (
     SourceChanged,
     Timeouts,
     UploadCancelled,
+    UploadCompleted,
     UploadedFile,
     Uploader,
 )
+from aioframeio_upload._io.body import UNSENT
 from aioframeio_upload._io.resources import KEEPALIVE, open_session
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -131,6 +133,28 @@ async def test_a_slow_part_is_not_a_stalled_one() -> None:
         assert fake.hits(slow) == 1
         assert puts(fake) == {1: 1}
         assert fake.files[0].sha256 == sha256(content)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system cannot")
+async def test_the_kernel_takes_little_ahead_of_a_slow_wire_and_what_it_likes_of_a_fast_one() -> None:
+    slow = Fault(do="trickle", name="slow", rate=PART / 2)
+    async with (
+        FakeFrameio(rate_limits=False, part_size=8 * PART, faults=[slow]) as fake,
+        narrow_session() as (session, made),
+        uploader_on(fake, session=session) as uploader,
+    ):
+        await uploader.upload(some_bytes(PART), name="fast", folder_id=fake.folder_id)
+        assert held_ahead(made).isdisjoint({UNSENT})
+        upload = uploader.upload(some_bytes(8 * PART), name="slow", folder_id=fake.folder_id).start()
+        async for event in upload:
+            if UNSENT in held_ahead(made):
+                upload.cancel()
+            assert not isinstance(event, UploadCompleted)
+
+
+def held_ahead(sockets: list[socket.socket]) -> set[int]:
+    opened = [sock for sock in sockets if sock.fileno() != -1]
+    return {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) for sock in opened}
 
 
 async def test_aiohttps_default_of_300_s_for_a_whole_request_is_not_in_force(
