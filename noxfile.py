@@ -15,7 +15,7 @@ import nox
 ROOT = Path(__file__).resolve().parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
-CORE = "not needs_program"
+CORE = "not needs_program and not slow"
 BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan")
 HOUR = 3600
 """Seconds for one test, where it is many; pyproject.toml's are for one."""
@@ -35,7 +35,7 @@ def tests(session: nox.Session) -> None:
 
 
 def core(session: nox.Session) -> None:
-    """The suite without the tests that start a second program."""
+    """The suite without the tests that are slow or start a second program."""
     install(session, "-e", ".[test]")
     pytest(session, "-m", CORE)
 

@@ -34,9 +34,10 @@ SLOW = 0.2
 link shows its progress, and at 16 KiB in `Timeouts.stall` it is not yet taken for a stalled one."""
 
 UNSENT = 1 << 17
-"""Bytes that the kernel may hold unsent of a slow connection. Left to itself it takes up to 4 MiB (Linux' tcp_wmem),
-which at 64 kB/s are under way for a minute after the last block went in: longer than `Timeouts.stall`, and far from what
-`bytes_uploaded` and a pause should mean. Not on every connection: over TLS on loopback it costs a tenth of the speed."""
+"""Bytes that the kernel may hold unsent of a slow connection. Left to itself it takes up to 4 MiB (Linux, tcp_wmem):
+at 64 kB/s they are under way for a minute after the last block went in, longer than `Timeouts.stall`, and far from what
+`bytes_uploaded` and a pause should mean. Not on every connection: over TLS on loopback it costs a tenth of the speed
+(970 for 1092 MiB/s, medians of 7 runs each, interleaved, 2026-11-23, 2 cores)."""
 
 
 class Slice(Payload):
