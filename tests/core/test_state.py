@@ -129,7 +129,7 @@ class UploadMachine(RuleBasedStateMachine):
         assert (progress.seconds_left == 0) == (confirmed + under_way == progress.total_bytes)
         assert progress.seconds_left is None or (isfinite(progress.seconds_left) and progress.seconds_left >= 0)
         assert (progress.seconds_left is None) == (
-            progress.bytes_per_second == 0 and progress.bytes_uploaded < progress.total_bytes
+            progress.bytes_per_second == 0 and confirmed + under_way < progress.total_bytes
         )
         json.dumps(progress.to_dict(), allow_nan=False)
 
