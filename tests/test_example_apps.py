@@ -375,6 +375,24 @@ def test_a_job_that_fails_is_told_and_holds_up_no_other(fake: FakeFrameio, two: 
     assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
 
 
+def test_a_worker_that_was_killed_is_gone_on_with_by_the_next(
+    fake: FakeFrameio, two: list[Path], tmp_path: Path
+) -> None:
+    first, second = two
+    held = Fault(do="hold", number=2)
+    fake.add_fault(held)
+    journal = str(tmp_path / "uploads.sqlite3")
+    killed = begun("worker/jobs.py", fake, first, JOURNAL=journal)
+    fake.wait_until(lambda fake: fake.hits(held) == 1, timeout=50)
+    killed.kill()
+    ended(killed)
+    status, said = ended(begun("worker/jobs.py", fake, second, JOURNAL=journal))
+    assert status == 0, said
+    assert f"{first.name} goes on" in said
+    assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
+    assert fake.deleted == ()
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
     """The URL of a Redis of our own, on a socket in the file system."""

@@ -27,6 +27,9 @@ def broker_of_the_environment() -> AsyncBroker:
 
 broker = broker_of_the_environment()
 
+JOURNAL = os.environ.get("JOURNAL")
+"""Where uploads are recorded, so that a worker which was killed leaves nothing to be sent twice."""
+
 PERIOD = 0.5
 """Seconds between two looks at a job."""
 
@@ -36,7 +39,8 @@ async def connected() -> AsyncIterator[tuple[Uploader, str]]:
     """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
-        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT"], base_url=base_url) as uploader:
+        account = os.environ["FRAMEIO_ACCOUNT"]
+        async with Uploader(token, account_id=account, base_url=base_url, journal=JOURNAL) as uploader:
             yield uploader, os.environ["FRAMEIO_FOLDER"]
         return
     print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")
@@ -52,9 +56,12 @@ async def connected() -> AsyncIterator[tuple[Uploader, str]]:
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def open_uploader(state: TaskiqState) -> None:
-    """Hold one Uploader for all jobs: its limits are those of all of them together."""
+    """Hold one Uploader for all jobs, whose limits are theirs together; what an earlier worker began goes on."""
     state.stack = AsyncExitStack()
     state.uploader, state.folder_id = await state.stack.enter_async_context(connected())
+    if JOURNAL is not None:
+        for upload in await state.uploader.resume_pending():
+            print(f"{upload.name} goes on")
 
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
