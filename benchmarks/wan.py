@@ -192,7 +192,7 @@ def main(words: Sequence[str]) -> None:
     print_table(*cost_table(rows))
     print()
     print_table(*detail_table(rows))
-    print(f"\nwithin {WITHIN - 1:.0%} of the best on every way without loss: {choose(rows)} parts in flight")
+    print(f"\nbest with loss, of those within {WITHIN - 1:.0%} of the best without: {choose(rows)} parts in flight")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ COLD, TAIL = 3, 3
 at 150 ms; and at the end ever fewer connections are left, whose windows fit a share of the link and not all of it."""
 
 WITHIN = 1.05
-"""The choice is the smallest number whose cost is within so much of the best, on every way without loss; three runs of
-one number differ by more."""
+"""A number of parts whose cost is within so much of the best is near it: runs of one number differ by more."""
 
 MEDIANS = (
     *("cost", "seconds", "cold_seconds", "tail_seconds", "ahead_median", "ahead_max"),
@@ -112,13 +111,17 @@ def order(cell: tuple[tuple[Way, Variant], list[dict[str, Any]]]) -> tuple[objec
 
 
 def choose(rows: Sequence[dict[str, Any]]) -> int | None:
-    """Give the smallest number of parts in flight that is near the best on every way without loss."""
+    """Give the number of parts in flight that costs least with loss, of those near the best on every way without."""
     costs: dict[Way, dict[int, float]] = {}
     for row in rows:
-        if row["variant"]["in_flight"] is not None and not row["way"]["loss"]:
+        if row["variant"]["in_flight"] is not None:
             costs.setdefault(Way(**row["way"]), {})[row["variant"]["in_flight"]] = row["summary"]["cost"]
-    near = [{n for n, cost in found.items() if cost <= min(found.values()) * WITHIN} for found in costs.values()]
-    return min(set.intersection(*near), default=None) if near else None
+    clean = [found for way, found in costs.items() if not way.loss]
+    lossy = [found for way, found in costs.items() if way.loss]
+    near = [{n for n, cost in found.items() if cost <= min(found.values()) * WITHIN} for found in clean]
+    candidates = set.intersection(*near) if near else set()
+    # As ratios to the best of each way, or the longest way alone would decide.
+    return min(candidates, key=lambda n: (sum(way.get(n, 0) / min(way.values()) for way in lossy), n), default=None)
 
 
 def cost_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -137,12 +137,13 @@ def test_what_had_arrived_never_falls_and_never_exceeds_what_did(
     assert found <= costs.received_at(samples, at + 0.5)
 
 
-def test_the_smallest_number_near_the_best_on_every_way_without_loss_is_chosen(costs: ModuleType) -> None:
+def test_of_the_numbers_near_the_best_without_loss_the_best_with_loss_is_chosen(costs: ModuleType) -> None:
     def row(rtt: float, loss: float, in_flight: int | None, cost: float) -> dict[str, Any]:
         way = {"rtt": rtt, "loss": loss, "rate": 1e6, "queue": 0.05, "congestion": "cubic"}
         return {"way": way, "variant": {"in_flight": in_flight, "lowat": None}, "summary": {"cost": cost}}
 
-    rows = [row(0.04, 0, 4, 1.04), row(0.04, 0, 8, 1.0), row(0.15, 0, 4, 1.5), row(0.15, 0, 8, 1.2)]
-    assert costs.choose([*rows, row(0.15, 0, 16, 1.19), row(0.04, 0, 16, 1.0)]) == 8
-    assert costs.choose([*rows, row(0.15, 0.01, 8, 9.0), row(0.15, 0, None, 1.0)]) == 8
+    clean = [row(0.04, 0, 4, 1.04), row(0.04, 0, 8, 1.0), row(0.04, 0, 16, 1.2)]
+    assert costs.choose(clean) == 4
+    assert costs.choose([*clean, row(0.04, 0.001, 4, 3.5), row(0.04, 0.001, 8, 2.0), row(0.04, 0.001, 16, 1.8)]) == 8
+    assert costs.choose([*clean, row(0.15, 0, 4, 1.5), row(0.15, 0, 8, 1.2), row(0.15, 0, None, 1.0)]) == 8
     assert costs.choose([]) is None
