@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-MISSING = "The command line needs rich and typer: pip install 'aioframeio-upload[cli]'"
+MISSING = "The command line needs rich, typer and platformdirs: pip install 'aioframeio-upload[cli]'"
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from ._cli import app
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("rich", "typer"):
+        if (error.name or "").partition(".")[0] not in ("rich", "typer", "platformdirs"):
             raise
         sys.stderr.write(MISSING + "\n")
         sys.exit(2)

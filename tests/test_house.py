@@ -27,6 +27,15 @@ NAME = PACKAGE.name
 STOREYS = """
     __main__
     _cli
+    _cli_run
+    _cli_find _cli_calls _cli_upload
+    _cli_ask
+    _cli_settings
+    _cli_live
+    _cli_display
+    _cli_item
+    _cli_report
+    _cli_words
     _demo
     _demo_display
     _demo_story
