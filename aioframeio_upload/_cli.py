@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from . import __version__
 from ._cli_run import RESUMABLE, UNRECORDED, finish, limits_of, the_journal, usable
 from ._cli_words import FOLDER_FORMS, read_folder
-from ._version import __version__
 
 app = typer.Typer(
     add_completion=False,

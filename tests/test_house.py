@@ -170,6 +170,19 @@ def test_the_core_touches_nothing_of_the_world() -> None:
     assert not breaches(lambda path: {name.partition(".")[0] for name in imported(path)} & IMPURE, core)
 
 
+@pytest.mark.needs_tree
+def test_the_command_line_uses_public_names_only() -> None:
+    """So that whatever it does, a program can."""
+
+    def inside(path: Path) -> set[str]:
+        rooms = {room for room in map(room_named, imported(path)) if room is not None}
+        return {room for room in rooms if not room.startswith(("__init__", "_cli", "_demo", "testing"))}
+
+    above = [path for path in OURS if room_of(path).startswith(("__main__", "_cli", "_demo"))]
+    assert len(above) > 10
+    assert not breaches(inside, above)
+
+
 def uses_the_fake(path: Path) -> set[str]:
     return {room for room in map(room_named, imported(path)) if room is not None and room.startswith("testing")}
 
