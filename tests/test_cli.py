@@ -234,7 +234,7 @@ def test_without_a_journal_ctrl_c_leaves_nothing(fake: FakeFrameio, program: Pro
     status, _, complaint = interrupted(fake, program, "--no-journal")
     assert status == 130
     assert complaint.startswith("interrupted; the same command again begins unfinished files anew")
-    assert fake.files == []
+    assert not fake.files
     assert [seen.operation for seen in fake.requests].count("delete") == 1
     assert not program.state.exists()
 
@@ -328,3 +328,13 @@ def test_the_readme_tells_every_command() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## From the command line\n", 1)[1]
     told = re.findall(r"^\| `(\w+)", section.split("\n## ", 1)[0], re.MULTILINE)
     assert told == [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+
+
+@pytest.mark.parametrize("command", [[], ["upload"], ["find"]], ids=["all", "upload", "find"])
+def test_help_loads_nothing_that_uploads(program: Program, command: list[str]) -> None:
+    """Half a second is what a person notices; what takes as long is what is loaded."""
+    status, said, loaded = program.run(*command, "--help", environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert (status, said.startswith("Usage: ")) == (0, True)
+    found = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    assert "typer" in found
+    assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl"} & found

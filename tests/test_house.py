@@ -13,7 +13,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -286,12 +286,27 @@ CLASSES = {name: found for name, found in PUBLIC.items() if isinstance(found, ty
 
 def test_all_is_sorted_and_complete() -> None:
     assert aioframeio_upload.__all__ == sorted(set(aioframeio_upload.__all__))
-    found = {
-        name
-        for name, value in vars(aioframeio_upload).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+    told = {alias.name for node in ast.walk(parse(PACKAGE / "__init__.py")) for alias in names_of_ours(node)}
+    assert told == set(aioframeio_upload.__all__)
+    assert set(aioframeio_upload.__all__) <= set(dir(aioframeio_upload))
+    with pytest.raises(AttributeError, match="no attribute 'Uplaoder'"):
+        _ = aioframeio_upload.Uplaoder  # type: ignore[attr-defined]
+
+
+def names_of_ours(node: ast.AST) -> list[ast.alias]:
+    """What a type checker sees to be imported from our modules; the program loads each when it is asked for."""
+    return node.names if isinstance(node, ast.ImportFrom) and node.level else []
+
+
+@pytest.mark.needs_tree
+def test_a_name_that_is_loaded_when_asked_for_is_the_one_that_type_checkers_see() -> None:
+    seen = {
+        alias.name: getattr(importlib.import_module(f"{NAME}.{node.module}"), alias.name)
+        for node in ast.walk(parse(PACKAGE / "__init__.py"))
+        for alias in names_of_ours(node)
+        if isinstance(node, ast.ImportFrom)
     }
-    assert found | {"__version__"} == set(aioframeio_upload.__all__)
+    assert seen == {name: getattr(aioframeio_upload, name) for name in aioframeio_upload.__all__}
 
 
 def test_every_error_of_the_tree_and_every_event_is_public() -> None:
@@ -373,7 +388,10 @@ def refuse(*args, **kwargs):
 made = socket.socket.__init__
 socket.socket.__init__ = refuse
 import aioframeio_upload
+early = {"aiohttp", "asyncio", "dataclasses"} & set(sys.modules)
+from aioframeio_upload import *
 socket.socket.__init__ = made
+assert not early, early
 assert threading.active_count() == before[1] == 1, threading.enumerate()
 import asyncio
 try:
