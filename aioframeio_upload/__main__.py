@@ -11,6 +11,8 @@ def main() -> None:
     """Run the command line; the console script `aioframeio-upload` calls this."""
     try:
         from ._cli import app
+
+        app(prog_name="aioframeio-upload")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("rich", "typer", "platformdirs"):
             raise
@@ -18,7 +20,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    app(prog_name="aioframeio-upload")
 
 
 if __name__ == "__main__":

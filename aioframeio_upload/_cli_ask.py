@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from inspect import isawaitable
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -19,7 +18,8 @@ from . import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLim
 from ._cli_settings import Service
 from ._cli_words import Target
 
-TRIES = 6
+TRIES = 5
+"""15 s of pauses: somebody waits at a terminal."""
 LONGEST_PAUSE = 30.0
 ERRORS: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -89,8 +89,7 @@ class Asker:
         raise ERRORS.get(status or 0, ApiError)(_detail(document), operation=segments[-1], status=status)
 
     async def _once(self, url: str, query: dict[str, str]) -> tuple[int | None, Any]:
-        token = self._token() if callable(self._token) else self._token
-        token = await token if isawaitable(token) else token
+        token = await self._fresh_token()
         try:
             async with self._session.get(
                 url,
@@ -101,9 +100,21 @@ class Asker:
                 allow_redirects=False,
             ) as answer:
                 return answer.status, await answer.json(content_type=None)
+        except aiohttp.ClientConnectorCertificateError:
+            refused = "its certificate is not trusted; --ca says whose is"
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # By its kind only: the words of aiohttp may hold a proxy's password.
             return None, type(error).__name__
+        raise ApiError(refused, operation="connect")
+
+    async def _fresh_token(self) -> str:
+        if not callable(self._token):
+            return str(self._token)
+        try:
+            return str(await self._token())
+        except Exception as error:  # the SDK's login has errors of its own, and httpx others
+            text = f"the login raised {type(error).__name__}"
+            raise AuthenticationError(text, operation="login") from error
 
 
 def _detail(document: Any) -> str:
