@@ -48,13 +48,15 @@ class Display:
     async def tell(self, item: Item, event: Event) -> None:
         """Tell an event; complaints go to stderr at once."""
         line, complaint = item.hear(event)
-        for told in await self._lines(item, event, line):
+        lines = self._lines(item, event, line)
+        item.links.clear()
+        for told in lines:
             # In a thread: whoever reads this may be slow, and the uploads are not to wait for it.
             await asyncio.to_thread(said, told, sys.stdout)
         if complaint is not None:
             await asyncio.to_thread(said, complaint, sys.stderr)
 
-    async def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
         raise NotImplementedError
 
 
@@ -65,7 +67,7 @@ class PlainDisplay(Display):
         self._told: dict[Item, tuple[float, float]] = {}
         """The share of the last line of progress, and when that was."""
 
-    async def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
         if isinstance(event, Progress):
             line = self._progress(item, event)
         return [] if line is None else [line]
@@ -83,15 +85,12 @@ class PlainDisplay(Display):
 class JsonDisplay(Display):
     """The events as lines of JSON, each with the `source` that it is about."""
 
-    async def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
-        item.links.clear()
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
         return [json.dumps({"source": item.label, **event.to_dict()}, allow_nan=False)]
 
 
 class QuietDisplay(Display):
     """The links of the files that are there, a line each, for the next program."""
 
-    async def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
-        links = item.links.copy()
-        item.links.clear()
-        return links
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+        return item.links.copy()
