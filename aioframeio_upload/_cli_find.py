@@ -23,11 +23,11 @@ class Row(NamedTuple):
 
 
 async def find(service: Service, project: str | None, depth: int, as_json: bool) -> int:
-    """Print the tree as it is read, and give the exit status: 1 where nothing was found."""
+    """Print the tree as it is read, and give the exit status: 1 where nothing, or no such project, was found."""
     found = False
     async with service.token() as token, asking(service, token) as asker:
         async for row in _rows(asker, service.account_id, project, depth):
-            found = True
+            found = found or project is None or row.kind == "project"
             line = json.dumps(row._asdict()) if as_json else _line(row)
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

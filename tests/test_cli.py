@@ -317,7 +317,10 @@ def test_find_asks_again_where_the_service_is_busy_and_says_where_it_refuses(
     fake: FakeFrameio, program: Program
 ) -> None:
     fake.add_fault(Fault(on="accounts", do="answer", status=429))
-    assert program.run("find", "No such project")[0] == 0
+    assert program.run("find", fake.project_id)[0] == 0
+    assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
+    status, _, complaint = program.run("find", "No such project")
+    assert (status, complaint) == (1, "error: nothing that this token may see fits\n")
     fake.add_fault(Fault(on="workspaces", do="answer", status=403, message="not yours"))
     status, _, complaint = program.run("find")
     assert (status, complaint) == (1, "error: PermissionDenied: workspaces: 403: not yours\n")
