@@ -7,56 +7,61 @@
 ...         return await uploader.upload("take-07.mov", folder_id=folder)
 """
 
-from ._core.errors import (
-    ApiError,
-    AuthenticationError,
-    ConfirmationError,
-    IntegrityError,
-    JournalError,
-    LinksExpired,
-    NotFound,
-    PartError,
-    PartExhausted,
-    PartRejected,
-    PermissionDenied,
-    PlanError,
-    RateLimited,
-    SourceChanged,
-    SourceError,
-    UploadCancelled,
-    UploadError,
-)
-from ._core.events import (
-    Event,
-    PartCompleted,
-    PartRetrying,
-    PartStarted,
-    Progress,
-    UploadCompleted,
-    UploadFailed,
-    UploadPlanned,
-    UploadReplanned,
-    UploadResumed,
-)
-from ._core.folders import (
-    FileCompleted,
-    FileFailed,
-    FileSkipped,
-    FileStarted,
-    FolderCompleted,
-    FolderCreated,
-    FolderPlanned,
-    FolderResult,
-    FolderUploadError,
-)
-from ._core.journal import PendingUpload
-from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
-from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._drop_in import AsyncFrameioUploader
-from ._io.journal import Journal
-from ._upload import FolderUpload, Upload
-from ._uploader import Uploader
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._core.errors import (
+        ApiError,
+        AuthenticationError,
+        ConfirmationError,
+        IntegrityError,
+        JournalError,
+        LinksExpired,
+        NotFound,
+        PartError,
+        PartExhausted,
+        PartRejected,
+        PermissionDenied,
+        PlanError,
+        RateLimited,
+        SourceChanged,
+        SourceError,
+        UploadCancelled,
+        UploadError,
+    )
+    from ._core.events import (
+        Event,
+        PartCompleted,
+        PartRetrying,
+        PartStarted,
+        Progress,
+        UploadCompleted,
+        UploadFailed,
+        UploadPlanned,
+        UploadReplanned,
+        UploadResumed,
+    )
+    from ._core.folders import (
+        FileCompleted,
+        FileFailed,
+        FileSkipped,
+        FileStarted,
+        FolderCompleted,
+        FolderCreated,
+        FolderPlanned,
+        FolderResult,
+        FolderUploadError,
+    )
+    from ._core.journal import PendingUpload
+    from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
+    from ._core.settings import Limits, RetryPolicy, Timeouts
+    from ._drop_in import AsyncFrameioUploader
+    from ._io.journal import Journal
+    from ._upload import FolderUpload, Upload
+    from ._uploader import Uploader
 
 __all__ = [
     "ApiError",
@@ -112,3 +117,26 @@ __all__ = [
     "Uploader",
     "__version__",
 ]
+
+_HOMES = (
+    *("_core.errors", "_core.settings", "_core.model", "_core.folders", "_core.events", "_core.journal"),
+    *("_io.journal", "_upload", "_uploader", "_drop_in"),
+)
+"""Where the names are. Each is loaded when it is first asked for: of the whole, most is the making of dataclasses, and
+neither `--help` nor a pytest run in which the package's plugin is installed needs them."""
+
+
+if not TYPE_CHECKING:  # or a name that is misspelled would pass there
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            for home in _HOMES:
+                module = import_module(f".{home}", __name__)
+                if hasattr(module, name):
+                    globals()[name] = found = getattr(module, name)
+                    return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import sys
 
-MISSING = "The command line needs rich and typer: pip install 'aioframeio-upload[cli]'"
+MISSING = "The command line needs rich, typer and platformdirs: pip install 'aioframeio-upload[cli]'"
 
 
 def main() -> None:
     """Run the command line; the console script `aioframeio-upload` calls this."""
     try:
         from ._cli import app
+
+        app(prog_name="aioframeio-upload")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("rich", "typer"):
+        if (error.name or "").partition(".")[0] not in ("rich", "typer", "platformdirs"):
             raise
         sys.stderr.write(MISSING + "\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    app(prog_name="aioframeio-upload")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""The commands, on the package's public names only."""
+"""The commands and their options; what each does is in a module of its own, loaded when it is asked for."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import __version__
-from ._demo import Demo, run_demo
+from ._cli_run import RESUMABLE, UNRECORDED, finish, limits_of, the_journal, usable
+from ._cli_words import FOLDER_FORMS, read_folder
 
 app = typer.Typer(
     add_completion=False,
@@ -19,8 +19,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
+
+Folder = Annotated[str, typer.Option(metavar="ID|URL", help=f"Where to: {FOLDER_FORMS}.")]
+Account = Annotated[str | None, typer.Option(metavar="ID", help="Whose; by default FRAMEIO_ACCOUNT_ID.")]
+Proxy = Annotated[str | None, typer.Option(metavar="URL", help="By default HTTPS_PROXY, ALL_PROXY and NO_PROXY.")]
+Ca = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Certificates to be trusted as well, in PEM; by default REQUESTS_CA_BUNDLE."),
+]
+Patterns = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Of paths in a folder; may be repeated.")]
+Parts = Annotated[int | None, typer.Option(metavar="N", min=1, help="Part requests in flight.")]
+Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Bytes a second at most, as 50M.")]
+Recorded = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Where uploads are recorded; by default in this user's state folder."),
+]
+Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report of every file there (.json, .csv).")]
+Json = Annotated[bool, typer.Option("--json", help="Lines of JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the links of the files that are there.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -35,7 +51,165 @@ def commands(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Put files into Frame.io."""
+    """Put files into Frame.io.
+
+    FRAMEIO_TOKEN and FRAMEIO_ACCOUNT_ID say who you are; for jobs that outlive a token, FRAMEIO_CLIENT_ID and
+    FRAMEIO_CLIENT_SECRET (with the extra `sdk`).
+    """
+
+
+@app.command()
+@usable
+def upload(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.")],
+    folder: Folder,
+    account: Account = None,
+    conflict: Annotated[
+        Literal["skip", "create", "version"],
+        typer.Option(help="Where a file of that name is there: skip if it is the same, create another, or stack."),
+    ] = "skip",
+    include: Patterns = None,
+    exclude: Patterns = None,
+    parts: Parts = None,
+    bandwidth: Bandwidth = None,
+    journal: Recorded = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Record nothing.")] = False,
+    report: Report = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+) -> None:
+    """Upload files and folders; the same command again goes on where it stopped.
+
+    Exit status: 0, 1 something failed, 2 usage, 130 interrupted.
+    """
+    from . import _cli_upload as flow
+    from ._cli_settings import read_service
+
+    recorded = the_journal(journal, no_journal)
+    order = flow.Order(
+        paths=paths,
+        target=read_folder(folder),
+        conflict=conflict,
+        include=include or (),
+        exclude=exclude or (),
+        journal=recorded,
+        limits=limits_of(parts, bandwidth),
+    )
+    voice = flow.read_voice(as_json, quiet, report)
+    service = read_service(account, proxy, ca)
+    finish(lambda: flow.upload(service, order, voice), UNRECORDED if recorded is None else RESUMABLE)
+
+
+@app.command()
+@usable
+def remote(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Public or presigned; - reads it from stdin.")],
+    folder: Folder,
+    name: Annotated[str | None, typer.Option(help="Its name at Frame.io; by default the URL's own.")] = None,
+    account: Account = None,
+    as_json: Json = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+) -> None:
+    """Let Frame.io fetch a file by itself, from a URL."""
+    from ._cli_calls import remote, remote_source
+    from ._cli_settings import read_service
+
+    target = read_folder(folder)
+    source, called = remote_source(url, name)
+    service = read_service(account, proxy, ca)
+    finish(lambda: remote(service, source, target, called, as_json))
+
+
+@app.command()
+@usable
+def status(
+    file_id: Annotated[str, typer.Argument(metavar="FILE_ID")],
+    account: Account = None,
+    as_json: Json = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+) -> None:
+    """Say whether a file has arrived as a whole."""
+    from ._cli_calls import status
+    from ._cli_settings import read_service
+
+    service = read_service(account, proxy, ca)
+    finish(lambda: status(service, file_id, as_json))
+
+
+@app.command()
+@usable
+def pending(journal: Recorded = None, as_json: Json = False) -> None:
+    """List the uploads that were begun and are not finished."""
+    from ._cli_calls import pending
+    from ._cli_settings import read_service
+
+    recorded = the_journal(journal, False)
+    assert recorded is not None
+    service = read_service(None, None, None, needs_account=False, needs_token=False)
+    finish(lambda: pending(service, recorded, as_json))
+
+
+@app.command()
+@usable
+def resume(
+    parts: Parts = None,
+    bandwidth: Bandwidth = None,
+    journal: Recorded = None,
+    report: Report = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+) -> None:
+    """Go on with all uploads that are pending."""
+    from . import _cli_upload as flow
+    from ._cli_settings import read_service
+
+    recorded = the_journal(journal, False)
+    assert recorded is not None
+    limits, voice = limits_of(parts, bandwidth), flow.read_voice(as_json, quiet, report)
+    service = read_service(None, proxy, ca, needs_account=False)
+    finish(lambda: flow.resume(service, recorded, limits, voice), RESUMABLE)
+
+
+@app.command()
+@usable
+def discard(
+    file_ids: Annotated[list[str], typer.Argument(metavar="FILE_ID", help="As `pending` shows them.")],
+    journal: Recorded = None,
+    proxy: Proxy = None,
+    ca: Ca = None,
+) -> None:
+    """Give up pending uploads, and remove their unfinished files."""
+    from ._cli_calls import discard
+    from ._cli_settings import read_service
+
+    recorded = the_journal(journal, False)
+    assert recorded is not None
+    service = read_service(None, proxy, ca, needs_account=False)
+    finish(lambda: discard(service, recorded, file_ids))
+
+
+@app.command()
+@usable
+def find(
+    project: Annotated[str | None, typer.Argument(metavar="[PROJECT]", help="Only this project: name or id.")] = None,
+    depth: Annotated[int, typer.Option(min=0, help="How deep into folders.")] = 1,
+    account: Account = None,
+    as_json: Json = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+) -> None:
+    """Show accounts, workspaces, projects and folders, with the ids that an upload needs."""
+    from ._cli_find import find
+    from ._cli_settings import read_service
+
+    service = read_service(account, proxy, ca, needs_account=False)
+    finish(lambda: find(service, project, depth, as_json))
 
 
 @app.command()
@@ -60,9 +234,6 @@ def demo(
     Needs no account and no network. Two parts fail on the way. In the end the SHA-256 of what arrived is compared with
     the source's own: exit status 0 and the word "identical", or 1.
     """
-    try:
-        status = asyncio.run(run_demo(Demo(path, round(size * 1_000_000), faults)))
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing is left of it", err=True)
-        status = INTERRUPTED
-    raise typer.Exit(status)
+    from ._demo import Demo, run_demo
+
+    finish(lambda: run_demo(Demo(path, round(size * 1_000_000), faults)), "nothing is left of it")

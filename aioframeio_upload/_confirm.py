@@ -95,4 +95,5 @@ def as_file(
         view_url=plan.view_url,
         status=status or plan.status,
         etags=tuple(receipt.etag for receipt in receipts),
+        md5s=tuple(receipt.md5 for receipt in receipts),
     )

@@ -209,7 +209,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, missing: str)
     )
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr == "The command line needs rich and typer: pip install 'aioframeio-upload[cli]'\n"
+    assert ended.stderr == "The command line needs rich, typer and platformdirs: pip install 'aioframeio-upload[cli]'\n"
 
 
 def test_version_and_help_are_told(program: Program) -> None:

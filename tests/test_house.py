@@ -13,7 +13,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -27,6 +27,15 @@ NAME = PACKAGE.name
 STOREYS = """
     __main__
     _cli
+    _cli_run
+    _cli_find _cli_calls _cli_upload
+    _cli_ask
+    _cli_settings
+    _cli_live
+    _cli_display
+    _cli_item
+    _cli_report
+    _cli_words
     _demo
     _demo_display
     _demo_story
@@ -161,6 +170,19 @@ def test_the_core_touches_nothing_of_the_world() -> None:
     assert not breaches(lambda path: {name.partition(".")[0] for name in imported(path)} & IMPURE, core)
 
 
+@pytest.mark.needs_tree
+def test_the_command_line_uses_public_names_only() -> None:
+    """So that whatever it does, a program can."""
+
+    def inside(path: Path) -> set[str]:
+        rooms = {room for room in map(room_named, imported(path)) if room is not None}
+        return {room for room in rooms if not room.startswith(("__init__", "_cli", "_demo", "testing"))}
+
+    above = [path for path in OURS if room_of(path).startswith(("__main__", "_cli", "_demo"))]
+    assert len(above) > 10
+    assert not breaches(inside, above)
+
+
 def uses_the_fake(path: Path) -> set[str]:
     return {room for room in map(room_named, imported(path)) if room is not None and room.startswith("testing")}
 
@@ -264,12 +286,27 @@ CLASSES = {name: found for name, found in PUBLIC.items() if isinstance(found, ty
 
 def test_all_is_sorted_and_complete() -> None:
     assert aioframeio_upload.__all__ == sorted(set(aioframeio_upload.__all__))
-    found = {
-        name
-        for name, value in vars(aioframeio_upload).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+    told = {alias.name for node in ast.walk(parse(PACKAGE / "__init__.py")) for alias in names_of_ours(node)}
+    assert told == set(aioframeio_upload.__all__)
+    assert set(aioframeio_upload.__all__) <= set(dir(aioframeio_upload))
+    with pytest.raises(AttributeError, match="no attribute 'Uplaoder'"):
+        _ = aioframeio_upload.Uplaoder  # type: ignore[attr-defined]
+
+
+def names_of_ours(node: ast.AST) -> list[ast.alias]:
+    """What a type checker sees to be imported from our modules; the program loads each when it is asked for."""
+    return node.names if isinstance(node, ast.ImportFrom) and node.level else []
+
+
+@pytest.mark.needs_tree
+def test_a_name_that_is_loaded_when_asked_for_is_the_one_that_type_checkers_see() -> None:
+    seen = {
+        alias.name: getattr(importlib.import_module(f"{NAME}.{node.module}"), alias.name)
+        for node in ast.walk(parse(PACKAGE / "__init__.py"))
+        for alias in names_of_ours(node)
+        if isinstance(node, ast.ImportFrom)
     }
-    assert found | {"__version__"} == set(aioframeio_upload.__all__)
+    assert seen == {name: getattr(aioframeio_upload, name) for name in aioframeio_upload.__all__}
 
 
 def test_every_error_of_the_tree_and_every_event_is_public() -> None:
@@ -351,7 +388,10 @@ def refuse(*args, **kwargs):
 made = socket.socket.__init__
 socket.socket.__init__ = refuse
 import aioframeio_upload
+early = {"aiohttp", "asyncio", "dataclasses"} & set(sys.modules)
+from aioframeio_upload import *
 socket.socket.__init__ = made
+assert not early, early
 assert threading.active_count() == before[1] == 1, threading.enumerate()
 import asyncio
 try:

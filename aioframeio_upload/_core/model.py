@@ -247,6 +247,8 @@ class UploadedFile:
     etags: tuple[str | None, ...] = ()
     """One a part; None where S3 sent none."""
     outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
+    md5s: tuple[str | None, ...] = ()
+    """One a part, of what was sent; None where `check_etags` is off."""
 
 
 @dataclass(frozen=True, slots=True)

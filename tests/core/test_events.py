@@ -52,6 +52,7 @@ FILES = st.builds(
     status=WORDS,
     etags=st.lists(st.none() | WORDS, max_size=3).map(tuple),
     outcome=st.sampled_from(["uploaded", "resumed", "skipped"]),
+    md5s=st.lists(st.none() | WORDS, max_size=3).map(tuple),
 )
 SKIPPED = st.builds(FileSkipped, WORDS, WORDS)
 FAILED = st.builds(FileFailed, WORDS, errors())
@@ -107,6 +108,7 @@ def test_an_event_tells_a_record_as_a_dict_and_an_error_with_its_type() -> None:
             "status": "uploaded",
             "etags": ["abc", None],
             "outcome": "uploaded",
+            "md5s": [],
         },
     }
     assert UploadFailed(UploadError("why")).to_dict() == {

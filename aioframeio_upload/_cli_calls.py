@@ -1,0 +1,100 @@
+"""The commands of one call: `remote`, `status`, `pending`, `discard`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from . import PendingUpload
+from ._cli_ask import find_folder
+from ._cli_display import said
+from ._cli_item import sized
+from ._cli_settings import Service
+from ._cli_words import Target, Usage, shown
+
+
+def _tell(line: str) -> None:
+    said(line, sys.stdout)
+
+
+def _as_json(record: Any) -> str:
+    """Give a record as a line of JSON, its instants as text."""
+    return json.dumps(dataclasses.asdict(record), default=lambda instant: instant.isoformat())
+
+
+def remote_source(url: str, name: str | None) -> tuple[str, str]:
+    """Give the URL, which stdin keeps from the eyes of `ps`, and the file's name.
+
+    Raises:
+        Usage: It is no URL, or has no name in it; it may be a credential, and is not shown.
+    """
+    source = sys.stdin.readline().strip() if url == "-" else url
+    try:
+        found = urlsplit(source)
+        found_name = name or unquote(found.path).rpartition("/")[2]
+    except ValueError:
+        raise Usage("the URL cannot be read") from None
+    if found.scheme not in ("https", "http") or not found.hostname:
+        raise Usage("the URL must begin with https:// or http://")
+    if not found_name:
+        raise Usage("the URL tells no name: give --name")
+    return source, found_name
+
+
+async def remote(service: Service, url: str, target: Target, name: str, as_json: bool) -> int:
+    """Let Frame.io fetch a file."""
+    folder_id = await find_folder(service, target)
+    async with service.uploader() as uploader:
+        file = await uploader.remote_upload(url, folder_id=folder_id, name=name)
+    if as_json:
+        _tell(_as_json(file))
+        return 0
+    _tell(shown(f"{file.name}: Frame.io fetches it; aioframeio-upload status {file.id}"))
+    if file.view_url:
+        _tell(file.view_url)
+    return 0
+
+
+async def status(service: Service, file_id: str, as_json: bool) -> int:
+    """Say what the service says of a file; the exit status is 1 where its upload failed."""
+    async with service.uploader() as uploader:
+        found = await uploader.status(file_id)
+    if as_json:
+        _tell(_as_json(found))
+    elif found.failed:
+        _tell("failed")
+    elif found.complete:
+        _tell("complete" if found.completed_at is None else f"complete since {found.completed_at.isoformat()}")
+    else:
+        _tell("not complete yet")
+    return 1 if found.failed else 0
+
+
+async def pending(service: Service, journal: Path, as_json: bool) -> int:
+    """Say what the journal holds."""
+    async with service.uploader(journal=journal) as uploader:
+        found = await uploader.pending()
+    for one in found:
+        _tell(_as_json(one) if as_json else _line(one))
+    if not found and not as_json:
+        _tell("nothing is pending")
+    return 0
+
+
+def _line(one: PendingUpload) -> str:
+    sent = f"{sized(one.bytes_confirmed)} of {sized(one.size)} sent"
+    until = "" if one.expires_at is None else f", until {one.expires_at:%Y-%m-%d %H:%M} UTC"
+    return shown(f"{one.file_id}  {one.path}: {sent}{until}")
+
+
+async def discard(service: Service, journal: Path, file_ids: list[str]) -> int:
+    """Drop uploads from the journal, with their unfinished files."""
+    async with service.uploader(journal=journal) as uploader:
+        for file_id in file_ids:
+            await uploader.discard(file_id)
+            _tell(shown(f"{file_id}: discarded"))
+    return 0

@@ -1,0 +1,96 @@
+"""What an upload says where no terminal is drawn on: plain lines, JSON lines, or the links alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+from . import Event, Progress
+from ._cli_item import Item, sized
+
+STEP = 0.1
+PERIOD = 10.0
+"""A line of progress at each tenth, and after so many seconds: a log is to be read, and to show that it lives."""
+
+
+def said(line: str, stream: TextIO) -> None:
+    """Write a line, whatever the encoding lacks."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def how_far(item: Item) -> str:
+    """Tell rate and time left."""
+    progress = item.upload.progress
+    if progress is None:
+        return ""
+    told = f"{sized(progress.bytes_uploaded)} of {sized(progress.total_bytes)}  {sized(progress.bytes_per_second)}/s"
+    left = progress.seconds_left
+    return told if left is None else f"{told}  {left // 60:.0f}:{left % 60:02.0f} left"
+
+
+class Display:
+    """What all displays are: entered, told each event, left."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    async def tell(self, item: Item, event: Event) -> None:
+        """Tell an event; complaints go to stderr at once."""
+        line, complaint = item.hear(event)
+        lines = self._lines(item, event, line)
+        item.links.clear()
+        for told in lines:
+            # In a thread: whoever reads this may be slow, and the uploads are not to wait for it.
+            await asyncio.to_thread(said, told, sys.stdout)
+        if complaint is not None:
+            await asyncio.to_thread(said, complaint, sys.stderr)
+
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+        raise NotImplementedError
+
+
+class PlainDisplay(Display):
+    """Lines for a log or a pipe."""
+
+    def __init__(self) -> None:
+        self._told: dict[Item, tuple[float, float]] = {}
+        """The share of the last line of progress, and when that was."""
+
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+        if isinstance(event, Progress):
+            line = self._progress(item, event)
+        return [] if line is None else [line]
+
+    def _progress(self, item: Item, event: Progress) -> str | None:
+        share, now = event.bytes_uploaded / max(1, event.total_bytes), time.monotonic()
+        before, at = self._told.setdefault(item, (0.0, now))
+        if share <= before or (share - before < STEP and now - at < PERIOD):
+            return None
+        self._told[item] = share, now
+        files = f"  {event.parts_completed} of {event.total_parts} files" if item.is_folder else ""
+        return f"{item.label}: {share:4.0%}  {how_far(item)}{files}"
+
+
+class JsonDisplay(Display):
+    """The events as lines of JSON, each with the `source` that it is about."""
+
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+        return [json.dumps({"source": item.label, **event.to_dict()}, allow_nan=False)]
+
+
+class QuietDisplay(Display):
+    """The links of the files that are there, a line each, for the next program."""
+
+    def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
+        return item.links.copy()

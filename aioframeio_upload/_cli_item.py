@@ -1,0 +1,141 @@
+"""One upload of the command line, as its events have told it: how far it is, what there is to say, what to report."""
+
+from __future__ import annotations
+
+from . import (
+    Event,
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FolderCompleted,
+    FolderPlanned,
+    FolderUpload,
+    PartCompleted,
+    PartRetrying,
+    PartStarted,
+    Upload,
+    UploadCompleted,
+    UploadedFile,
+    UploadFailed,
+    UploadPlanned,
+    UploadReplanned,
+    UploadResumed,
+)
+from ._cli_report import Row, row_of
+from ._cli_words import shown
+
+UNITS = ("kB", "MB", "GB", "TB")
+
+
+def sized(count: float) -> str:
+    """Give bytes as people say them: `12.3 MB`."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in UNITS:
+        count /= 1000
+        if count < 999.95 or unit == UNITS[-1]:
+            break
+    return f"{count:.1f} {unit}"
+
+
+class Item:
+    """One of the paths that were named. Written to by the task that listens; a display reads it from its thread."""
+
+    def __init__(self, label: str, upload: Upload | FolderUpload, *, reported: bool) -> None:
+        self.label = label
+        self.upload = upload
+        self.parts = 0
+        self.parts_before = 0
+        """That an earlier run had sent; which ones is not told."""
+        self.done: set[int] = set()
+        self.sending: set[int] = set()
+        self.again: set[int] = set()
+        self.failures = 0
+        self.links: list[str] = []
+        """To the files that are there, in the order of their ends; not yet taken by the display."""
+        self.rows: list[Row] = []
+        self._reported = reported
+        """Whether the rows are wanted: a folder may have a hundred thousand."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, whose parts are files."""
+        return isinstance(self.upload, FolderUpload)
+
+    def hear(self, event: Event) -> tuple[str | None, str | None]:
+        """Take in an event; give what is to be said of it, and what is to be complained of."""
+        match event:
+            case PartStarted(number=number):
+                self.again.discard(number)
+                self.sending.add(number)
+            case PartCompleted(number=number):
+                self.sending.discard(number)
+                self.done.add(number)
+            case PartRetrying(number=number):
+                self.sending.discard(number)
+                self.again.add(number)
+                return self._say(f"again in {event.delay:.1f} s: {event.error}"), None
+            case UploadPlanned():
+                self._begin(event.total_parts)
+                parts = "1 part" if event.total_parts == 1 else f"{event.total_parts} parts"
+                return self._say(f"{sized(event.total_bytes)} in {parts}"), None
+            case UploadResumed():
+                self.parts_before = event.parts_completed
+                return self._say(f"goes on; {sized(event.bytes_completed)} were sent before"), None
+            case UploadReplanned():
+                return self._say(f"begins anew: {event.reason}"), None
+            case FolderPlanned():
+                return self._say(f"{event.files} files in {event.folders} folders, {sized(event.total_bytes)}"), None
+            case UploadCompleted() | UploadFailed() | FileCompleted() | FileSkipped() | FileFailed():
+                return self._hear_end(event)
+            case FolderCompleted(result=result):
+                sent, there, failed = len(result.files), len(result.skipped), len(result.failures)
+                return self._say(f"{sent} sent, {there} there before, {failed} failed"), None
+        return None, None
+
+    def _hear_end(
+        self, event: UploadCompleted | UploadFailed | FileCompleted | FileSkipped | FileFailed
+    ) -> tuple[str | None, str | None]:
+        match event:
+            case UploadCompleted(file=file):
+                return self._complete(self.label, file), None
+            case FileCompleted(path=path, file=file):
+                return self._complete(f"{self.label}/{path}", file), None
+            case FileSkipped(path=path, reason=reason):
+                self._report(Row(source=f"{self.label}/{path}", outcome="skipped"))
+                return self._say(f"{path}: {reason}"), None
+            case UploadFailed(error=error):
+                return None, self._fail(self.label, error)
+            case FileFailed(path=path, error=error):
+                return None, self._fail(f"{self.label}/{path}", error)
+
+    def stopped(self) -> None:
+        """Note that it was interrupted."""
+        if not self.upload.done and not self.is_folder:
+            self._report(Row(source=self.label, outcome="failed", error="interrupted"))
+
+    def _begin(self, parts: int) -> None:
+        self.parts, self.parts_before = parts, 0
+        for numbers in (self.done, self.sending, self.again):
+            numbers.clear()
+
+    def _complete(self, source: str, file: UploadedFile) -> str:
+        self._report(row_of(source, file))
+        what = "there before" if file.outcome == "skipped" else file.outcome
+        if file.view_url:
+            self.links.append(file.view_url)
+        tail = f"  {file.view_url}" if file.view_url else ""
+        return shown(f"{source}: {what}, {sized(file.size)}{tail}")
+
+    def _fail(self, source: str, error: Exception) -> str:
+        self.failures += 1
+        text = f"{type(error).__name__}: {error}"
+        self._report(Row(source=source, outcome="failed", error=text))
+        return shown(f"error: {source}: {text}")
+
+    def _report(self, row: Row) -> None:
+        if self._reported:
+            self.rows.append(row)
+
+    def _say(self, text: str) -> str:
+        return shown(f"{self.label}: {text}")

@@ -1,0 +1,106 @@
+"""What an upload looks like on a terminal: a line a file, the parts of the current one, retries as they happen."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from . import Event
+from ._cli_display import Display, how_far, said
+from ._cli_item import Item
+from ._cli_words import shown
+
+MOST_LINES = 8
+"""Files that are shown at once; the others are counted."""
+
+BAR = 24
+
+
+class LiveDisplay(Display):
+    """Drawn over and over by a thread of Rich's; what is said of ends and retries stands above, and stays."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._live = Live(_Picture(items), console=self._console, refresh_per_second=10, transient=True)
+        self._complaints: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._live.start, True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._live.stop)
+        # Not before: while it draws, stderr may be the same terminal.
+        for complaint in self._complaints:
+            await asyncio.to_thread(said, complaint, sys.stderr)
+
+    async def tell(self, item: Item, event: Event) -> None:
+        """Say what there is to say above the drawing."""
+        line, complaint = item.hear(event)
+        item.links.clear()
+        if complaint is not None:
+            self._complaints.append(complaint)
+        if line is not None:
+            text = line.encode(self._console.encoding, "replace").decode(self._console.encoding)
+            await asyncio.to_thread(self._console.print, Text(text), soft_wrap=True)
+
+
+class _Picture:
+    """The items as Rich draws them, at whatever size the terminal has at that moment."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self._items = items
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        running = [item for item in self._items if item.upload.progress is not None and not item.upload.done]
+        ended = sum(item.upload.done for item in self._items)
+        if running:
+            yield _table(running[:MOST_LINES], max(8, options.max_width - BAR - 54))
+            yield Text("")
+            yield _parts(running[0], options)
+        waiting = len(self._items) - ended - min(len(running), MOST_LINES)
+        if waiting or not running:
+            yield Text(f"{ended} of {len(self._items)} done, {waiting} more under way", style="dim")
+
+
+def _table(items: list[Item], width: int) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(max_width=width, no_wrap=True, overflow="ellipsis")
+    for item in items:
+        progress = item.upload.progress
+        assert progress is not None
+        share = progress.bytes_uploaded / max(1, progress.total_bytes)
+        table.add_row(
+            Text(shown(item.label), no_wrap=True, overflow="ellipsis"),
+            ProgressBar(total=max(1, progress.total_bytes), completed=progress.bytes_uploaded, width=BAR),
+            f"{share:4.0%}",
+            Text(how_far(item), no_wrap=True),
+        )
+    return table
+
+
+def _parts(item: Item, options: ConsoleOptions) -> Text:
+    """The parts of the current file by their state, not by their place; of a folder, its files."""
+    progress = item.upload.progress
+    if item.is_folder or not item.parts:
+        done, total = (progress.parts_completed, progress.total_parts) if progress is not None else (0, 0)
+        return Text(f"{done} of {total} files", style="dim")
+    done, sending, again = len(item.done) + item.parts_before, len(item.sending), len(item.again)
+    waiting = max(0, item.parts - done - sending - again)
+    text = Text(no_wrap=True, overflow="ellipsis")
+    glyphs = "#>!." if options.ascii_only else "█▒!·"
+    scale = max(1.0, item.parts / max(8, options.max_width - 46))
+    counts = (done, sending, again, waiting)
+    for glyph, count, style in zip(glyphs, counts, ("green", "cyan", "bold red", "dim"), strict=True):
+        text.append(glyph * (max(1, int(count / scale)) if count else 0), style)
+    return text.append(f"  {done} of {item.parts} parts, {sending} sending" + f", {again} again" * bool(again))

@@ -1,0 +1,81 @@
+"""The delivery report: a row a file, as JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from . import UploadedFile
+from ._cli_words import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What became of one file."""
+
+    source: str
+    name: str | None = None
+    file_id: str | None = None
+    size: int | None = None
+    outcome: str
+    """`uploaded`, `resumed`, `skipped`, or `failed`."""
+    checked: bool = False
+    """Every part's ETag is the MD5 of what was sent."""
+    md5s: tuple[str | None, ...] = ()
+    """One a part, of what was sent."""
+    etags: tuple[str | None, ...] = ()
+    """One a part, as S3 gave it."""
+    link: str | None = None
+    error: str | None = None
+
+
+def row_of(source: str, file: UploadedFile) -> Row:
+    """Give the row of a file that is there."""
+    return Row(
+        source=source,
+        name=file.name,
+        file_id=file.id,
+        size=file.size,
+        outcome=file.outcome,
+        checked=bool(file.md5s) and all(map(_is_same, file.md5s, file.etags)),
+        md5s=file.md5s,
+        etags=file.etags,
+        link=file.view_url,
+    )
+
+
+def _is_same(md5: str | None, etag: str | None) -> bool:
+    return md5 is not None and md5 == etag
+
+
+def check_report(path: Path) -> None:
+    """Raise Usage where a report could not be written there; better before an upload of hours than after it."""
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise Usage("--report takes a file that ends in .json or .csv")
+    if not path.parent.is_dir():
+        raise Usage(f"--report: there is no folder {path.parent}")
+
+
+def write_report(path: Path, rows: list[Row]) -> None:
+    """Write the report, as a whole or not at all."""
+    told = [asdict(row) for row in rows]
+    if path.suffix.lower() == ".json":
+        text = json.dumps(told, indent=1) + "\n"
+    else:
+        lines = io.StringIO(newline="")
+        table = csv.DictWriter(lines, [field.name for field in fields(Row)])
+        table.writeheader()
+        for one in told:
+            table.writerow(one | {name: " ".join(word or "-" for word in one[name]) for name in ("md5s", "etags")})
+        text = lines.getvalue()
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        # A name on this disk need not be UTF-8: it is written as it is.
+        unfinished.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""How a command ends: its exit status, its complaints in a line each, and what is said after a Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+
+import typer
+
+from ._cli_words import Usage, read_rate, shown
+
+if TYPE_CHECKING:
+    from . import Limits
+
+P = ParamSpec("P")
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
+RESUMABLE = "the same command again goes on where it stopped"
+UNRECORDED = "the same command again begins unfinished files anew; without --no-journal it would go on"
+
+
+def usable(command: Callable[P, None]) -> Callable[P, None]:
+    """Make what cannot be done as asked a line on stderr and exit status 2."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except Usage as error:
+            complain(str(error), 2)
+
+    return run
+
+
+def complain(text: str, status: int) -> NoReturn:
+    """End with a line on stderr."""
+    typer.echo(f"error: {shown(text)}", err=True)
+    raise typer.Exit(status)
+
+
+def finish(work: Callable[[], Coroutine[Any, Any, int]], interrupted: str = "") -> NoReturn:
+    """Run it, and end with its exit status."""
+    import asyncio
+
+    from . import UploadError
+
+    try:
+        status = asyncio.run(work())
+    except KeyboardInterrupt:
+        typer.echo("interrupted" + (f"; {interrupted}" if interrupted else ""), err=True)
+        status = INTERRUPTED
+    except UploadError as error:
+        complain(f"{type(error).__name__}: {error}", 1)
+    raise typer.Exit(status)
+
+
+def limits_of(parts: int | None, bandwidth: str | None) -> Limits:
+    """Give the limits that were asked for, and the library's own for the others.
+
+    Raises:
+        Usage: One of them cannot be.
+    """
+    from . import Limits
+
+    asked: dict[str, int] = {}
+    if parts is not None:
+        asked["parts"] = parts
+    if bandwidth is not None:
+        asked["bandwidth"] = read_rate(bandwidth)
+    try:
+        return Limits(**asked)  # type: ignore[arg-type]  # its other field is a bool
+    except ValueError as error:
+        raise Usage(str(error)) from None
+
+
+def the_journal(path: Path | None, none: bool) -> Path | None:
+    """Give the journal's path; None where there is to be none.
+
+    Raises:
+        Usage: Both were asked for.
+    """
+    from ._cli_settings import default_journal
+
+    if none and path is not None:
+        raise Usage("--journal and --no-journal exclude each other")
+    return None if none else path or default_journal()

@@ -1,0 +1,138 @@
+"""`upload` and `resume`: several uploads watched at once, their fates counted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from . import FolderUpload, Limits, Upload, Uploader, UploadError
+from ._cli_ask import find_folder
+from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
+from ._cli_item import Item
+from ._cli_report import check_report, write_report
+from ._cli_settings import Service
+from ._cli_words import Target, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """How it is told, and what is kept of it."""
+
+    as_json: bool = False
+    quiet: bool = False
+    report: Path | None = None
+
+
+def read_voice(as_json: bool, quiet: bool, report: Path | None) -> Voice:
+    """Give how it is to be told.
+
+    Raises:
+        Usage: Two ways at once, or no report can be written there.
+    """
+    if as_json and quiet:
+        raise Usage("--json and --quiet exclude each other")
+    if report is not None:
+        check_report(report)
+    return Voice(as_json=as_json, quiet=quiet, report=report)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be uploaded, and where to."""
+
+    paths: Sequence[str]
+    target: Target
+    conflict: Literal["skip", "create", "version"]
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    journal: Path | None
+    limits: Limits
+    folders: frozenset[str] = field(init=False)
+    """The paths that are folders; looked at before any loop runs."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folders", frozenset(path for path in self.paths if os.path.isdir(path)))
+
+
+async def upload(service: Service, order: Order, voice: Voice) -> int:
+    """Upload what was ordered, and give the exit status: 1 where a file failed."""
+    folder_id = await find_folder(service, order.target)
+    async with service.uploader(journal=order.journal, limits=order.limits) as uploader:
+        items = [
+            Item(path, _begin(uploader, path, folder_id, order), reported=voice.report is not None)
+            for path in order.paths
+        ]
+        return await watch(items, voice)
+
+
+def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Upload | FolderUpload:
+    try:
+        if path in order.folders:
+            # By its full name, for `.` has none to give to the folder there.
+            root = os.path.abspath(path)
+            return uploader.upload_folder(
+                root, folder_id=folder_id, include=order.include, exclude=order.exclude, conflict=order.conflict
+            )
+        return uploader.upload(path, folder_id=folder_id, conflict=order.conflict)
+    except ValueError as error:
+        raise Usage(f"{path}: {error}") from None
+
+
+async def resume(service: Service, journal: Path, limits: Limits, voice: Voice) -> int:
+    """Go on with all that the journal holds, and give the exit status."""
+    async with service.uploader(journal=journal, limits=limits) as uploader:
+        pending = await uploader.pending()
+        items = [Item(one.name, one, reported=voice.report is not None) for one in await uploader.resume_pending()]
+        if len(items) < len(pending):
+            await asyncio.to_thread(said, f"{len(pending) - len(items)} are another process's", sys.stderr)
+        return await watch(items, voice)
+
+
+async def watch(items: list[Item], voice: Voice) -> int:
+    """Tell what becomes of the uploads until all have ended, whatever ends one of them."""
+    reported = True
+    try:
+        async with _display(items, voice) as display:
+            await asyncio.gather(*(_listen(item, display) for item in items))
+    finally:
+        if voice.report is not None:
+            reported = _report(items, voice.report)
+    return 0 if reported and not any(item.failures for item in items) else 1
+
+
+def _report(items: list[Item], path: Path) -> bool:
+    """Write the report, after a Ctrl-C too; an error takes nothing back of what was uploaded."""
+    for item in items:
+        item.stopped()
+    try:
+        write_report(path, [row for item in items for row in item.rows])
+    except OSError as error:
+        said(f"error: {path}: the report cannot be written: {error.strerror}", sys.stderr)
+        return False
+    return True
+
+
+async def _listen(item: Item, display: Display) -> None:
+    async for event in item.upload:
+        await display.tell(item, event)
+    # Its error was told as an event; looked at here, it is not logged as one that nobody saw.
+    with suppress(UploadError):
+        _ = item.upload.result
+
+
+def _display(items: list[Item], voice: Voice) -> Display:
+    if voice.as_json:
+        return JsonDisplay()
+    if voice.quiet:
+        return QuietDisplay()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from ._cli_live import LiveDisplay
+
+        return LiveDisplay(items)
+    return PlainDisplay()

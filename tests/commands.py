@@ -1,0 +1,47 @@
+"""The command line as a child process, with an environment of its own, on a fake in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from aioframeio_upload.testing import FakeFrameio
+
+OTHERS = ("FRAMEIO_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that this machine may have, and that a test is not to depend on."""
+
+
+class Program:
+    """The program in a folder of its own, where its state is as well."""
+
+    def __init__(self, fake: FakeFrameio, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        usual = {name: value for name, value in os.environ.items() if not name.upper().startswith(OTHERS)}
+        self.environment = usual | {
+            "FRAMEIO_TOKEN": fake.token,
+            "FRAMEIO_ACCOUNT_ID": fake.account_id,
+            "FRAMEIO_BASE_URL": fake.url,
+            "PYTHONUTF8": "1",
+            # Where platformdirs finds the state folder of Linux, Windows and macOS.
+            **dict.fromkeys(("XDG_STATE_HOME", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"), str(self.state)),
+        }
+
+    def start(
+        self, *arguments: str, environment: Mapping[str, str | None] | None = None, **how: int
+    ) -> subprocess.Popen[str]:
+        """Start a command; a variable that is None is taken out of its environment."""
+        changed = self.environment | dict(environment or {})
+        given = {name: value for name, value in changed.items() if value is not None}
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+        command = [sys.executable, "-m", "aioframeio_upload", *arguments]
+        return subprocess.Popen(command, cwd=self.folder, env=given, encoding="utf-8", **pipes)  # type: ignore[call-overload,no-any-return]
+
+    def run(self, *arguments: str, environment: Mapping[str, str | None] | None = None) -> tuple[int, str, str]:
+        """Run a command to its end; give its exit status, what it said and what it complained of."""
+        with self.start(*arguments, environment=environment) as running:
+            stdout, stderr = running.communicate(timeout=50)
+        return running.returncode, stdout, stderr

@@ -1,0 +1,343 @@
+"""The command line, as a program of its own against a fake."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import Program
+from conftest import PART, sha256, some_bytes
+from pages import ROOT
+from seen import puts
+
+from aioframeio_upload._cli import app
+from aioframeio_upload.testing import FakeFrameio, Fault
+
+pytestmark = [pytest.mark.needs_program, pytest.mark.slow]
+
+HAS_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeFrameio]:
+    with FakeFrameio(rate_limits=False, part_size=PART).in_thread() as fake:
+        yield fake
+
+
+@pytest.fixture
+def program(fake: FakeFrameio, tmp_path: Path) -> Program:
+    return Program(fake, tmp_path)
+
+
+@pytest.fixture
+def take(tmp_path: Path) -> Path:
+    path = tmp_path / "take.mov"
+    path.write_bytes(some_bytes(3 * PART + 5))
+    return path
+
+
+def link_of(fake: FakeFrameio, number: int = 0) -> str:
+    return f"https://next.frame.io/project/{fake.project_id}/view/{fake.files[number].id}"
+
+
+# -- upload ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_arrives_and_its_link_is_printed_last(fake: FakeFrameio, program: Program, take: Path) -> None:
+    status, said, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id)
+    assert (status, complaint) == (0, "")
+    assert [file.sha256 for file in fake.files] == [sha256(take)]
+    lines = said.splitlines()
+    assert lines[0] == "take.mov: 3.1 MB in 4 parts"
+    assert lines[-1] == f"take.mov: uploaded, 3.1 MB  {link_of(fake)}"
+    assert fake.token not in said
+    assert "X-Amz" not in said
+
+
+def test_the_same_command_again_sends_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
+    for expected in ("uploaded", "there before"):
+        status, said, _ = program.run("upload", "take.mov", "--folder", fake.folder_id)
+        assert status == 0
+        assert said.splitlines()[-1].startswith(f"take.mov: {expected}, ")
+    assert len(fake.files) == 1
+
+
+def test_files_and_folders_go_together_and_the_report_tells_each(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    for path in ("shoot/a.mov", "shoot/b/c.mov", "shoot/b/d.tmp"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    status, said, complaint = program.run(
+        *("upload", "take.mov", "nowhere.mov", "shoot", "--folder", fake.folder_id),
+        *("--exclude", "*.tmp", "--report", "delivered.json"),
+    )
+    assert status == 1
+    assert complaint == "error: nowhere.mov: SourceError: nowhere.mov: No such file or directory\n"
+    assert "shoot: 2 sent, 0 there before, 0 failed" in said
+    rows = {row["source"]: row for row in json.loads((tmp_path / "delivered.json").read_text(encoding="utf-8"))}
+    assert {source: row["outcome"] for source, row in rows.items()} == {
+        "take.mov": "uploaded",
+        "shoot/a.mov": "uploaded",
+        "shoot/b/c.mov": "uploaded",
+        "nowhere.mov": "failed",
+    }
+    sent = take.read_bytes()
+    part = -(-len(sent) // 4)
+    md5s = [hashlib.md5(sent[at : at + part]).hexdigest() for at in range(0, len(sent), part)]
+    row = rows["take.mov"]
+    assert row["size"] == len(sent)
+    assert row["checked"] is True
+    assert row["md5s"] == row["etags"] == md5s
+    assert row["link"] in [link_of(fake, number) for number in range(3)]
+    assert rows["nowhere.mov"]["error"].startswith("SourceError: ")
+    assert {file.sha256 for file in fake.files} == {sha256(take), sha256(b"shoot/a.mov"), sha256(b"shoot/b/c.mov")}
+
+
+def test_a_report_may_be_a_table_and_says_which_file_was_not_checked(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    fake.add_fault(Fault(do="no_etag", number=2))
+    status, _, _ = program.run("upload", "take.mov", "--folder", fake.folder_id, "--report", "delivered.csv")
+    assert status == 0
+    with (tmp_path / "delivered.csv").open(newline="", encoding="utf-8") as lines:
+        (row,) = csv.DictReader(lines)
+    assert row["checked"] == "False"
+    etags, md5s = row["etags"].split(), row["md5s"].split()
+    assert [etags[0], "-", *etags[2:]] == etags
+    assert [md5s[0], *md5s[2:]] == [etags[0], *etags[2:]]
+    assert len(md5s[1]) == 32
+
+
+def test_the_events_are_lines_of_json_if_asked_for(fake: FakeFrameio, program: Program, take: Path) -> None:
+    fake.add_fault(Fault(do="answer", status=503, code="SlowDown", number=2, headers={"Retry-After": "0"}))
+    status, said, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, "--json")
+    assert (status, complaint) == (0, "")
+    events = [json.loads(line) for line in said.splitlines()]
+    assert {event["source"] for event in events} == {"take.mov"}
+    names = [event["event"] for event in events]
+    assert (names[0], names[-1]) == ("UploadPlanned", "UploadCompleted")
+    assert names.count("PartRetrying") == 1
+    assert events[-1]["file"]["view_url"] == link_of(fake)
+
+
+def test_quiet_prints_the_links_and_nothing_else(fake: FakeFrameio, program: Program, take: Path) -> None:
+    assert program.run("upload", "take.mov", "--folder", fake.folder_id, "-q") == (0, link_of(fake) + "\n", "")
+
+
+@pytest.mark.parametrize("tail", ["", "/{folder}"], ids=["project", "folder"])
+def test_a_link_from_the_browser_tells_the_folder(fake: FakeFrameio, program: Program, take: Path, tail: str) -> None:
+    link = f"https://next.frame.io/project/{fake.project_id}" + tail.format(folder=fake.folder_id)
+    status, _, _ = program.run("upload", "take.mov", "--folder", link)
+    assert status == 0
+    assert [file.folder_id for file in fake.files] == [fake.folder_id]
+
+
+NOT_A_FOLDER = (
+    "error: --folder takes a folder's id, https://next.frame.io/project/<project>/<folder>,"
+    " or https://next.frame.io/project/<project> for that project's root folder\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["--folder", "https://app.frame.io/player/1"], {}, NOT_A_FOLDER),
+        (["--folder", "f", "--bandwidth", "fast"], {}, "error: --bandwidth takes bytes a second"),
+        (["--folder", "f", "--bandwidth", "1"], {}, "error: Limits.bandwidth must be at least 1024"),
+        (["--folder", "f", "--report", "out.txt"], {}, "error: --report takes a file that ends in"),
+        (["--folder", "f", "--report", "no/out.csv"], {}, "error: --report: there is no folder no"),
+        (["--folder", "f", "--json", "--quiet"], {}, "error: --json and --quiet exclude each other"),
+        (["--folder", "f", "--journal", "x", "--no-journal"], {}, "error: --journal and --no-journal exclude"),
+        (["--folder", "f", "--proxy", "socks5://u:secret@h:1"], {}, "error: the proxy "),
+        (["--folder", "f", "--ca", "nowhere.pem"], {}, "error: nowhere.pem: no certificates"),
+        (["--folder", "f"], {"FRAMEIO_TOKEN": None}, "error: no token: set FRAMEIO_TOKEN"),
+        (["--folder", "f"], {"FRAMEIO_ACCOUNT_ID": None}, "error: no account: set FRAMEIO_ACCOUNT_ID"),
+        ([], {}, "Usage: "),
+    ],
+)
+def test_what_cannot_be_done_as_asked_is_a_usage_error(
+    fake: FakeFrameio, program: Program, arguments: list[str], environment: dict[str, str | None], sentence: str
+) -> None:
+    status, said, complaint = program.run("upload", "take.mov", *arguments, environment=environment)
+    assert (status, said) == (2, "")
+    assert complaint.startswith(sentence)
+    assert "secret" not in complaint
+    assert fake.requests == []
+
+
+def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    refused = {"FRAMEIO_TOKEN": "of-somebody-else"}
+    status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
+    assert status == 1
+    assert complaint.startswith("error: take.mov: AuthenticationError: ")
+    assert len(complaint.splitlines()) == 1
+    assert "of-somebody-else" not in complaint
+
+
+# -- interrupted, and gone on with -------------------------------------------------------------------------------------
+
+
+def interrupted(fake: FakeFrameio, program: Program, *more: str) -> tuple[int, str, str]:
+    """Upload until the last part hangs and the others are recorded, then Ctrl-C."""
+    fake.add_fault(hold := Fault(do="hold", number=4))
+    with program.start("upload", "take.mov", "--folder", fake.folder_id, "--json", *more) as running:
+        assert running.stdout is not None
+        fake.wait_until(lambda fake: fake.hits(hold) == 1, timeout=40)
+        completed = 0
+        for line in running.stdout:
+            completed += json.loads(line)["event"] == "PartCompleted"
+            if completed == 3:
+                break
+        running.send_signal(signal.SIGINT)
+        said, complaint = running.communicate(timeout=40)
+    fake.release()
+    return running.returncode, said, complaint
+
+
+@HAS_SIGNALS
+@pytest.mark.parametrize("command", ["upload", "resume"])
+def test_ctrl_c_ends_it_with_130_and_it_goes_on(
+    fake: FakeFrameio, program: Program, take: Path, command: str, tmp_path: Path
+) -> None:
+    status, _, complaint = interrupted(fake, program, "--report", "r.json")
+    assert status == 130
+    assert complaint == "interrupted; the same command again goes on where it stopped\n"
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
+    (file,) = fake.files
+    status, said, _ = program.run("pending")
+    assert status == 0
+    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    again = ["upload", "take.mov", "--folder", fake.folder_id] if command == "upload" else ["resume"]
+    status, said, complaint = program.run(*again, "--report", "r.json")
+    assert (status, complaint) == (0, "")
+    assert "take.mov: goes on; 2.4 MB were sent before" in said
+    assert said.splitlines()[-1] == f"take.mov: resumed, 3.1 MB  {link_of(fake)}"
+    assert file.sha256 == sha256(take)
+    assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
+    (row,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (row["outcome"], row["checked"], len(row["etags"])) == ("resumed", True, 4)
+    assert program.run("pending")[1] == "nothing is pending\n"
+
+
+@HAS_SIGNALS
+def test_without_a_journal_ctrl_c_leaves_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
+    status, _, complaint = interrupted(fake, program, "--no-journal")
+    assert status == 130
+    assert complaint.startswith("interrupted; the same command again begins unfinished files anew")
+    assert not fake.files
+    assert [seen.operation for seen in fake.requests].count("delete") == 1
+    assert not program.state.exists()
+
+
+@HAS_SIGNALS
+def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, take: Path) -> None:
+    interrupted(fake, program, "--journal", "own.sqlite3")
+    (file,) = fake.files
+    journal = ("--journal", "own.sqlite3")
+    told = json.loads(program.run("pending", "--json", *journal)[1])
+    assert (told["file_id"], told["path"]) == (file.id, str(take))
+    assert program.run("discard", file.id, *journal) == (0, f"{file.id}: discarded\n", "")
+    assert file.deleted
+    assert program.run("pending", *journal) == (0, "nothing is pending\n", "")
+    status, _, complaint = program.run("discard", file.id, *journal)
+    assert status == 1
+    assert complaint.startswith("error: JournalError: ")
+
+
+def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:
+    assert program.run("resume") == (0, "", "")
+
+
+# -- the other commands ------------------------------------------------------------------------------------------------
+
+
+def test_remote_names_the_file_by_its_url_and_status_tells_when_it_is_there(
+    fake: FakeFrameio, program: Program
+) -> None:
+    status, said, _ = program.run("remote", "https://renders.example/a%20b.mov?secret=1", "--folder", fake.folder_id)
+    (file,) = fake.files
+    assert (status, file.name) == (0, "a b.mov")
+    assert said.splitlines() == [
+        f"a b.mov: Frame.io fetches it; aioframeio-upload status {file.id}",
+        link_of(fake),
+    ]
+    assert program.run("status", file.id)[:2] == (0, "not complete yet\n")
+    status, said, _ = program.run("status", file.id)
+    assert said.startswith("complete since ")
+    assert json.loads(program.run("status", file.id, "--json")[1])["complete"] is True
+
+
+def test_status_of_a_file_that_failed_there_or_is_not_there_is_1(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    status, said, complaint = program.run("status", "nothing")
+    assert (status, said) == (1, "")
+    assert complaint.startswith("error: NotFound: ")
+    fake.add_fault(Fault(on="create", do="answer", status=403, message="locked"))
+    status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id)
+    assert (status, "PermissionDenied" in complaint) == (1, True)
+
+
+@pytest.mark.parametrize("url", ["ftp://x/a.mov", "https://x/", "nonsense"])
+def test_remote_refuses_what_is_no_url_or_has_no_name(fake: FakeFrameio, program: Program, url: str) -> None:
+    status, _, complaint = program.run("remote", url, "--folder", fake.folder_id)
+    assert (status, len(complaint.splitlines()), fake.requests) == (2, 1, [])
+
+
+def test_find_shows_the_tree_with_the_ids(fake: FakeFrameio, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "shoot" / "b").mkdir(parents=True)
+    (tmp_path / "shoot" / "b" / "c.mov").write_bytes(b"c")
+    assert program.run("upload", "shoot", "--folder", fake.folder_id)[0] == 0
+    status, said, _ = program.run("find", "--depth", "2", environment={"FRAMEIO_ACCOUNT_ID": None})
+    assert status == 0
+    kinds = [line.split()[0] for line in said.splitlines()]
+    assert kinds == ["account", "workspace", "project", "folder", "folder", "folder"]
+    rows = [json.loads(line) for line in program.run("find", "--json")[1].splitlines()]
+    assert [(row["kind"], row["id"]) for row in rows[:4]] == [
+        ("account", fake.account_id),
+        ("workspace", rows[1]["id"]),
+        ("project", fake.project_id),
+        ("folder", fake.folder_id),
+    ]
+    assert [row["name"] for row in rows[4:]] == ["shoot"]  # one level, where nothing else is said
+    assert rows[4]["id"] in said
+
+
+def test_find_asks_again_where_the_service_is_busy_and_says_where_it_refuses(
+    fake: FakeFrameio, program: Program
+) -> None:
+    fake.add_fault(Fault(on="accounts", do="answer", status=429))
+    assert program.run("find", fake.project_id)[0] == 0
+    assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
+    status, _, complaint = program.run("find", "No such project")
+    assert (status, complaint) == (1, "error: nothing that this token may see fits\n")
+    fake.add_fault(Fault(on="workspaces", do="answer", status=403, message="not yours"))
+    status, _, complaint = program.run("find")
+    assert (status, complaint) == (1, "error: PermissionDenied: workspaces: 403: not yours\n")
+
+
+@pytest.mark.needs_tree
+def test_the_readme_tells_every_command() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## From the command line\n", 1)[1]
+    told = re.findall(r"^\| `(\w+)", section.split("\n## ", 1)[0], re.MULTILINE)
+    assert told == [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+
+
+@pytest.mark.parametrize("command", [[], ["upload"], ["find"]], ids=["all", "upload", "find"])
+def test_help_loads_nothing_that_uploads(program: Program, command: list[str]) -> None:
+    """Half a second is what a person notices; what takes as long is what is loaded."""
+    status, said, loaded = program.run(*command, "--help", environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert (status, said.startswith("Usage: ")) == (0, True)
+    found = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    assert "typer" in found
+    assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl"} & found

@@ -1,0 +1,142 @@
+"""What is typed at the command line, and how bytes are said (pure)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioframeio_upload._cli_item import sized
+from aioframeio_upload._cli_settings import read_proxy
+from aioframeio_upload._cli_words import Target, Usage, read_folder, read_rate, shown
+
+PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
+FOLDER = "e086bd62-7cc6-4cb9-b339-b15a712c1744"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        (FOLDER, Target(folder_id=FOLDER)),
+        (f" {FOLDER}\n", Target(folder_id=FOLDER)),
+        ("adobe:urn:aaid:1", Target(folder_id="adobe:urn:aaid:1")),
+        (f"https://next.frame.io/project/{PROJECT}", Target(project_id=PROJECT)),
+        (f"https://next.frame.io/project/{PROJECT}/", Target(project_id=PROJECT)),
+        (f"https://next.frame.io/project/{PROJECT}/{FOLDER}", Target(folder_id=FOLDER)),
+        (f"https://next.frame.io/project/{PROJECT}/{FOLDER}/?a=b#c", Target(folder_id=FOLDER)),
+        (f"next.frame.io/project/{PROJECT}/{FOLDER}", Target(folder_id=FOLDER)),
+    ],
+)
+def test_a_folder_is_an_id_or_a_link(text: str, target: Target) -> None:
+    assert read_folder(text) == target
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a folder",
+        "../x",
+        f"https://app.frame.io/project/{PROJECT}/{FOLDER}",
+        f"http://next.frame.io/project/{PROJECT}",
+        f"https://next.frame.io.evil.example/project/{PROJECT}",
+        f"https://next.frame.io/project/{PROJECT}/view/{FOLDER}",
+        f"https://next.frame.io/project/{PROJECT}/view",
+        f"https://next.frame.io/project/{PROJECT}/{FOLDER}/x",
+        "https://next.frame.io/project/..%2F..",
+        "https://next.frame.io/share/1",
+        "https://[",
+    ],
+)
+def test_anything_else_is_refused_with_what_is_understood(text: str) -> None:
+    with pytest.raises(Usage, match=re.escape("https://next.frame.io/project/<project>/<folder>")):
+        read_folder(text)
+
+
+@given(st.text())
+def test_any_text_is_a_folder_or_refused(text: str) -> None:
+    try:
+        target = read_folder(text)
+    except Usage:
+        return
+    assert (target.folder_id is None) != (target.project_id is None)
+    assert "/" not in f"{target.folder_id}{target.project_id}"
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("50M", 50_000_000),
+        ("800k", 800_000),
+        ("1.5G", 1_500_000_000),
+        ("2Mi", 2 << 20),
+        ("4096", 4096),
+        ("50MB/s", 50_000_000),
+        ("50 mb", 50_000_000),
+    ],
+)
+def test_a_rate_is_read_with_its_unit(text: str, rate: int) -> None:
+    assert read_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "M", "-1M", "fast", "1e6", "50Mbit", "1.2.3k", "\N{ARABIC-INDIC DIGIT FIVE}M", "9" * 30]
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(Usage, match="50M"):
+        read_rate(text)
+
+
+@given(st.text())
+def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
+    assert shown(text).isprintable()
+    assert len(shown(text)) == len(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (12_345_678, "12.3 MB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_bytes_are_said_as_people_say_them(count: float, text: str) -> None:
+    assert sized(count) == text
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+def test_the_option_is_preferred_to_the_environment(proxies: pytest.MonkeyPatch) -> None:
+    api = "https://api.frame.io"
+    proxies.setenv("https_proxy", "inspector.studio:3128")
+    assert read_proxy(None, api) == "http://inspector.studio:3128"
+    assert read_proxy("http://other:1", api) == "http://other:1"
+    proxies.setenv("no_proxy", "frame.io")
+    assert read_proxy(None, api) is None
+    assert read_proxy("http://other:1", api) == "http://other:1"
+
+
+def test_a_proxy_for_everything_is_the_last_choice(proxies: pytest.MonkeyPatch) -> None:
+    proxies.setenv("all_proxy", "http://last:1")
+    assert read_proxy(None, "https://api.frame.io") == "http://last:1"
+    proxies.setenv("https_proxy", "http://first:1")
+    assert read_proxy(None, "https://api.frame.io") == "http://first:1"
+
+
+def test_what_is_no_http_proxy_is_refused_without_its_password(proxies: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Usage) as caught:
+        read_proxy("socks5://user:secret@host:1", "https://api.frame.io")
+    assert "secret" not in str(caught.value)
