@@ -75,6 +75,10 @@ class Delivery:
             async with resources.file_slots:
                 record = record or await self._own()
                 plan, receipts = await self._deliver(record)
+                if self.conflict != "version":
+                    # What is left can be done twice without harm; and each lock is an open file, held for minutes where
+                    # the service is slow. Only stacking is for one alone.
+                    await record.release()
             file = await (self.settle or self.confirm)(plan, receipts)
             await record.drop()
         finally:

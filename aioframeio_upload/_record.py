@@ -38,6 +38,9 @@ class Record:
     fingerprint: Fingerprint | None = None
     """The source's, as it is now."""
 
+    async def own_again(self) -> None:
+        """Take it, where it was let go of with what is recorded in mind."""
+
     async def look_at(self, source: OpenSource) -> None:
         """Take the source's fingerprint."""
 
@@ -64,18 +67,33 @@ class JournalRecord(Record):
         self._identity = identity
         self.media_type = media_type
         self.conflict = conflict
+        self._file_id: str | None = None
+        """The file that is recorded, as far as we know: what another one has begun since is not ours to erase."""
+        self._is_owned = False
 
     async def own(self) -> bool:
         """Take it, and read what an earlier run has left; False where somebody else has it."""
         try:
             if not await self._journal.own(self._identity.key, self):
                 return False
+            self._is_owned = True
             self.entry = await self._journal.find(self._identity.key)
         except BaseException:
             await self.release()
             raise
         self.is_begun = self.entry is not None
+        self._file_id = None if self.entry is None else self.entry.plan.file_id
         return True
+
+    async def own_again(self) -> None:
+        """Take it, where it was let go of with what is recorded in mind.
+
+        Raises:
+            JournalError: Somebody else has it, or has gone on with it.
+        """
+        before = self._file_id
+        if not self._is_owned and (not await self.own() or self._file_id != before):
+            raise self.held()
 
     def held(self) -> JournalError:
         """Say that somebody else has it."""
@@ -94,7 +112,7 @@ class JournalRecord(Record):
         """
         assert self.fingerprint is not None
         # Begun before it is written, for a cancellation does not stop that.
-        self.is_begun = True
+        self.is_begun, self._file_id = True, plan.file_id
         try:
             entry = Entry(self._identity, self.fingerprint, plan, self.media_type, self.conflict)
             await self._journal.begin(entry)
@@ -116,9 +134,11 @@ class JournalRecord(Record):
 
     async def drop(self, seconds: float = ERASING) -> None:
         """Erase it, links included; where that does not work, say so and go on."""
-        self.is_begun, self.entry = False, None
+        file_id, self.is_begun, self.entry, self._file_id = self._file_id, False, None, None
+        if file_id is None:
+            return
         try:
-            await _within(seconds, self._journal.drop(self._identity.key))
+            await _within(seconds, self._journal.drop(self._identity.key, file_id))
         except JournalError as error:
             log.warning(
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
@@ -126,6 +146,7 @@ class JournalRecord(Record):
 
     async def release(self) -> None:
         """Let another process, or another upload, have it."""
+        self._is_owned = False
         await _within(WHEN_CANCELLED, self._journal.release(self))
 
     def release_later(self) -> None:

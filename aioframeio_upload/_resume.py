@@ -29,6 +29,7 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
     Raises:
         ApiError: The service cannot be asked; the entry stays as it is.
         LinksExpired: It cannot begin anew, for its plan does not tell its folder.
+        JournalError: It is to begin anew, and somebody else is at it since it was let go of.
     """
     entry = record.entry
     if entry is None:
@@ -38,6 +39,7 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
     step = next_step(entry, record.fingerprint or entry.fingerprint, told, resources.service_now())
     if step in (Step.RESUME, Step.CONFIRM):
         return step
+    await record.own_again()
     if step is Step.REPLACE:
         await delete_placeholder(api, file_id, account_id, DELETE_AFTER_ERROR)
     await record.drop()
@@ -65,16 +67,20 @@ async def list_pending(journal: OpenJournal) -> tuple[PendingUpload, ...]:
 
 
 async def claim_pending(journal: OpenJournal) -> list[tuple[JournalRecord, Entry]]:
-    """Take everything that nobody else is at: whoever gets the list has to release it."""
+    """Take everything that nobody else is at: whoever gets the list has to release it.
+
+    What has arrived is let go of at once: it is only confirmed, and each lock is an open file.
+    """
     claimed: list[tuple[JournalRecord, Entry]] = []
     try:
         for identity, _ in await journal.pending():
             record = JournalRecord(journal, identity)
             if await record.own():
-                if record.entry is not None:
-                    record.media_type, record.conflict = record.entry.media_type, record.entry.conflict
-                    claimed.append((record, record.entry))
-                else:  # finished since it was listed
+                entry = record.entry
+                if entry is not None:
+                    record.media_type, record.conflict = entry.media_type, entry.conflict
+                    claimed.append((record, entry))
+                if entry is None or (entry.is_whole and entry.conflict != "version"):  # None: finished since
                     await record.release()
     except BaseException:
         for record, _ in claimed:

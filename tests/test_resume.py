@@ -487,6 +487,51 @@ async def test_the_same_file_twice_in_one_process_is_refused(
     assert not [left for left in on_disk(os.listdir, journal.parent) if "lock" in left]
 
 
+def locks(journal: Path) -> list[str]:
+    """The lock files beside a journal: each is open in the process that is at its upload."""
+    return [name for name in on_disk(os.listdir, journal.parent) if name.endswith(".lock")]
+
+
+async def test_what_waits_only_for_its_confirmation_holds_no_lock(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    paths = [make_file(SIZE, name) for name in ("one.mov", "two.mov", "three.mov")]
+    fake.add_fault(hold := Fault(on="status", do="hold", times=3))
+    async with uploader_on(fake, journal=journal) as uploader:
+        for number, path in enumerate(paths, 1):
+            uploader.upload(path, folder_id=fake.folder_id).start()
+            await reached(fake, hold, number)
+        assert (locks(journal), len(await uploader.pending())) == ([], 3)
+        await uploader.shutdown(0)
+    fake.release(hold)
+    async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
+        # Two at once do no harm: both only ask.
+        uploads = [*await uploader.resume_pending(), *await other.resume_pending()]
+        assert (locks(journal), len(uploads)) == ([], 6)
+        assert {(await upload).outcome for upload in uploads} == {"resumed"}
+        assert (await uploader.pending(), operations(fake).count("create")) == ((), 3)
+
+
+async def test_one_that_waits_for_its_confirmation_does_not_erase_what_was_begun_anew_since(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    path = make_file(SIZE)
+    fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+    async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
+        first = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, asked)
+        on_disk(os.utime, path)
+        fake.add_fault(hold := Fault(do="hold", number=2))
+        second = other.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        fake.release(asked)
+        assert (await first).id != second.file_id
+        assert [one.file_id for one in await uploader.pending()] == [second.file_id]
+        fake.release(hold)
+        await second
+        assert (await uploader.pending(), len(fake.files)) == ((), 2)
+
+
 # -- throwing away -----------------------------------------------------------------------------------------------------
 
 

@@ -137,10 +137,12 @@ class JournalFile:
         with self._transaction() as execute:
             execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", row)
 
-    def drop(self, key: str) -> None:
-        """Erase an upload, links included."""
+    def drop(self, key: str, file_id: str) -> None:
+        """Erase an upload, links included, if it is that file's still: nobody has begun anew since."""
         with self._transaction() as execute:
-            execute("DELETE FROM uploads WHERE key = ?", (key,))
+            found = execute("SELECT told FROM uploads WHERE key = ?", (key,)).fetchall()
+            if found and read_pending(found[0][0], 0)[1].file_id == file_id:
+                execute("DELETE FROM uploads WHERE key = ?", (key,))
         with self._told():
             # The WAL still holds what was erased. Where another process reads, its own next one does it.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
