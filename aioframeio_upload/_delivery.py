@@ -24,7 +24,7 @@ from ._io.kinds import Source
 from ._io.resources import Resources
 from ._io.source import OpenSource, check_size, open_source
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
-from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, own_record
+from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, find_record
 from ._resume import every_receipt, take_up
 from ._transfer import Transfer
 
@@ -91,8 +91,18 @@ class Delivery:
         seconds = self.resources.timeouts.confirm_for(plan.size)
         return await confirm(self.api, plan, self.account_id, seconds, receipts)
 
+    async def is_pending(self, file_id: str) -> bool:
+        """Say whether that file is what the journal has of this upload: begun by an earlier run, and not finished."""
+        return await (await self._find()).file_id() == file_id
+
     async def _own(self) -> Record:
-        return await own_record(
+        record = await self._find()
+        if isinstance(record, JournalRecord) and not await record.own():
+            raise record.held()
+        return record
+
+    async def _find(self) -> Record:
+        return await find_record(
             self.source,
             self.resources,
             account_id=self.account_id,

@@ -38,6 +38,10 @@ class Record:
     fingerprint: Fingerprint | None = None
     """The source's, as it is now."""
 
+    async def file_id(self) -> str | None:
+        """Look which file is recorded, without taking it."""
+        return None
+
     async def own_again(self) -> None:
         """Take it, where it was let go of with what is recorded in mind."""
 
@@ -70,6 +74,15 @@ class JournalRecord(Record):
         self._file_id: str | None = None
         """The file that is recorded, as far as we know: what another one has begun since is not ours to erase."""
         self._is_owned = False
+
+    async def file_id(self) -> str | None:
+        """Look which file is recorded, without taking it.
+
+        Raises:
+            JournalError: What is recorded is damaged, or cannot be read.
+        """
+        entry = await self._journal.find(self._identity.key)
+        return None if entry is None else entry.plan.file_id
 
     async def own(self) -> bool:
         """Take it, and read what an earlier run has left; False where somebody else has it."""
@@ -160,7 +173,7 @@ async def _within(seconds: float, step: Awaitable[None]) -> None:
         await step
 
 
-async def own_record(
+async def find_record(
     source: Source,
     resources: Resources,
     *,
@@ -171,22 +184,14 @@ async def own_record(
     media_type: str | None,
     conflict: str,
 ) -> Record:
-    """Take an upload's place in the journal, if there is a journal and the source is one that a later run can find.
-
-    Raises:
-        JournalError: Somebody else has it, or what is recorded is damaged.
-    """
+    """Give an upload's place in the journal, if there is a journal and the source is one that a later run can find."""
     if resources.journal is None or not isinstance(source, str | os.PathLike):
         return Record()
     try:
         path = await in_thread(resources.executor, os.path.realpath, os.fspath(source))
     except (OSError, ValueError):  # opening it says what is wrong with it
         return Record()
-    identity = Identity(account_id, folder_id, name, path, origin)
-    record = JournalRecord(resources.journal, identity, media_type, conflict)
-    if not await record.own():
-        raise record.held()
-    return record
+    return JournalRecord(resources.journal, Identity(account_id, folder_id, name, path, origin), media_type, conflict)
 
 
 def _reason(error: JournalError) -> str:
