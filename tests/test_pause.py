@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
@@ -199,6 +200,24 @@ async def test_a_pause_before_the_first_part_sends_nothing(fake: FakeFrameio) ->
         upload.resume()
         await upload
     assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+async def test_a_paused_stream_leaves_the_spool_to_others(fake: FakeFrameio) -> None:
+    async def stream(parts: int) -> AsyncIterator[bytes]:
+        for _ in range(parts):
+            yield bytes(PART)
+
+    def begin(uploader: Uploader, name: str, parts: int) -> Upload:
+        return uploader.upload(stream(parts), name=name, size=parts * PART, folder_id=fake.folder_id)
+
+    async with uploader_on(fake, limits=Limits(parts=2, api_pacing=False)) as uploader:
+        upload = begin(uploader, "paused.mov", 4)
+        upload.pause()
+        await upload.planned()
+        async with asyncio.timeout(20):
+            await begin(uploader, "other.mov", 3)
+        upload.resume()
+        await upload
 
 
 async def test_a_pause_while_a_retry_waits_holds_it_and_counts_only_the_fault(fake: FakeFrameio) -> None:
