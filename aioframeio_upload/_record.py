@@ -31,7 +31,7 @@ class Record:
     """Of an upload that nothing is recorded of: there is no journal, or no later run could find its source."""
 
     entry: Entry | None = None
-    """What an earlier run has left."""
+    """What an earlier run has left, until it is gone on with."""
     is_begun = False
     """Whether the file at the service is recorded, so that a later run can go on with it."""
 
@@ -57,7 +57,7 @@ class Record:
     async def drop(self, seconds: float = ERASING) -> None:
         """Erase it all."""
 
-    async def release(self) -> None:
+    async def release(self, seconds: float = WHEN_CANCELLED) -> None:
         """Let another process, or another upload, have it."""
 
 
@@ -157,10 +157,10 @@ class JournalRecord(Record):
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
             )
 
-    async def release(self) -> None:
+    async def release(self, seconds: float = WHEN_CANCELLED) -> None:
         """Let another process, or another upload, have it."""
         self._is_owned = False
-        await _within(WHEN_CANCELLED, self._journal.release(self))
+        await _within(seconds, self._journal.release(self))
 
     def release_later(self) -> None:
         """Let go of it, for a caller that cannot wait."""

@@ -35,7 +35,7 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
     if entry is None:
         return None
     account_id, file_id = entry.identity.account_id, entry.plan.file_id
-    told = await _ask(api, account_id, file_id)
+    told = await ask(api, account_id, file_id)
     step = next_step(entry, record.fingerprint or entry.fingerprint, told, resources.service_now())
     if step in (Step.RESUME, Step.CONFIRM):
         return step
@@ -48,7 +48,8 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
     return step
 
 
-async def _ask(api: Api, account_id: str, file_id: str) -> UploadStatus | None:
+async def ask(api: Api, account_id: str, file_id: str) -> UploadStatus | None:
+    """Ask once for a file's status; None where there is no such file."""
     try:
         return await read_status(api, file_id, account_id)
     except NotFound:
@@ -105,7 +106,7 @@ async def discard(journal: OpenJournal, api: Api, file_id: str) -> None:
     try:
         entry = record.entry
         if entry is not None and not entry.is_whole:
-            told = await _ask(api, entry.identity.account_id, file_id)
+            told = await ask(api, entry.identity.account_id, file_id)
             if told is not None and not told.complete:
                 await _delete(api, entry.identity.account_id, file_id)
         await record.drop()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
 from journals import ONE_BY_ONE, let_time_pass, pending_in, recorded_parts, rows, stopped_at
@@ -18,6 +19,7 @@ from seen import operations, puts, watched
 from aioframeio_upload import (
     ConfirmationError,
     JournalError,
+    Limits,
     LinksExpired,
     PartCompleted,
     PartStarted,
@@ -33,7 +35,9 @@ from aioframeio_upload import (
     UploadPlanned,
     UploadReplanned,
     UploadResumed,
+    _delivery,
 )
+from aioframeio_upload._io import gate
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 SIZE = 5 * PART
@@ -588,6 +592,64 @@ async def test_cancelling_a_resumed_upload_for_good_removes_it(
         with pytest.raises(UploadCancelled):
             await upload
         assert (fake.files, await uploader.pending()) == ((), ())
+
+
+@pytest.fixture
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a clean-up take longer than the second in which it has to be over."""
+    monkeypatch.setattr(gate, "CLEAN_UP", 20.0)
+    monkeypatch.setattr(_delivery, "LOOKING", 8.0)
+
+
+@pytest.mark.usefixtures("slow_machine")
+@pytest.mark.parametrize("verb", ["upload", "resume_pending"])
+@pytest.mark.parametrize("moment", ["before its first step", "waiting for a place", "asking for its status"])
+async def test_cancelling_for_good_what_is_not_yet_gone_on_with_removes_it_too(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, moment: str, verb: str
+) -> None:
+    path = make_file(SIZE)
+    await stopped_at(fake, path, journal, 3)
+    async with uploader_on(fake, journal=journal, limits=Limits(files=1, api_pacing=False)) as uploader:
+        other = uploader.upload(b"x", name="other", folder_id=fake.folder_id)
+        if moment == "waiting for a place":
+            other.pause()
+            await other.planned()
+        elif moment == "asking for its status":
+            fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+        if verb == "upload":
+            upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        else:
+            (upload,) = await uploader.resume_pending()
+        if moment == "waiting for a place":
+            await anyio.wait_all_tasks_blocked()
+        elif moment == "asking for its status":
+            await reached(fake, asked)
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+        assert [file.name for file in fake.files if file.name != "other"] == []
+        assert (await uploader.pending(), locks(journal)) == ((), [])
+        other.cancel()
+
+
+@pytest.mark.usefixtures("slow_machine")
+@pytest.mark.parametrize("lost", [0, 5])
+async def test_cancelling_for_good_what_has_arrived_removes_nothing(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, lost: int
+) -> None:
+    """Neither where that is recorded, nor where only the service knows it."""
+    path = make_file(SIZE)
+    file_id = await sent_whole(fake, path, journal)
+    rows(journal, f"DELETE FROM parts WHERE number = {lost}")
+    fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+    async with uploader_on(fake, journal=journal) as uploader:
+        (upload,) = await uploader.resume_pending()
+        await reached(fake, asked)
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+        assert [one.file_id for one in await uploader.pending()] == [file_id]
+    assert one_finished(fake, path) == file_id
 
 
 async def test_without_a_journal_nothing_can_be_asked_of_it(fake: FakeFrameio) -> None:
