@@ -174,6 +174,7 @@ class FolderDelivery:
         if same is not None and not await delivery.is_pending(same.id):
             self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}"))
             return
+        await self._gate.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
         await check_unchanged(self._tree.path(file.path), file, self._resources.executor)
         self._feed.publish(FileStarted(file.path, file.size))
         self._feed.publish(self._state.complete(file.path, await delivery.run()))

@@ -6,14 +6,16 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import pytest
-from conftest import PART, on_both_loops, reached, sha256, some_bytes, uploader_on
+from conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
 from seen import puts, told
 
 from aioframeio_upload import (
     Event,
+    FolderCreated,
     Limits,
     PartCompleted,
     PartRetrying,
@@ -219,6 +221,27 @@ async def test_a_paused_stream_leaves_the_spool_to_others(fake: FakeFrameio) -> 
             await begin(uploader, "other.mov", 3)
         upload.resume()
         await upload
+
+
+async def test_a_paused_folder_takes_no_place_that_others_could_use(fake: FakeFrameio, tmp_path: Path) -> None:
+    on_disk((tmp_path / "deep").mkdir)
+    on_disk((tmp_path / "deep" / "take.mov").write_bytes, OTHER)
+    fake.add_fault(hold := Fault(on="create_folder", do="hold", name="deep"))
+    async with uploader_on(fake, limits=Limits(files=1, api_pacing=False)) as uploader:
+        folder = uploader.upload_folder(tmp_path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        folder.pause()
+        fake.release(hold)
+        async for event in folder:
+            if isinstance(event, FolderCreated) and event.path == "deep":
+                break
+        # Longer than the folder would take for its own.
+        await uploader.plan(OTHER, name="planned", folder_id=fake.folder_id)
+        async with asyncio.timeout(20):
+            await uploader.upload(OTHER, name="other", folder_id=fake.folder_id)
+        assert [file.name for file in fake.files] == ["planned", "other"]
+        folder.resume()
+        assert len((await folder).files) == 1
 
 
 async def test_a_pause_while_a_retry_waits_holds_it_and_counts_only_the_fault(fake: FakeFrameio) -> None:
