@@ -16,7 +16,8 @@ async def deliver(delivery: Delivery) -> UploadedFile:
     """Run a delivery as its `conflict` asks."""
     # What the journal has handed over is not looked for: it was begun, and its source may be gone.
     looks = delivery.conflict == "skip" and delivery.record is None
-    if looks and (there := await _find_there(delivery)) is not None:
+    # And what an earlier run has begun itself is gone on with, or the journal would hold it, links included, for ever.
+    if looks and (there := await _find_there(delivery)) is not None and not await delivery.is_pending(there.id):
         return there
 
     async def stack_up(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:

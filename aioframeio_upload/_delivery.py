@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TypeAlias
 import anyio
 
 from ._confirm import confirm
-from ._core.errors import IntegrityError, LinksExpired, PlanError, SourceError
+from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, PlanError, SourceError
 from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
 from ._core.expiry import is_hopeless
 from ._core.journal import Entry, Step, is_kept
@@ -24,11 +25,15 @@ from ._io.kinds import Source
 from ._io.resources import Resources
 from ._io.source import OpenSource, check_size, open_source
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
-from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, own_record
-from ._resume import every_receipt, take_up
+from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, find_record
+from ._resume import ask, every_receipt, take_up
+from ._shielded import wait_out
 from ._transfer import Transfer
 
 log = logging.getLogger("aioframeio_upload")
+
+LOOKING = 0.25
+"""Seconds, of those that a cancelled upload has, to look at what an earlier run has left."""
 
 
 Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
@@ -60,6 +65,8 @@ class Delivery:
     record: JournalRecord | None = None
     """Where it was taken up from the journal already."""
     is_resumed: bool = False
+    is_whole: bool = False
+    """Whether every part has arrived: now or in an earlier run."""
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
 
@@ -75,11 +82,21 @@ class Delivery:
             async with resources.file_slots:
                 record = record or await self._own()
                 plan, receipts = await self._deliver(record)
+                self.is_whole = True
+                if self.conflict != "version":
+                    # What is left can be done twice without harm; and each lock is an open file, held for minutes where
+                    # the service is slow. Only stacking is for one alone.
+                    await record.release()
             file = await (self.settle or self.confirm)(plan, receipts)
             await record.drop()
+        except asyncio.CancelledError:
+            self.gate.stop()
+            if self.gate.given_up and not self.is_whole:
+                record = await self._give_up(record)
+            raise
         finally:
             if record is not None:
-                await record.release()
+                await record.release(self.gate.left(WHEN_CANCELLED))
         return replace(file, outcome="resumed") if self.is_resumed else file
 
     async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
@@ -87,8 +104,18 @@ class Delivery:
         seconds = self.resources.timeouts.confirm_for(plan.size)
         return await confirm(self.api, plan, self.account_id, seconds, receipts)
 
+    async def is_pending(self, file_id: str) -> bool:
+        """Say whether that file is what the journal has of this upload: begun by an earlier run, and not finished."""
+        return await (await self._find()).file_id() == file_id
+
     async def _own(self) -> Record:
-        return await own_record(
+        record = await self._find()
+        if isinstance(record, JournalRecord) and not await record.own():
+            raise record.held()
+        return record
+
+    async def _find(self) -> Record:
+        return await find_record(
             self.source,
             self.resources,
             account_id=self.account_id,
@@ -158,6 +185,7 @@ class Delivery:
         self, plan: Plan, found: OpenSource, record: Record, done: tuple[Receipt, ...] = ()
     ) -> tuple[Plan, tuple[Receipt, ...]]:
         """Send every part that is not done; where that ends early, leave behind what can be gone on with."""
+        record.entry = None
         transfer: Transfer | None = None
         receipts: tuple[Receipt, ...] | None = None
         try:
@@ -177,6 +205,8 @@ class Delivery:
                     transfer = Transfer(plan, found, self.resources, self.feed, self.gate, record=record)
             await found.check()
         except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self.gate.stop()
             whole = transfer is not None and transfer.is_whole
             if not is_kept(error, whole=whole, recorded=record.is_begun, given_up=self.gate.given_up):
                 await self._remove(plan, record, cancelled=isinstance(error, asyncio.CancelledError))
@@ -187,9 +217,29 @@ class Delivery:
         """Remove the placeholder, which nobody can go on with; the entry last, so that a crash forgets neither."""
         deleting, erasing = (DELETE_WHEN_CANCELLED, WHEN_CANCELLED) if cancelled else (DELETE_AFTER_ERROR, ERASING)
         try:
-            await delete_placeholder(self.api, plan.file_id, self.account_id, deleting)
+            await delete_placeholder(self.api, plan.file_id, self.account_id, self.gate.left(deleting))
         finally:
-            await record.drop(erasing)
+            await record.drop(self.gate.left(erasing))
+
+    async def _give_up(self, record: Record | None) -> Record | None:
+        """Remove what an earlier run has left, where `cancel()` came before it was gone on with; a whole file stays."""
+        giving_up = asyncio.ensure_future(self._discard(record))
+        await wait_out([giving_up])
+        return giving_up.result()
+
+    async def _discard(self, record: Record | None) -> Record | None:
+        with contextlib.suppress(JournalError), anyio.move_on_after(self.gate.left(LOOKING)):
+            record = record or await self._own()
+        entry = None if record is None else record.entry
+        if record is None or entry is None or entry.is_whole:
+            return record
+        with contextlib.suppress(ApiError), anyio.move_on_after(self.gate.left(LOOKING)):
+            # The last receipt may have been lost with its process: what the service has whole is kept.
+            told = await ask(self.api, self.account_id, entry.plan.file_id)
+            if told is not None and told.complete:
+                return record
+        await self._remove(entry.plan, record, cancelled=True)
+        return record
 
     async def _replan(
         self,

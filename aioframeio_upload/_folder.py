@@ -169,27 +169,33 @@ class FolderDelivery:
         self._check_welcome()
         place = await self._places.place(folder_of(file))
         same, below = (None, None) if asked.conflict == "create" else await self._meet(file)
-        if same is not None:
+        delivery = self._delivery(taken, place.id, below)
+        # What an earlier run has begun itself is gone on with, or the journal would hold it, links included, for ever.
+        if same is not None and not await delivery.is_pending(same.id):
             self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}"))
             return
-        path = self._tree.path(file.path)
-        await check_unchanged(path, file, self._resources.executor)
+        await self._gate.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
+        await check_unchanged(self._tree.path(file.path), file, self._resources.executor)
         self._feed.publish(FileStarted(file.path, file.size))
+        self._feed.publish(self._state.complete(file.path, await delivery.run()))
+
+    def _delivery(self, taken: _Taken, folder_id: str, below: Namesake | None) -> Delivery:
+        asked, file = self._asked, taken.file
         begun_at = self._resources.service_now()
 
         async def settle(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
             self._state.send(file.size)
             self._make_room(taken)
-            done = await self._roll.confirm(plan, receipts, place.id, begun_at, must=below is not None)
+            done = await self._roll.confirm(plan, receipts, folder_id, begun_at, must=below is not None)
             if below is not None:
                 await stack(self._api, done, below)
             return done
 
-        delivery = Delivery(
-            source=path,
+        return Delivery(
+            source=self._tree.path(file.path),
             size=file.size,
             name=file.name,
-            folder_id=place.id,
+            folder_id=folder_id,
             account_id=asked.account_id,
             media_type=None,
             feed=taken.feed,
@@ -199,7 +205,6 @@ class FolderDelivery:
             settle=settle,
             conflict=asked.conflict,
         )
-        self._feed.publish(self._state.complete(file.path, await delivery.run()))
 
     async def _meet(self, file: LocalFile) -> tuple[Namesake | None, Namesake | None]:
         """Give the file there that this one would only repeat, or the one that it is to be stacked on."""

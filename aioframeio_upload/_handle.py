@@ -49,6 +49,7 @@ class Handle(Coroutine[Any, Any, R]):
         """By its task, so that who awaits it gets CancelledError."""
         self._cancel_asked = False
         self._stopping = False
+        self._begun = False
         self._waiters = 0
         self._seen = False
         self._used = False
@@ -140,9 +141,14 @@ class Handle(Coroutine[Any, Any, R]):
         # Once: anyio cancels by level, and a second cancellation would break into the clean-up after the first.
         if self._task is not None and not self._stopping:
             self._stopping = True
-            self._task.cancel()
+            self._gate.stop()
+            if self._begun:
+                self._task.cancel()
+            else:  # a task that is cancelled before its first step takes none, not even to clean up
+                self._task.get_loop().call_soon(self._task.cancel)
 
     async def _run(self) -> R:
+        self._begun = True
         return await self._deliver()
 
     def _finish(self, task: asyncio.Task[R]) -> None:

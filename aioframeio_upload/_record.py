@@ -31,12 +31,19 @@ class Record:
     """Of an upload that nothing is recorded of: there is no journal, or no later run could find its source."""
 
     entry: Entry | None = None
-    """What an earlier run has left."""
+    """What an earlier run has left, until it is gone on with."""
     is_begun = False
     """Whether the file at the service is recorded, so that a later run can go on with it."""
 
     fingerprint: Fingerprint | None = None
     """The source's, as it is now."""
+
+    async def file_id(self) -> str | None:
+        """Look which file is recorded, without taking it."""
+        return None
+
+    async def own_again(self) -> None:
+        """Take it, where it was let go of with what is recorded in mind."""
 
     async def look_at(self, source: OpenSource) -> None:
         """Take the source's fingerprint."""
@@ -50,7 +57,7 @@ class Record:
     async def drop(self, seconds: float = ERASING) -> None:
         """Erase it all."""
 
-    async def release(self) -> None:
+    async def release(self, seconds: float = WHEN_CANCELLED) -> None:
         """Let another process, or another upload, have it."""
 
 
@@ -64,18 +71,42 @@ class JournalRecord(Record):
         self._identity = identity
         self.media_type = media_type
         self.conflict = conflict
+        self._file_id: str | None = None
+        """The file that is recorded, as far as we know: what another one has begun since is not ours to erase."""
+        self._is_owned = False
+
+    async def file_id(self) -> str | None:
+        """Look which file is recorded, without taking it.
+
+        Raises:
+            JournalError: What is recorded is damaged, or cannot be read.
+        """
+        entry = await self._journal.find(self._identity.key)
+        return None if entry is None else entry.plan.file_id
 
     async def own(self) -> bool:
         """Take it, and read what an earlier run has left; False where somebody else has it."""
         try:
             if not await self._journal.own(self._identity.key, self):
                 return False
+            self._is_owned = True
             self.entry = await self._journal.find(self._identity.key)
         except BaseException:
             await self.release()
             raise
         self.is_begun = self.entry is not None
+        self._file_id = None if self.entry is None else self.entry.plan.file_id
         return True
+
+    async def own_again(self) -> None:
+        """Take it, where it was let go of with what is recorded in mind.
+
+        Raises:
+            JournalError: Somebody else has it, or has gone on with it.
+        """
+        before = self._file_id
+        if not self._is_owned and (not await self.own() or self._file_id != before):
+            raise self.held()
 
     def held(self) -> JournalError:
         """Say that somebody else has it."""
@@ -94,7 +125,7 @@ class JournalRecord(Record):
         """
         assert self.fingerprint is not None
         # Begun before it is written, for a cancellation does not stop that.
-        self.is_begun = True
+        self.is_begun, self._file_id = True, plan.file_id
         try:
             entry = Entry(self._identity, self.fingerprint, plan, self.media_type, self.conflict)
             await self._journal.begin(entry)
@@ -116,17 +147,20 @@ class JournalRecord(Record):
 
     async def drop(self, seconds: float = ERASING) -> None:
         """Erase it, links included; where that does not work, say so and go on."""
-        self.is_begun, self.entry = False, None
+        file_id, self.is_begun, self.entry, self._file_id = self._file_id, False, None, None
+        if file_id is None:
+            return
         try:
-            await _within(seconds, self._journal.drop(self._identity.key))
+            await _within(seconds, self._journal.drop(self._identity.key, file_id))
         except JournalError as error:
             log.warning(
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
             )
 
-    async def release(self) -> None:
+    async def release(self, seconds: float = WHEN_CANCELLED) -> None:
         """Let another process, or another upload, have it."""
-        await _within(WHEN_CANCELLED, self._journal.release(self))
+        self._is_owned = False
+        await _within(seconds, self._journal.release(self))
 
     def release_later(self) -> None:
         """Let go of it, for a caller that cannot wait."""
@@ -139,7 +173,7 @@ async def _within(seconds: float, step: Awaitable[None]) -> None:
         await step
 
 
-async def own_record(
+async def find_record(
     source: Source,
     resources: Resources,
     *,
@@ -150,22 +184,14 @@ async def own_record(
     media_type: str | None,
     conflict: str,
 ) -> Record:
-    """Take an upload's place in the journal, if there is a journal and the source is one that a later run can find.
-
-    Raises:
-        JournalError: Somebody else has it, or what is recorded is damaged.
-    """
+    """Give an upload's place in the journal, if there is a journal and the source is one that a later run can find."""
     if resources.journal is None or not isinstance(source, str | os.PathLike):
         return Record()
     try:
         path = await in_thread(resources.executor, os.path.realpath, os.fspath(source))
     except (OSError, ValueError):  # opening it says what is wrong with it
         return Record()
-    identity = Identity(account_id, folder_id, name, path, origin)
-    record = JournalRecord(resources.journal, identity, media_type, conflict)
-    if not await record.own():
-        raise record.held()
-    return record
+    return JournalRecord(resources.journal, Identity(account_id, folder_id, name, path, origin), media_type, conflict)
 
 
 def _reason(error: JournalError) -> str:

@@ -29,15 +29,17 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
     Raises:
         ApiError: The service cannot be asked; the entry stays as it is.
         LinksExpired: It cannot begin anew, for its plan does not tell its folder.
+        JournalError: It is to begin anew, and somebody else is at it since it was let go of.
     """
     entry = record.entry
     if entry is None:
         return None
     account_id, file_id = entry.identity.account_id, entry.plan.file_id
-    told = await _ask(api, account_id, file_id)
+    told = await ask(api, account_id, file_id)
     step = next_step(entry, record.fingerprint or entry.fingerprint, told, resources.service_now())
     if step in (Step.RESUME, Step.CONFIRM):
         return step
+    await record.own_again()
     if step is Step.REPLACE:
         await delete_placeholder(api, file_id, account_id, DELETE_AFTER_ERROR)
     await record.drop()
@@ -46,7 +48,8 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
     return step
 
 
-async def _ask(api: Api, account_id: str, file_id: str) -> UploadStatus | None:
+async def ask(api: Api, account_id: str, file_id: str) -> UploadStatus | None:
+    """Ask once for a file's status; None where there is no such file."""
     try:
         return await read_status(api, file_id, account_id)
     except NotFound:
@@ -65,16 +68,20 @@ async def list_pending(journal: OpenJournal) -> tuple[PendingUpload, ...]:
 
 
 async def claim_pending(journal: OpenJournal) -> list[tuple[JournalRecord, Entry]]:
-    """Take everything that nobody else is at: whoever gets the list has to release it."""
+    """Take everything that nobody else is at: whoever gets the list has to release it.
+
+    What has arrived is let go of at once: it is only confirmed, and each lock is an open file.
+    """
     claimed: list[tuple[JournalRecord, Entry]] = []
     try:
         for identity, _ in await journal.pending():
             record = JournalRecord(journal, identity)
             if await record.own():
-                if record.entry is not None:
-                    record.media_type, record.conflict = record.entry.media_type, record.entry.conflict
-                    claimed.append((record, record.entry))
-                else:  # finished since it was listed
+                entry = record.entry
+                if entry is not None:
+                    record.media_type, record.conflict = entry.media_type, entry.conflict
+                    claimed.append((record, entry))
+                if entry is None or (entry.is_whole and entry.conflict != "version"):  # None: finished since
                     await record.release()
     except BaseException:
         for record, _ in claimed:
@@ -99,7 +106,7 @@ async def discard(journal: OpenJournal, api: Api, file_id: str) -> None:
     try:
         entry = record.entry
         if entry is not None and not entry.is_whole:
-            told = await _ask(api, entry.identity.account_id, file_id)
+            told = await ask(api, entry.identity.account_id, file_id)
             if told is not None and not told.complete:
                 await _delete(api, entry.identity.account_id, file_id)
         await record.drop()

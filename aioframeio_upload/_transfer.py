@@ -146,6 +146,9 @@ class Transfer:
     async def _work(self, scope: anyio.CancelScope) -> None:
         try:
             while self._waiting:
+                if not self._gate.is_open:
+                    await self._pass_gate()  # before a place of the spool is taken, which others could use meanwhile
+                    continue
                 part = self._waiting.popleft()
                 async with self._source.lend(part) as lent:
                     await self._send(part, lent)
@@ -181,8 +184,7 @@ class Transfer:
         """Make one attempt, when the upload is not paused and a slot is free."""
         while True:
             if not self._gate.is_open:
-                await self._gate.passed()
-                self._state.resumed(anyio.current_time())
+                await self._pass_gate()
             self._resources.recover()
             async with self._resources.part_slots:
                 if not self._gate.is_open:
@@ -197,6 +199,10 @@ class Transfer:
                     return await attempt.put(self._resources)
                 finally:
                     del self._attempts[part.number]
+
+    async def _pass_gate(self) -> None:
+        await self._gate.passed()
+        self._state.resumed(anyio.current_time())
 
     def _expired(self, reason: str) -> LinksExpired:
         return LinksExpired(reason, file_id=self._plan.file_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from pathlib import Path
@@ -104,6 +105,35 @@ async def test_the_head_of_a_stack_is_the_same_too(fake: FakeFrameio, uploader: 
     head = await uploader.upload(take, folder_id=fake.folder_id, conflict="version")
     assert len(stacks(fake)) == 1
     assert (await uploader.upload(take, folder_id=fake.folder_id, conflict="skip")).id == head.id
+
+
+@pytest.mark.parametrize("verb", ["upload", "upload_folder"])
+async def test_what_an_earlier_run_has_sent_is_finished_in_the_journal_too(
+    fake: FakeFrameio, take: Path, tmp_path: Path, verb: str
+) -> None:
+    journal = tmp_path / "journal" / "uploads.sqlite3"
+
+    def begin(uploader: Uploader) -> Any:
+        if verb == "upload":
+            return uploader.upload(take, folder_id=fake.folder_id, conflict="skip")
+        return uploader.upload_folder(take.parent, folder_id=fake.folder_id, include=["take.mov"], contents_only=True)
+
+    fake.add_fault(Fault(on="status", status=403, times=1))
+    async with uploader_on(fake, journal=journal) as uploader:
+        with pytest.raises(ApiError):
+            await uploader.upload(take, folder_id=fake.folder_id)
+        (pending,) = await uploader.pending()
+    async with asyncio.timeout(10):
+        await fake.until(lambda fake: fake.files[0].complete)
+    async with uploader_on(fake, journal=journal) as uploader:
+        ended = await begin(uploader)
+        file = ended if verb == "upload" else ended.files[0]
+        assert (file.id, file.outcome) == (pending.file_id, "resumed")
+        assert await uploader.pending() == ()
+        # From now on it is as any other file that is there.
+        again = await begin(uploader)
+        assert (again.outcome if verb == "upload" else len(again.skipped)) in ("skipped", 1)
+    assert (count(fake, "create"), b"X-Amz-Signature" in on_disk(journal.read_bytes)) == (1, False)
 
 
 # -- upload(), "version" -----------------------------------------------------------------------------------------------

@@ -151,8 +151,8 @@ def another_users(path: Path) -> None:
     os.chown(path, 12345, 12345)
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+def content(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), mode(path)) for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,10 @@ async def test_what_is_no_journal_of_ours_is_refused_and_left_as_it_is(
     fake: FakeFrameio, journal: Path, make: Callable[[Path], None], reason: str
 ) -> None:
     on_disk(make, journal)
-    before: dict[str, bytes] = on_disk(content, journal.parent)
+    there: list[Path] = on_disk(list, journal.parent.iterdir())
+    for path in there:
+        on_disk(path.chmod, 0o755)  # a file's mode is its owner's business
+    before: dict[str, tuple[bytes, int]] = on_disk(content, journal.parent)
     with pytest.raises(JournalError, match=reason) as caught:
         await pending_in(fake, journal)
     assert (caught.value.path, str(journal) in str(caught.value)) == (str(journal), True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import pytest
-from conftest import PART, on_both_loops, reached, sha256, some_bytes, uploader_on
+from conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
 from seen import puts, told
 
 from aioframeio_upload import (
     Event,
+    FolderCreated,
     Limits,
     PartCompleted,
     PartRetrying,
@@ -201,6 +205,45 @@ async def test_a_pause_before_the_first_part_sends_nothing(fake: FakeFrameio) ->
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
+async def test_a_paused_stream_leaves_the_spool_to_others(fake: FakeFrameio) -> None:
+    async def stream(parts: int) -> AsyncIterator[bytes]:
+        for _ in range(parts):
+            yield bytes(PART)
+
+    def begin(uploader: Uploader, name: str, parts: int) -> Upload:
+        return uploader.upload(stream(parts), name=name, size=parts * PART, folder_id=fake.folder_id)
+
+    async with uploader_on(fake, limits=Limits(parts=2, api_pacing=False)) as uploader:
+        upload = begin(uploader, "paused.mov", 4)
+        upload.pause()
+        await upload.planned()
+        async with asyncio.timeout(20):
+            await begin(uploader, "other.mov", 3)
+        upload.resume()
+        await upload
+
+
+async def test_a_paused_folder_takes_no_place_that_others_could_use(fake: FakeFrameio, tmp_path: Path) -> None:
+    on_disk((tmp_path / "deep").mkdir)
+    on_disk((tmp_path / "deep" / "take.mov").write_bytes, OTHER)
+    fake.add_fault(hold := Fault(on="create_folder", do="hold", name="deep"))
+    async with uploader_on(fake, limits=Limits(files=1, api_pacing=False)) as uploader:
+        folder = uploader.upload_folder(tmp_path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        folder.pause()
+        fake.release(hold)
+        async for event in folder:
+            if isinstance(event, FolderCreated) and event.path == "deep":
+                break
+        # Longer than the folder would take for its own.
+        await uploader.plan(OTHER, name="planned", folder_id=fake.folder_id)
+        async with asyncio.timeout(20):
+            await uploader.upload(OTHER, name="other", folder_id=fake.folder_id)
+        assert [file.name for file in fake.files] == ["planned", "other"]
+        folder.resume()
+        assert len((await folder).files) == 1
+
+
 async def test_a_pause_while_a_retry_waits_holds_it_and_counts_only_the_fault(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(name="a", status=500, headers={"Retry-After": "0.1"}))
     # The other upload's retry is due later than the paused one's, on the same clock.
@@ -267,6 +310,20 @@ async def test_the_stall_guard_does_not_fire_under_a_pause(fake: FakeFrameio) ->
         await upload
         assert await part_facts(upload, 1) == [("PartStarted", 1), ("PartCompleted", 1)]
     assert fake.files[0].sha256 == sha256(CONTENT[:PART])
+
+
+def test_a_clean_up_has_one_deadline_for_all_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stopped = gate.Gate()
+    assert stopped.left(0.4) == 0.4
+    stopped.stop()
+    assert stopped.left(0.4) == 0.4
+    now += 0.5
+    stopped.stop()  # asked for again, it gets no more
+    assert stopped.left(0.4) == pytest.approx(0.3)
+    now += 0.5
+    assert stopped.left(0.4) == 0.0
 
 
 async def test_what_an_attempt_is_allowed_to_wait_for() -> None:

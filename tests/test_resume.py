@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
 from journals import ONE_BY_ONE, let_time_pass, pending_in, recorded_parts, rows, stopped_at
@@ -18,6 +19,7 @@ from seen import operations, puts, watched
 from aioframeio_upload import (
     ConfirmationError,
     JournalError,
+    Limits,
     LinksExpired,
     PartCompleted,
     PartStarted,
@@ -33,7 +35,9 @@ from aioframeio_upload import (
     UploadPlanned,
     UploadReplanned,
     UploadResumed,
+    _delivery,
 )
+from aioframeio_upload._io import gate
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 SIZE = 5 * PART
@@ -487,6 +491,51 @@ async def test_the_same_file_twice_in_one_process_is_refused(
     assert not [left for left in on_disk(os.listdir, journal.parent) if "lock" in left]
 
 
+def locks(journal: Path) -> list[str]:
+    """The lock files beside a journal: each is open in the process that is at its upload."""
+    return [name for name in on_disk(os.listdir, journal.parent) if name.endswith(".lock")]
+
+
+async def test_what_waits_only_for_its_confirmation_holds_no_lock(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    paths = [make_file(SIZE, name) for name in ("one.mov", "two.mov", "three.mov")]
+    fake.add_fault(hold := Fault(on="status", do="hold", times=3))
+    async with uploader_on(fake, journal=journal) as uploader:
+        for number, path in enumerate(paths, 1):
+            uploader.upload(path, folder_id=fake.folder_id).start()
+            await reached(fake, hold, number)
+        assert (locks(journal), len(await uploader.pending())) == ([], 3)
+        await uploader.shutdown(0)
+    fake.release(hold)
+    async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
+        # Two at once do no harm: both only ask.
+        uploads = [*await uploader.resume_pending(), *await other.resume_pending()]
+        assert (locks(journal), len(uploads)) == ([], 6)
+        assert {(await upload).outcome for upload in uploads} == {"resumed"}
+        assert (await uploader.pending(), operations(fake).count("create")) == ((), 3)
+
+
+async def test_one_that_waits_for_its_confirmation_does_not_erase_what_was_begun_anew_since(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    path = make_file(SIZE)
+    fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+    async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
+        first = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, asked)
+        on_disk(os.utime, path)
+        fake.add_fault(hold := Fault(do="hold", number=2))
+        second = other.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        fake.release(asked)
+        assert (await first).id != second.file_id
+        assert [one.file_id for one in await uploader.pending()] == [second.file_id]
+        fake.release(hold)
+        await second
+        assert (await uploader.pending(), len(fake.files)) == ((), 2)
+
+
 # -- throwing away -----------------------------------------------------------------------------------------------------
 
 
@@ -543,6 +592,64 @@ async def test_cancelling_a_resumed_upload_for_good_removes_it(
         with pytest.raises(UploadCancelled):
             await upload
         assert (fake.files, await uploader.pending()) == ((), ())
+
+
+@pytest.fixture
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a clean-up take longer than the second in which it has to be over."""
+    monkeypatch.setattr(gate, "CLEAN_UP", 20.0)
+    monkeypatch.setattr(_delivery, "LOOKING", 8.0)
+
+
+@pytest.mark.usefixtures("slow_machine")
+@pytest.mark.parametrize("verb", ["upload", "resume_pending"])
+@pytest.mark.parametrize("moment", ["before its first step", "waiting for a place", "asking for its status"])
+async def test_cancelling_for_good_what_is_not_yet_gone_on_with_removes_it_too(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, moment: str, verb: str
+) -> None:
+    path = make_file(SIZE)
+    await stopped_at(fake, path, journal, 3)
+    async with uploader_on(fake, journal=journal, limits=Limits(files=1, api_pacing=False)) as uploader:
+        other = uploader.upload(b"x", name="other", folder_id=fake.folder_id)
+        if moment == "waiting for a place":
+            other.pause()
+            await other.planned()
+        elif moment == "asking for its status":
+            fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+        if verb == "upload":
+            upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        else:
+            (upload,) = await uploader.resume_pending()
+        if moment == "waiting for a place":
+            await anyio.wait_all_tasks_blocked()
+        elif moment == "asking for its status":
+            await reached(fake, asked)
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+        assert [file.name for file in fake.files if file.name != "other"] == []
+        assert (await uploader.pending(), locks(journal)) == ((), [])
+        other.cancel()
+
+
+@pytest.mark.usefixtures("slow_machine")
+@pytest.mark.parametrize("lost", [0, 5])
+async def test_cancelling_for_good_what_has_arrived_removes_nothing(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, lost: int
+) -> None:
+    """Neither where that is recorded, nor where only the service knows it."""
+    path = make_file(SIZE)
+    file_id = await sent_whole(fake, path, journal)
+    rows(journal, f"DELETE FROM parts WHERE number = {lost}")
+    fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+    async with uploader_on(fake, journal=journal) as uploader:
+        (upload,) = await uploader.resume_pending()
+        await reached(fake, asked)
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+        assert [one.file_id for one in await uploader.pending()] == [file_id]
+    assert one_finished(fake, path) == file_id
 
 
 async def test_without_a_journal_nothing_can_be_asked_of_it(fake: FakeFrameio) -> None:

@@ -86,9 +86,9 @@ class OpenJournal:
         """Record that S3 has a part."""
         await self._call(lambda: self._opened.note(key, receipt))
 
-    async def drop(self, key: str) -> None:
-        """Erase an upload."""
-        await self._call(lambda: self._opened.drop(key))
+    async def drop(self, key: str, file_id: str) -> None:
+        """Erase an upload, if it is that file's still."""
+        await self._call(lambda: self._opened.drop(key, file_id))
 
     async def pending(self) -> list[tuple[Identity, PendingUpload]]:
         """Give all that is recorded."""

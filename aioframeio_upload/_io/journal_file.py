@@ -64,6 +64,7 @@ class JournalFile:
         with self._told():
             make_file(path)
             prove_ours(path)
+            hide(path)
             self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
             try:
                 self._prepare(sync)
@@ -137,10 +138,12 @@ class JournalFile:
         with self._transaction() as execute:
             execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", row)
 
-    def drop(self, key: str) -> None:
-        """Erase an upload, links included."""
+    def drop(self, key: str, file_id: str) -> None:
+        """Erase an upload, links included, if it is that file's still: nobody has begun anew since."""
         with self._transaction() as execute:
-            execute("DELETE FROM uploads WHERE key = ?", (key,))
+            found = execute("SELECT told FROM uploads WHERE key = ?", (key,)).fetchall()
+            if found and read_pending(found[0][0], 0)[1].file_id == file_id:
+                execute("DELETE FROM uploads WHERE key = ?", (key,))
         with self._told():
             # The WAL still holds what was erased. Where another process reads, its own next one does it.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -190,7 +193,7 @@ class JournalFile:
 
 
 def make_file(path: str) -> None:
-    """Make the file, readable by its owner only from the first byte on; SQLite gives its WAL the same mode.
+    """Make the file, readable by its owner only from the first byte on; one that is there is left as it is.
 
     Raises:
         OSError: It cannot be made.
@@ -207,11 +210,15 @@ def make_file(path: str) -> None:
             raise JournalError("is no file", path=path) from None
         if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
             raise JournalError("belongs to another user", path=path) from None
-        if found.st_mode & 0o077:
-            os.chmod(path, 0o600)
         if found.st_size == 0 and _size_of(f"{path}-wal"):
             # SQLite would throw the WAL away.
             raise JournalError("is empty, and what belongs to it is not", path=path) from None
+
+
+def hide(path: str) -> None:
+    """Take a journal that was there from all but its owner; before SQLite, which gives its WAL the same mode."""
+    if os.stat(path).st_mode & 0o077:
+        os.chmod(path, 0o600)
 
 
 def _size_of(path: str) -> int:
