@@ -143,7 +143,7 @@ async def test_the_kernel_takes_little_ahead_of_a_slow_wire_and_what_it_likes_of
         narrow_session() as (session, made),
         uploader_on(fake, session=session) as uploader,
     ):
-        await uploader.upload(some_bytes(PART), name="fast", folder_id=fake.folder_id)
+        await uploader.upload(some_bytes(1000), name="fast", folder_id=fake.folder_id)  # the kernel takes it at once
         assert held_ahead(made).isdisjoint({UNSENT})
         upload = uploader.upload(some_bytes(8 * PART), name="slow", folder_id=fake.folder_id).start()
         async for event in upload:
