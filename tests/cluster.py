@@ -1,0 +1,38 @@
+"""A Dask cluster as programs of its own: a scheduler, and workers that are processes and can be killed.
+
+As a program: `python cluster.py WORKERS` prints the scheduler's address, and runs until its input is closed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def main(workers: int) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=workers, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        sys.stdout.write(f"{cluster.scheduler_address}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+@contextmanager
+def cluster_of(workers: int) -> Iterator[str]:
+    """Run a cluster, and give its scheduler's address."""
+    command = [sys.executable, __file__, str(workers)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        try:
+            yield program.stdout.readline().strip()
+        finally:
+            program.communicate(timeout=30)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
