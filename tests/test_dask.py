@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockBuster
 
 pytest.importorskip("distributed")
 
@@ -25,6 +26,13 @@ pytestmark = pytest.mark.needs_program
 def address() -> Iterator[str]:
     with cluster_of(2) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def the_engine_may_block(blockbuster: BlockBuster) -> None:
+    """As a client starts, it looks up what machine this is, and what is installed."""
+    for function in blockbuster.functions.values():
+        function.can_block_in("distributed/versions.py", {"get_versions"})
 
 
 @pytest.fixture
