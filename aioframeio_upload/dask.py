@@ -125,6 +125,8 @@ class FleetTransfer:
         self._gate = gate
         self._record = record or Record()
         self._receipts = list(done)
+        self._brought: list[Arrived] = []
+        """By lots that have ended: a report may have been lost with its worker."""
         high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
         self._state = FleetState(plan, anyio.current_time(), high_water, (receipt.number for receipt in done))
         self._sent_before = self._state.sent
@@ -209,12 +211,17 @@ class FleetTransfer:
 
     async def _stop(self, name: str, futures: list[Future[Any]], reports: Queue) -> None:
         """Call the crews off, and take their last words."""
-        await self._client.cancel(futures, force=True)
         try:
+            await self._client.cancel(futures, force=True)
             await self._client.unregister_worker_plugin(name)
-        except OSError as error:  # a worker was lost at this moment
+            await self._take(reports)
+            # Only now: what a worker reported before is told before.
+            for arrived in self._brought:
+                await self._note(arrived)
+        except OSError as error:  # a worker was lost at this moment, or the scheduler
             log.debug("calling off %s: %s", name, type(error).__name__)
-        await self._take(reports)
+        except UploadError as error:
+            self._give_up(error)
 
     async def _follow(self, futures: Iterable[Future[Any]], reports: Queue) -> None:
         async with anyio.create_task_group() as beside:
@@ -268,8 +275,7 @@ class FleetTransfer:
         """Wait for a lot. The first failure ends all others."""
         try:
             outcome = await _outcome(future)
-            for arrived in outcome.arrived:
-                await self._note(arrived)
+            self._brought += outcome.arrived
             if outcome.error is not None:
                 self.is_spoiled = outcome.is_spoiled
                 raise outcome.error

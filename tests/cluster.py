@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import LocalCluster
 
 
 def main(workers: int) -> None:
-    from distributed import LocalCluster
-
     with LocalCluster(
         n_workers=workers, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
@@ -23,10 +24,10 @@ def main(workers: int) -> None:
 
 
 @contextmanager
-def cluster_of(workers: int) -> Iterator[str]:
-    """Run a cluster, and give its scheduler's address."""
-    command = [sys.executable, __file__, str(workers)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+def cluster_of(workers: int, folder: Path) -> Iterator[str]:
+    """Run a cluster whose programs stand in a folder, and give its scheduler's address."""
+    command = [sys.executable, str(Path(__file__).resolve()), str(workers)]
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         try:
             yield program.stdout.readline().strip()
