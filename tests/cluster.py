@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from blockbuster import BlockBuster
 from distributed import LocalCluster
 
 
@@ -33,6 +34,12 @@ def cluster_of(workers: int, folder: Path) -> Iterator[str]:
             yield program.stdout.readline().strip()
         finally:
             program.communicate(timeout=30)
+
+
+def may_block(blockbuster: BlockBuster) -> None:
+    """Let the engine do what it does as a client starts: look up what machine this is, and what is installed."""
+    for function in blockbuster.functions.values():
+        function.can_block_in("distributed/versions.py", {"get_versions"})
 
 
 if __name__ == "__main__":

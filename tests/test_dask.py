@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("distributed")
 
 from blockbuster import BlockBuster
-from cluster import cluster_of
+from cluster import cluster_of, may_block
 from conftest import PART, on_disk, reached, sha256, uploader_on
 from distributed import Client
 from seen import operations, puts
@@ -60,9 +60,7 @@ def address(elsewhere: Path) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def the_engine_may_block(blockbuster: BlockBuster) -> None:
-    """As a client starts, it looks up what machine this is, and what is installed."""
-    for function in blockbuster.functions.values():
-        function.can_block_in("distributed/versions.py", {"get_versions"})
+    may_block(blockbuster)
 
 
 @pytest.fixture

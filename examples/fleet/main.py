@@ -1,6 +1,7 @@
-"""Uploads one file by several processes, or by the machines of a Dask cluster; into a fake where FRAMEIO_TOKEN is not set.
+"""Uploads one file by several processes, or by the machines of a Dask cluster.
 
-A cluster of four processes is started for it, unless DASK_SCHEDULER has the address of one that runs.
+Four processes are started for it, unless DASK_SCHEDULER has the address of a cluster that runs. It goes into a fake
+Frame.io where FRAMEIO_TOKEN is not set.
 """
 
 from __future__ import annotations
