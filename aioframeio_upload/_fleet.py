@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Awaitable, Collection, Iterable
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -27,6 +27,8 @@ from ._record import Record
 from ._transfer import PROGRESS_PERIOD
 
 log = logging.getLogger("aioframeio_upload")
+
+T = TypeVar("T")
 
 RETRIES = 2
 """Further tries of a lot by the engine, perhaps on another worker, after every attempt from one has failed."""
@@ -113,14 +115,14 @@ class FleetTransfer:
 
     async def _round(self, name: str) -> None:
         """Send what is missing, until it is there, fails or is paused."""
-        threads = await self._client.nthreads()
+        threads = await _engine(self._client.nthreads())
         lots = cut(self._plan, self._state.done, tuple(threads.values()), self._resources.limits.parts)
         self._state.begin(lots)
-        reports = await Queue(name, client=self._client, maxsize=MOST_REPORTS)
+        reports = await _engine(Queue(name, client=self._client, maxsize=MOST_REPORTS))
         futures: list[Future[Any]] = []
         seconds = STOPPING_WHEN_CANCELLED
         try:
-            await self._client.register_plugin(await self._crew(name))
+            await self._open(await self._crew(name))
             futures = [self._submit(lot, name) for lot in lots]
             await self._follow(futures, reports)
             seconds = STOPPING
@@ -150,17 +152,30 @@ class FleetTransfer:
     def _submit(self, lot: Lot, name: str) -> Future[Any]:
         return self._client.submit(send_lot, lot, name, key=f"{name}-{lot.index}", pure=False, retries=RETRIES)
 
+    async def _open(self, crew: Crew) -> None:
+        try:
+            await _engine(self._client.register_plugin(crew))
+        except UploadError as error:  # a worker that was lost at this moment is not asked again
+            log.debug("%s: %s", crew.name, error)
+            await _engine(self._client.register_plugin(crew))
+
     async def _stop(self, name: str, futures: list[Future[Any]], reports: Queue) -> None:
         """Call the crews off, and take their last words."""
+        last: list[bytes] = []
         try:
-            await self._client.cancel(futures, force=True)
-            await self._client.unregister_worker_plugin(name)
-            await self._take(reports)
+            await _engine(self._client.cancel(futures, force=True))
+            await _engine(self._client.unregister_worker_plugin(name))
+        except UploadError as error:  # a worker was lost at this moment: no reason to give up what is whole
+            log.debug("calling off %s: %s", name, error)
+        try:
+            last = await _engine(reports.get(batch=True))
+        except UploadError as error:
+            log.debug("the last reports to %s: %s", name, error)
+        try:
+            await self._take(last)
             # Only now: what a worker reported before is told before.
             for arrived in self._brought:
                 await self._note(arrived)
-        except OSError as error:  # a worker was lost at this moment, or the scheduler
-            log.debug("calling off %s: %s", name, type(error).__name__)
         except UploadError as error:
             self._give_up(error)
 
@@ -178,24 +193,24 @@ class FleetTransfer:
         """Take the workers' reports and tell how far all are, until that is over or the upload is paused."""
         try:
             while not over.is_set() and self._gate.is_open:
-                await self._take(reports)
+                await self._take(await _engine(reports.get(batch=True)))
                 self._feed.publish(self._state.progress(anyio.current_time()))
-                await self._foresee()
+                await self._check_links()
                 with anyio.move_on_after(PROGRESS_PERIOD):
                     await over.wait()
-        except (UploadError, OSError) as error:
-            self._give_up(error if isinstance(error, UploadError) else _lost(error))
+        except UploadError as error:
+            self._give_up(error)
         if not over.is_set():
             scope.cancel()
 
-    async def _foresee(self) -> None:
+    async def _check_links(self) -> None:
         """Raise LinksExpired where they died while no worker was there, who would say so."""
         dead = self.life is not None and self.life.left(self._resources.service_now()) <= 0
-        if dead and not await self._client.nthreads():
+        if dead and not await _engine(self._client.nthreads()):
             raise LinksExpired("no worker came before the links died", file_id=self._plan.file_id)
 
-    async def _take(self, reports: Queue) -> None:
-        for report in await reports.get(batch=True):
+    async def _take(self, reports: Iterable[bytes]) -> None:
+        for report in reports:
             facts, under_way = pickle.loads(report)  # written by `Crew`, as Dask's own results are
             for fact in facts:
                 if isinstance(fact, Arrived):
@@ -229,6 +244,18 @@ class FleetTransfer:
         if self._failure is None:
             log.debug("%r is given up: %s", self._plan.name, error)
             self._failure = error
+
+
+async def _engine(asked: Awaitable[T]) -> T:
+    """Wait for the engine.
+
+    Raises:
+        UploadError: It could not, or a worker could not: it may be of any kind.
+    """
+    try:
+        return await asked
+    except Exception as error:
+        raise _lost(error) from error
 
 
 async def _outcome(future: Future[Any]) -> Outcome:

@@ -27,11 +27,18 @@ def main(workers: int) -> None:
 @contextmanager
 def cluster_of(workers: int, folder: Path) -> Iterator[str]:
     """Run a cluster whose programs stand in a folder, and give its scheduler's address."""
+    with program_of(workers, folder) as (_, address):
+        yield address
+
+
+@contextmanager
+def program_of(workers: int, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a cluster, and give its program, too, in which the scheduler is."""
     command = [sys.executable, str(Path(__file__).resolve()), str(workers)]
     with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         try:
-            yield program.stdout.readline().strip()
+            yield program, program.stdout.readline().strip()
         finally:
             program.communicate(timeout=30)
 

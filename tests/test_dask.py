@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("distributed")
 
 from blockbuster import BlockBuster
-from cluster import cluster_of, may_block
-from conftest import PART, on_disk, reached, sha256, uploader_on
+from cluster import cluster_of, may_block, program_of
+from conftest import PART, on_both_loops, on_disk, reached, sha256, uploader_on
 from distributed import Client
 from seen import operations, puts
 
@@ -30,9 +30,11 @@ from aioframeio_upload import (
     Progress,
     SourceChanged,
     SourceError,
+    Upload,
     UploadCancelled,
     UploadCompleted,
     Uploader,
+    UploadError,
     UploadFailed,
     UploadReplanned,
 )
@@ -79,10 +81,19 @@ def seen_by_each(monkeypatch: pytest.MonkeyPatch, make_file: Callable[..., Path]
     return "/proc/self/cwd/take.mov"
 
 
-async def events_of(upload: Any) -> list[Any]:
+async def events_of(upload: Upload) -> list[Any]:
     return [event async for event in upload]
 
 
+async def arrival_of(upload: Upload, parts: int) -> None:
+    """Wait until so many parts have arrived."""
+    async for event in upload:
+        parts -= isinstance(event, PartCompleted)
+        if not parts:
+            return
+
+
+@pytest.mark.parametrize("anyio_backend", on_both_loops())
 async def test_all_workers_send_a_file_and_it_is_told_as_one_upload(
     client: Client, uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path]
 ) -> None:
@@ -174,6 +185,38 @@ async def test_links_that_die_under_way_are_replaced_for_all(client: Client, mak
         assert (anew.file_id, anew.replaced_file_id) == (new.id, old.id)
 
 
+async def test_a_scheduler_that_is_lost_ends_the_upload(
+    uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    with program_of(1, tmp_path) as (program, address):
+        async with Client(address, asynchronous=True, set_as_default=False, timeout="5s") as client:
+            fake.add_fault(held := Fault(do="hold", times=None))
+            upload = upload_file(client, make_file(2 * PART), uploader=uploader, folder_id=fake.folder_id).start()
+            await reached(fake, held)
+            program.kill()
+            with pytest.raises(UploadError, match="the cluster"):
+                await upload
+    assert len(fake.deleted) == 1
+
+
+async def test_what_a_fleet_has_sent_is_in_the_journal(
+    client: Client, fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_file(6 * PART)
+    async with uploader_on(fake, journal=tmp_path / "uploads.sqlite3") as uploader:
+        fake.add_fault(held := Fault(do="hold", first=3, times=4))
+        upload = upload_file(client, path, uploader=uploader, folder_id=fake.folder_id).start()
+        await reached(fake, held, times=4)
+        await arrival_of(upload, 2)
+        await uploader.shutdown(0)
+    fake.release(held)
+    async with uploader_on(fake, journal=tmp_path / "uploads.sqlite3") as uploader:
+        file = await upload_file(client, path, uploader=uploader, folder_id=fake.folder_id)
+    assert file.outcome == "resumed"
+    assert fake.files[0].sha256 == sha256(path)
+    assert sorted(puts(fake).values()) == [1, 1, 2, 2, 2, 2]
+
+
 async def test_a_cancelled_upload_stops_on_every_worker(
     client: Client, uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path]
 ) -> None:
@@ -197,11 +240,7 @@ async def test_a_paused_upload_sends_nothing_and_goes_on_with_what_is_missing(
     fake.add_fault(held := Fault(do="hold", first=3, times=6))
     upload = upload_file(client, path, uploader=uploader, folder_id=fake.folder_id).start()
     await reached(fake, held, times=6)
-    arrived = 0
-    async for event in upload:
-        arrived += isinstance(event, PartCompleted)
-        if arrived == 2:
-            break
+    await arrival_of(upload, 2)
     upload.pause()
     async with asyncio.timeout(20):
         await fake.until(lambda fake: fake.parts_in_flight == 0)
