@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -185,17 +186,24 @@ async def test_links_that_die_under_way_are_replaced_for_all(client: Client, mak
         assert (anew.file_id, anew.replaced_file_id) == (new.id, old.id)
 
 
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A cluster of one test's own, to be killed."""
+    with program_of(1, tmp_path) as started:
+        yield started
+
+
 async def test_a_scheduler_that_is_lost_ends_the_upload(
-    uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
+    mortal: tuple[subprocess.Popen[str], str], uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path]
 ) -> None:
-    with program_of(1, tmp_path) as (program, address):
-        async with Client(address, asynchronous=True, set_as_default=False, timeout="5s") as client:
-            fake.add_fault(held := Fault(do="hold", times=None))
-            upload = upload_file(client, make_file(2 * PART), uploader=uploader, folder_id=fake.folder_id).start()
-            await reached(fake, held)
-            program.kill()
-            with pytest.raises(UploadError, match="the cluster"):
-                await upload
+    program, address = mortal
+    async with Client(address, asynchronous=True, set_as_default=False, timeout="5s") as client:
+        fake.add_fault(held := Fault(do="hold", times=None))
+        upload = upload_file(client, make_file(2 * PART), uploader=uploader, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        program.kill()
+        with pytest.raises(UploadError, match="the cluster"):
+            await upload
     assert len(fake.deleted) == 1
 
 
