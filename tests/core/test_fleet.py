@@ -41,10 +41,10 @@ def test_the_lots_hold_every_part_that_is_not_done_once_and_in_order(
 
 def test_a_worker_gets_several_lots_and_each_fills_its_slots() -> None:
     plan = plan_of([1] * 100)
-    assert [len(lot.parts) for lot in cut(plan, (), [1, 1], 8)] == [13] * 7 + [9]
+    assert [len(lot.parts) for lot in cut(plan, (), [1, 1], 8)] == [8] * 12 + [4]
     assert [len(lot.parts) for lot in cut(plan_of([1] * 8), (), [1, 1], 8)] == [4, 4], "one lot at once: half each"
     assert [len(lot.parts) for lot in cut(plan_of([1] * 8), (), [4, 4], 8)] == [1] * 8
-    assert len(cut(plan, (), [], 8)) == 4, "no worker yet: as for one"
+    assert len(cut(plan_of([1] * 800), (), [], 8)) == 16, "no worker yet: as for one"
 
 
 @given(SIZES)
