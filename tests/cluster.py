@@ -5,6 +5,7 @@ As a program: `python cluster.py WORKERS` prints the scheduler's address, and ru
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,10 +33,13 @@ def cluster_of(workers: int, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def program_of(workers: int, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run a cluster, and give its program, too, in which the scheduler is."""
+def program_of(workers: int, folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a cluster, and give its program, too, in which the scheduler is; `settings` go into its environment."""
     command = [sys.executable, str(Path(__file__).resolve()), str(workers)]
-    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+    environment = os.environ | settings
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
         assert program.stdout is not None
         try:
             yield program, program.stdout.readline().strip()

@@ -189,8 +189,22 @@ async def test_links_that_die_under_way_are_replaced_for_all(client: Client, mak
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A cluster of one test's own, to be killed."""
-    with program_of(1, tmp_path) as started:
+    with program_of(1, tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as started:
         yield started
+
+
+async def test_parts_over_which_too_many_workers_die_end_the_upload(
+    mortal: tuple[subprocess.Popen[str], str], uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path]
+) -> None:
+    async with Client(mortal[1], asynchronous=True, set_as_default=False) as client:
+        fake.add_fault(held := Fault(do="hold", times=None))
+        upload = upload_file(client, make_file(PART), uploader=uploader, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        (pid,) = (await client.run(os.getpid)).values()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(UploadError, match=r"could not send the parts: .*all those workers died"):
+            await upload
+    assert len(fake.deleted) == 1
 
 
 async def test_a_scheduler_that_is_lost_ends_the_upload(
