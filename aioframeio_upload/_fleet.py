@@ -33,6 +33,9 @@ T = TypeVar("T")
 RETRIES = 2
 """Further tries of a lot by the engine, perhaps on another worker, after every attempt from one has failed."""
 
+EMPTY_ROUNDS = 3
+"""In a row, after which the upload is given up: a worker may close just as it gets a lot, but not again and again."""
+
 MOST_REPORTS = 1000
 """That wait at the scheduler: where nobody takes them any more, the workers stop to report."""
 
@@ -44,8 +47,8 @@ STOPPING_WHEN_CANCELLED = 0.4
 class FleetTransfer:
     """The parts of one plan, sent by a cluster. Owned by one upload; runs once.
 
-    In rounds, of which there is one unless the upload is paused: a crew on every worker, a task for each lot, a queue
-    for their reports.
+    In rounds, of which there is one unless the upload is paused, or a worker leaves in good order: a crew on every
+    worker, a task for each lot, a queue for their reports.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class FleetTransfer:
         self._busy = 0.0
         """Seconds in which bytes could move."""
         self._failure: UploadError | None = None
+        self._was_paused = False
+        """In the round that is under way, or was last."""
         self.life: Lifetime | None = lifetime(part.url for part in plan.parts)
         self.is_spoiled = False
 
@@ -99,13 +104,17 @@ class FleetTransfer:
             JournalError: A part that S3 has could not be recorded.
             UploadError: The cluster failed.
         """
+        empty = 0
         while not self._state.is_whole:
             await self._gate.passed()
-            began = anyio.current_time()
+            began, before = anyio.current_time(), len(self._state.done)
             await self._round(f"aioframeio-upload-{uuid4().hex}")
             self._busy += anyio.current_time() - began
             if self._failure is not None:
                 raise self._failure
+            empty = 0 if self._was_paused or len(self._state.done) > before else empty + 1
+            if empty == EMPTY_ROUNDS:
+                raise UploadError("the cluster could not send the parts: no worker took one")
         self._feed.publish(self._state.progress(anyio.current_time()))
         try:
             return merge(self._plan, self._receipts)
@@ -115,6 +124,7 @@ class FleetTransfer:
 
     async def _round(self, name: str) -> None:
         """Send what is missing, until it is there, fails or is paused."""
+        self._was_paused = False
         threads = await _engine(self._client.nthreads())
         lots = cut(self._plan, self._state.done, tuple(threads.values()), self._resources.limits.parts)
         self._state.begin(lots)
@@ -201,6 +211,7 @@ class FleetTransfer:
         except UploadError as error:
             self._give_up(error)
         if not over.is_set():
+            self._was_paused = self._failure is None
             scope.cancel()
 
     async def _check_links(self) -> None:

@@ -221,6 +221,29 @@ async def test_a_scheduler_that_is_lost_ends_the_upload(
     assert len(fake.deleted) == 1
 
 
+@pytest.fixture
+def leaving(tmp_path: Path) -> Iterator[str]:
+    """A cluster of one test's own, for a worker that is closed does not come back."""
+    with cluster_of(WORKERS, tmp_path) as address:
+        yield address
+
+
+async def test_a_worker_that_retires_leaves_its_parts_to_another(
+    leaving: str, uploader: Uploader, fake: FakeFrameio, make_file: Callable[..., Path]
+) -> None:
+    path = make_file(8 * PART)
+    async with Client(leaving, asynchronous=True, set_as_default=False) as client:
+        await client.wait_for_workers(WORKERS, timeout=30)
+        fake.add_fault(held := Fault(do="hold", first=3, times=6))
+        upload = upload_file(client, path, uploader=uploader, folder_id=fake.folder_id).start()
+        await reached(fake, held, times=6)
+        busy = [worker for worker, keys in (await client.processing()).items() if keys]
+        await client.run(lambda dask_worker: dask_worker.io_loop.add_callback(dask_worker.close), workers=busy[:1])
+        fake.release(held)
+        await upload
+        assert fake.files[0].sha256 == sha256(path)
+
+
 async def test_what_a_fleet_has_sent_is_in_the_journal(
     client: Client, fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
 ) -> None:
