@@ -155,6 +155,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-X", "dev", "-W", "error", "tests/soak.py", *session.posargs)
 
 
+@nox.session
+def fleet(session: nox.Session) -> None:
+    """One file by 1, 2 and 4 hosts behind 100 Mbit/s each, in network namespaces; needs root, takes ten minutes."""
+    install(session, "-e", ".[test]")
+    session.run("python", "benchmarks/fleet.py", *session.posargs)
+
+
 # A fresh environment each time: a requirement that the metadata forgot would still be in an old one.
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:

@@ -7,14 +7,14 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 
 from ._confirm import confirm
 from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, PlanError, SourceError
 from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
-from ._core.expiry import is_hopeless
+from ._core.expiry import Lifetime, is_hopeless
 from ._core.journal import Entry, Step, is_kept
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.state import UploadState
@@ -38,6 +38,28 @@ LOOKING = 0.25
 
 Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
 """What follows the last part: waiting until the service has the file, and putting it where it belongs."""
+
+
+class Sending(Protocol):
+    """A plan's parts on their way: from this process (`Transfer`), or from many."""
+
+    is_spoiled: bool
+
+    @property
+    def life(self) -> Lifetime | None:
+        """How long the links live."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part was acknowledged, and as it was sent."""
+
+    @property
+    def bytes_per_second(self) -> float:
+        """What was sent, over the time in which it could be."""
+
+    async def run(self) -> tuple[Receipt, ...]:
+        """Send every part that is not done."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +89,8 @@ class Delivery:
     is_resumed: bool = False
     is_whole: bool = False
     """Whether every part has arrived: now or in an earlier run."""
+    transfer: Callable[..., Sending] = Transfer
+    """What sends a plan's parts."""
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
 
@@ -186,13 +210,13 @@ class Delivery:
     ) -> tuple[Plan, tuple[Receipt, ...]]:
         """Send every part that is not done; where that ends early, leave behind what can be gone on with."""
         record.entry = None
-        transfer: Transfer | None = None
+        transfer: Sending | None = None
         receipts: tuple[Receipt, ...] | None = None
         try:
             if not self.is_resumed:
                 await record.begin(plan)
             self._tell_planned(plan, done)
-            transfer = Transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=done)
+            transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=done)
             while receipts is None:
                 try:
                     receipts = await transfer.run()
@@ -202,7 +226,7 @@ class Delivery:
                     await record.begin(plan)
                     log.debug("%s; file %s is replaced by %s", error, old.file_id, plan.file_id)
                     self.feed.publish(UploadReplanned(plan.file_id, old.file_id, str(error)))
-                    transfer = Transfer(plan, found, self.resources, self.feed, self.gate, record=record)
+                    transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record)
             await found.check()
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
@@ -246,7 +270,7 @@ class Delivery:
         old: Plan,
         found: OpenSource,
         record: Record,
-        transfer: Transfer,
+        transfer: Sending,
         error: LinksExpired | IntegrityError,
     ) -> Plan:
         """Begin anew with fresh links, for V4 issues none for a file that exists; or with parts that are what was sent.
@@ -266,7 +290,7 @@ class Delivery:
         await record.drop()
         return await self._create(found)
 
-    def _hopeless(self, old: Plan, found: OpenSource, transfer: Transfer) -> str | None:
+    def _hopeless(self, old: Plan, found: OpenSource, transfer: Sending) -> str | None:
         """Say why new links would not help."""
         life, rate = transfer.life, transfer.bytes_per_second
         if not found.replayable:

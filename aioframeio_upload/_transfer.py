@@ -12,6 +12,7 @@ import anyio
 from ._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, UploadError
 from ._core.expiry import Lifetime, lifetime
 from ._core.faults import Kind, Verdict
+from ._core.fleet import Lot
 from ._core.model import Part, Plan, Receipt
 from ._core.retry import Fault, explain, is_throttle, judge, wait_before
 from ._core.state import UploadState
@@ -38,7 +39,7 @@ class Transfer:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Plan | Lot,
         source: OpenSource,
         resources: Resources,
         feed: Feed,

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+NEEDS_CLUSTER = "from distributed import"
+"""In a block: a cluster is to run beside it, whose address is the name SCHEDULER."""
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,8 +28,9 @@ def blocks(page: Path) -> Iterator[Any]:
     for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         heading = [name for start, name in headings if start < found.start()][-1]
         line = text[: found.start(1)].count("\n")
+        marks = [pytest.mark.needs_program] if NEEDS_CLUSTER in found[1] else []
         # Line numbers of the page in a traceback.
-        yield pytest.param("\n" * line + found[1], id=f"{heading}:{line}")
+        yield pytest.param("\n" * line + found[1], id=f"{heading}:{line}", marks=marks)
 
 
 def run(block: str, page: Path, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,16 @@ def test_resume_sends_only_what_is_missing() -> None:
     assert lines[-1] == "one file, complete: True; parts sent: 9 for 8"
 
 
+def test_a_fleet_of_processes_brings_the_whole_file(take: Path) -> None:
+    pytest.importorskip("distributed")
+    ended = run("fleet", str(take))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    told = ended.stdout.splitlines()
+    assert told[1] == "take-07.mov: 3000000 bytes in 3 part(s), 4 workers"
+    assert "100 %" in told
+    assert told[-1].endswith(hashlib.sha256(take.read_bytes()).hexdigest())
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda program: program.parent.name)
 def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> None:
     longest = 60 if example.parent.name == "one_file" else 200
@@ -123,5 +133,5 @@ def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> 
 
 def test_every_example_is_named_in_the_readme_and_has_one_program() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 8
+    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 9
     assert len({program.parent for program in EXAMPLES}) == len(EXAMPLES)

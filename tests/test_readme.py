@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from pages import ROOT, blocks, run
+from blockbuster import BlockBuster
+from pages import NEEDS_CLUSTER, ROOT, blocks, run
 
 import aioframeio_upload
 import aioframeio_upload.testing
@@ -60,6 +61,22 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+@pytest.fixture
+def beside(block: str, names: dict[str, Any], tmp_path: Path, blockbuster: BlockBuster) -> Iterator[None]:
+    """The cluster that a block takes as given, if it does."""
+    if NEEDS_CLUSTER not in block:
+        yield
+        return
+    pytest.importorskip("distributed")
+    from cluster import cluster_of, may_block
+
+    may_block(blockbuster)
+    with cluster_of(1, tmp_path) as address:
+        names["SCHEDULER"] = address
+        yield
+
+
+@pytest.mark.usefixtures("beside")
 @pytest.mark.parametrize("block", list(blocks(README)))
 def test_each_python_block_runs(
     block: str,

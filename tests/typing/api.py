@@ -19,6 +19,7 @@ from typing import Any, Literal, assert_never, assert_type
 
 import aiofiles
 import aiohttp
+from distributed import Client
 
 from aioframeio_upload import (
     ApiError,
@@ -63,6 +64,7 @@ from aioframeio_upload import (
     UploadResumed,
     UploadStatus,
 )
+from aioframeio_upload.dask import upload_file
 
 FOLDER = "folder"
 
@@ -281,6 +283,12 @@ async def every_setting(session: aiohttp.ClientSession, context: ssl.SSLContext)
         ssl=context,
         spool_dir=Path("/var/tmp"),
     )
+
+
+def a_fleet(client: Client, uploader: Uploader) -> None:
+    upload = upload_file(client, Path("take.mov"), uploader=uploader, folder_id=FOLDER, conflict="version")
+    assert_type(upload, Upload)
+    upload_file(client, b"take", uploader=uploader, folder_id=FOLDER)  # type: ignore[arg-type]
 
 
 async def every_verb(uploader: Uploader) -> None:

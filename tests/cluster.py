@@ -1,0 +1,57 @@
+"""A Dask cluster as programs of its own: a scheduler, and workers that are processes and can be killed.
+
+As a program: `python cluster.py WORKERS` prints the scheduler's address, and runs until its input is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blockbuster import BlockBuster
+from distributed import LocalCluster
+
+
+def main(workers: int) -> None:
+    with LocalCluster(
+        n_workers=workers, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        sys.stdout.write(f"{cluster.scheduler_address}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+@contextmanager
+def cluster_of(workers: int, folder: Path) -> Iterator[str]:
+    """Run a cluster whose programs stand in a folder, and give its scheduler's address."""
+    with program_of(workers, folder) as (_, address):
+        yield address
+
+
+@contextmanager
+def program_of(workers: int, folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a cluster, and give its program, too, in which the scheduler is; `settings` go into its environment."""
+    command = [sys.executable, str(Path(__file__).resolve()), str(workers)]
+    environment = os.environ | settings
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        try:
+            yield program, program.stdout.readline().strip()
+        finally:
+            program.communicate(timeout=30)
+
+
+def may_block(blockbuster: BlockBuster) -> None:
+    """Let the engine do what it does as a client starts: look up what machine this is, and what is installed."""
+    for function in blockbuster.functions.values():
+        function.can_block_in("distributed/versions.py", {"get_versions"})
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
