@@ -126,6 +126,17 @@ async def test_names_go_as_they_are(fake: FakeFrameio, uploader: Uploader, tmp_p
     assert (len(result.files), len(result.skipped)) == (0, len(names))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its paths end at 260 characters")
+async def test_a_folder_may_be_hundreds_of_folders_deep(
+    fake: FakeFrameio, uploader: Uploader, tmp_path: Path
+) -> None:
+    depth = 400
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": 1, "/".join("d" * depth) + "/deep.mov": 2})
+    result = await send(uploader, fake, root, contents_only=True)
+    assert sorted(file.name for file in result.files) == ["a.mov", "deep.mov"]
+    assert folders(fake) == ["d"] * depth
+
+
 async def test_folders_that_are_there_are_used(fake: FakeFrameio, uploader: Uploader, root: Path) -> None:
     await send(uploader, fake, root, include=["b/d/e.mov"])
     assert folders(fake) == ["shoot", "b", "d"]
