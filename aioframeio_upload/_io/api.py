@@ -18,7 +18,7 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.pacing import Bucket
-from .._core.retry import wait_after_429, wait_before
+from .._core.retry import may_pass, wait_after_429, wait_before
 from .answers import Answer, Shape, read_answer, read_text, said
 from .resources import Resources
 from .wire import FAILURES, describe, never_sent, send_once
@@ -137,8 +137,7 @@ class Api:
                 lost = True
                 if on_lost is not None:
                     on_lost(said(answer))
-            again = answer.status in (None, 408, 429) or answer.status >= 500
-            if not again or attempt >= policy.attempts:
+            if not may_pass(answer.status) or attempt >= policy.attempts:
                 raise _error(operation, answer, ids.get("file_id"))
             if answer.status == 429:
                 refusals += 1
