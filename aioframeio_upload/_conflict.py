@@ -28,7 +28,7 @@ async def deliver(delivery: Delivery) -> UploadedFile:
             listing = await read_listing(delivery.api, delivery.account_id, delivery.folder_id or "")
         except ApiError as error:
             raise _not_stacked(error, file) from None
-        below = find_below(one for one in listing.namesakes(file.name) if one.id != file.id)
+        below = find_below(listing.namesakes(file.name, but=file.id))
         if below is not None:
             await stack(delivery.api, file, below)
         return file

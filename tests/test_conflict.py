@@ -121,6 +121,13 @@ async def test_a_version_is_stacked_on_its_namesake_and_the_next_on_the_stack(
     assert (count(fake, "create_stack"), count(fake, "move")) == (1, 2)
 
 
+async def test_a_version_is_stacked_on_a_name_that_is_encoded_otherwise(fake: FakeFrameio, uploader: Uploader) -> None:
+    ids = []
+    for name in ("caf\u00e9.mov", "cafe\u0301.mov"):
+        ids.append((await uploader.upload(DATA, name=name, folder_id=fake.folder_id, conflict="version")).id)
+    assert stacks(fake) == [ids]
+
+
 async def test_a_version_without_a_namesake_is_a_file(fake: FakeFrameio, uploader: Uploader) -> None:
     await uploader.plan(DATA, name="a.mov", folder_id=fake.folder_id)
     await uploader.upload(DATA, name="a.mov", folder_id=fake.folder_id, conflict="version")
