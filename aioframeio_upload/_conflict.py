@@ -29,7 +29,7 @@ async def deliver(delivery: Delivery) -> UploadedFile:
             listing = await read_listing(delivery.api, delivery.account_id, delivery.folder_id or "")
         except ApiError as error:
             raise _not_stacked(error, file) from None
-        below = find_below(one for one in listing.namesakes(file.name) if one.id != file.id)
+        below = find_below(listing.namesakes(file.name, but=file.id))
         if below is not None:
             await stack(delivery.api, file, below)
         return file
@@ -70,18 +70,38 @@ async def stack(api: Api, file: UploadedFile, below: Namesake) -> None:
     Raises:
         ApiError: That was refused; the file stays where it is, and the error names it.
     """
+    lost: list[str] = []
     try:
         if below.stack_id is not None:
-            await api.call(MOVE, account_id=file.account_id, file_id=file.id, body={"parent_id": below.stack_id})
+            await api.call(
+                MOVE,
+                account_id=file.account_id,
+                file_id=file.id,
+                body={"parent_id": below.stack_id},
+                on_lost=lost.append,
+            )
         else:
             await api.call(
                 CREATE_STACK,
                 account_id=file.account_id,
                 folder_id=file.folder_id or "",
                 body={"file_ids": [below.id, file.id]},
+                on_lost=lost.append,
             )
     except ApiError as error:
-        raise _not_stacked(error, file) from None
+        # A repeat is refused where the try whose answer was lost has done it.
+        if not lost or not await _are_stacked(api, file, below):
+            raise _not_stacked(error, file) from None
+
+
+async def _are_stacked(api: Api, file: UploadedFile, below: Namesake) -> bool:
+    """Say whether both are in one stack: one of them is its head, and the other is nowhere else in the folder."""
+    try:
+        listing = await read_listing(api, file.account_id, file.folder_id or "")
+    except ApiError:
+        return False
+    found = [one for alike in listing.files.values() for one in alike if one.id in (file.id, below.id)]
+    return len(found) == 1 and found[0].stack_id is not None
 
 
 def _not_stacked(error: ApiError, file: UploadedFile) -> ApiError:

@@ -225,7 +225,7 @@ class FolderDelivery:
             raise self._refused.with_traceback(None)
 
     def _fail(self, path: str, error: UploadError) -> None:
-        if isinstance(error, AuthenticationError):
+        if isinstance(error, AuthenticationError) and error.status == 401:  # not a token callable's hiccup
             self._refused = error
         self._feed.publish(self._state.fail(path, error))
 

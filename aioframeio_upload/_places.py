@@ -65,7 +65,13 @@ class Places:
         Raises:
             ApiError: The service refused it, or one of those that it is in.
         """
-        return await self._places.get(path)
+        place = await self._places.get("")
+        end = 0
+        # In a loop from the root down: a tree may be deeper than calls can be.
+        while end < len(path):
+            end = (path + "/").index("/", end + 1)
+            place = await self._places.get(path[:end])
+        return place
 
     async def listing(self, path: str) -> Listing:
         """Give what was in a folder before; read once, and not at all where it is new.
@@ -82,9 +88,9 @@ class Places:
         return await read_listing(self._api, self._account_id, place.id, only=self._only)
 
     async def _find(self, path: str) -> Place:
-        if path:
+        if path:  # `place` has found the one above
             above, _, name = path.rpartition("/")
-            parent, inside = await self.place(above), await self.listing(above)
+            parent, inside = await self._places.get(above), await self.listing(above)
             found = inside.folder(name, exact=path in self._exact)
             return Place(found, False) if found is not None else await self._make(parent.id, name, path)
         if self._name is None:

@@ -31,6 +31,8 @@ async def create_file(
 ) -> Plan:
     """Create the file and read its plan; a cancellation waits a moment for the answer and deletes what was made.
 
+    Where no request is under way it does not wait, and no request begins after it.
+
     Raises:
         ApiError: Refused, no answer, or one that lacks a field.
         PlanError: The sizes of the parts do not add up to the file's; it was deleted again.
@@ -41,6 +43,14 @@ async def create_file(
             "creating %r in folder %s: %s; a file without its bytes may have been made there", name, folder_id, reason
         )
 
+    is_in_flight = is_cancelled = False
+
+    def on_flight(begun: bool) -> None:
+        nonlocal is_in_flight
+        is_in_flight = begun
+        if is_cancelled and not begun:
+            creating.cancel()
+
     async def make() -> Plan:
         answer = await api.call(
             CREATE,
@@ -48,6 +58,7 @@ async def create_file(
             folder_id=folder_id,
             body={"name": name, "file_size": size},
             on_lost=on_lost,
+            on_flight=on_flight,
         )
         plan = await _read_plan(answer, size, account_id)
         if isinstance(plan, Plan):
@@ -61,6 +72,9 @@ async def create_file(
     try:
         return await asyncio.shield(creating)
     except asyncio.CancelledError:
+        is_cancelled = True
+        if not is_in_flight:
+            creating.cancel()
         with anyio.CancelScope(shield=True):
             await _undo(api, creating, account_id)
         raise

@@ -151,6 +151,13 @@ async def test_a_version_is_stacked_on_its_namesake_and_the_next_on_the_stack(
     assert (count(fake, "create_stack"), count(fake, "move")) == (1, 2)
 
 
+async def test_a_version_is_stacked_on_a_name_that_is_encoded_otherwise(fake: FakeFrameio, uploader: Uploader) -> None:
+    ids = []
+    for name in ("caf\u00e9.mov", "cafe\u0301.mov"):
+        ids.append((await uploader.upload(DATA, name=name, folder_id=fake.folder_id, conflict="version")).id)
+    assert stacks(fake) == [ids]
+
+
 async def test_a_version_without_a_namesake_is_a_file(fake: FakeFrameio, uploader: Uploader) -> None:
     await uploader.plan(DATA, name="a.mov", folder_id=fake.folder_id)
     await uploader.upload(DATA, name="a.mov", folder_id=fake.folder_id, conflict="version")
@@ -163,6 +170,32 @@ async def test_a_version_is_waited_for_though_nobody_wants_to_wait(fake: FakeFra
         await fake.until(lambda fake: fake.files[0].complete)
         await uploader.upload(DATA, name="a.mov", folder_id=fake.folder_id, conflict="version")
     assert len(stacks(fake)) == 1
+
+
+@pytest.mark.parametrize("versions", [2, 3])
+async def test_a_stacking_whose_answer_was_lost_has_succeeded_where_both_are_in_one_stack(
+    fake: FakeFrameio, uploader: Uploader, versions: int
+) -> None:
+    fake.add_fault(Fault(on="create_stack", do="lose_answer"))
+    fake.add_fault(Fault(on="move", do="lose_answer"))
+    fake.add_fault(Fault(on="move", status=422, message="is there already"))
+    ids = []
+    for number in range(versions):
+        file = await uploader.upload(bytes(number + 1), name="a.mov", folder_id=fake.folder_id, conflict="version")
+        ids.append(file.id)
+    assert stacks(fake) == [ids]
+    assert count(fake, "create_stack", 422) == 1
+
+
+async def test_a_stacking_that_was_refused_after_a_lost_answer_fails_where_both_are_still_apart(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
+    await uploader.upload(DATA, name="a.mov", folder_id=fake.folder_id)
+    fake.add_fault(Fault(on="create_stack", status=502))
+    fake.add_fault(Fault(on="create_stack", status=422, message="not in this folder"))
+    with pytest.raises(ApiError, match="not stacked"):
+        await uploader.upload(DATA, name="a.mov", folder_id=fake.folder_id, conflict="version")
+    assert stacks(fake) == []
 
 
 @pytest.mark.parametrize("operation", ["create_stack", "list_children"])

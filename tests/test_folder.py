@@ -30,6 +30,7 @@ from aioframeio_upload import (
     NotFound,
     PartRejected,
     Progress,
+    RetryPolicy,
     SourceChanged,
     SourceError,
     Timeouts,
@@ -124,6 +125,17 @@ async def test_names_go_as_they_are(fake: FakeFrameio, uploader: Uploader, tmp_p
         assert sorted(file.name for file in fake.files) == sorted(names)
         assert folders(fake) == ["r\u00f6ll"]
     assert (len(result.files), len(result.skipped)) == (0, len(names))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its paths end at 260 characters")
+async def test_a_folder_may_be_hundreds_of_folders_deep(
+    fake: FakeFrameio, uploader: Uploader, tmp_path: Path
+) -> None:
+    depth = 400
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": 1, "/".join("d" * depth) + "/deep.mov": 2})
+    result = await send(uploader, fake, root, contents_only=True)
+    assert sorted(file.name for file in result.files) == ["a.mov", "deep.mov"]
+    assert folders(fake) == ["d"] * depth
 
 
 async def test_folders_that_are_there_are_used(fake: FakeFrameio, uploader: Uploader, root: Path) -> None:
@@ -370,6 +382,39 @@ async def test_a_token_that_died_for_good_fails_the_rest_without_asking_again(
     assert len(result.files) + len(result.failures) == 200
     assert {type(failure.error) for failure in result.failures} == {AuthenticationError}
     assert count(fake, "create", 401) <= Limits().files
+
+
+async def test_a_token_callable_that_fails_once_fails_one_file_only(fake: FakeFrameio, tmp_path: Path) -> None:
+    root = on_disk(plant, tmp_path / "shoot", {f"{number:02}.mov": 10 for number in range(20)})
+    asked = 0
+
+    async def token() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 8:
+            raise OSError("the identity service is away")
+        return fake.token
+
+    # Nothing is asked of the service but a create for each file, one after the other.
+    settings: dict[str, Any] = {"limits": Limits(files=1, api_pacing=False), "timeouts": Timeouts(confirm=0)}
+    async with Uploader(token, base_url=fake.url, account_id=fake.account_id, **settings) as uploader:
+        result = await failed(uploader, fake, root, conflict="create", contents_only=True)
+    assert isinstance(only_failure(result).error, AuthenticationError)
+    assert len(result.files) == 19
+
+
+async def test_a_fault_that_passes_fails_no_more_of_a_folder_than_those_that_waited(
+    fake: FakeFrameio, tmp_path: Path
+) -> None:
+    root = on_disk(plant, tmp_path / "shoot", {f"b/{number:02}.mov": 10 for number in range(20)})
+    retry = RetryPolicy(attempts=2, base=0.01, cap=0.01)
+    fake.add_fault(Fault(on="create_folder", name="b", status=500, times=2 * retry.attempts))
+    async with uploader_on(fake, retry=retry, limits=Limits(files=4, api_pacing=False)) as uploader:
+        result = await failed(uploader, fake, root)
+    assert 1 <= len(result.failures) <= 8, "two rounds, and four files at once"
+    assert len(result.files) + len(result.failures) == 20
+    assert {failure.error.status for failure in result.failures if isinstance(failure.error, ApiError)} == {500}
+    assert folders(fake) == ["shoot", "b"]
 
 
 async def test_a_file_of_which_the_service_says_that_it_failed_is_told(fake: FakeFrameio, root: Path) -> None:

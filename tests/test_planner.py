@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import sha256, some_bytes, uploader_on
+from conftest import reached, sha256, some_bytes, uploader_on
 from frameio.types import FileWithUploadUrls
 from seen import operations, told
 
@@ -209,6 +209,37 @@ async def test_a_cancelled_create_that_does_not_answer_ends_in_a_second_and_is_w
     assert "take.mov" in said
     assert MAY_BE_THERE in said
     fake.release(fault)
+
+
+async def test_a_cancel_before_create_is_sent_sends_none(fake: FakeFrameio) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def token() -> str:
+        asked.set()
+        await go_on.wait()
+        return fake.token
+
+    async with Uploader(token, base_url=fake.url, account_id=fake.account_id) as uploader:
+        task = asyncio.create_task(uploader.plan(b"x", name="a", folder_id=fake.folder_id))
+        await asked.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert fake.requests == []
+
+
+async def test_a_cancelled_create_is_not_tried_again(fake: FakeFrameio, uploader: Uploader) -> None:
+    fault = Fault(on="create", status=503, headers={"Retry-After": "0.2"}, times=None)
+    fake.add_fault(fault)
+    task = asyncio.create_task(uploader.plan(b"x", name="a", folder_id=fake.folder_id))
+    await reached(fake, fault)
+    before = len(fake.requests)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(fake.requests) == before
 
 
 async def _end_of(upload: Any) -> None:

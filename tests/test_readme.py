@@ -15,6 +15,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import BlockBuster
 from pages import NEEDS_CLUSTER, ROOT, blocks, run
+from yarl import URL
 
 import aioframeio_upload
 import aioframeio_upload.testing
@@ -105,6 +106,9 @@ async def ask(app: Any) -> None:
     async with TestClient(TestServer(app)) as client:
         answer = await client.post("/takes/take-07.mov")
         assert (answer.status, (await answer.json())["name"]) == (202, "take-07.mov")
+        answer = await client.post(URL("/takes/%2Fetc%2Fpasswd", encoded=True))
+        assert answer.status == 502
+        assert "passwd: No such file" in (await answer.json())["message"]
         answer = await client.post("/takes/take-99.mov")
         assert (answer.status, (await answer.json())["type"]) == (502, "SourceError")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import sys
@@ -377,3 +378,19 @@ async def test_a_file_object_that_was_planned_is_sent_from_the_same_position(
     plan = await uploader.plan(source, name="a.mov", folder_id=fake.folder_id)
     await uploader.execute(plan, source)
     assert fake.files[0].sha256 == sha256(b"345")
+
+
+async def test_a_share_that_goes_while_its_file_is_opened_is_told(
+    fake: FakeFrameio, uploader: Uploader, make_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, look_up = make_file(10), os.stat
+
+    def stale(found: Any, **how: Any) -> os.stat_result:
+        if isinstance(found, int):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return look_up(found, **how)
+
+    monkeypatch.setattr(os, "stat", stale)
+    with pytest.raises(SourceError, match=r"take\.mov: Stale file handle"):
+        await uploader.upload(path, folder_id=fake.folder_id)
+    assert open_files(path.parent) == []

@@ -124,7 +124,27 @@ async def test_what_is_no_file_and_what_has_no_name_are_told(root: Path, executo
     on_disk(os.mkfifo, root / "pipe")
     on_disk((root / "no\udcff.mov").write_bytes, b"1")
     told = {path: str(error).rpartition(": ")[2] for path, error in (await found(root, executor)).failures}
-    assert told == {"pipe": "is not a regular file", "no\udcff.mov": "its name is no text, so it cannot be told"}
+    assert told == {"pipe": "is not a regular file", "no\\xff.mov": "its name is no text, so it cannot be told"}
+
+
+@posix
+async def test_what_is_told_of_a_name_that_is_no_text_can_be_printed(root: Path, executor: ThreadPoolExecutor) -> None:
+    on_disk((root / "no\udcff.mov").write_bytes, b"1")
+    on_disk((root / "b" / "none\udce9").mkdir)
+    failures = (await found(root, executor)).failures
+    assert sorted(path for path, _ in failures) == ["b/none\\xe9", "no\\xff.mov"]
+    for path, error in failures:
+        assert "\\x" in str(error)
+        assert all(text.encode() for text in (path, str(error), error.path or ""))
+
+
+@posix
+async def test_a_root_whose_name_is_no_text_can_be_told(root: Path, executor: ThreadPoolExecutor) -> None:
+    for name, told in (("gone\udcff", "gone\\xff"), ("gone\ud800", "gone\\ud800")):
+        with pytest.raises(SourceError) as caught:
+            await found(root / name, executor)
+        assert str(caught.value).encode()
+        assert caught.value.path == str(root / told)
 
 
 @posix

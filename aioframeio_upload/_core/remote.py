@@ -63,10 +63,10 @@ class Listing:
         named = [id for found, id in alike if found == name] or [id for _, id in alike if not exact]
         return named[0] if named else None
 
-    def namesakes(self, name: str, *, exact: bool = False) -> list[Namesake]:
-        """Give the files of that name; only if there is none, those that look the same."""
-        alike = self.files.get(same_name(name), [])
-        return [one for one in alike if one.name == name] or ([] if exact else list(alike))
+    def namesakes(self, name: str, *, exact: bool = False, but: str | None = None) -> list[Namesake]:
+        """Give the files of that name, but for one id; only if there is none, those that look the same."""
+        alike = [one for one in self.files.get(same_name(name), ()) if one.id != but]
+        return [one for one in alike if one.name == name] or ([] if exact else alike)
 
     def take_out(self, one: Namesake) -> None:
         """Forget one: it stands for one local file, not for two that look the same."""

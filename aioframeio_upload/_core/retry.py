@@ -82,6 +82,11 @@ def widest_wait(policy: RetryPolicy, attempt: int) -> float:
     return next(islice(series, min(attempt, 64), None))
 
 
+def may_pass(status: int | None) -> bool:
+    """Say whether a call of the API may work later: no answer came, or one that tells of a passing state."""
+    return status in (None, 408, 429) or status >= 500
+
+
 def wait_after_429(refusals: int, retry_after: float | None = None) -> float:
     """Give the seconds after the n-th 429 of the API in a row: at least one, then doubling.
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.pacing import Bucket
-from .._core.retry import wait_after_429, wait_before
+from .._core.retry import may_pass, wait_after_429, wait_before
 from .answers import Answer, Shape, read_answer, read_text, said
 from .resources import Resources
 from .wire import FAILURES, describe, never_sent, send_once
@@ -93,6 +93,7 @@ class Api:
         body: dict[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         on_lost: Callable[[str], None] | None = None,
+        on_flight: Callable[[bool], None] | None = None,
         **ids: str,
     ) -> Any:
         """Make a call and give its answer's `data`; of a listing the whole document, and None where there is none.
@@ -103,6 +104,7 @@ class Api:
             body: What goes into the request's `data`.
             query: What goes into the URL.
             on_lost: Called with the reason each time the service may have acted although no answer told so.
+            on_flight: Called with True when a request begins, and with False when it has come to nothing.
             **ids: The path's other ids; a `file_id` that is not among them is told by the error.
 
         Raises:
@@ -113,6 +115,8 @@ class Api:
             attempt += 1
             await self._pace(operation)
             token = await self._fresh_token(operation)
+            if on_flight is not None:
+                on_flight(True)
             try:
                 answer = await self._request(operation, self._url(operation, account_id, ids, query), body, token)
             except BaseException:
@@ -121,6 +125,8 @@ class Api:
                 raise
             if answer.trouble is None:
                 return answer.document
+            if on_flight is not None:
+                on_flight(False)
             if answer.status == 401 and callable(self._token) and not renewed:
                 # The token may have died between two calls of a long upload; a fresh one gets one try.
                 renewed, attempt = True, attempt - 1
@@ -131,8 +137,7 @@ class Api:
                 lost = True
                 if on_lost is not None:
                     on_lost(said(answer))
-            again = answer.status in (None, 408, 429) or answer.status >= 500
-            if not again or attempt >= policy.attempts:
+            if not may_pass(answer.status) or attempt >= policy.attempts:
                 raise _error(operation, answer, ids.get("file_id"))
             if answer.status == 429:
                 refusals += 1

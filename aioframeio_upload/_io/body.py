@@ -37,7 +37,7 @@ UNSENT = 1 << 17
 """Bytes that the kernel may hold unsent of a connection that is not fast. Left to itself it takes up to 4 MiB (Linux,
 tcp_wmem): at 64 kB/s they are under way for a minute after the last block went in, longer than `Timeouts.stall`, and
 far from what `bytes_uploaded` and a pause should mean. It costs nothing on a link (200 Mbit/s, 40 ms: 1.04 of what the
-bytes take, 1.08 without it, `benchmarks/wan.py`), but a tenth of the speed on loopback over TLS (970 for 1092 MiB/s)."""
+bytes take, 1.08 without it: `benchmarks/wan.py`), but a tenth of the speed over TLS on loopback (970 to 1092)."""
 
 FAST = 0.02
 """Seconds: a connection that takes a block in less is fast: it moves more than 13 MB/s."""

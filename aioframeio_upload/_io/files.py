@@ -185,6 +185,15 @@ class LentSlice:
         return buffer
 
 
+def printable(path: str) -> str:
+    """Give a path as it can be printed and sent: bytes that are no text as `\\xe9`, and a NUL as `\\0`."""
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        raw = path.encode("utf-8", "backslashreplace")
+    return raw.decode("utf-8", "backslashreplace").replace("\0", "\\0")
+
+
 def reason_of(error: Exception) -> str:
     """Say why a file cannot be read: in the system's words, or in those of the caller's own object."""
     if isinstance(error, OSError) and error.strerror:

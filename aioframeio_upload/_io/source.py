@@ -200,6 +200,9 @@ async def _open_path(path: str, executor: Executor) -> PathSource:
         raise SourceError("is no path", path=path.replace("\0", "\\0")) from None
     try:
         fingerprint = await in_thread(executor, _fingerprint, file.file.fileno())
+    except OSError as error:  # the share has gone in between
+        file.close()
+        raise SourceError(reason_of(error), path=path) from error
     except BaseException:
         file.close()
         raise

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from .._core.errors import SourceChanged, SourceError
 from .._core.order import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
-from .files import in_thread
+from .files import in_thread, printable
 
 NO_TEXT = "its name is no text, so it cannot be told"
 """On Linux a name may be any bytes."""
@@ -67,7 +67,7 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
             inside = sorted(_entries(tree.path(folder) if folder else root), key=lambda entry: entry.name)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or "is no path"
-            failure = SourceError(reason, path=(tree.path(folder) if folder else root).replace("\0", "\\0"))
+            failure = SourceError(reason, path=printable(tree.path(folder) if folder else root))
             if not folder:
                 raise failure from error
             tree.failures.append((folder, failure))
@@ -78,7 +78,7 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 if not _is_text(entry.name):
-                    tree.failures.append((path, SourceError(NO_TEXT, path=entry.path)))
+                    _tell(tree, path, NO_TEXT, entry)
                 elif not matcher.excludes(path + "/"):
                     below.append((path, is_whole or matcher.includes(path + "/")))
             elif not matcher.excludes(path) and (is_whole or matcher.includes(path)):
@@ -114,14 +114,18 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
     try:
         found = entry.stat()
     except OSError as error:
-        tree.failures.append((path, SourceError(error.strerror or type(error).__name__, path=entry.path)))
+        _tell(tree, path, error.strerror or type(error).__name__, entry)
         return
     if not stat.S_ISREG(found.st_mode):
-        tree.failures.append((path, SourceError("is not a regular file", path=entry.path)))
+        _tell(tree, path, "is not a regular file", entry)
     elif not _is_text(entry.name):
-        tree.failures.append((path, SourceError(NO_TEXT, path=entry.path)))
+        _tell(tree, path, NO_TEXT, entry)
     else:
         tree.files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
+
+
+def _tell(tree: Tree, path: str, reason: str, entry: os.DirEntry[str]) -> None:
+    tree.failures.append((printable(path), SourceError(reason, path=printable(entry.path))))
 
 
 def _is_text(name: str) -> bool:
@@ -154,6 +158,6 @@ async def check_unchanged(path: str, file: LocalFile, executor: Executor) -> Non
     try:
         now = await in_thread(executor, os.stat, path)
     except OSError as error:
-        raise SourceError(error.strerror or type(error).__name__, path=path) from error
+        raise SourceError(error.strerror or type(error).__name__, path=printable(path)) from error
     if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
-        raise SourceChanged("changed since the folder was walked", path=path)
+        raise SourceChanged("changed since the folder was walked", path=printable(path))
