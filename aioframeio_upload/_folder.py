@@ -173,7 +173,8 @@ class FolderDelivery:
             self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}"))
             return
         path = self._tree.path(file.path)
-        await check_unchanged(path, file, self._resources.executor)
+        threads = self._resources.executor
+        await threads.answer(lambda: check_unchanged(path, file, threads), path)
         self._feed.publish(FileStarted(file.path, file.size))
         begun_at = self._resources.service_now()
 
