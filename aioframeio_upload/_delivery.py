@@ -7,14 +7,14 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import anyio
 
 from ._confirm import confirm
 from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, PlanError, SourceError
 from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
-from ._core.expiry import Lifetime, is_hopeless
+from ._core.expiry import is_hopeless
 from ._core.journal import Entry, Step, is_kept
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.state import UploadState
@@ -27,6 +27,7 @@ from ._io.source import OpenSource, check_size, open_source
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
 from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, find_record
 from ._resume import ask, every_receipt, take_up
+from ._sending import Sending
 from ._shielded import wait_out
 from ._transfer import Transfer
 
@@ -38,28 +39,6 @@ LOOKING = 0.25
 
 Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
 """What follows the last part: waiting until the service has the file, and putting it where it belongs."""
-
-
-class Sending(Protocol):
-    """A plan's parts on their way: from this process (`Transfer`), or from many."""
-
-    is_spoiled: bool
-
-    @property
-    def life(self) -> Lifetime | None:
-        """How long the links live."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every part was acknowledged, and as it was sent."""
-
-    @property
-    def bytes_per_second(self) -> float:
-        """What was sent, over the time in which it could be."""
-
-    async def run(self) -> tuple[Receipt, ...]:
-        """Send every part that is not done."""
-        ...
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from ._core.model import Plan
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._delivery import check_fit
 from ._feed import Feed
-from ._io.files import in_thread, reason_of
+from ._io.files import reason_of
 from ._io.gate import Gate
 from ._io.kinds import Source, check_kind, is_stream
 from ._io.resources import Resources, open_resources
@@ -126,7 +126,7 @@ class AsyncFrameioUploader:
                 file.seek(0)
 
         try:
-            await in_thread(resources.executor, rewind)
+            await resources.executor.ask(rewind)
         except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
             raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
 

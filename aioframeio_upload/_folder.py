@@ -175,7 +175,9 @@ class FolderDelivery:
             self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}"))
             return
         await self._gate.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
-        await check_unchanged(self._tree.path(file.path), file, self._resources.executor)
+        path = self._tree.path(file.path)
+        threads = self._resources.executor
+        await threads.answer(lambda: check_unchanged(path, file, threads), path)
         self._feed.publish(FileStarted(file.path, file.size))
         self._feed.publish(self._state.complete(file.path, await delivery.run()))
 

@@ -11,7 +11,6 @@ import anyio
 from ._core.errors import JournalError
 from ._core.journal import Entry, Fingerprint, Identity
 from ._core.model import Plan, Receipt
-from ._io.files import in_thread
 from ._io.journal import OpenJournal
 from ._io.kinds import Source
 from ._io.resources import Resources
@@ -188,7 +187,7 @@ async def find_record(
     if resources.journal is None or not isinstance(source, str | os.PathLike):
         return Record()
     try:
-        path = await in_thread(resources.executor, os.path.realpath, os.fspath(source))
+        path = await resources.executor.ask(os.path.realpath, os.fspath(source), path=os.fspath(source))
     except (OSError, ValueError):  # opening it says what is wrong with it
         return Record()
     return JournalRecord(resources.journal, Identity(account_id, folder_id, name, path, origin), media_type, conflict)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 
 from ._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, UploadError
 from ._core.expiry import Lifetime, lifetime
@@ -60,6 +61,7 @@ class Transfer:
         sent = {receipt.number for receipt in done}
         parts = [part for part in plan.parts if wanted is None or part.number in wanted]
         self._waiting = deque(part for part in parts if part.number not in sent)
+        self._numbers = {part.number for part in self._waiting}
         # A new plan of the same file goes on from where the bar stands.
         high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
         self._state = UploadState(parts, anyio.current_time(), high_water, sent)
@@ -69,6 +71,8 @@ class Transfer:
         self._warned = False
         self._attempts: dict[int, Attempt] = {}
         self._receipts = list(done)
+        self._acknowledged = set(sent)
+        """Parts that S3 has, as they were sent; more than there are receipts while one's MD5 is worked out."""
         self._failure: UploadError | None = None
         self._asked = False
         self._unchecked: list[tuple[Part, str]] = []
@@ -82,7 +86,7 @@ class Transfer:
         The first part that is given up ends all others at once.
 
         Raises:
-            PartError: A part was given up.
+            PartError: A part was given up, or ended without a word.
             LinksExpired: The links are dead.
             SourceError: The source cannot be read, or has changed.
             JournalError: A part that S3 has could not be recorded.
@@ -98,11 +102,21 @@ class Transfer:
             ticking.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
+        await self._check_complete()
         for part, host in self._unchecked:
             if host in self._resources.etags.proven:  # meanwhile, so that part is not what was sent
                 raise self._spoiled(part)
         self._publish_progress()
         return tuple(sorted(self._receipts, key=lambda receipt: receipt.number))
+
+    async def _check_complete(self) -> None:
+        """Raise if a part has no receipt: a group takes a worker that ends in somebody else's cancellation for done."""
+        missing = self._numbers - {receipt.number for receipt in self._receipts}
+        if missing:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            number = min(missing)
+            attempts = self._state.attempts(number)
+            raise PartError("was cancelled, and not by its upload", number=number, attempts=attempts)
 
     async def _tick(self) -> None:
         completed = 0
@@ -128,7 +142,7 @@ class Transfer:
     @property
     def is_whole(self) -> bool:
         """Whether every part was acknowledged, and as it was sent; known before `run` is over."""
-        return len(self._receipts) == len(self._plan.parts) and not self.is_spoiled
+        return len(self._acknowledged) == len(self._plan.parts) and not self.is_spoiled
 
     @property
     def bytes_per_second(self) -> float:
@@ -172,6 +186,7 @@ class Transfer:
             if receipt is not None:
                 # Known before it is recorded: a cancellation meanwhile must not take a whole file for a placeholder.
                 self._receipts.append(receipt)
+                self._acknowledged.add(part.number)
                 await self._record.note(receipt)
                 self._feed.publish(self._state.complete(receipt, anyio.current_time()))
                 return
@@ -187,10 +202,10 @@ class Transfer:
             if not self._gate.is_open:
                 await self._pass_gate()
             self._resources.recover()
+            await self._source.check()  # without a slot: a source that does not answer is not to keep it from others
             async with self._resources.part_slots:
                 if not self._gate.is_open:
                     continue
-                await self._source.check()
                 if self._life is not None and not self._life.is_good(self._resources.service_now()):
                     raise self._expired(f"the link of part {part.number} is about to die")
                 self._feed.publish(self._state.begin(part.number, anyio.current_time()))
@@ -200,6 +215,8 @@ class Transfer:
                     return await attempt.put(self._resources)
                 finally:
                     del self._attempts[part.number]
+                    if attempt.is_acknowledged:
+                        self._acknowledged.add(part.number)
 
     async def _pass_gate(self) -> None:
         await self._gate.passed()

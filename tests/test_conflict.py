@@ -152,10 +152,9 @@ async def test_a_version_is_stacked_on_its_namesake_and_the_next_on_the_stack(
 
 
 async def test_a_version_is_stacked_on_a_name_that_is_encoded_otherwise(fake: FakeFrameio, uploader: Uploader) -> None:
-    ids = []
-    for name in ("caf\u00e9.mov", "cafe\u0301.mov"):
-        ids.append((await uploader.upload(DATA, name=name, folder_id=fake.folder_id, conflict="version")).id)
-    assert stacks(fake) == [ids]
+    names = ("caf\u00e9.mov", "cafe\u0301.mov")
+    files = [await uploader.upload(DATA, name=name, folder_id=fake.folder_id, conflict="version") for name in names]
+    assert stacks(fake) == [[file.id for file in files]]
 
 
 async def test_a_version_without_a_namesake_is_a_file(fake: FakeFrameio, uploader: Uploader) -> None:

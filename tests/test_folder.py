@@ -128,9 +128,7 @@ async def test_names_go_as_they_are(fake: FakeFrameio, uploader: Uploader, tmp_p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its paths end at 260 characters")
-async def test_a_folder_may_be_hundreds_of_folders_deep(
-    fake: FakeFrameio, uploader: Uploader, tmp_path: Path
-) -> None:
+async def test_a_folder_may_be_hundreds_of_folders_deep(fake: FakeFrameio, uploader: Uploader, tmp_path: Path) -> None:
     depth = 400
     root = on_disk(plant, tmp_path / "shoot", {"a.mov": 1, "/".join("d" * depth) + "/deep.mov": 2})
     result = await send(uploader, fake, root, contents_only=True)

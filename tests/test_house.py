@@ -55,6 +55,7 @@ STOREYS = """
     _fleet
     _crew
     _transfer
+    _sending
     _record
     _feed
     _places

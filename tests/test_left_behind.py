@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +33,7 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
 )
+from aioframeio_upload._io import part as part_module
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 SIZE = 3 * PART
@@ -128,6 +132,41 @@ async def test_a_cancel_after_the_last_part_keeps_the_file(fake: FakeFrameio, st
         assert upload.done
     assert kept(fake, upload)
     assert "delete" not in operations(fake)
+
+
+class LateMd5:
+    """An MD5 that is behind, as on a busy core: its digest is not there before it is let go."""
+
+    asked = threading.Event()
+    let_go = threading.Event()
+
+    def __init__(self, **options: bool) -> None:
+        self._digest = hashlib.md5(**options)
+
+    def update(self, block: Any, /) -> None:
+        self._digest.update(block)
+
+    def hexdigest(self) -> str:
+        self.asked.set()
+        self.let_go.wait(20)
+        return self._digest.hexdigest()
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_a_cancel_between_the_last_answer_and_its_check_keeps_the_file(
+    fake: FakeFrameio, stop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "hashlib", SimpleNamespace(md5=LateMd5))
+    LateMd5.asked.clear()
+    LateMd5.let_go.clear()
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT[:PART], name="a.mov", folder_id=fake.folder_id).start()
+        try:
+            assert await asyncio.to_thread(LateMd5.asked.wait, 20)
+            await stop(upload)
+        finally:
+            LateMd5.let_go.set()
+    assert kept(fake, upload)
 
 
 async def stopped_with_its_uploader(fake: FakeFrameio, fault: Fault, how: str) -> Upload:

@@ -15,7 +15,7 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from conftest import PART, on_disk, open_descriptors, open_files, reached, sha256, some_bytes, uploader_on
 
-from aioframeio_upload import Limits, PartRetrying, SourceError, UploadCancelled, Uploader
+from aioframeio_upload import Limits, PartError, PartRetrying, SourceError, UploadCancelled, Uploader
 from aioframeio_upload._io.spool import default_directory
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -277,6 +277,35 @@ async def test_a_full_disk(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert open_files(tmp_path) == []
         assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+async def test_a_stream_whose_own_task_was_cancelled_has_not_ended(fake: FakeFrameio, spooling: Uploader) -> None:
+    """Raised as it comes, its `CancelledError` would be taken for the end of our own worker, and that for success."""
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield DATA[: PART + 5]
+        producer = asyncio.create_task(asyncio.Event().wait())
+        asyncio.get_running_loop().call_soon(producer.cancel)
+        await producer
+
+    with pytest.raises(SourceError, match="what it waited for was cancelled"):
+        await send(fake, spooling, cut())
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+async def test_a_stream_that_cancels_the_task_that_reads_it_is_no_success(
+    fake: FakeFrameio, spooling: Uploader
+) -> None:
+    async def cutting() -> AsyncIterator[bytes]:
+        yield DATA[: PART + 5]
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.Event().wait()
+
+    with pytest.raises(PartError, match="was cancelled, and not by its upload"):
+        await send(fake, spooling, cutting())
+    assert (fake.files, len(fake.deleted)) == ((), 1)
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="only Linux tells what is in memory")

@@ -5,9 +5,13 @@ That a slow one is left alone: `test_a_slow_part_is_not_a_stalled_one`, in test_
 
 from __future__ import annotations
 
+import asyncio
 import io
+import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import reached, sha256, some_bytes, uploader_on
@@ -15,9 +19,11 @@ from seen import puts, watched
 
 from aioframeio_upload import (
     Event,
+    Limits,
     PartExhausted,
     PartRetrying,
     RetryPolicy,
+    SourceError,
     Timeouts,
     UploadedFile,
 )
@@ -105,7 +111,7 @@ class HangingFile(io.BytesIO):
 
 async def test_a_source_whose_read_hangs_is_left_and_read_again(fake: FakeFrameio) -> None:
     source = HangingFile(CONTENT)
-    async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
+    async with uploader_on(fake, timeouts=Timeouts(stall=1.5)) as uploader:
         upload = uploader.upload(source, name="a", folder_id=fake.folder_id)
         failed = []
         async for event in upload:
@@ -117,3 +123,91 @@ async def test_a_source_whose_read_hangs_is_left_and_read_again(fake: FakeFramei
     assert {event.number for event in failed} <= {1, 2, 3}
     assert "no byte moved" in str(failed[0].error)
     assert fake.files[0].sha256 == sha256(CONTENT)
+
+
+async def test_a_source_whose_reads_hang_for_ever_fails_and_keeps_no_thread_from_others(
+    fake: FakeFrameio, make_file: Callable[..., Path]
+) -> None:
+    source, healthy = HangingFile(CONTENT[:SMALL]), make_file(2 * SMALL)
+    limits = Limits(parts=1, api_pacing=False)
+    async with uploader_on(fake, limits=limits, timeouts=Timeouts(stall=1.5)) as uploader:
+        try:
+            with pytest.raises(SourceError, match="does not answer"):
+                await uploader.upload(source, name="a", folder_id=fake.folder_id)
+            assert source.hung == 1, "no second read is begun beside one that hangs"
+            await uploader.upload(healthy, folder_id=fake.folder_id)
+        finally:
+            source.let_go.set()
+    assert ([file.sha256 for file in fake.files], len(fake.deleted)) == ([sha256(healthy)], 1)
+
+
+class DeadMount:
+    """Where asking for a file's size and time of change hangs, once it has died."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.asked = threading.Event()
+        self.let_go = threading.Event()
+
+    def stat(self, path: Any, **options: Any) -> os.stat_result:
+        if self.path is not None and path == str(self.path):
+            self.asked.set()
+            self.let_go.wait(60)
+        return REAL_STAT(path, **options)
+
+
+REAL_STAT = os.stat
+
+
+@pytest.fixture
+def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadMount]:
+    mount = DeadMount()
+    monkeypatch.setattr(os, "stat", mount.stat)
+    yield mount
+    mount.let_go.set()
+
+
+async def test_a_file_whose_mount_is_dead_is_told_and_nothing_is_created(
+    fake: FakeFrameio, mount: DeadMount, make_file: Callable[..., Path]
+) -> None:
+    mount.path = make_file(SMALL)
+    async with uploader_on(fake, timeouts=Timeouts(stall=STALL)) as uploader:
+        with pytest.raises(SourceError, match=r"take\.mov: does not answer"):
+            await uploader.upload(mount.path, folder_id=fake.folder_id)
+        mount.let_go.set()
+    assert (fake.files, fake.deleted) == ((), ())
+
+
+async def test_a_mount_that_dies_between_two_parts_ends_its_upload_in_time(
+    fake: FakeFrameio, mount: DeadMount, make_file: Callable[..., Path]
+) -> None:
+    path = make_file(3 * SMALL)
+    fake.add_fault(held := Fault(do="hold"))
+    async with uploader_on(fake, limits=Limits(parts=1, api_pacing=False), timeouts=Timeouts(stall=2)) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        mount.path = path
+        fake.release(held)
+        with pytest.raises(SourceError, match="does not answer"):
+            await upload
+        mount.let_go.set()
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+async def test_a_source_that_is_waited_for_takes_no_slot_from_others(
+    fake: FakeFrameio, mount: DeadMount, make_file: Callable[..., Path]
+) -> None:
+    path, other = make_file(3 * SMALL), make_file(2 * SMALL, "b.mov")
+    fake.add_fault(held := Fault(do="hold"))
+    async with uploader_on(fake, limits=Limits(parts=1, api_pacing=False), timeouts=Timeouts(stall=60)) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        mount.path = path
+        fake.release(held)
+        assert await asyncio.to_thread(mount.asked.wait, 20)
+        async with asyncio.timeout(20):
+            await uploader.upload(other, folder_id=fake.folder_id)
+        assert not upload.done
+        mount.let_go.set()
+        await upload
+    assert {file.sha256 for file in fake.files} == {sha256(path), sha256(other)}

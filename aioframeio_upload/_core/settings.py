@@ -48,8 +48,8 @@ class Timeouts:
     """For a whole API call, the official SDK's own default."""
 
     stall: float = 30.0
-    """For a part's next byte, whichever side hangs, and for S3's answer after the last. S3 itself gives a silent
-    connection up after 20 to 30 s."""
+    """For a part's next byte, whichever side hangs, for S3's answer after the last, and for a source to be opened and
+    looked at. S3 itself gives a silent connection up after 20 to 30 s."""
 
     confirm: float | None = None
     """For the service to put the parts together. None: 300 s and 60 s more for each 100 GB. 0: do not wait."""

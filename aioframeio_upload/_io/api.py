@@ -139,11 +139,10 @@ class Api:
                     on_lost(said(answer))
             if not may_pass(answer.status) or attempt >= policy.attempts:
                 raise _error(operation, answer, ids.get("file_id"))
+            delay = wait_before(policy, attempt, answer.retry_after)
             if answer.status == 429:
                 refusals += 1
                 delay = wait_after_429(refusals, answer.retry_after)
-            else:
-                delay = wait_before(policy, attempt, answer.retry_after)
             log.debug("%s: %s; again in %.1f s", operation.name, said(answer), delay)
             await anyio.sleep(delay)
 

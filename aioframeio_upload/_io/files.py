@@ -6,15 +6,23 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import aiofiles.os
+import anyio
 
 from .._core.errors import SourceChanged, SourceError
 
 T = TypeVar("T")
+
+MOST_THREADS = 1024
+"""No disk needs so many. One on a mount that died is left where it hangs, for nothing can end it, and the others go on
+without it: each source that dies keeps a few."""
+
+GLANCE = 0.05
+"""Seconds between two looks whether a read that hangs has ended."""
 
 
 class Lent(Protocol):
@@ -36,6 +44,51 @@ class Lent(Protocol):
             SourceError: It cannot be read.
         """
         ...
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads that touch the disks of all uploads: one that hangs keeps no other source waiting.
+
+    Reads are bounded by the parts in flight, and by `Timeouts.stall`. Whatever else is asked of a disk goes through
+    `answer`: so many questions at once, each bounded by the same time.
+    """
+
+    def __init__(self, questions: int, stall: float) -> None:
+        super().__init__(MOST_THREADS, thread_name_prefix="aioframeio-upload")
+        self._stall = stall
+        self._places = anyio.Semaphore(questions, fast_acquire=True)
+
+    async def ask(self, function: Callable[..., T], *arguments: Any, path: str | None = None) -> T:
+        """Run a function in a thread, and leave it there if it takes too long.
+
+        Raises:
+            SourceError: It does not answer.
+        """
+        return await self.answer(lambda: in_thread(self, function, *arguments), path)
+
+    async def answer(self, begin: Callable[[], Awaitable[T]], path: str | None = None) -> T:
+        """Begin something and await it, within `Timeouts.stall`; what waits for others is not late.
+
+        Raises:
+            SourceError: It does not answer.
+        """
+        async with self._places:
+            return await self.bounded(begin, path)
+
+    async def bounded(self, begin: Callable[[], Awaitable[T]], path: str | None = None) -> T:
+        """Begin and await what asks nothing of a disk itself, within the same time.
+
+        Raises:
+            SourceError: It does not answer.
+        """
+        deadline = asyncio.timeout(self._stall)
+        try:
+            async with deadline:
+                return await begin()
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # the system's own ETIMEDOUT
+        raise SourceError(f"does not answer for {self._stall:g} s", path=path)
 
 
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
@@ -78,6 +131,8 @@ class Descriptor:
         self._cursor = threading.Lock()
         self._lock = threading.Lock()
         self._users = 0
+        self._left = 0
+        """Users that nobody waits for any more, at most."""
         self._closing = False
 
     def peek(self, offset: int, buffer: memoryview) -> bool:
@@ -114,6 +169,16 @@ class Descriptor:
             missing = f"it ends {len(buffer) - done} bytes early"
             raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
 
+    def leave(self) -> None:
+        """Note that a read was given up; its thread may still be at it."""
+        with self._lock:
+            self._left = self._users
+
+    async def settled(self) -> None:
+        """Wait until no read hangs that was given up: each that is begun beside it would keep one more thread."""
+        while self._left:  # noqa: ASYNC110  an Event would be set from a thread, which may outlive the loop
+            await asyncio.sleep(GLANCE)
+
     def append(self, block: memoryview) -> None:
         """Write the whole block at the end, in the calling thread."""
         with self._used():
@@ -138,6 +203,7 @@ class Descriptor:
         finally:
             with self._lock:
                 self._users -= 1
+                self._left = min(self._left, self._users)
                 self._close_when_unused()
 
     def _close_when_unused(self) -> None:
@@ -181,7 +247,12 @@ class LentSlice:
 
     async def read(self, offset: int, buffer: memoryview) -> memoryview:
         """Through aiofiles, on an executor of our own: the default one also resolves names."""
-        await aiofiles.os.wrap(self._file.fill)(self._start + offset, buffer, executor=self._executor)
+        await self._file.settled()
+        try:
+            await aiofiles.os.wrap(self._file.fill)(self._start + offset, buffer, executor=self._executor)
+        except asyncio.CancelledError:
+            self._file.leave()
+            raise
         return buffer
 
 
@@ -196,6 +267,8 @@ def printable(path: str) -> str:
 
 def reason_of(error: Exception) -> str:
     """Say why a file cannot be read: in the system's words, or in those of the caller's own object."""
+    if isinstance(error, SourceError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -60,6 +60,8 @@ class Attempt:
         self._gate = gate
         self._expect = expect
         self._body: Slice | None = None
+        self.is_acknowledged = False
+        """Whether S3 said that it has the part; known before its ETag is compared."""
 
     @property
     def sent(self) -> int:
@@ -128,6 +130,7 @@ class Attempt:
                     **resources.route,
                 ) as response,
             ):
+                self.is_acknowledged = response.status == 200 and body.sent == size
                 answered = response, await read_bounded(response, MAX_ANSWER) or b""
         except TimeoutError as error:
             is_late = guard.deadline.expired()
@@ -140,7 +143,11 @@ class Attempt:
             raise body.source_error
         outcome = fault if answered is None else self._read(url, *answered, body.sent, expect)
         if isinstance(outcome, aiohttp.ClientResponse):
-            return _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+            # A cancellation meanwhile must not take a whole file for a placeholder.
+            receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+            self.is_acknowledged = isinstance(receipt, Receipt)
+            return receipt
+        self.is_acknowledged = False
         if guard.is_paused and isinstance(outcome, Fault) and judge(outcome) is Verdict.AGAIN:
             return Fault(Kind.PAUSED, f"ended by a pause: {outcome.reason}")
         return outcome

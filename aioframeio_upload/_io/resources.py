@@ -6,7 +6,6 @@ import logging
 import os
 import ssl
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from .._core.pacing import Slots
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .blocks import SILENCE, Blocks, block_for
+from .files import Threads
 from .gate import Bandwidth
 from .journal import OpenJournal
 from .spool import Spool
@@ -37,7 +37,7 @@ class Resources:
     """Made when the Uploader is entered, closed when it is left; only the Uploader does either."""
 
     session: aiohttp.ClientSession
-    executor: Executor
+    executor: Threads
     spool: Spool
     blocks: Blocks
     limits: Limits
@@ -112,8 +112,8 @@ def open_resources(
     slots = slots_within(limits, own.connector)
     return Resources(
         session=own,
-        # Reads and spool writes: a thread for each part in flight, made when it is first needed.
-        executor=ThreadPoolExecutor(limits.parts, thread_name_prefix="aioframeio-upload"),
+        # So many that the parts of one source that does not answer leave enough for others to be opened.
+        executor=Threads(limits.files + limits.parts, timeouts.stall),
         spool=Spool(spool_dir, limits.parts),
         blocks=Blocks(limits.parts, limits.bandwidth),
         limits=limits,

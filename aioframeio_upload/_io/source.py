@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ import aiofiles
 from .._core.errors import SourceChanged, SourceError
 from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
-from .files import Descriptor, Lent, LentSlice, in_thread, opened, reason_of
+from .files import Descriptor, Lent, LentSlice, Threads, opened, reason_of
 from .kinds import Source, is_stream
 from .spool import Spool, StreamSource
 
@@ -36,7 +35,7 @@ class OpenSource(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise SourceChanged if it is not what it was when it was opened."""
+        """Raise SourceChanged if it is not what it was when it was opened, SourceError if it does not answer."""
 
     async def fingerprint(self) -> Fingerprint | None:
         """Give what a later run can tell it by; None for what is no file."""
@@ -45,7 +44,7 @@ class OpenSource(Protocol):
         """Let go of what was opened here; a read that still runs in its thread ends first."""
 
 
-async def open_source(source: Source, size: int | None, executor: Executor, spool: Spool) -> OpenSource:
+async def open_source(source: Source, size: int | None, executor: Threads, spool: Spool) -> OpenSource:
     """Open a source, off the loop, and find out its size.
 
     Args:
@@ -55,7 +54,7 @@ async def open_source(source: Source, size: int | None, executor: Executor, spoo
         spool: Where the parts of a stream wait.
 
     Raises:
-        SourceError: It is missing, unreadable, empty, or no file.
+        SourceError: It is missing, unreadable, empty, or no file; or it does not answer.
     """
     found: OpenSource
     if isinstance(source, str | os.PathLike):
@@ -89,7 +88,7 @@ class FileSource:
     replayable = True
 
     def __init__(
-        self, file: Descriptor, start: int, size: int, executor: Executor, modified_ns: int | None = None
+        self, file: Descriptor, start: int, size: int, executor: Threads, modified_ns: int | None = None
     ) -> None:
         self.size = size
         self.modified_ns = modified_ns
@@ -103,7 +102,8 @@ class FileSource:
         yield LentSlice(self._file, self._start + part.offset, self._executor)
 
     async def check(self) -> None:
-        """Nothing to check: a read that comes short tells of itself."""
+        """Look whether it answers; a read that comes short tells of itself."""
+        await self._executor.bounded(self._file.settled, self.path)
 
     async def fingerprint(self) -> Fingerprint | None:
         """None: the caller's object is no file that a later run could find."""
@@ -117,16 +117,17 @@ class FileSource:
 class PathSource(FileSource):
     """A file, opened once; its parts are read at their offsets, without a cursor to share."""
 
-    def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Executor) -> None:
+    def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Threads) -> None:
         super().__init__(file, 0, fingerprint[0], executor, fingerprint[1])
         self.path: str | None = path
         self._fingerprint = fingerprint
 
     async def check(self) -> None:
         """Compare the path's fingerprint with the one taken when it was opened."""
+        await super().check()
         before = self._fingerprint
         try:
-            now = await in_thread(self._executor, _fingerprint, self.path)
+            now = await self._executor.ask(_fingerprint, self.path, path=self.path)
         except OSError as error:
             raise SourceChanged(f"cannot be found any more: {error.strerror}", path=self.path) from error
         if now != before:
@@ -135,7 +136,7 @@ class PathSource(FileSource):
 
     async def fingerprint(self) -> Fingerprint | None:
         """Give its size and time of change, and a hash of its two ends."""
-        return Fingerprint(*self._fingerprint, await in_thread(self._executor, self._hash_edges))
+        return Fingerprint(*self._fingerprint, await self._executor.ask(self._hash_edges, path=self.path))
 
     def _hash_edges(self) -> str:
         digest, length = hashlib.sha256(), min(self.size, EDGE)
@@ -187,19 +188,19 @@ class _LentMemory:
         return self.peek(offset, buffer)
 
 
-async def _open_path(path: str, executor: Executor) -> PathSource:
+async def _open_path(path: str, executor: Threads) -> PathSource:
     try:
         # Looked at before it is opened: opening a FIFO would wait for its writer.
-        mode = (await in_thread(executor, os.stat, path)).st_mode
+        mode = (await executor.ask(os.stat, path, path=path)).st_mode
         if not stat.S_ISREG(mode):
             raise SourceError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
-        file = await opened(aiofiles.open(path, "rb", executor=executor), path)
+        file = await executor.answer(lambda: opened(aiofiles.open(path, "rb", executor=executor), path), path)
     except OSError as error:
         raise SourceError(error.strerror or type(error).__name__, path=path) from error
     except ValueError:  # a NUL byte in it
         raise SourceError("is no path", path=path.replace("\0", "\\0")) from None
     try:
-        fingerprint = await in_thread(executor, _fingerprint, file.file.fileno())
+        fingerprint = await executor.ask(_fingerprint, file.file.fileno(), path=path)
     except OSError as error:  # the share has gone in between
         file.close()
         raise SourceError(reason_of(error), path=path) from error
@@ -215,7 +216,7 @@ def _fingerprint(path: str | int) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-async def _open_file(file: Any, executor: Executor) -> FileSource:
+async def _open_file(file: Any, executor: Threads) -> FileSource:
     """Take a caller's file object from its position to its end; it is never closed here."""
 
     def measure() -> tuple[int, int, int | None]:
@@ -225,7 +226,7 @@ async def _open_file(file: Any, executor: Executor) -> FileSource:
         return start, size, _modified_ns(file)
 
     try:
-        start, size, modified_ns = await in_thread(executor, measure)
+        start, size, modified_ns = await executor.ask(measure)
     except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
         raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
     return FileSource(Descriptor(file), start, max(0, size), executor, modified_ns)
@@ -239,15 +240,15 @@ def _modified_ns(file: Any) -> int | None:
     return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
-async def _seekable(file: Any, executor: Executor) -> bool:
+async def _seekable(file: Any, executor: Threads) -> bool:
     seekable = getattr(file, "seekable", None)
     try:
-        return seekable is not None and bool(await in_thread(executor, seekable))
+        return seekable is not None and bool(await executor.ask(seekable))
     except Exception as error:  # ValueError where it is closed
         raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
 
 
-async def _own_size(stream: Any, executor: Executor) -> int | None:
+async def _own_size(stream: Any, executor: Threads) -> int | None:
     """The size that a stream tells itself: an UploadFile's `size`, or that of the file behind an aiofiles handle."""
     told = getattr(stream, "size", None)
     if isinstance(told, int) and not isinstance(told, bool):
@@ -255,7 +256,7 @@ async def _own_size(stream: Any, executor: Executor) -> int | None:
     if not callable(getattr(stream, "fileno", None)) or not iscoroutinefunction(getattr(stream, "tell", None)):
         return None
     try:
-        found = await in_thread(executor, os.stat, stream.fileno())
+        found = await executor.ask(os.stat, stream.fileno())
         return found.st_size - int(await stream.tell()) if stat.S_ISREG(found.st_mode) else None
     except Exception as error:  # as above
         raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -133,6 +134,12 @@ class StreamSource:
     async def _chunk(self) -> memoryview:
         try:
             return memoryview(await self._read() or b"").cast("B")
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # anyio's scopes cancel the task, too
+                raise
+            # The caller's own task that the stream waited for. Raised as it is, it would look like our end.
+            raise SourceError("the stream cannot be read: what it waited for was cancelled") from error
         except Exception as error:  # a caller's stream may raise whatever it likes; it is told as the cause
             raise SourceError(f"the stream cannot be read: {type(error).__name__}") from error
 
