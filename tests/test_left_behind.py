@@ -140,8 +140,8 @@ class LateMd5:
     asked = threading.Event()
     let_go = threading.Event()
 
-    def __init__(self, **options: bool) -> None:
-        self._digest = hashlib.md5(**options)
+    def __init__(self, *, usedforsecurity: bool) -> None:
+        self._digest = hashlib.md5(usedforsecurity=usedforsecurity)
 
     def update(self, block: Any, /) -> None:
         self._digest.update(block)
