@@ -51,7 +51,7 @@ def service(fake: FakeFrameio) -> dict[str, str]:
     """What an example's environment says of the service."""
     return {
         "FRAMEIO_TOKEN": fake.token,
-        "FRAMEIO_ACCOUNT": fake.account_id,
+        "FRAMEIO_ACCOUNT_ID": fake.account_id,
         "FRAMEIO_FOLDER": fake.folder_id,
         "FRAMEIO_BASE_URL": fake.url,
     }
@@ -427,7 +427,7 @@ def test_jobs_go_through_redis_to_a_worker_of_its_own(fake: FakeFrameio, two: li
         encoding="utf-8",
     )
     try:
-        handing_in = begun("worker/jobs.py", fake, *two, REDIS_URL=redis, FRAMEIO_ACCOUNT="", FRAMEIO_TOKEN="")
+        handing_in = begun("worker/jobs.py", fake, *two, REDIS_URL=redis, FRAMEIO_ACCOUNT_ID="", FRAMEIO_TOKEN="")
         status, said = ended(handing_in)
     finally:
         worker.terminate()

@@ -60,7 +60,7 @@ def test_one_file_reaches_the_account_that_the_environment_names(take: Path, tmp
             "one_file",
             str(take),
             FRAMEIO_TOKEN=fake.token,
-            FRAMEIO_ACCOUNT=fake.account_id,
+            FRAMEIO_ACCOUNT_ID=fake.account_id,
             FRAMEIO_FOLDER=fake.folder_id,
             PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
         )
@@ -127,7 +127,7 @@ def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> 
     assert len(example.read_text(encoding="utf-8").splitlines()) < longest
     readme = (example.parent / "README.md").read_text(encoding="utf-8")
     assert f"python {example.relative_to(ROOT).as_posix()}" in readme
-    names = ("FRAMEIO_TOKEN", "FRAMEIO_ACCOUNT", "FRAMEIO_FOLDER")
+    names = ("FRAMEIO_TOKEN", "FRAMEIO_ACCOUNT_ID", "FRAMEIO_FOLDER")
     assert all((name in readme) == (name in example.read_text(encoding="utf-8")) for name in names)
 
 

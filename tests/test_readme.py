@@ -45,7 +45,7 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(aioframeio_upload, "Uploader", Local)
     monkeypatch.setenv("FRAMEIO_TOKEN", fake.token)
-    monkeypatch.setenv("FRAMEIO_ACCOUNT", fake.account_id)
+    monkeypatch.setenv("FRAMEIO_ACCOUNT_ID", fake.account_id)
     monkeypatch.setenv("FRAMEIO_FOLDER", fake.folder_id)
     monkeypatch.chdir(tmp_path)
     for take in ("take-07.mov", "take-08.mov"):

@@ -394,3 +394,37 @@ async def test_a_share_that_goes_while_its_file_is_opened_is_told(
     with pytest.raises(SourceError, match=r"take\.mov: Stale file handle"):
         await uploader.upload(path, folder_id=fake.folder_id)
     assert open_files(path.parent) == []
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    yield DATA
+
+
+@pytest.mark.parametrize("make", [lambda: io.BytesIO(DATA), pieces], ids=["a file object", "a stream"])
+async def test_what_two_uploads_would_read_at_once_is_refused_to_the_second(
+    fake: FakeFrameio, uploader: Uploader, make: Callable[[], Any]
+) -> None:
+    source = make()
+    fake.add_fault(hold := Fault(do="hold", times=None))
+    upload = uploader.upload(source, name="a.mov", size=SIZE, folder_id=fake.folder_id).start()
+    await reached(fake, hold)
+    with pytest.raises(SourceError, match="is being read by another upload"):
+        await uploader.upload(source, name="b.mov", size=SIZE, folder_id=fake.folder_id)
+    fake.release()
+    await upload
+    assert [file.sha256 for file in fake.files] == [sha256(DATA)]
+
+
+async def test_parts_of_one_file_object_are_not_sent_by_two_calls_at_once(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
+    source = io.BytesIO(DATA)
+    plan = await uploader.plan(source, name="a.mov", folder_id=fake.folder_id)
+    calls = (uploader.send_parts(plan, source, [1]), uploader.send_parts(plan, source, [2, 3]))
+    receipts, error = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(error, SourceError)
+    assert isinstance(receipts, tuple)
+    source.seek(0)
+    assert len(await uploader.send_parts(plan, source, [2, 3])) == 2, "it is free again"
+    await uploader.confirm(plan)
+    assert fake.files[0].sha256 == sha256(DATA)

@@ -119,11 +119,19 @@ class Descriptor:
     cancelled executor call runs on.
     """
 
-    def __init__(self, file: Any, *, owner: Any = None, path: str | None = None) -> None:
+    def __init__(
+        self,
+        file: Any,
+        *,
+        owner: Any = None,
+        path: str | None = None,
+        returned: Callable[[], None] = lambda: None,
+    ) -> None:
         self.file = file
         """The unbuffered file, or the caller's own object."""
         self.path = path
         """What errors name."""
+        self._returned = returned  # of the caller's own object: no thread reads it any more
         self._owner = owner  # a buffered reader closes its raw file when it is collected
         # Windows has no pread, and an object like BytesIO no descriptor: they share their cursor under a lock.
         self._seeks = owner is None or not hasattr(os, "pread")
@@ -207,8 +215,10 @@ class Descriptor:
                 self._close_when_unused()
 
     def _close_when_unused(self) -> None:
-        if self._closing and not self._users and self._owner is not None:
-            self.file.close()
+        if self._closing and not self._users:
+            if self._owner is not None:
+                self.file.close()
+            self._returned()
 
     def _pread(self, offset: int, buffer: memoryview) -> int:
         descriptor, done = self.file.fileno(), 0

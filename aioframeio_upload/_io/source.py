@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
@@ -54,20 +54,27 @@ async def open_source(source: Source, size: int | None, executor: Threads, spool
         spool: Where the parts of a stream wait.
 
     Raises:
-        SourceError: It is missing, unreadable, empty, or no file; or it does not answer.
+        SourceError: It is missing, unreadable, empty, no file, or a file object that another upload reads; or it does
+            not answer.
     """
     found: OpenSource
     if isinstance(source, str | os.PathLike):
         found = await _open_path(os.fspath(source), executor)
     elif isinstance(source, bytes | bytearray | memoryview):
         found = MemorySource(memoryview(source).cast("B"))
-    elif is_stream(source) or not await _seekable(source, executor):
-        told = size if size is not None else await _own_size(source, executor)
-        if told is None:
-            raise SourceError("a stream needs size=: Frame.io makes the part links from it")
-        found = StreamSource(source, told, executor, spool)
     else:
-        found = await _open_file(source, executor)
+        returned = spool.borrow(source)
+        try:
+            if is_stream(source) or not await _seekable(source, executor):
+                told = size if size is not None else await _own_size(source, executor)
+                if told is None:
+                    raise SourceError("a stream needs size=: Frame.io makes the part links from it")
+                found = StreamSource(source, told, executor, spool, returned)
+            else:
+                found = await _open_file(source, executor, returned)
+        except BaseException:
+            returned()
+            raise
     if found.size < 1:
         found.close()
         raise SourceError("is empty, and Frame.io takes no empty file", path=found.path)
@@ -216,7 +223,7 @@ def _fingerprint(path: str | int) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-async def _open_file(file: Any, executor: Threads) -> FileSource:
+async def _open_file(file: Any, executor: Threads, returned: Callable[[], None]) -> FileSource:
     """Take a caller's file object from its position to its end; it is never closed here."""
 
     def measure() -> tuple[int, int, int | None]:
@@ -229,7 +236,7 @@ async def _open_file(file: Any, executor: Threads) -> FileSource:
         start, size, modified_ns = await executor.ask(measure)
     except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
         raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
-    return FileSource(Descriptor(file), start, max(0, size), executor, modified_ns)
+    return FileSource(Descriptor(file, returned=returned), start, max(0, size), executor, modified_ns)
 
 
 def _modified_ns(file: Any) -> int | None:

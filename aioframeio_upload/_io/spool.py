@@ -25,11 +25,26 @@ WRITE_SIZE = 1 << 20
 
 
 class Spool:
-    """Where the parts of all streams wait, never more than `parts` of them. Owned by the Uploader."""
+    """Where the parts of all streams wait, never more than `parts` of them; and which of the callers' objects are read.
+
+    Owned by the Uploader.
+    """
 
     def __init__(self, directory: str | os.PathLike[str] | None, parts: int) -> None:
         self._directory = None if directory is None else os.fspath(directory)
         self._places = anyio.Semaphore(parts)
+        self._borrowed: set[int] = set()
+
+    def borrow(self, source: Any) -> Callable[[], None]:
+        """Take a caller's object for one reader alone, and give what returns it: two would share its one position.
+
+        Raises:
+            SourceError: Another upload reads it.
+        """
+        if id(source) in self._borrowed:
+            raise SourceError("the file object is being read by another upload")
+        self._borrowed.add(id(source))
+        return partial(self._borrowed.discard, id(source))
 
     @asynccontextmanager
     async def place(self, executor: Executor) -> AsyncIterator[Descriptor]:
@@ -80,8 +95,9 @@ class StreamSource:
     replayable = False
     modified_ns: int | None = None
 
-    def __init__(self, stream: Any, size: int, executor: Executor, spool: Spool) -> None:
+    def __init__(self, stream: Any, size: int, executor: Executor, spool: Spool, returned: Callable[[], None]) -> None:
         self.size = size
+        self._returned = returned
         self._read = _reader(stream, executor)
         self._rest = memoryview(b"")
         self._next = 1
@@ -107,7 +123,8 @@ class StreamSource:
         return None
 
     def close(self) -> None:
-        """Nothing to close: the stream is the caller's, the spooled parts are closed by who borrowed them."""
+        """Give the stream back, open: it is the caller's, and spooled parts are closed by who borrowed them."""
+        self._returned()
 
     async def _fill(self, file: Descriptor, part: Part) -> None:
         if part.number != self._next:

@@ -18,7 +18,7 @@ async def frameio(app: web.Application) -> AsyncIterator[None]:
     """Hold one Uploader for the whole server: its limits are those of all requests together."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
-        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT"], base_url=base_url) as uploader:
+        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
             app[UPLOADER], app[FOLDER] = uploader, os.environ["FRAMEIO_FOLDER"]
             yield
             await uploader.shutdown(grace=20)

@@ -43,7 +43,7 @@ async def main(path: str) -> None:
         )
         client = await stack.enter_async_context(Client(where, asynchronous=True))
         if token := os.environ.get("FRAMEIO_TOKEN"):
-            uploader = await stack.enter_async_context(Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT"]))
+            uploader = await stack.enter_async_context(Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"]))
             await upload(client, uploader, path, os.environ["FRAMEIO_FOLDER"])
             return
         print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")

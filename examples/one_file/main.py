@@ -27,7 +27,7 @@ async def upload(uploader: Uploader, path: str, folder_id: str) -> None:
 async def main(path: str) -> None:
     """Upload to Frame.io, or to the fake."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
-        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT"]) as uploader:
+        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"]) as uploader:
             await upload(uploader, path, os.environ["FRAMEIO_FOLDER"])
         return
     print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")

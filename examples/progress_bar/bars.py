@@ -21,7 +21,7 @@ async def connected() -> AsyncIterator[tuple[Uploader, str]]:
     """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
-        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT"], base_url=base_url) as uploader:
+        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
             yield uploader, os.environ["FRAMEIO_FOLDER"]
         return
     print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")

@@ -39,7 +39,7 @@ async def connected() -> AsyncIterator[tuple[Uploader, str]]:
     """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
-        account = os.environ["FRAMEIO_ACCOUNT"]
+        account = os.environ["FRAMEIO_ACCOUNT_ID"]
         async with Uploader(token, account_id=account, base_url=base_url, journal=JOURNAL) as uploader:
             yield uploader, os.environ["FRAMEIO_FOLDER"]
         return
