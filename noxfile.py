@@ -33,16 +33,20 @@ nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 
 
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+"""A worker a core; a file's tests stay together, as they share what it starts."""
+
+
 def tests(session: nox.Session) -> None:
     """The whole suite; what follows -- goes to pytest."""
     install(session, "-e", ".[test,bench]", *group("examples"))
-    pytest(session)
+    pytest(session, *PARALLEL)
 
 
 def core(session: nox.Session) -> None:
     """The suite without the tests that are slow or start a second program."""
     install(session, "-e", ".[test]")
-    pytest(session, "-m", CORE)
+    pytest(session, "-m", CORE, *PARALLEL)
 
 
 @nox.session

@@ -109,16 +109,23 @@ class FolderDelivery:
         self._room = asyncio.Semaphore(resources.limits.files)
         """For the files that are taken: more than `Limits.files` would only wait for a place there."""
         self._unsettled = asyncio.Semaphore(UNSETTLED)
+        self._is_planned = False
+        self._made_early: list[FolderCreated] = []
+        """The root's own, kept until the plan was told: that is the first event."""
         self._refused: AuthenticationError | None = None
         """The service does not know us any more: nothing further is tried."""
 
     async def run(self) -> FolderResult:
         """Upload all; see `deliver_folder`."""
-        self._feed.publish(self._planned)
-        for path, failure in self._tree.failures:
-            self._fail(path, failure)
+        # Before it is told as planned: whoever was told so may answer 202, and the folder is there.
         if self._tree.folders:
             await self._places.place("")
+        self._feed.publish(self._planned)
+        self._is_planned = True
+        for folder in self._made_early:
+            self._created(folder)
+        for path, failure in self._tree.failures:
+            self._fail(path, failure)
         async with asyncio.TaskGroup() as beside:
             aside = [beside.create_task(self._roll.run()), beside.create_task(self._tick())]
             async with asyncio.TaskGroup() as group:
@@ -232,6 +239,9 @@ class FolderDelivery:
         self._feed.publish(self._state.fail(path, error))
 
     def _created(self, folder: FolderCreated) -> None:
+        if not self._is_planned:
+            self._made_early.append(folder)
+            return
         self._feed.publish(self._state.create(folder))
 
     def _make_room(self, taken: _Taken) -> None:

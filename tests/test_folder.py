@@ -257,6 +257,20 @@ async def test_planned_waits_for_the_walk(fake: FakeFrameio, uploader: Uploader,
         await uploader.upload_folder(root / "nowhere", folder_id=fake.folder_id).planned()
 
 
+async def test_what_is_told_as_planned_is_there_and_what_cannot_be_made_is_not_planned(
+    fake: FakeFrameio, uploader: Uploader, root: Path
+) -> None:
+    upload = uploader.upload_folder(root, folder_id="nowhere")
+    with pytest.raises(NotFound):
+        await upload.planned()
+    assert not [event async for event in upload if isinstance(event, FolderPlanned)]
+    upload = uploader.upload_folder(root, folder_id=fake.folder_id)
+    await upload.planned()
+    assert count(fake, "create_folder") >= 1
+    await upload
+    assert next(type(event) for event in upload._feed.facts) is FolderPlanned
+
+
 async def test_an_empty_file_of_a_folder_is_a_failure_of_that_file(
     fake: FakeFrameio, uploader: Uploader, root: Path
 ) -> None:

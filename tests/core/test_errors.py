@@ -175,7 +175,8 @@ def test_a_callers_own_exception_as_the_cause_does_not_keep_an_error_from_travel
     error.__cause__ = CallersError(code=7)
     copied = pickle.loads(pickle.dumps(error))
     assert_same(copied, error)
-    assert copied.__cause__ is None
+    # None, unless something made all exceptions travel: `distributed` has tblib do that on import.
+    assert copied.__cause__ is None or isinstance(copied.__cause__, CallersError)
     assert isinstance(error.__cause__, CallersError)
 
 
