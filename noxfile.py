@@ -36,11 +36,18 @@ nox.options.download_python = "never"
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 """A worker a core; a file's tests stay together, as they share what it starts."""
 
+ENGINE = "tests/test_dask.py"
+"""In a process of its own: distributed leaves threads and sockets behind, and other tests look for those of ours."""
+
 
 def tests(session: nox.Session) -> None:
     """The whole suite; what follows -- goes to pytest."""
     install(session, "-e", ".[test,bench]", *group("examples"))
-    pytest(session, *PARALLEL)
+    if session.posargs:
+        pytest(session, *PARALLEL)
+        return
+    pytest(session, *PARALLEL, f"--ignore={ENGINE}")
+    pytest(session, ENGINE)
 
 
 def core(session: nox.Session) -> None:
