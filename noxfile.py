@@ -47,7 +47,8 @@ def tests(session: nox.Session) -> None:
         pytest(session, *PARALLEL)
         return
     pytest(session, *PARALLEL, f"--ignore={ENGINE}")
-    pytest(session, ENGINE)
+    quiet = ("-W", "ignore::ResourceWarning", "-W", "ignore::pytest.PytestUnraisableExceptionWarning")
+    pytest(session, ENGINE, *quiet)
 
 
 def core(session: nox.Session) -> None:

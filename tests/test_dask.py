@@ -42,12 +42,7 @@ from aioframeio_upload import (
 from aioframeio_upload.dask import upload_file
 from aioframeio_upload.testing import FakeFrameio, Fault
 
-pytestmark = [
-    pytest.mark.needs_program,
-    # distributed 2026.8 leaves sockets of its own to the collector, in whichever test that comes.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.needs_program
 
 WORKERS = 2
 DAY = 86400
