@@ -15,6 +15,7 @@ import pytest
 from conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
 from journals import ONE_BY_ONE, let_time_pass, pending_in, recorded_parts, rows, stopped_at
 from seen import operations, puts, watched
+from trees import arrived, content_of, plant
 
 from aioframeio_upload import (
     ConfirmationError,
@@ -657,3 +658,20 @@ async def test_without_a_journal_nothing_can_be_asked_of_it(fake: FakeFrameio) -
         for ask in (uploader.pending(), uploader.resume_pending(), uploader.discard("f1")):
             with pytest.raises(ValueError, match="no journal"):
                 await ask
+
+
+async def test_a_folder_goes_on_part_by_part(fake: FakeFrameio, tmp_path: Path, journal: Path) -> None:
+    root = tmp_path / "shoot"
+    on_disk(plant, root, {"a.wav": b"sound", "reel/take.mov": some_bytes(SIZE)})
+    fake.add_fault(held := Fault(do="hold", name="take.mov", number=4))
+    async with uploader_on(fake, journal=journal, limits=ONE_BY_ONE) as uploader:
+        uploader.upload_folder(root, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        await uploader.shutdown(0)
+    fake.release(held)
+    async with uploader_on(fake, journal=journal) as uploader:
+        result = await uploader.upload_folder(root, folder_id=fake.folder_id)
+        assert await uploader.pending() == ()
+    assert "resumed" in {file.outcome for file in result.files}
+    assert arrived(fake) == {f"shoot/{path}": digest for path, digest in on_disk(content_of, root).items()}
+    assert [puts(fake)[number] for number in (2, 3, 4, 5)] == [1, 1, 2, 1]
