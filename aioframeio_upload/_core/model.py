@@ -190,6 +190,8 @@ def _is_usable(url: str) -> bool:
         and url.isascii()
         and url.isprintable()
         and " " not in url
+        # RFC 3986 knows none, and yarl refuses one in the authority.
+        and "\\" not in url
     )
 
 

@@ -122,6 +122,7 @@ def test_a_plan_error_says_what_does_not_fit() -> None:
         "https://host/part\n",
         "https://h\N{LATIN SMALL LETTER O WITH DIAERESIS}st/part",
         "//host/part",
+        "https://\\",
     ],
 )
 def test_a_part_whose_link_no_request_can_be_made_of_makes_no_plan(url: str) -> None:

@@ -32,6 +32,14 @@ def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def the_tests_own_client_hangs_up(request: pytest.FixtureRequest, no_descriptor_left_behind: None) -> Iterator[None]:
+    """Its pool would keep a socket, which the server closes in its own time: no descriptor of the library's."""
+    yield
+    if "s3_server" in request.fixturenames:
+        request.getfixturevalue("s3_server").close()
+
+
 @pytest.fixture
 async def wire(s3_server: S3Server) -> AsyncIterator[Wire]:
     """A proxy before it, which can be cut; a link has to be made with `at=wire.url`."""
