@@ -77,6 +77,7 @@ class Asker:
 
     async def _get(self, segments: tuple[str, ...], query: dict[str, str]) -> dict[str, Any]:
         path = "/".join(quote(segment, safe="") for segment in segments)
+        status, document = None, None
         pause = 1.0  # the service asks for at least a second after a 429, and then for twice as much each time
         for last in (*(False,) * (TRIES - 1), True):
             status, document = await self._once(f"{self._service.base_url.rstrip('/')}/v4/{path}", query)
@@ -108,8 +109,8 @@ class Asker:
         raise ApiError(refused, operation="connect")
 
     async def _fresh_token(self) -> str:
-        if not callable(self._token):
-            return str(self._token)
+        if isinstance(self._token, str):
+            return self._token
         try:
             return str(await self._token())
         except Exception as error:  # the SDK's login has errors of its own, and httpx others

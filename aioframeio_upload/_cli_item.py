@@ -31,11 +31,11 @@ def sized(count: float) -> str:
     """Give bytes as people say them: `12.3 MB`."""
     if count < 1000:
         return f"{count:.0f} bytes"
-    for unit in UNITS:
+    for unit in UNITS[:-1]:
         count /= 1000
-        if count < 999.95 or unit == UNITS[-1]:
-            break
-    return f"{count:.1f} {unit}"
+        if count < 999.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} {UNITS[-1]}"
 
 
 class Item:

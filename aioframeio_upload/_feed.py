@@ -17,10 +17,10 @@ class Feed:
     def __init__(self) -> None:
         self.facts: list[Event] = []
         self.progress: Progress | None = None
-        self.ended = False
-        self.progress_after = 0
+        self.ended: bool = False
+        self.progress_after: int = 0
         """How many facts came before the latest progress."""
-        self.progress_count = 0
+        self.progress_count: int = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property

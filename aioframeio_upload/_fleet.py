@@ -148,8 +148,9 @@ class FleetTransfer:
     async def _crew(self, name: str) -> Crew:
         fingerprint = await self._source.fingerprint()
         resources = self._resources
-        path = await in_thread(resources.executor, os.path.abspath, self._source.path)
         assert fingerprint is not None  # it is a path
+        assert self._source.path is not None
+        path: str = await in_thread(resources.executor, os.path.abspath, self._source.path)
         settings = {
             "limits": resources.limits,
             "timeouts": resources.timeouts,

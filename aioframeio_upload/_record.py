@@ -187,7 +187,8 @@ async def find_record(
     if resources.journal is None or not isinstance(source, str | os.PathLike):
         return Record()
     try:
-        path = await resources.executor.ask(os.path.realpath, os.fspath(source), path=os.fspath(source))
+        told = os.fspath(source)
+        path = str(await resources.executor.ask(os.path.realpath, told, path=told))
     except (OSError, ValueError):  # opening it says what is wrong with it
         return Record()
     return JournalRecord(resources.journal, Identity(account_id, folder_id, name, path, origin), media_type, conflict)

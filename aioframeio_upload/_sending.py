@@ -20,10 +20,12 @@ class Sending(Protocol):
     @property
     def is_whole(self) -> bool:
         """Whether every part was acknowledged, and as it was sent."""
+        ...
 
     @property
     def bytes_per_second(self) -> float:
         """What was sent, over the time in which it could be."""
+        ...
 
     async def run(self) -> tuple[Receipt, ...]:
         """Send every part that is not done."""

@@ -148,7 +148,7 @@ async def upload(asked: dict[str, Any]) -> dict[str, Any]:
         Client(f"tcp://{HUB}:{SCHEDULER}", asynchronous=True, timeout=60) as client,
         Uploader("token", account_id="account", base_url=f"http://{HUB}:{SERVICE}") as uploader,
     ):
-        await client.wait_for_workers(asked["hosts"], timeout=120)
+        await client.wait_for_workers(asked["hosts"], timeout=120)  # pyright: ignore[reportGeneralTypeIssues]  # a coroutine here
         await upload_file(client, asked["small"], uploader=uploader, folder_id="folder")
         began_at = time.monotonic()
         await upload_file(client, asked["path"], uploader=uploader, folder_id="folder")

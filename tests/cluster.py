@@ -11,15 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from blockbuster import BlockBuster
 from distributed import LocalCluster
 
 
 def main(workers: int) -> None:
-    with LocalCluster(
-        n_workers=workers, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
+    settings: dict[str, Any] = {"threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    cluster: Any
+    with LocalCluster(n_workers=workers, host="127.0.0.1", **settings) as cluster:
         sys.stdout.write(f"{cluster.scheduler_address}\n")
         sys.stdout.flush()
         sys.stdin.read()

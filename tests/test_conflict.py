@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -78,13 +79,16 @@ async def test_an_open_file_has_its_files_time(fake: FakeFrameio, uploader: Uplo
         assert (await uploader.upload(file, folder_id=fake.folder_id, conflict="skip")).outcome == "uploaded"
 
 
-async def chunks() -> Any:
+async def chunks() -> AsyncIterator[bytes]:
     yield DATA
 
 
 async def test_what_has_no_time_is_judged_by_its_name_and_size(fake: FakeFrameio, uploader: Uploader) -> None:
-    for source, how in ((DATA, {}), (io.BytesIO(DATA), {}), (chunks(), {"size": len(DATA)})):
-        file = await uploader.upload(source, name="take.mov", folder_id=fake.folder_id, conflict="skip", **how)  # type: ignore[arg-type]
+    unsized: Any = chunks()
+    sources: list[tuple[Any, dict[str, Any]]] = [(DATA, {}), (io.BytesIO(DATA), {}), (unsized, {"size": len(DATA)})]
+    file: Any = None
+    for source, how in sources:
+        file = await uploader.upload(source, name="take.mov", folder_id=fake.folder_id, conflict="skip", **how)
     assert (len(fake.files), file.outcome) == (1, "skipped")
     await uploader.upload(chunks(), name="new.mov", size=len(DATA), folder_id=fake.folder_id, conflict="skip")
     assert fake.files[-1].complete
@@ -272,9 +276,8 @@ async def test_one_that_is_there_stands_for_one_file_only(
 async def test_a_second_run_sends_all_again_where_that_is_asked_for(
     fake: FakeFrameio, uploader: Uploader, root: Path, conflict: Any
 ) -> None:
-    for _ in range(3):
-        result = await send(uploader, fake, root, conflict=conflict)
-    assert len(result.files) == 3
+    results = [await send(uploader, fake, root, conflict=conflict) for _ in range(3)]
+    assert len(results[-1].files) == 3
     assert len(fake.files) == 9
     versions = sorted(len(ids) for ids in stacks(fake))
     assert versions == ([3, 3, 3] if conflict == "version" else [])

@@ -69,7 +69,7 @@ def the_engine_may_block(blockbuster: BlockBuster) -> None:
 @pytest.fixture
 async def client(address: str) -> AsyncIterator[Client]:
     async with Client(address, asynchronous=True, set_as_default=False) as client:
-        await client.wait_for_workers(WORKERS, timeout=30)
+        await client.wait_for_workers(WORKERS, timeout=30)  # pyright: ignore[reportGeneralTypeIssues]  # a coroutine here
         yield client
 
 
@@ -233,7 +233,7 @@ async def test_a_worker_that_retires_leaves_its_parts_to_another(
 ) -> None:
     path = make_file(8 * PART)
     async with Client(leaving, asynchronous=True, set_as_default=False) as client:
-        await client.wait_for_workers(WORKERS, timeout=30)
+        await client.wait_for_workers(WORKERS, timeout=30)  # pyright: ignore[reportGeneralTypeIssues]  # a coroutine here
         fake.add_fault(held := Fault(do="hold", first=3, times=6))
         upload = upload_file(client, path, uploader=uploader, folder_id=fake.folder_id).start()
         await reached(fake, held, times=6)

@@ -612,11 +612,12 @@ async def test_cancelling_for_good_what_is_not_yet_gone_on_with_removes_it_too(
     await stopped_at(fake, path, journal, 3)
     async with uploader_on(fake, journal=journal, limits=Limits(files=1, api_pacing=False)) as uploader:
         other = uploader.upload(b"x", name="other", folder_id=fake.folder_id)
+        asked = Fault(on="status", do="hold", times=1)
         if moment == "waiting for a place":
             other.pause()
             await other.planned()
         elif moment == "asking for its status":
-            fake.add_fault(asked := Fault(on="status", do="hold", times=1))
+            fake.add_fault(asked)
         if verb == "upload":
             upload = uploader.upload(path, folder_id=fake.folder_id).start()
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .errors import UploadError
 from .model import UploadedFile
@@ -84,7 +84,7 @@ class FolderCompleted(Told):
 class FolderUploadError(UploadError):
     """Some files of a folder could not be uploaded; `result` names them, and all that is there."""
 
-    fields = ("result",)
+    fields: ClassVar[tuple[str, ...]] = ("result",)
 
     def __init__(self, result: FolderResult) -> None:
         failed = len(result.failures)

@@ -102,7 +102,8 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
     # Windows' junctions are links to folders that are none to `is_symlink`; Python knows them from 3.12 on.
-    if not entry.is_symlink() and not (hasattr(entry, "is_junction") and entry.is_junction()):
+    is_junction = getattr(entry, "is_junction", None)
+    if not entry.is_symlink() and not (is_junction is not None and is_junction()):
         return False
     try:
         return entry.is_dir()

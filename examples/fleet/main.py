@@ -39,7 +39,7 @@ async def main(path: str) -> None:
     """Upload to Frame.io, or to the fake."""
     async with AsyncExitStack() as stack:
         where = os.environ.get("DASK_SCHEDULER") or await stack.enter_async_context(
-            LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None, asynchronous=True)
+            LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0", asynchronous=True)
         )
         client = await stack.enter_async_context(Client(where, asynchronous=True))
         if token := os.environ.get("FRAMEIO_TOKEN"):
