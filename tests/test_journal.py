@@ -172,7 +172,7 @@ async def test_what_is_no_journal_of_ours_is_refused_and_left_as_it_is(
     fake: FakeFrameio, journal: Path, make: Callable[[Path], None], reason: str
 ) -> None:
     on_disk(make, journal)
-    there: list[Path] = on_disk(list, journal.parent.iterdir())
+    there: list[Path] = on_disk(lambda: list(journal.parent.iterdir()))
     for path in there:
         on_disk(path.chmod, 0o755)  # a file's mode is its owner's business
     before: dict[str, tuple[bytes, int]] = on_disk(content, journal.parent)
