@@ -204,7 +204,7 @@ async def test_a_whole_file_is_kept_by_every_cancel_and_the_next_run_only_confir
     assert [file.id for file in fake.files] == [upload.file_id]
     if recorded:
         async with uploader_on(fake, journal=journal) as uploader:
-            assert (await uploader.upload(path, folder_id=fake.folder_id)).id == file.id
+            assert (await uploader.upload(path, folder_id=fake.folder_id)).id == upload.file_id
         assert (operations(fake).count("create"), puts(fake)) == (1, {1: 1, 2: 1, 3: 1, 4: 1})
 
 
