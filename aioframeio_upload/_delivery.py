@@ -36,7 +36,6 @@ log = logging.getLogger("aioframeio_upload")
 LOOKING = 0.25
 """Seconds, of those that a cancelled upload has, to look at what an earlier run has left."""
 
-
 Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
 """What follows the last part: waiting until the service has the file, and putting it where it belongs."""
 
@@ -220,7 +219,9 @@ class Delivery:
         """Remove the placeholder, which nobody can go on with; the entry last, so that a crash forgets neither."""
         deleting, erasing = (DELETE_WHEN_CANCELLED, WHEN_CANCELLED) if cancelled else (DELETE_AFTER_ERROR, ERASING)
         try:
-            await delete_placeholder(self.api, plan.file_id, self.account_id, self.gate.left(deleting))
+            # Not less, however late a busy loop is: a placeholder that stays is worse than a moment more.
+            seconds = max(self.gate.left(deleting), DELETE_WHEN_CANCELLED)
+            await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
         finally:
             await record.drop(self.gate.left(erasing))
 
