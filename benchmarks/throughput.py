@@ -8,6 +8,7 @@ better). The C floor and libcurl read the file's slices; curl cannot, and gets e
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any
 
 from harness import cache, contenders
 from harness.measure import Contender, Run, Summary, interleave, summarize, warn_of_noise
-from harness.record import print_table, write_record
+from harness.record import RESULTS, print_table, write_record
 from harness.stage import CORES, Sink, Source, make_source, sink
 from harness.words import many, parser, show_size, size
 
@@ -152,11 +153,17 @@ def main() -> None:
     options.add_argument("--in-flight", type=many(int), default=[1, 5, 16], help="e.g. 1,5,16")
     options.add_argument("--check-etags", choices=["on", "off", "both"], default="both")
     options.add_argument("--size", type=size, default=2 << 30, help="of the file (default 2GiB)")
+    options.add_argument("--add", action="store_true", help="to the cells that the JSON file has already")
     given = options.parse_args()
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
+    earlier = given.output or RESULTS / "throughput.json"
+    if given.add and earlier.exists():
+        before = json.loads(earlier.read_text(encoding="utf-8"))
+        rows, left_out = before["rows"], before["left_out"]
     try:
         for cell in cells(given):
+            rows = [one for one in rows if one["cell"] != asdict(cell)]
             more, missing = measure(cell, given)
             rows += more
             left_out += missing
