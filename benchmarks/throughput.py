@@ -157,10 +157,11 @@ def main() -> None:
     given = options.parse_args()
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
+    commands = ""
     earlier = given.output or RESULTS / "throughput.json"
     if given.add and earlier.exists():
         before = json.loads(earlier.read_text(encoding="utf-8"))
-        rows, left_out = before["rows"], before["left_out"]
+        rows, left_out, commands = before["rows"], before["left_out"], before["command"] + "; "
     try:
         for cell in cells(given):
             rows = [one for one in rows if one["cell"] != asdict(cell)]
@@ -170,7 +171,7 @@ def main() -> None:
     finally:
         # Ctrl-C or a failure after half an hour loses one cell, not all of them.
         if rows:
-            write_record("throughput", rows, left_out=left_out, path=given.output)
+            write_record("throughput", rows, left_out=left_out, path=given.output, before=commands)
 
 
 if __name__ == "__main__":

@@ -174,8 +174,11 @@ def main(words: Sequence[str]) -> None:
     variants = both if given.default else [*map(Variant, given.in_flight)]
     output = given.output or RESULTS / "wan.json"
     runs: list[dict[str, Any]] = []
+    commands = ""
     if given.add and output.exists():
-        runs += [one for row in json.loads(output.read_text(encoding="utf-8"))["rows"] for one in row["runs"]]
+        before = json.loads(output.read_text(encoding="utf-8"))
+        runs += [one for row in before["rows"] for one in row["runs"]]
+        commands = before["command"] + "; "
     with ended_in_order(), tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder), given.size, given.part_size, given.cap, not given.plain)
         stage.prepare()
@@ -187,7 +190,7 @@ def main(words: Sequence[str]) -> None:
             # What was measured is kept, however the rest ends.
             rows = rows_of(cells_of(runs))
             if rows:
-                write_record("wan", rows, path=given.output)
+                write_record("wan", rows, path=given.output, before=commands)
     print()
     print_table(*cost_table(rows))
     print()

@@ -19,13 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def write_record(name: str, rows: Sequence[dict[str, Any]], *, left_out: Sequence[str] = (), path: Path | None) -> Path:
-    """Write `<name>.json`, where no path is given into `benchmarks/results/`."""
+def write_record(
+    name: str, rows: Sequence[dict[str, Any]], *, left_out: Sequence[str] = (), path: Path | None, before: str = ""
+) -> Path:
+    """Write `<name>.json`, where no path is given into `benchmarks/results/`; `before` made the earlier rows."""
     target = path or RESULTS / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "benchmark": name,
-        "command": " ".join(["python", *(_relative(word) for word in sys.argv)]),
+        "command": before + " ".join(["python", *(_relative(word) for word in sys.argv)]),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
