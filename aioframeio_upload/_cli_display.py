@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -34,7 +35,7 @@ def how_far(item: Item) -> str:
     return told if left is None else f"{told}  {left // 60:.0f}:{left % 60:02.0f} left"
 
 
-class Display:
+class Display(ABC):
     """What all displays are: entered, told each event, left."""
 
     async def __aenter__(self) -> Self:
@@ -45,8 +46,16 @@ class Display:
     ) -> None:
         return None
 
+    @abstractmethod
     async def tell(self, item: Item, event: Event) -> None:
-        """Tell an event; complaints go to stderr at once."""
+        """Tell an event."""
+
+
+class LinesDisplay(Display):
+    """Lines on stdout; complaints go to stderr at once."""
+
+    async def tell(self, item: Item, event: Event) -> None:
+        """Write the lines that this event makes."""
         line, complaint = item.hear(event)
         lines = self._lines(item, event, line)
         item.links.clear()
@@ -56,11 +65,12 @@ class Display:
         if complaint is not None:
             await asyncio.to_thread(said, complaint, sys.stderr)
 
+    @abstractmethod
     def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
-        raise NotImplementedError
+        """Give the lines for stdout that this event makes."""
 
 
-class PlainDisplay(Display):
+class PlainDisplay(LinesDisplay):
     """Lines for a log or a pipe."""
 
     def __init__(self) -> None:
@@ -82,14 +92,14 @@ class PlainDisplay(Display):
         return f"{item.label}: {share:4.0%}  {how_far(item)}{files}"
 
 
-class JsonDisplay(Display):
+class JsonDisplay(LinesDisplay):
     """The events as lines of JSON, each with the `source` that it is about."""
 
     def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
         return [json.dumps({"source": item.label, **event.to_dict()}, allow_nan=False)]
 
 
-class QuietDisplay(Display):
+class QuietDisplay(LinesDisplay):
     """The links of the files that are there, a line each, for the next program."""
 
     def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
