@@ -203,12 +203,6 @@ def _without_secrets(url: str) -> str:
     return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}?…"
 
 
-def link_expiry(url: str) -> datetime | None:
-    """Read when a presigned URL dies; None where it does not say."""
-    life = lifetime([url])
-    return None if life is None else life.expires_at
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """S3 has the part."""
