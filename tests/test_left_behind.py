@@ -33,6 +33,8 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
 )
+from aioframeio_upload import _delivery as delivery_module
+from aioframeio_upload._io import gate as gate_module
 from aioframeio_upload._io import part as part_module
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -271,6 +273,21 @@ async def test_a_cancel_before_the_last_answer_leaves_nothing(fake: FakeFrameio,
         assert upload.done
         assert nothing_left(fake)
         assert upload.file_id == fake.deleted[0].id
+
+
+async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholder(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is over before the first step of its clean-up; the delete has some of its own."""
+    monkeypatch.setattr(gate_module, "CLEAN_UP", 0.0)
+    monkeypatch.setattr(delivery_module, "DELETE_WHEN_CANCELLED", 5.0)
+    fake.add_fault(Fault(do="hold", number=1, times=None))
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
+        await fake.until(lambda fake: fake.parts_in_flight > 0)
+        upload.cancel()
+        assert type(await ended(upload, fake)) is UploadCancelled
+    assert nothing_left(fake)
 
 
 # -- deleted, because there is no journal ------------------------------------------------------------------------------
