@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +19,9 @@ import pytest
 
 from aioframeio_upload import Limits, Plan, SourceChanged, Uploader
 from aioframeio_upload._core.model import Part
-from aioframeio_upload._io import blocks, body
-from aioframeio_upload._io.blocks import AHEAD, Blocks
-from aioframeio_upload._io.files import Descriptor, LentSlice, opened
+from aioframeio_upload._io import blocks, body, resources
+from aioframeio_upload._io.blocks import AHEAD, ROUNDS, Blocks, Turns
+from aioframeio_upload._io.files import Descriptor, LentSlice, Threads, opened
 from aioframeio_upload._io.source import MemorySource
 from aioframeio_upload.testing import FakeFrameio
 
@@ -173,7 +174,7 @@ async def test_the_md5_of_blocks_that_are_hashed_in_a_thread_is_that_of_the_whol
         buffer = await pool.take()
         block = buffer[: min(pool.size, len(content) - offset)]
         block[:] = content[offset : offset + len(block)]
-        pool.sent(buffer, block, digest)
+        pool.hash([(buffer, block)], digest)
     assert await pool.hexdigest(digest) == hashlib.md5(content, usedforsecurity=False).hexdigest()
     pool.close()
 
@@ -187,9 +188,67 @@ async def test_no_more_buffers_are_made_than_bodies_and_a_few_ahead() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     assert taken[0] is not None
-    pool.sent(taken[0], taken[0], None)
+    pool.give_back(taken[0])
     assert await waiting is taken[0]
     pool.close()
+
+
+async def test_buffers_that_come_back_together_wake_all_who_wait_for_one_though_one_of_them_is_cancelled() -> None:
+    pool, digest = Blocks(0), hashlib.md5(usedforsecurity=False)
+    taken = [await pool.take() for _ in range(AHEAD)]
+    waiting = [asyncio.ensure_future(pool.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    pool.give_back(taken[0])  # wakes the first, which is cancelled before it runs
+    waiting[0].cancel()
+    async with asyncio.timeout(10):
+        assert await waiting[1] is taken[0]
+        pool.hash([(buffer, buffer[:1]) for buffer in taken[1:]], digest)
+        assert await waiting[2] is taken[1]
+    assert waiting[0].cancelled()
+    pool.close()
+
+
+async def test_a_turn_is_one_bodys_in_the_order_of_asking_and_the_loop_goes_on_in_between() -> None:
+    turns, story = Turns(), []
+
+    async def body(name: str) -> None:
+        for _ in range(3):
+            await turns.mine()
+            story.append(name)
+            await asyncio.sleep(0)
+
+    bodies = [asyncio.create_task(body(name)) for name in "abcd"]
+    await asyncio.sleep(0)
+    bodies[2].cancel()
+    while not all(one.done() for one in bodies):
+        story.append("-")
+        await asyncio.sleep(0)
+    told = "".join(story)
+    assert told.replace("-", "") == "abd" * 3
+    between = re.findall("(?<=[abd])-*(?=[abd])", told)
+    assert [len(rounds) > ROUNDS for rounds in between] == [True] * 8, told
+
+
+@linux
+async def test_a_body_that_waited_for_a_buffer_reads_from_the_cache_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeFrameio, path: Path
+) -> None:
+    """With one buffer it waits for the hash of each block."""
+    monkeypatch.setattr(blocks, "AHEAD", 0)
+    monkeypatch.setattr(Blocks, "size", 4096)
+    jobs = 0
+
+    class Counting(Threads):
+        def submit(self, *arguments: Any, **keywords: Any) -> Future[Any]:
+            nonlocal jobs
+            jobs += 1
+            return super().submit(*arguments, **keywords)
+
+    monkeypatch.setattr(resources, "Threads", Counting)
+    one = Limits(parts=1, api_pacing=False)
+    async with Uploader(fake.token, account_id=fake.account_id, base_url=fake.url, limits=one) as uploader:
+        await uploader.upload(path, folder_id=fake.folder_id)
+    assert 0 < jobs < 100, "3 MiB are 768 blocks"
 
 
 async def test_a_buffer_that_a_broken_connection_may_still_hold_is_replaced_and_not_used_again() -> None:

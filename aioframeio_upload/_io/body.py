@@ -6,7 +6,7 @@ The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts o
 * blocks travel in buffers that are used again, and are handed on as views: nothing is copied but by OpenSSL;
 * one body writes at a time, for about a millisecond, then the loop gets its turn, so that the host application
   stays responsive;
-* MD5 runs in a thread, on the buffer that was just sent; the loop never waits for it until the buffers run out.
+* MD5 runs in a thread, on the buffers that were just sent; the loop never waits for it until the buffers run out.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .files import Lent
 from .gate import Bandwidth, Gate, Guard
 
 TURN = 0.001
-"""Seconds that one body may write before the loop is given back: with it a 5 ms ticker is late by 3 ms at most in 99 of
-100 cases, at full speed; without it by 70. (perf.md's measurement, 2026-11-23)"""
+"""Seconds that one body may write before the loop is given back. A turn of 0.7 ms costs some 5 % of the speed, one of
+2 ms makes everything else in the loop wait twice as long. (2026-11-23, `benchmarks/loop_lag.py`)"""
 
 SLOW = 0.2
 """A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
@@ -76,6 +76,8 @@ class Slice(Payload):
         self._block: memoryview | None = None
         """What is read and not yet with the kernel; in the buffer, or in the caller's memory."""
         self._began = 0.0
+        self._unhashed: list[tuple[memoryview, memoryview]] = []
+        """Buffers, and the blocks in them, that were sent in this turn."""
         self.begun = False
         """Whether the server let it begin."""
         self.sent = 0
@@ -103,13 +105,15 @@ class Slice(Payload):
         try:
             while self.sent < self._length:
                 await self._prepare()
-                async with self._blocks.turns:
-                    unsent = await self._write_for_a_turn(writer, transport)
+                await self._blocks.turns.mine()
+                unsent = await self._write_for_a_turn(writer, transport)
+                self._have_hashed()
                 if unsent:
                     await writer.drain()
                     if time.monotonic() - self._began > FAST:
                         _keep_little_unsent(transport)
                     self._passed()
+                    self._have_hashed()
                 else:
                     await asyncio.sleep(0)
         except BaseException:
@@ -117,6 +121,7 @@ class Slice(Payload):
             transport.abort()
             raise
         finally:
+            self._have_hashed()
             if self._buffer is not None:
                 self._blocks.lost()
 
@@ -124,7 +129,10 @@ class Slice(Payload):
         """Have a block ready that may go; whatever has to be waited for is waited for here, out of turn."""
         if self._block is None:
             if not self._peek():
-                await self._read()
+                if self._buffer is None:
+                    self._buffer = await self._blocks.take()
+                if not self._peek():
+                    await self._read(self._buffer)
             assert self._block is not None
             delay = self._bandwidth.reserve(len(self._block))
             if delay > 0:
@@ -137,11 +145,9 @@ class Slice(Payload):
             await self._gate.passed()
             self._guard.moved()
 
-    async def _read(self) -> None:
-        if self._buffer is None:
-            self._buffer = await self._blocks.take()
+    async def _read(self, buffer: memoryview) -> None:
         try:
-            self._block = await self._lent.read(self.sent, self._room(self._buffer))
+            self._block = await self._lent.read(self.sent, self._room(buffer))
         except SourceError as error:
             self.source_error = error
             raise
@@ -166,7 +172,9 @@ class Slice(Payload):
             if transport.get_write_buffer_size():
                 return True
             self._passed()
-            if self._bandwidth.is_limited or self._began - began > TURN or not self._peek():
+            now = time.monotonic()
+            # The next block is taken to need as long as this one did.
+            if self._bandwidth.is_limited or now + (now - self._began) - began > TURN or not self._peek():
                 break
         return False
 
@@ -175,13 +183,21 @@ class Slice(Payload):
         assert self._buffer is not None
         assert self._block is not None
         self.sent += len(self._block)
-        self._blocks.sent(self._buffer, self._block, self._digest)
+        if self._digest is None:
+            self._blocks.give_back(self._buffer)
+        else:
+            self._unhashed.append((self._buffer, self._block))
         self._buffer = self._block = None
         self._guard.moved()
         if time.monotonic() - self._began > SLOW:
             self._block_size = max(self._block_size // 2, MIN_BLOCK)
         else:
             self._block_size = self._blocks.size
+
+    def _have_hashed(self) -> None:
+        if self._unhashed and self._digest is not None:
+            self._blocks.hash(self._unhashed, self._digest)
+            self._unhashed = []
 
 
 def _keep_nothing_unsent(transport: Any) -> None:
