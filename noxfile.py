@@ -120,7 +120,6 @@ def seaweedfs(session: nox.Session) -> None:
     pytest(session, "tests/real_s3")
 
 
-@nox.session
 def kill(session: nox.Session) -> None:
     """A process killed at every write of its journal, and the next one; the suite has a sample."""
     install(session, "-e", ".[test]")
@@ -136,7 +135,6 @@ def wire(session: nox.Session) -> None:
     pytest(session, "-rP", *(f"tests/{name}.py" for name in files))
 
 
-@nox.session
 def matrix(session: nox.Session) -> None:
     """Every fault at every place, once, twice and for ever; about five minutes."""
     install(session, "-e", ".[test]")
@@ -144,7 +142,6 @@ def matrix(session: nox.Session) -> None:
     pytest(session, "tests/test_fault_matrix.py")
 
 
-@nox.session
 def cancel(session: nox.Session) -> None:
     """An upload is cancelled at each of its suspension points; about five minutes."""
     install(session, "-e", ".[test]")
@@ -152,7 +149,6 @@ def cancel(session: nox.Session) -> None:
     pytest(session, "tests/test_cancel_everywhere.py")
 
 
-@nox.session
 def fuzz(session: nox.Session) -> None:
     """2,000 answers for everything that reads one, and 1,000 scripts of faults; about ten minutes."""
     install(session, "-e", ".[test]")
@@ -253,9 +249,10 @@ def let_pyenv_find_all() -> None:
 
 
 let_pyenv_find_all()
-# `tests` is for any machine with one Python; the numbered ones name the Python that they need.
-nox.session(tests)
-for version in PYTHONS:
-    nox.session(name=f"tests-{version}", python=version)(tests)
+# The bare names are for any machine with one Python; the numbered ones name the Python that they need.
+for session in (tests, matrix, cancel, fuzz, kill):
+    nox.session(session)
+    for version in PYTHONS:
+        nox.session(name=f"{session.__name__}-{version}", python=version)(session)
 for version in PYTHONS:
     nox.session(name=f"core-{version}", python=version)(core)
