@@ -1,4 +1,4 @@
-"""What do the results say? Makes the README's table and the plots in docs/ of benchmarks/results/*.json."""
+"""What do the results say? Makes the README's short table, docs/benchmarks.md and its plots of the results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.record import RESULTS, ROOT
 from harness.words import show_size
+from report_goals import goals
 from report_plots import draw
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -126,12 +127,22 @@ def wan_lines(record: Record) -> list[str]:
     for row in record["rows"]:
         number = row["variant"]["in_flight"]
         name = ("default" if number is None else str(number)) + (", lowat" if row["variant"].get("lowat") else "")
-        words = ", ".join(f"{key} {value}" for key, value in row["way"].items())
+        way = row["way"]
+        words = f"{way['rtt'] * 1000:.0f} ms, {way['loss'] * 100:g} % loss, {way['rate'] / 1e6:.0f} Mbit/s"
         ways.setdefault(words, {})[name] = f"{row['summary']['cost']:.2f}"
     numbers = list(dict.fromkeys(number for found in ways.values() for number in found))
     lines = ["Simulated WAN: wall time ÷ (size ÷ rate), by parts in flight", "", table_row(["", *numbers])]
     lines.append(rule(1 + len(numbers)))
     return lines + [table_row([way, *(found.get(number, "") for number in numbers)]) for way, found in ways.items()]
+
+
+def fleet_lines(record: Record) -> list[str]:
+    """Lay out what more hosts gain."""
+    lines = ["One file by many hosts, each behind 100 Mbit/s", "", table_row(["hosts", "seconds", "÷ one"]), rule(3)]
+    for row in record["rows"]:
+        one = row["summary"]
+        lines.append(table_row([str(row["cell"]["hosts"]), f"{one['seconds']:.1f}", f"{one['share']:.2f}"]))
+    return lines
 
 
 SECTIONS = {
@@ -142,6 +153,7 @@ SECTIONS = {
     "many_small_folder": folder_lines,
     "journal": journal_lines,
     "wan": wan_lines,
+    "fleet": fleet_lines,
 }
 
 
@@ -169,18 +181,37 @@ def provenance(record: Record) -> str:
 
 
 def make_section(records: dict[str, Record]) -> str:
-    """Make what stands between the markers."""
-    blocks = ["## How fast it is", "", "Medians of interleaved runs; `python3 run.py bench` makes them anew."]
+    """Make the long one: every table, each with where its numbers come from."""
+    blocks = ["Medians of interleaved runs."]
     for name, make in SECTIONS.items():
         if name in records:
             blocks += ["", *make(records[name]), "", provenance(records[name])]
     return "\n".join(blocks)
 
 
+def make_short(records: dict[str, Record]) -> str:
+    """Make the README's: a line a goal, bold where it is reached."""
+    machine = next(iter(records.values()))["machine"]
+    return "\n".join(
+        [
+            "## How fast it is",
+            "",
+            f"Medians of interleaved runs on {machine['cores']} cores of {machine['cpu']}, client on one and server on"
+            " the other; `python3 run.py bench` makes them anew, in an hour.",
+            "What stands behind each line, and why some goals are out of reach on such a machine, is in"
+            " [docs/benchmarks.md](docs/benchmarks.md).",
+            "",
+            table_row(["", "measured", "goal"]),
+            rule(3),
+            *(table_row(goal.cells()) for goal in goals(records)),
+        ]
+    )
+
+
 def insert(text: str, section: str) -> str:
     """Put the section between the markers; the second is added where it is not there yet."""
     if BEGIN not in text:
-        raise SystemExit(f"the README has no line {BEGIN}")
+        raise SystemExit(f"there is no line {BEGIN} to put the tables at")
     if END not in text:
         text = text.replace(BEGIN, f"{BEGIN}\n{END}", 1)
     return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n\n{section}\n\n{END}", text, count=1, flags=re.DOTALL)
@@ -199,9 +230,10 @@ def main() -> None:
         sys.exit("there are no results: run a benchmark first")
     section = make_section(records)
     if given.print:
-        print(section)
+        print(make_short(records), section, sep="\n\n")
         return
-    given.readme.write_text(insert(given.readme.read_text(encoding="utf-8"), section), encoding="utf-8")
+    for page, made in ((given.readme, make_short(records)), (given.docs / "benchmarks.md", section)):
+        page.write_text(insert(page.read_text(encoding="utf-8"), made), encoding="utf-8")
     for path in draw(records, given.docs):
         print(path.name)
 

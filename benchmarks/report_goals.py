@@ -1,0 +1,108 @@
+"""What was to be reached, and what was: the short table, a line a goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import ge, le
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+
+
+class Goal(NamedTuple):
+    """A number that was to be reached."""
+
+    what: str
+    measured: float
+    holds: Callable[[float, float], bool]
+    wanted: float
+    form: str = "{:.2f}"
+
+    def cells(self) -> list[str]:
+        """Write it as the cells of a table."""
+        sign = "≥" if self.holds is ge else "≤"
+        shown, wanted = self.form.format(self.measured), self.form.format(self.wanted)
+        # As they are shown, not by digits that nobody sees: the runs' spread is far wider.
+        met = self.holds(float(shown.split()[0]), float(wanted.split()[0]))
+        return [self.what, f"**{shown}**" if met else shown, f"{sign} {wanted}"]
+
+
+def goals(records: dict[str, Record]) -> Iterator[Goal]:
+    """Give the goals whose record there is."""
+    for name, find in FOUND.items():
+        if name in records:
+            yield from find(records[name]["rows"])
+
+
+def _of_throughput(rows: list[Record]) -> Iterator[Goal]:
+    found = {
+        (cell["tls"], cell["check_etags"], row["client"]): row["ours_to_it"]
+        for row in rows
+        if (cell := row["cell"])["cache"] == "warm" and cell["part_size"] == 32 << 20 and cell["in_flight"] == 5
+    }
+    wanted = [
+        ("speed over TLS", True, False, "rate", ge, {"frameio SDK": 2.5, "libcurl": 1.0, "C floor": 0.85}),
+        ("speed over plain HTTP", False, False, "rate", ge, {"frameio SDK": 4.5, "libcurl": 1.0, "C floor": 0.85}),
+        ("CPU over TLS", True, False, "cpu", le, {"frameio SDK": 0.45, "libcurl": 1.05}),
+        ("speed over TLS, ETag check on", True, True, "rate", ge, {"frameio SDK": 1.3, "MD5 alone": 0.9}),
+    ]
+    for what, tls, check, key, holds, peers in wanted:
+        for peer, number in peers.items():
+            if (ratio := found.get((tls, check, peer))) is not None:
+                yield Goal(f"{what}, ours ÷ {peer}", ratio[key], holds, number)
+
+
+def _of_loop_lag(rows: list[Record]) -> Iterator[Goal]:
+    for row in rows:
+        if row["client"] == "ours, asyncio" and row["cell"]["tls"] and row["cell"]["in_flight"] == 5:
+            for key, wanted in (("p50", 2.0), ("p99", 5.0)):
+                yield Goal(f"the loop's lateness at full speed, {key}", row["summary"][key], le, wanted, "{:.1f} ms")
+
+
+def _of_wan(rows: list[Record]) -> Iterator[Goal]:
+    for row in rows:
+        way, variant = row["way"], row["variant"]
+        if variant["in_flight"] is None and not variant.get("lowat") and (way["rtt"], way["loss"]) == (0.04, 0.0):
+            what = "40 ms, 200 Mbit/s, no loss: time ÷ (size ÷ rate)"
+            yield Goal(what, row["summary"]["cost"], le, 1.08)
+
+
+def _of_many_small(rows: list[Record]) -> Iterator[Goal]:
+    ratios = [
+        row["summary"]["ours_to_it"]
+        for row in rows
+        if row["cell"]["question"] == "files" and row["client"].startswith("frameio SDK")
+    ]
+    if ratios:
+        yield Goal("small files a second, ours ÷ frameio SDK at its best", min(ratios), ge, 8.0, "{:.1f}")
+
+
+def _of_memory(rows: list[Record]) -> Iterator[Goal]:
+    peaks = [row["summary"]["memory_mib"] for row in rows if row["client"] == "ours"]
+    if peaks:
+        yield Goal("peak memory whatever the part size, most ÷ least", max(peaks) / min(peaks), le, 1.5)
+
+
+def _of_journal(rows: list[Record]) -> Iterator[Goal]:
+    for row in rows:
+        if row["client"] == "ours, journal" and row["cell"]["question"] == "large parts":
+            yield Goal("what the journal adds to the time", row["summary"]["more_time"] * 100, le, 2.0, "{:.1f} %")
+            yield Goal("what it takes of the loop a part", row["summary"]["loop_ms_a_part"], le, 1.0, "{:.2f} ms")
+
+
+def _of_fleet(rows: list[Record]) -> Iterator[Goal]:
+    wanted = {2: 0.55, 4: 0.3}
+    for row in rows:
+        if (hosts := row["cell"]["hosts"]) in wanted:
+            yield Goal(f"a file by {hosts} hosts, time ÷ that of one", row["summary"]["share"], le, wanted[hosts])
+
+
+FOUND: dict[str, Callable[[list[Record]], Iterator[Goal]]] = {
+    "throughput": _of_throughput,
+    "loop_lag": _of_loop_lag,
+    "memory": _of_memory,
+    "many_small": _of_many_small,
+    "journal": _of_journal,
+    "wan": _of_wan,
+    "fleet": _of_fleet,
+}
