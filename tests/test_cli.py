@@ -154,6 +154,9 @@ NOT_A_FOLDER = (
         (["--folder", "f", "--bandwidth", "1"], {}, "error: Limits.bandwidth must be at least 1024"),
         (["--folder", "f", "--report", "out.txt"], {}, "error: --report takes a file that ends in"),
         (["--folder", "f", "--report", "no/out.csv"], {}, "error: --report: there is no folder no"),
+        (["--folder", "f", "--report", "folder.csv"], {}, "error: --report: folder.csv is a folder"),
+        (["--folder", "f", "--timeline", "out.gif"], {}, "error: --timeline takes a file that ends in .svg or .png"),
+        (["--folder", "f", "--timeline", "no/out.svg"], {}, "error: --timeline: there is no folder no"),
         (["--folder", "f", "--json", "--quiet"], {}, "error: --json and --quiet exclude each other"),
         (["--folder", "f", "--journal", "x", "--no-journal"], {}, "error: --journal and --no-journal exclude"),
         (["--folder", "f", "--proxy", "socks5://u:secret@h:1"], {}, "error: the proxy "),
@@ -166,6 +169,7 @@ NOT_A_FOLDER = (
 def test_what_cannot_be_done_as_asked_is_a_usage_error(
     fake: FakeFrameio, program: Program, arguments: list[str], environment: dict[str, str | None], sentence: str
 ) -> None:
+    (program.folder / "folder.csv").mkdir()
     status, said, complaint = program.run("upload", "take.mov", *arguments, environment=environment)
     assert (status, said) == (2, "")
     assert complaint.startswith(sentence)
@@ -187,8 +191,10 @@ def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
 # -- interrupted, and gone on with -------------------------------------------------------------------------------------
 
 
-def interrupted(fake: FakeFrameio, program: Program, *more: str) -> tuple[int, str, str]:
-    """Upload until the last part hangs and the others are recorded, then Ctrl-C."""
+def interrupted(
+    fake: FakeFrameio, program: Program, *more: str, by: signal.Signals = signal.SIGINT
+) -> tuple[int, str, str]:
+    """Upload until the last part hangs and the others are recorded, then Ctrl-C or another signal."""
     fake.add_fault(hold := Fault(do="hold", number=4))
     with program.start("upload", "take.mov", "--folder", fake.folder_id, "--json", *more) as running:
         assert running.stdout is not None
@@ -198,7 +204,7 @@ def interrupted(fake: FakeFrameio, program: Program, *more: str) -> tuple[int, s
             completed += json.loads(line)["event"] == "PartCompleted"
             if completed == 3:
                 break
-        running.send_signal(signal.SIGINT)
+        running.send_signal(by)
         said, complaint = running.communicate(timeout=40)
     fake.release()
     return running.returncode, said, complaint
@@ -227,6 +233,28 @@ def test_ctrl_c_ends_it_with_130_and_it_goes_on(
     (row,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert (row["outcome"], row["checked"], len(row["etags"])) == ("resumed", True, 4)
     assert program.run("pending")[1] == "nothing is pending\n"
+
+
+@HAS_SIGNALS
+def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    status, _, complaint = interrupted(fake, program, "--report", "r.json", by=signal.SIGTERM)
+    assert (status, complaint) == (143, "terminated; the same command again goes on where it stopped\n")
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
+    (file,) = fake.files
+    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
+    assert file.sha256 == sha256(take)
+    assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
+
+
+@HAS_SIGNALS
+def test_without_a_journal_a_sigterm_leaves_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
+    status, _, complaint = interrupted(fake, program, "--no-journal", by=signal.SIGTERM)
+    assert status == 143
+    assert complaint.startswith("terminated; the same command again begins unfinished files anew")
+    assert not fake.files
 
 
 @HAS_SIGNALS
