@@ -123,8 +123,7 @@ class Uploader(Pending):
             account_id: Whose; by default the Uploader's.
 
         Raises:
-            ValueError: There is no account, a pattern cannot match anything, or the root has no name that its folder could
-                get.
+            ValueError: There is no account, a pattern cannot match anything, or the root has no name for its folder.
             TypeError: The root is no path.
         """
         check_conflict(conflict)

@@ -134,6 +134,15 @@ def wan_lines(record: Record) -> list[str]:
     return lines + [table_row([way, *(found.get(number, "") for number in numbers)]) for way, found in ways.items()]
 
 
+def import_lines(record: Record) -> list[str]:
+    """Lay out what a program's start costs."""
+    lines = ["Imports, in a process each", "", table_row(["", "ms", "÷ `import aiohttp`"]), rule(3)]
+    for row in record["rows"]:
+        one = row["summary"]
+        lines.append(table_row([f"`{row['client']}`", f"{one['ms']:.0f}", f"{one['to_aiohttp']:.2f}"]))
+    return lines
+
+
 SECTIONS = {
     "throughput": throughput_lines,
     "memory": memory_lines,
@@ -142,6 +151,7 @@ SECTIONS = {
     "many_small_folder": folder_lines,
     "journal": journal_lines,
     "wan": wan_lines,
+    "import_time": import_lines,
 }
 
 

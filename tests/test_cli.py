@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 import signal
 import sys
@@ -284,6 +285,59 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
 
 def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:
     assert program.run("resume") == (0, "", "")
+
+
+# -- drawn -------------------------------------------------------------------------------------------------------------
+
+DRAWS = pytest.mark.timeout(120)
+"""Loading matplotlib reads the fonts of the machine, the first time."""
+
+
+@DRAWS
+def test_a_timeline_shows_each_path_and_its_retries(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "shoot").mkdir()
+    (tmp_path / "shoot" / "a.mov").write_bytes(b"a")
+    fake.add_fault(Fault(do="answer", status=503, code="SlowDown", number=2, headers={"Retry-After": "0"}))
+    paths = ("take.mov", "shoot", "nowhere.mov")
+    status, _, complaint = program.run("upload", *paths, "--folder", fake.folder_id, "--timeline", "out.svg")
+    assert (status, len(complaint.splitlines())) == (1, 1)  # nowhere.mov; the picture is there all the same
+    picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
+    for words in ("take.mov: 3.1 MB in 4 parts", "shoot: 1 B in 1 file", "nowhere.mov: failed: SourceError"):
+        assert words in picture
+    assert "tried again once: 503 SlowDown (1)" in picture
+    assert fake.token not in picture
+    assert "X-Amz" not in picture
+
+
+@DRAWS
+@HAS_SIGNALS
+def test_a_timeline_is_drawn_after_a_ctrl_c_too_and_of_what_goes_on(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    status, _, complaint = interrupted(fake, program, "--timeline", "out.svg")
+    assert (status, complaint) == (130, "interrupted; the same command again goes on where it stopped\n")
+    picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
+    assert "take.mov: 3.1 MB in 4 parts, not ended" in picture
+    assert program.run("resume", "--timeline", "out.svg")[0] == 0
+    assert "take.mov: 3.1 MB in 4 parts, 2.4 MB sent before" in (tmp_path / "out.svg").read_text(encoding="utf-8")
+
+
+def test_without_matplotlib_a_timeline_is_refused_with_the_extra_to_install(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n", encoding="utf-8")
+    found = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    status, said, complaint = program.run(
+        *("upload", "take.mov", "--folder", fake.folder_id, "--timeline", "out.svg"),
+        environment={"PYTHONPATH": found},
+    )
+    assert (status, said) == (2, "")
+    assert complaint == "error: --timeline: a timeline needs matplotlib: pip install 'aioframeio-upload[plot]'\n"
+    assert fake.requests == []
 
 
 # -- the other commands ------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 MOST_BINS = 240
 FIRST_WIDTH = 0.1
 """Seconds: progress is told about as often."""
@@ -27,14 +29,12 @@ class Rates:
             return
         while until >= self.width * MOST_BINS:
             self._widen()
-        first, last = int(since / self.width), int(until / self.width)
+        last = min(int(until / self.width), MOST_BINS - 1)
+        first = min(int(since / self.width), last)
         self.bins += [0.0] * (last + 1 - len(self.bins))
-        if until <= since or first >= last:
-            self.bins[last] += moved
-            return
-        for number in range(first, last + 1):
-            began, ended = max(since, number * self.width), min(until, (number + 1) * self.width)
-            self.bins[number] += moved * max(0.0, ended - began) / (until - since)
+        edges = [since, *(number * self.width for number in range(first + 1, last + 1)), until]
+        for number, (began, ended) in enumerate(pairwise(edges), first):
+            self.bins[number] += moved * (ended - began) / (until - since) if first < last else moved
 
     def _widen(self) -> None:
         self.width *= 2

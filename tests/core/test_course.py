@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -244,7 +245,7 @@ def check(course: Course) -> None:
         for row in block.rows:
             assert all(0 <= bar.began <= bar.ended <= picture.span for bar in row)
             if not block.keys:
-                assert all(one.ended <= other.began for one, other in zip(row, row[1:], strict=False))
+                assert all(one.ended <= other.began for one, other in pairwise(row))
 
 
 def test_what_follows_each_other_shares_a_row_and_a_speck_is_not_told_from_the_next() -> None:
