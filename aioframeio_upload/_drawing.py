@@ -13,7 +13,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import EngFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from ._core.course import Bar, Course, Outcome, Track
 from ._core.picture import Block, Picture, clock, ticks
@@ -109,15 +109,13 @@ def _box(bar: Bar, line: int, span: float) -> list[tuple[float, float]]:
 
 def _rates(axes: Axes, rates: Rates) -> None:
     edges = [number * rates.width for number in range(len(rates.bins) + 1)]
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4) if rates.bins else NullLocator())
+    axes.yaxis.set_major_formatter(EngFormatter(unit="B/s"))
+    axes.grid(axis="y", color=INK, alpha=0.25, linewidth=0.6)
     if rates.bins:
         speeds = [moved / rates.width for moved in rates.bins]
         axes.stairs(speeds, edges, fill=True, color=COLORS["done"], alpha=0.55, linewidth=0)
-    else:
-        axes.yaxis.set_major_locator(NullLocator())
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(EngFormatter(unit="B/s", places=0))
-    axes.grid(axis="y", color=INK, alpha=0.25, linewidth=0.6)
-    axes.locator_params(axis="y", nbins=4)
 
 
 def _words(figure: Figure, axes: Axes, course: Course, picture: Picture) -> None:
@@ -217,9 +215,7 @@ def _short(text: str, most: int) -> str:
 def _clean(text: str) -> str:
     """Replace what the font lacks: matplotlib would warn of each."""
     known = get_font(findfont(FONT)).get_charmap()
-    return "".join(
-        one if ord(one) in known and (one.isprintable() or one == "\n") else "\N{REPLACEMENT CHARACTER}" for one in text
-    )
+    return "".join(one if one.isprintable() and ord(one) in known else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _say(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from .course import Bar, Course, Outcome, Track
 
@@ -93,11 +94,17 @@ def _by_key(track: Track, bars: Sequence[Bar]) -> Block:
 def _by_lane(tracks: tuple[Track, ...], bars: Iterable[Bar]) -> Block:
     """Give each bar the first row that is free: as many rows as were under way at once."""
     rows: list[list[Bar]] = []
+    free: list[int] = []
+    busy: list[tuple[float, int]] = []
     for bar in bars:
-        row = next((row for row in rows if row[-1].ended <= bar.began), None)
-        if row is None:
-            rows.append(row := [])
-        row.append(bar)
+        while busy and busy[0][0] <= bar.began:
+            heappush(free, heappop(busy)[1])
+        if not free:
+            heappush(free, len(rows))
+            rows.append([])
+        row = heappop(free)
+        rows[row].append(bar)
+        heappush(busy, (bar.ended, row))
     return Block(tracks, (), tuple(map(tuple, rows)), len(rows))
 
 
