@@ -44,6 +44,9 @@ THICK = 0.74
 THIN = 400.0
 """A bar is drawn at least as wide as one of so many pieces of the whole time, or it could not be seen."""
 
+BESIDE = 150.0
+"""A mark stands so far behind its bar, or half of it would be lost in it."""
+
 LONGEST = 96
 """Characters of a line above an upload's rows, and of a title."""
 
@@ -87,7 +90,7 @@ def _rows(axes: Axes, picture: Picture, span: float) -> None:
             for bar in row:
                 boxes.setdefault(bar.outcome, []).append(_box(bar, line, span))
                 if bar.outcome in ("again", "failed"):
-                    marks.setdefault(bar.outcome, []).append((bar.ended, line))
+                    marks.setdefault(bar.outcome, []).append((bar.ended + span / BESIDE, line))
             line += 1
     for outcome, corners in boxes.items():
         # One path for all of a colour: twenty thousand bars are a megabyte of SVG so, and several otherwise.
@@ -138,7 +141,7 @@ def _words(figure: Figure, axes: Axes, course: Course, picture: Picture) -> None
         linespacing=1.5,
     )
     shown: list[Any] = [
-        Line2D([], [], color=COLORS[outcome], marker="x", linewidth=5, markeredgecolor=COLORS[outcome])
+        Line2D([], [], color=COLORS[outcome], marker="x", linestyle="none", markeredgewidth=2)
         if outcome in ("again", "failed")
         else Patch(facecolor=COLORS[outcome])
         for outcome in COLORS

@@ -394,7 +394,8 @@ def refuse(*args, **kwargs):
 made = socket.socket.__init__
 socket.socket.__init__ = refuse
 import aioframeio_upload
-early = {"aiohttp", "asyncio", "dataclasses"} & set(sys.modules)
+early = {"aiohttp", "asyncio", "dataclasses", "logging"} & set(sys.modules)
+early |= {name for name in sys.modules if name.startswith("aioframeio_upload.")} - {"aioframeio_upload._version"}
 from aioframeio_upload import *
 socket.socket.__init__ = made
 assert not early, early
@@ -407,7 +408,9 @@ except RuntimeError:
 else:
     raise AssertionError("a loop runs")
 unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "pytest", "botocore", "uvloop"}
+unwanted |= {"aioframeio_upload.plot", "aioframeio_upload.dask", "matplotlib", "numpy", "distributed"}
 unwanted |= {"sqlite3", "filelock"}  # for a journal only
+unwanted |= {"multiprocessing", "unittest", "doctest", "pdb", "httpx", "requests"}
 print(*sorted(unwanted & set(sys.modules)))
 """
 
