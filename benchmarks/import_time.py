@@ -22,13 +22,18 @@ STATEMENTS = {
     HELP: "import sys; sys.argv[1:] = ['--help']; from aioframeio_upload.__main__ import main; main()",
 }
 
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""An installed package is compiled, and so is a tree after its first import; compiling takes longer than the import."""
+
 
 def main() -> None:
     """Measure each in a process of its own, on one core, with warm caches."""
     options = parser(__doc__, runs=15)
     given = options.parse_args()
     program = str(CLIENTS / "importing.py")
-    compared = [Contender(name, [sys.executable, program, code], 0) for name, code in STATEMENTS.items()]
+    compared = [
+        Contender(name, [sys.executable, program, code], 0, environment=COMPILED) for name, code in STATEMENTS.items()
+    ]
     runs = interleave(compared, min(given.runs, 3) if given.quick else given.runs, warm_up=given.warm_up)
     rows = [
         {"cell": {"statement": STATEMENTS[name]}, "client": name, "summary": summary(some, runs[AIOHTTP]), "runs": some}
