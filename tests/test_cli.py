@@ -422,4 +422,4 @@ def test_help_loads_nothing_that_uploads(program: Program, command: list[str]) -
     assert (status, said.startswith("Usage: ")) == (0, True)
     found = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
     assert "typer" in found
-    assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl"} & found
+    assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl", "matplotlib"} & found
