@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 CORE = "not needs_program and not slow"
-BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan")
+BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan", "import_time")
 HOUR = 3600
 """Seconds for one test, where it is many; pyproject.toml's are for one."""
 QUICK = "not needs_program and not needs_tree and not slow"

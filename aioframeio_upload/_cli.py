@@ -35,6 +35,9 @@ Recorded = Annotated[
     typer.Option(metavar="PATH", help="Where uploads are recorded; by default in this user's state folder."),
 ]
 Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report of every file there (.json, .csv).")]
+Drawn = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw what happened over time there (.svg, .png); the extra `plot`.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Lines of JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the links of the files that are there.")]
 
@@ -75,6 +78,7 @@ def upload(
     journal: Recorded = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Record nothing.")] = False,
     report: Report = None,
+    timeline: Drawn = None,
     as_json: Json = False,
     quiet: Quiet = False,
     proxy: Proxy = None,
@@ -82,7 +86,7 @@ def upload(
 ) -> None:
     """Upload files and folders; the same command again goes on where it stopped.
 
-    Exit status: 0, 1 something failed, 2 usage, 130 interrupted.
+    Exit status: 0, 1 something failed, 2 usage, 130 interrupted, 143 terminated.
     """
     from . import _cli_upload as flow
     from ._cli_settings import read_service
@@ -97,7 +101,7 @@ def upload(
         journal=recorded,
         limits=limits_of(parts, bandwidth),
     )
-    voice = flow.read_voice(as_json, quiet, report)
+    voice = flow.read_voice(as_json, quiet, report, timeline)
     service = read_service(account, proxy, ca)
     finish(lambda: flow.upload(service, order, voice), UNRECORDED if recorded is None else RESUMABLE)
 
@@ -160,6 +164,7 @@ def resume(
     bandwidth: Bandwidth = None,
     journal: Recorded = None,
     report: Report = None,
+    timeline: Drawn = None,
     as_json: Json = False,
     quiet: Quiet = False,
     proxy: Proxy = None,
@@ -171,7 +176,7 @@ def resume(
 
     recorded = the_journal(journal, False)
     assert recorded is not None
-    limits, voice = limits_of(parts, bandwidth), flow.read_voice(as_json, quiet, report)
+    limits, voice = limits_of(parts, bandwidth), flow.read_voice(as_json, quiet, report, timeline)
     service = read_service(None, proxy, ca, needs_account=False)
     finish(lambda: flow.resume(service, recorded, limits, voice), RESUMABLE)
 

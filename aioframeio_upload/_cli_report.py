@@ -52,12 +52,16 @@ def _is_same(md5: str | None, etag: str | None) -> bool:
     return md5 is not None and md5 == etag
 
 
-def check_report(path: Path) -> None:
-    """Raise Usage where a report could not be written there; better before an upload of hours than after it."""
-    if path.suffix.lower() not in (".json", ".csv"):
-        raise Usage("--report takes a file that ends in .json or .csv")
+def check_writable(path: Path, option: str, *suffixes: str) -> None:
+    """Raise Usage where no such file could be written; better before an upload of hours than after it."""
+    if path.suffix.lower() not in suffixes:
+        raise Usage(f"{option} takes a file that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
-        raise Usage(f"--report: there is no folder {path.parent}")
+        raise Usage(f"{option}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise Usage(f"{option}: {path} is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise Usage(f"{option}: nothing may be written into {path.parent}")
 
 
 def write_report(path: Path, rows: list[Row]) -> None:

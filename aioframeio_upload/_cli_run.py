@@ -1,8 +1,10 @@
-"""How a command ends: its exit status, its complaints in a line each, and what is said after a Ctrl-C."""
+"""How a command ends: its exit status, its complaints in a line each, and what is said after a Ctrl-C or a SIGTERM."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
+TERMINATED = 143
+"""128 + SIGINT, and + SIGTERM, as shells count."""
 
 RESUMABLE = "the same command again goes on where it stopped"
 UNRECORDED = "the same command again begins unfinished files anew; without --no-journal it would go on"
@@ -49,13 +52,38 @@ def finish(work: Callable[[], Coroutine[Any, Any, int]], interrupted: str = "") 
     from . import UploadError
 
     try:
-        status = asyncio.run(work())
+        status = asyncio.run(_until_terminated(work))
     except KeyboardInterrupt:
-        typer.echo("interrupted" + (f"; {interrupted}" if interrupted else ""), err=True)
         status = INTERRUPTED
     except UploadError as error:
         complain(f"{type(error).__name__}: {error}", 1)
+    ended_by = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(status)
+    if ended_by is not None:
+        typer.echo(ended_by + (f"; {interrupted}" if interrupted else ""), err=True)
     raise typer.Exit(status)
+
+
+async def _until_terminated(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Do the work; a SIGTERM, as a container's stop sends, cancels it as asyncio lets a Ctrl-C do, and that once."""
+    import asyncio
+
+    task = asyncio.current_task()
+    assert task is not None
+    is_told = False
+
+    def stop() -> None:
+        nonlocal is_told
+        if not task.cancelling():
+            is_told = task.cancel()
+
+    with suppress(NotImplementedError):  # Windows has no SIGTERM that a program hears of
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await work()
+    except asyncio.CancelledError:
+        if not is_told:
+            raise
+        return TERMINATED
 
 
 def limits_of(parts: int | None, bandwidth: str | None) -> Limits:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from . import FolderUpload, Limits, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
 from ._cli_item import Item
-from ._cli_report import check_report, write_report
+from ._cli_report import check_writable, write_report
 from ._cli_settings import Service
 from ._cli_words import Target, Usage
+
+if TYPE_CHECKING:
+    from .plot import Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +30,33 @@ class Voice:
     as_json: bool = False
     quiet: bool = False
     report: Path | None = None
+    picture: Path | None = None
+    timeline: Timeline | None = None
+    """What the picture will show."""
 
 
-def read_voice(as_json: bool, quiet: bool, report: Path | None) -> Voice:
+def read_voice(as_json: bool, quiet: bool, report: Path | None, picture: Path | None) -> Voice:
     """Give how it is to be told.
 
     Raises:
-        Usage: Two ways at once, or no report can be written there.
+        Usage: Two ways at once; or a report or a picture that could not be written.
     """
     if as_json and quiet:
         raise Usage("--json and --quiet exclude each other")
     if report is not None:
-        check_report(report)
-    return Voice(as_json=as_json, quiet=quiet, report=report)
+        check_writable(report, "--report", ".json", ".csv")
+    return Voice(as_json=as_json, quiet=quiet, report=report, picture=picture, timeline=_timeline(picture))
+
+
+def _timeline(picture: Path | None) -> Timeline | None:
+    if picture is None:
+        return None
+    try:
+        from .plot import SUFFIXES, Timeline
+    except ModuleNotFoundError as error:
+        raise Usage(f"--timeline: {error}") from None
+    check_writable(picture, "--timeline", *SUFFIXES)
+    return Timeline()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +80,16 @@ class Order:
 async def upload(service: Service, order: Order, voice: Voice) -> int:
     """Upload what was ordered, and give the exit status: 1 where a file failed."""
     folder_id = await find_folder(service, order.target)
-    async with service.uploader(journal=order.journal, limits=order.limits) as uploader:
-        items = [
-            Item(path, _begin(uploader, path, folder_id, order), reported=voice.report is not None)
-            for path in order.paths
-        ]
-        return await watch(items, voice)
+
+    async def run() -> int:
+        async with service.uploader(journal=order.journal, limits=order.limits) as uploader:
+            items = [
+                Item(path, _begin(uploader, path, folder_id, order), reported=voice.report is not None)
+                for path in order.paths
+            ]
+            return await watch(items, voice)
+
+    return await _and_draw(run, voice)
 
 
 def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Upload | FolderUpload:
@@ -86,12 +107,16 @@ def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Uploa
 
 async def resume(service: Service, journal: Path, limits: Limits, voice: Voice) -> int:
     """Go on with all that the journal holds, and give the exit status."""
-    async with service.uploader(journal=journal, limits=limits) as uploader:
-        pending = await uploader.pending()
-        items = [Item(one.name, one, reported=voice.report is not None) for one in await uploader.resume_pending()]
-        if len(items) < len(pending):
-            await asyncio.to_thread(said, f"{len(pending) - len(items)} are another process's", sys.stderr)
-        return await watch(items, voice)
+
+    async def run() -> int:
+        async with service.uploader(journal=journal, limits=limits) as uploader:
+            pending = await uploader.pending()
+            items = [Item(one.name, one, reported=voice.report is not None) for one in await uploader.resume_pending()]
+            if len(items) < len(pending):
+                await asyncio.to_thread(said, f"{len(pending) - len(items)} are another process's", sys.stderr)
+            return await watch(items, voice)
+
+    return await _and_draw(run, voice)
 
 
 async def watch(items: list[Item], voice: Voice) -> int:
@@ -99,7 +124,11 @@ async def watch(items: list[Item], voice: Voice) -> int:
     reported = True
     try:
         async with _display(items, voice) as display:
-            await asyncio.gather(*(_listen(item, display) for item in items))
+            listening = [_listen(item, display) for item in items]
+            if voice.timeline is not None:
+                # It listens for itself: a display that is slow to be read would make its times late.
+                listening += [voice.timeline.watch(item.upload, item.label) for item in items]
+            await asyncio.gather(*listening)
     finally:
         if voice.report is not None:
             reported = _report(items, voice.report)
@@ -114,6 +143,26 @@ def _report(items: list[Item], path: Path) -> bool:
         write_report(path, [row for item in items for row in item.rows])
     except OSError as error:
         said(f"error: {path}: the report cannot be written: {error.strerror}", sys.stderr)
+        return False
+    return True
+
+
+async def _and_draw(run: Callable[[], Awaitable[int]], voice: Voice) -> int:
+    """Draw the picture after all uploads have ended or were stopped, for it takes a second that they may not have."""
+    drawn = True
+    try:
+        status = await run()
+    finally:
+        if voice.timeline is not None and voice.picture is not None:
+            drawn = await _draw(voice.timeline, voice.picture)
+    return status if drawn else 1
+
+
+async def _draw(timeline: Timeline, path: Path) -> bool:
+    try:
+        await timeline.draw(path)
+    except OSError as error:
+        said(f"error: {path}: the picture cannot be written: {error.strerror}", sys.stderr)
         return False
     return True
 

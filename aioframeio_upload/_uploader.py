@@ -123,14 +123,19 @@ class Uploader(Pending):
             account_id: Whose; by default the Uploader's.
 
         Raises:
-            ValueError: There is no account, or a pattern cannot match anything.
+            ValueError: There is no account, a pattern cannot match anything, or the root has no name for its folder.
             TypeError: The root is no path.
         """
         check_conflict(conflict)
         root = os.fspath(root)
         if not isinstance(root, str):
             raise TypeError("the root is no path of text")
-        name = name_of(root, None)
+        try:
+            name = name_of(root, None)
+        except ValueError:
+            if not contents_only:
+                raise
+            name = root  # `/`: there it is the folder that is to be filled, which has a name
         asked = Asked(
             root=root,
             name=None if contents_only else name,

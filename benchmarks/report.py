@@ -145,6 +145,15 @@ def fleet_lines(record: Record) -> list[str]:
     return lines
 
 
+def import_lines(record: Record) -> list[str]:
+    """Lay out what a program's start costs."""
+    lines = ["Imports, in a process each", "", table_row(["", "ms", "÷ `import aiohttp`"]), rule(3)]
+    for row in record["rows"]:
+        one = row["summary"]
+        lines.append(table_row([f"`{row['client']}`", f"{one['ms']:.0f}", f"{one['to_aiohttp']:.2f}"]))
+    return lines
+
+
 SECTIONS = {
     "throughput": throughput_lines,
     "memory": memory_lines,
@@ -154,6 +163,7 @@ SECTIONS = {
     "journal": journal_lines,
     "wan": wan_lines,
     "fleet": fleet_lines,
+    "import_time": import_lines,
 }
 
 

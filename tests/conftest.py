@@ -107,6 +107,8 @@ def no_descriptor_left_behind(uvloop_was_used: None, blockbuster: BlockBuster) -
             thread.join(1)
             assert not thread.is_alive(), f"{thread.name} still runs"
     left = {number: target for number, target in open_descriptors().items() if before.get(number) != target}
+    # Matplotlib keeps its fonts open, for each thread that draws and at most 64.
+    left = {number: target for number, target in left.items() if not target.endswith(".ttf")}
     assert not left, "descriptors left open"
 
 

@@ -100,6 +100,15 @@ def test_many_small_measures_files_parts_and_events(bench: Bench) -> None:
     assert {"ours", "frameio SDK, 2 threads"} <= clients(record)
 
 
+def test_import_time_compares_the_imports_with_that_of_aiohttp(bench: Bench) -> None:
+    record = bench("import_time")
+    assert {"import aiohttp", "from aioframeio_upload import Uploader", "aioframeio-upload --help"} <= clients(record)
+    modules = {row["client"]: row["summary"]["modules"] for row in record["rows"]}
+    # Nothing is loaded before it is asked for, and what is asked for stands on aiohttp.
+    assert modules["import aioframeio_upload"] < modules["import aiohttp"]
+    assert modules["import aiohttp"] < modules["from aioframeio_upload import Uploader"]
+
+
 def test_wan_measures_the_default_or_says_what_the_machine_lacks(run: Callable[..., str], tmp_path: Path) -> None:
     kept = tmp_path / "wan.json"
     said = run("wan", "--quick", "--size", "2000000", "--runs", "1", "--output", str(kept))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 import signal
 import sys
@@ -154,6 +155,9 @@ NOT_A_FOLDER = (
         (["--folder", "f", "--bandwidth", "1"], {}, "error: Limits.bandwidth must be at least 1024"),
         (["--folder", "f", "--report", "out.txt"], {}, "error: --report takes a file that ends in"),
         (["--folder", "f", "--report", "no/out.csv"], {}, "error: --report: there is no folder no"),
+        (["--folder", "f", "--report", "folder.csv"], {}, "error: --report: folder.csv is a folder"),
+        (["--folder", "f", "--timeline", "out.gif"], {}, "error: --timeline takes a file that ends in .svg or .png"),
+        (["--folder", "f", "--timeline", "no/out.svg"], {}, "error: --timeline: there is no folder no"),
         (["--folder", "f", "--json", "--quiet"], {}, "error: --json and --quiet exclude each other"),
         (["--folder", "f", "--journal", "x", "--no-journal"], {}, "error: --journal and --no-journal exclude"),
         (["--folder", "f", "--proxy", "socks5://u:secret@h:1"], {}, "error: the proxy "),
@@ -166,6 +170,7 @@ NOT_A_FOLDER = (
 def test_what_cannot_be_done_as_asked_is_a_usage_error(
     fake: FakeFrameio, program: Program, arguments: list[str], environment: dict[str, str | None], sentence: str
 ) -> None:
+    (program.folder / "folder.csv").mkdir()
     status, said, complaint = program.run("upload", "take.mov", *arguments, environment=environment)
     assert (status, said) == (2, "")
     assert complaint.startswith(sentence)
@@ -187,8 +192,10 @@ def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
 # -- interrupted, and gone on with -------------------------------------------------------------------------------------
 
 
-def interrupted(fake: FakeFrameio, program: Program, *more: str) -> tuple[int, str, str]:
-    """Upload until the last part hangs and the others are recorded, then Ctrl-C."""
+def interrupted(
+    fake: FakeFrameio, program: Program, *more: str, by: signal.Signals = signal.SIGINT
+) -> tuple[int, str, str]:
+    """Upload until the last part hangs and the others are recorded, then Ctrl-C or another signal."""
     fake.add_fault(hold := Fault(do="hold", number=4))
     with program.start("upload", "take.mov", "--folder", fake.folder_id, "--json", *more) as running:
         assert running.stdout is not None
@@ -198,7 +205,7 @@ def interrupted(fake: FakeFrameio, program: Program, *more: str) -> tuple[int, s
             completed += json.loads(line)["event"] == "PartCompleted"
             if completed == 3:
                 break
-        running.send_signal(signal.SIGINT)
+        running.send_signal(by)
         said, complaint = running.communicate(timeout=40)
     fake.release()
     return running.returncode, said, complaint
@@ -230,6 +237,28 @@ def test_ctrl_c_ends_it_with_130_and_it_goes_on(
 
 
 @HAS_SIGNALS
+def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    status, _, complaint = interrupted(fake, program, "--report", "r.json", by=signal.SIGTERM)
+    assert (status, complaint) == (143, "terminated; the same command again goes on where it stopped\n")
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
+    (file,) = fake.files
+    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
+    assert file.sha256 == sha256(take)
+    assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
+
+
+@HAS_SIGNALS
+def test_without_a_journal_a_sigterm_leaves_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
+    status, _, complaint = interrupted(fake, program, "--no-journal", by=signal.SIGTERM)
+    assert status == 143
+    assert complaint.startswith("terminated; the same command again begins unfinished files anew")
+    assert not fake.files
+
+
+@HAS_SIGNALS
 def test_without_a_journal_ctrl_c_leaves_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
     status, _, complaint = interrupted(fake, program, "--no-journal")
     assert status == 130
@@ -256,6 +285,59 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
 
 def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:
     assert program.run("resume") == (0, "", "")
+
+
+# -- drawn -------------------------------------------------------------------------------------------------------------
+
+DRAWS = pytest.mark.timeout(120)
+"""Loading matplotlib reads the fonts of the machine, the first time."""
+
+
+@DRAWS
+def test_a_timeline_shows_each_path_and_its_retries(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "shoot").mkdir()
+    (tmp_path / "shoot" / "a.mov").write_bytes(b"a")
+    fake.add_fault(Fault(do="answer", status=503, code="SlowDown", number=2, headers={"Retry-After": "0"}))
+    paths = ("take.mov", "shoot", "nowhere.mov")
+    status, _, complaint = program.run("upload", *paths, "--folder", fake.folder_id, "--timeline", "out.svg")
+    assert (status, len(complaint.splitlines())) == (1, 1)  # nowhere.mov; the picture is there all the same
+    picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
+    for words in ("take.mov: 3.1 MB in 4 parts", "shoot: 1 B in 1 file", "nowhere.mov: failed: SourceError"):
+        assert words in picture
+    assert "tried again once: 503 SlowDown (1)" in picture
+    assert fake.token not in picture
+    assert "X-Amz" not in picture
+
+
+@DRAWS
+@HAS_SIGNALS
+def test_a_timeline_is_drawn_after_a_ctrl_c_too_and_of_what_goes_on(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    status, _, complaint = interrupted(fake, program, "--timeline", "out.svg")
+    assert (status, complaint) == (130, "interrupted; the same command again goes on where it stopped\n")
+    picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
+    assert "take.mov: 3.1 MB in 4 parts, not ended" in picture
+    assert program.run("resume", "--timeline", "out.svg")[0] == 0
+    assert "take.mov: 3.1 MB in 4 parts, 2.4 MB sent before" in (tmp_path / "out.svg").read_text(encoding="utf-8")
+
+
+def test_without_matplotlib_a_timeline_is_refused_with_the_extra_to_install(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n", encoding="utf-8")
+    found = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    status, said, complaint = program.run(
+        *("upload", "take.mov", "--folder", fake.folder_id, "--timeline", "out.svg"),
+        environment={"PYTHONPATH": found},
+    )
+    assert (status, said) == (2, "")
+    assert complaint == "error: --timeline: a timeline needs matplotlib: pip install 'aioframeio-upload[plot]'\n"
+    assert fake.requests == []
 
 
 # -- the other commands ------------------------------------------------------------------------------------------------
@@ -340,4 +422,4 @@ def test_help_loads_nothing_that_uploads(program: Program, command: list[str]) -
     assert (status, said.startswith("Usage: ")) == (0, True)
     found = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
     assert "typer" in found
-    assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl"} & found
+    assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl", "matplotlib"} & found

@@ -67,6 +67,15 @@ def only_failure(result: FolderResult) -> FileFailed:
     return failure
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a drive has a name")
+async def test_a_root_without_a_name_may_give_its_contents_only(uploader: Uploader) -> None:
+    upload = on_disk(uploader.upload_folder, "/", folder_id="f", contents_only=True)
+    assert upload.name == "/"
+    upload.cancel()
+    with pytest.raises(ValueError, match="name"):
+        on_disk(uploader.upload_folder, "/", folder_id="f")
+
+
 # -- what is there at the end ------------------------------------------------------------------------------------------
 
 

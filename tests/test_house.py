@@ -40,7 +40,8 @@ STOREYS = """
     _demo_display
     _demo_story
     __init__
-    dask
+    dask plot
+    _drawing
     _uploader _drop_in
     _pending
     _life
@@ -76,7 +77,8 @@ STOREYS = """
     _io/files
     _io/wire
     _io/__init__
-    _core/folder_state _core/fleet
+    _core/picture
+    _core/folder_state _core/fleet _core/course
     _core/state _core/integrity
     _core/retry
     _core/faults
@@ -86,7 +88,7 @@ STOREYS = """
     _core/model _core/told
     _core/errors
     _core/remote
-    _core/order _core/patterns _core/instants
+    _core/order _core/patterns _core/instants _core/rates
     _core/expiry _core/pacing _core/settings
     _core/__init__
     _version
@@ -180,7 +182,7 @@ def test_the_command_line_uses_public_names_only() -> None:
 
     def inside(path: Path) -> set[str]:
         rooms = {room for room in map(room_named, imported(path)) if room is not None}
-        return {room for room in rooms if not room.startswith(("__init__", "_cli", "_demo", "testing"))}
+        return {room for room in rooms if not room.startswith(("__init__", "_cli", "_demo", "plot", "testing"))}
 
     above = [path for path in OURS if room_of(path).startswith(("__main__", "_cli", "_demo"))]
     assert len(above) > 10
@@ -378,7 +380,7 @@ def test_the_examples_in_docstrings_run() -> None:
     failed = {}
     for path in OURS:
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-        if room_of(path).startswith(("_cli", "_demo", "dask", "_fleet", "_crew")):
+        if room_of(path).startswith(("_cli", "_demo", "dask", "_fleet", "_crew", "plot", "_drawing")):
             continue  # they need an extra
         failed[name] = doctest.testmod(importlib.import_module(name)).failed
     assert not any(failed.values()), failed
@@ -392,7 +394,8 @@ def refuse(*args, **kwargs):
 made = socket.socket.__init__
 socket.socket.__init__ = refuse
 import aioframeio_upload
-early = {"aiohttp", "asyncio", "dataclasses"} & set(sys.modules)
+early = {"aiohttp", "asyncio", "dataclasses", "logging"} & set(sys.modules)
+early |= {name for name in sys.modules if name.startswith("aioframeio_upload.")} - {"aioframeio_upload._version"}
 from aioframeio_upload import *
 socket.socket.__init__ = made
 assert not early, early
@@ -405,7 +408,9 @@ except RuntimeError:
 else:
     raise AssertionError("a loop runs")
 unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "pytest", "botocore", "uvloop"}
+unwanted |= {"aioframeio_upload.plot", "aioframeio_upload.dask", "matplotlib", "numpy", "distributed"}
 unwanted |= {"sqlite3", "filelock"}  # for a journal only
+unwanted |= {"multiprocessing", "unittest", "doctest", "pdb", "httpx", "requests"}
 print(*sorted(unwanted & set(sys.modules)))
 """
 

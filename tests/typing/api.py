@@ -65,6 +65,7 @@ from aioframeio_upload import (
     UploadStatus,
 )
 from aioframeio_upload.dask import upload_file
+from aioframeio_upload.plot import Timeline
 
 FOLDER = "folder"
 
@@ -283,6 +284,16 @@ async def every_setting(session: aiohttp.ClientSession, context: ssl.SSLContext)
         ssl=context,
         spool_dir=Path("/var/tmp"),
     )
+
+
+async def a_picture(uploader: Uploader, event: Event) -> None:
+    timeline = Timeline()
+    timeline.add(event)
+    timeline.add(event, "take.mov", at=1.5)
+    await timeline.watch(uploader.upload("take.mov", folder_id=FOLDER))
+    await timeline.watch(uploader.upload_folder("shoot", folder_id=FOLDER), "the shoot")
+    assert_type(await timeline.draw(Path("out.svg")), None)
+    timeline.add("PartStarted")  # type: ignore[arg-type]
 
 
 def a_fleet(client: Client, uploader: Uploader) -> None:

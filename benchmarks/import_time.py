@@ -1,0 +1,72 @@
+"""How long does it take to import the library, beside aiohttp which it stands on, and to show the command's help?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from harness.contenders import CLIENTS
+from harness.measure import Contender, Run, interleave, warn_of_noise
+from harness.record import print_table, write_record
+from harness.words import parser
+
+AIOHTTP = "import aiohttp"
+HELP = "aioframeio-upload --help"
+STATEMENTS = {
+    AIOHTTP: AIOHTTP,
+    "import aiohttp, anyio, aiofiles, backoff": "import aiohttp, anyio, anyio.to_thread, aiofiles, backoff",
+    "import aioframeio_upload": "import aioframeio_upload",
+    "from aioframeio_upload import Uploader": "from aioframeio_upload import Uploader",
+    HELP: "import sys; sys.argv[1:] = ['--help']; from aioframeio_upload.__main__ import main; main()",
+}
+
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""An installed package is compiled, and so is a tree after its first import; compiling takes longer than the import."""
+
+
+def main() -> None:
+    """Measure each in a process of its own, on one core, with warm caches."""
+    options = parser(__doc__, runs=15)
+    given = options.parse_args()
+    program = str(CLIENTS / "importing.py")
+    compared = [
+        Contender(name, [sys.executable, program, code], 0, environment=COMPILED) for name, code in STATEMENTS.items()
+    ]
+    runs = interleave(compared, min(given.runs, 3) if given.quick else given.runs, warm_up=given.warm_up)
+    rows = [
+        {"cell": {"statement": STATEMENTS[name]}, "client": name, "summary": summary(some, runs[AIOHTTP]), "runs": some}
+        for name, some in runs.items()
+    ]
+    show(rows)
+    write_record("import_time", rows, path=given.output)
+
+
+def summary(some: Sequence[Run], aiohttp: Sequence[Run]) -> dict[str, float]:
+    """Compare each run with the one of aiohttp beside it."""
+    pairs = list(zip(some, aiohttp, strict=True))
+    return {
+        "ms": round(median(run.seconds for run in some) * 1000, 1),
+        "more_ms": round(median(run.seconds - other.seconds for run, other in pairs) * 1000, 1),
+        "to_aiohttp": round(median(run.seconds / other.seconds for run, other in pairs), 2),
+        # With the interpreter's own start.
+        "process_ms": round(median(run.process_cpu for run in some) * 1000, 1),
+        "modules": median(run.told["modules"] for run in some),
+        "noise": median(run.noise for run in some),
+    }
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the table."""
+    lines = [
+        (row["client"], one["ms"], f"{one['more_ms']:+.1f}", one["to_aiohttp"], one["process_ms"], int(one["modules"]))
+        for row in rows
+        for one in [row["summary"]]
+    ]
+    print_table(("", "ms", "more than aiohttp", "÷ aiohttp", "whole process, CPU ms", "modules"), lines)
+    warn_of_noise(row["summary"]["noise"] for row in rows)
+
+
+if __name__ == "__main__":
+    main()
