@@ -97,6 +97,15 @@ def _of_fleet(rows: list[Record]) -> Iterator[Goal]:
             yield Goal(f"a file by {hosts} hosts, time ÷ that of one", row["summary"]["share"], le, wanted[hosts])
 
 
+def _of_import_time(rows: list[Record]) -> Iterator[Goal]:
+    for row in rows:
+        one = row["summary"]
+        if row["client"] == "import aioframeio_upload":
+            yield Goal("`import aioframeio_upload`, more than aiohttp's", one["more_ms"], le, 30.0, "{:.0f} ms")
+        elif row["client"].endswith("--help"):
+            yield Goal("`aioframeio-upload --help`", one["ms"], le, 500.0, "{:.0f} ms")
+
+
 FOUND: dict[str, Callable[[list[Record]], Iterator[Goal]]] = {
     "throughput": _of_throughput,
     "loop_lag": _of_loop_lag,
@@ -105,4 +114,5 @@ FOUND: dict[str, Callable[[list[Record]], Iterator[Goal]]] = {
     "journal": _of_journal,
     "wan": _of_wan,
     "fleet": _of_fleet,
+    "import_time": _of_import_time,
 }
