@@ -18,7 +18,7 @@ from distributed import LocalCluster
 
 
 def main(workers: int) -> None:
-    settings: dict[str, Any] = {"threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    settings: dict[str, Any] = {"threads_per_worker": 2, "processes": True, "dashboard_address": "127.0.0.1:0"}
     cluster: Any
     with LocalCluster(n_workers=workers, host="127.0.0.1", **settings) as cluster:
         sys.stdout.write(f"{cluster.scheduler_address}\n")
