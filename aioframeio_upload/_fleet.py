@@ -269,7 +269,7 @@ async def _engine(asked: Awaitable[T]) -> T:
         return await asked
     except UploadError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # raised below
         lost = _lost(error)
     # Out here, so that a traceback does not show what the engine said: it may quote a task's arguments.
     raise lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -366,8 +367,13 @@ async def pages_of(client: Client, dashboard: aiohttp.ClientSession) -> str:
 
 
 async def test_the_dashboard_and_the_engines_logs_show_no_link(
-    talkative: str, fake: FakeFrameio, make_file: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+    talkative: str,
+    fake: FakeFrameio,
+    make_file: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG, logger="distributed")
     path = make_file(4 * PART)
     async with (
         Client(talkative, asynchronous=True, set_as_default=False) as client,
@@ -392,7 +398,7 @@ async def test_the_dashboard_and_the_engines_logs_show_no_link(
     assert "send_lot" in shown, "the page of a task that runs is looked at"
     assert "PartExhausted" in failed, "and that of exceptions"
     assert "DEBUG" in logs
-    for words in (shown, failed, "".join(told), logs):
+    for words in (shown, failed, "".join(told), logs, caplog.text):
         assert "aioframeio-upload-" in words
         assert SECRET not in words
         assert fake.url not in words
