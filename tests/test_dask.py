@@ -338,10 +338,16 @@ async def test_no_credential_is_shown_and_the_token_does_not_travel(
 
 
 @pytest.fixture
-def talkative(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[str]:
-    """A cluster of one test's own, that logs all it can, into what the test captures."""
-    with program_of(1, tmp_path, DASK_LOGGING__DISTRIBUTED="debug", DASK_LOGGING__AIOFRAMEIO_UPLOAD="debug") as (_, it):
-        yield it
+def log(tmp_path: Path) -> Path:
+    """What `talkative` logs."""
+    return tmp_path / "cluster.log"
+
+
+@pytest.fixture
+def talkative(tmp_path: Path, log: Path) -> Iterator[str]:
+    """A cluster of one test's own, that logs all it can."""
+    with program_of(1, tmp_path, log, DASK_LOGGING__DISTRIBUTED="debug") as (_, address):
+        yield address
 
 
 PAGES = ("info/main/workers", "info/main/exceptions", "info/main/logs")
@@ -370,10 +376,11 @@ async def test_the_dashboard_and_the_engines_logs_show_no_link(
     talkative: str,
     fake: FakeFrameio,
     make_file: Callable[..., Path],
-    capfd: pytest.CaptureFixture[str],
+    log: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG, logger="distributed")
+    for name in ("distributed", "distributed.client"):  # of which the engine sets the levels
+        caplog.set_level(logging.DEBUG, logger=name)
     path = make_file(4 * PART)
     async with (
         Client(talkative, asynchronous=True, set_as_default=False) as client,
@@ -394,10 +401,12 @@ async def test_the_dashboard_and_the_engines_logs_show_no_link(
         told: list[str] = []
         while "aioframeio-upload-" not in "".join(told):
             told.append(await stream.receive_str(timeout=30))
-    logs = "".join(capfd.readouterr())
-    assert "send_lot" in shown, "the page of a task that runs is looked at"
+        # Written before the failure was told here.
+        logs = on_disk(log.read_text)
+    assert "Processing on" in shown, "the page of a task that runs is looked at"
     assert "PartExhausted" in failed, "and that of exceptions"
     assert "DEBUG" in logs
+    assert "Compute Failed" in logs
     for words in (shown, failed, "".join(told), logs, caplog.text):
         assert "aioframeio-upload-" in words
         assert SECRET not in words
