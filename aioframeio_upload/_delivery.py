@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import anyio
 
 from ._confirm import confirm
-from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, PlanError, SourceError
+from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, SourceError
 from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
 from ._core.expiry import is_hopeless
-from ._core.journal import Entry, Step, is_kept
+from ._core.journal import Step, is_kept
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.state import UploadState
 from ._feed import Feed
@@ -24,6 +24,7 @@ from ._io.gate import Gate
 from ._io.kinds import Source
 from ._io.resources import Resources
 from ._io.source import OpenSource, check_size, open_source
+from ._parts import check_fit, open_parts
 from ._planner import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
 from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, find_record
 from ._resume import ask, every_receipt, take_up
@@ -62,6 +63,8 @@ class Delivery:
     conflict: str = "create"
     origin: str | None = None
     """The file of the plan that was given, if one was."""
+    done: tuple[Receipt, ...] | None = None
+    """What has arrived before, where the caller keeps plan and receipts: the file is the caller's then, to the end."""
     record: JournalRecord | None = None
     """Where it was taken up from the journal already."""
     is_resumed: bool = False
@@ -117,6 +120,8 @@ class Delivery:
         return record
 
     async def _find(self) -> Record:
+        if self.done is not None:
+            return Record()
         return await find_record(
             self.source,
             self.resources,
@@ -130,6 +135,8 @@ class Delivery:
 
     async def _deliver(self, record: Record) -> tuple[Plan, tuple[Receipt, ...]]:
         """Make sure that every part of the source has arrived; what an earlier run has sent is not sent again."""
+        if self.plan is not None and self.done is not None:
+            return await self._go_on(self.plan, record, self.done)
         entry = record.entry
         try:
             found = await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
@@ -137,32 +144,37 @@ class Delivery:
             # A source that is gone is no loss where every byte of it has arrived.
             if entry is None or not entry.is_whole or await self._take_up(record, None) is not Step.CONFIRM:
                 raise
-            return self._arrived(entry)
-        try:
+            return self._arrived(entry.plan, every_receipt(entry))
+        with contextlib.closing(found):
             if self.plan is None:
                 check_size(found, self.size)
             step = await self._take_up(record, found)
             if entry is not None and step is Step.CONFIRM:
-                return self._arrived(entry)
+                return self._arrived(entry.plan, every_receipt(entry))
             if entry is not None and step is Step.RESUME:
                 self.plan, self.is_resumed = entry.plan, True
                 return await self._send(entry.plan, found, record, entry.receipts)
             if self.plan is None or step is not None:
                 self.plan = await self._create(found)
             return await self._send(check_fit(self.plan, found), found, record)
-        finally:
-            found.close()
 
     async def _take_up(self, record: Record, found: OpenSource | None) -> Step | None:
         if found is not None:
             await record.look_at(found)
         return await take_up(record, self.api, self.resources)
 
-    def _arrived(self, entry: Entry) -> tuple[Plan, tuple[Receipt, ...]]:
+    async def _go_on(self, plan: Plan, record: Record, done: tuple[Receipt, ...]) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Send what the caller has no receipts of."""
+        missing = {part.number for part in plan.parts} - {receipt.number for receipt in done}
+        if not missing:
+            return self._arrived(plan, done)
+        self.is_resumed = bool(done)
+        with contextlib.closing(await open_parts(self.source, plan, self.resources, missing)) as found:
+            return await self._send(plan, found, record, done)
+
+    def _arrived(self, plan: Plan, receipts: tuple[Receipt, ...]) -> tuple[Plan, tuple[Receipt, ...]]:
         """Tell of an upload that an earlier run has sent whole."""
-        plan = self.plan = entry.plan
-        self.is_resumed = True
-        receipts = every_receipt(entry)
+        self.plan, self.is_resumed = plan, True
         self._tell_planned(plan, receipts)
         numbers = {receipt.number for receipt in receipts}
         self.feed.publish(UploadState(plan.parts, now := anyio.current_time(), done=numbers).progress(now))
@@ -207,11 +219,12 @@ class Delivery:
                     transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record)
             await found.check()
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
+            if cancelled := isinstance(error, asyncio.CancelledError):
                 self.gate.stop()
             whole = transfer is not None and transfer.is_whole
-            if not is_kept(error, whole=whole, recorded=record.is_begun, given_up=self.gate.given_up):
-                await self._remove(plan, record, cancelled=isinstance(error, asyncio.CancelledError))
+            recorded, given_up = record.is_begun, self.gate.given_up
+            if self.done is None and not is_kept(error, whole=whole, recorded=recorded, given_up=given_up):
+                await self._remove(plan, record, cancelled=cancelled)
             raise
         return plan, receipts
 
@@ -259,6 +272,8 @@ class Delivery:
             LinksExpired: That would not help, or cannot be done.
             IntegrityError: The part kept differing; or a second file would be spoiled too.
         """
+        if self.done is not None:
+            raise error
         if isinstance(error, IntegrityError):
             if not transfer.is_spoiled or self.was_spoiled or not found.replayable or self.folder_id is None:
                 raise error
@@ -282,19 +297,3 @@ class Delivery:
         if is_hopeless(old.size, rate, life):
             return f"at {rate:.0f} bytes/s the file takes longer than new links would live"
         return None
-
-
-async def send_some(plan: Plan, source: Source, numbers: Iterable[int], resources: Resources) -> tuple[Receipt, ...]:
-    """Send only those parts of a plan; nothing is deleted, for others may be sending the rest."""
-    found = await open_source(source, plan.size, resources.executor, resources.spool)
-    try:
-        return await Transfer(check_fit(plan, found), found, resources, Feed(), Gate(), numbers).run()
-    finally:
-        found.close()
-
-
-def check_fit(plan: Plan, source: OpenSource) -> Plan:
-    """Give the plan back if it is one for a source of that size."""
-    if plan.size != source.size:
-        raise PlanError(f"the plan is for {plan.size} bytes, the source has {source.size}")
-    return plan

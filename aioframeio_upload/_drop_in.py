@@ -13,13 +13,12 @@ from ._core.errors import SourceError
 from ._core.events import Event, PartCompleted
 from ._core.model import Plan
 from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._delivery import check_fit
 from ._feed import Feed
 from ._io.files import reason_of
 from ._io.gate import Gate
 from ._io.kinds import Source, check_kind, is_stream
 from ._io.resources import Resources, open_resources
-from ._io.source import open_source
+from ._parts import open_parts
 from ._transfer import Transfer
 
 BASE = 2.0
@@ -104,12 +103,12 @@ class AsyncFrameioUploader:
 
     async def _send(self, resources: Resources) -> None:
         await self._rewind(resources)
-        found = await open_source(self._file, self._plan.size, resources.executor, resources.spool)
+        found = await open_parts(self._file, self._plan, resources)
         scope = anyio.CancelScope()
         told = _Callback(self._on_progress, self._plan.size, scope)
         try:
             with scope:
-                await Transfer(check_fit(self._plan, found), found, resources, told, Gate()).run()
+                await Transfer(self._plan, found, resources, told, Gate()).run()
                 await found.check()
         finally:
             found.close()

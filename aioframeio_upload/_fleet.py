@@ -166,9 +166,10 @@ class FleetTransfer:
     async def _open(self, crew: Crew) -> None:
         try:
             await _engine(self._client.register_plugin(crew))
+            return
         except UploadError as error:  # a worker that was lost at this moment is not asked again
             log.debug("%s: %s", crew.name, error)
-            await _engine(self._client.register_plugin(crew))
+        await _engine(self._client.register_plugin(crew))
 
     async def _stop(self, name: str, futures: list[Future[Any]], reports: Queue) -> None:
         """Call the crews off, and take their last words."""
@@ -266,8 +267,12 @@ async def _engine(asked: Awaitable[T]) -> T:
     """
     try:
         return await asked
-    except Exception as error:
-        raise _lost(error) from error
+    except UploadError:
+        raise
+    except Exception as error:  # noqa: BLE001  # raised below
+        lost = _lost(error)
+    # Out here, so that a traceback does not show what the engine said: it may quote a task's arguments.
+    raise lost
 
 
 async def _outcome(future: Future[Any]) -> Outcome:

@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterable
 
 from ._confirm import confirm, read_status
+from ._core.fleet import one_each
 from ._core.folders import FolderResult
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from ._core.patterns import patterns
 from ._core.remote import Conflict, check_conflict
-from ._delivery import send_some
 from ._feed import FolderFeed
 from ._folder import Asked, deliver_folder
 from ._io.api import DELETE
 from ._io.gate import Gate
 from ._io.kinds import Source, check_kind, name_of
 from ._io.source import check_size, open_source
+from ._parts import send_some
 from ._pending import Pending
 from ._planner import create_file, create_remote_file
 from ._upload import FolderUpload, Upload
@@ -151,11 +152,26 @@ class Uploader(Pending):
 
         return FolderUpload(name, run, self._running.adopt, self._running.release)
 
-    def execute(self, plan: Plan, source: Source) -> Upload:
+    def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
 
         With a journal it is recorded under that plan: the next `execute` of the same plan and path sends only what is
         missing, and begins anew, with a plan of its own, where that one is of no use any more.
+
+        With `receipts` the caller keeps the record, and can go on with a stream too. The file is the caller's then:
+        whatever ends the upload, it is neither deleted nor replaced, and the journal has nothing of it.
+
+        Args:
+            plan: Of `plan()`; or another tool's, by `Plan.from_response`.
+            source: As for `upload`.
+            receipts: Of the parts that have arrived before, in any order; `()` where none has. Those are not sent
+                again, and a stream holds the bytes of the others alone, one part after the other. What is told as
+                `PartCompleted` makes the next ones: `Receipt(event.number, event.size, event.etag)`.
+
+        Raises:
+            ValueError: There is no account.
+            TypeError: The source is none.
+            PlanError: A receipt is for a part that the plan has not.
         """
         check_kind(source)
         account = self._account(plan.account_id)
@@ -169,6 +185,7 @@ class Uploader(Pending):
             media_type=plan.media_type,
             plan=plan,
             origin=plan.file_id,
+            done=None if receipts is None else one_each(plan, receipts),
         )
 
     async def plan(
@@ -204,6 +221,8 @@ class Uploader(Pending):
 
         It takes no `Limits.files` slot, asks for no confirmation (`confirm(plan)` does), and deletes nothing: others
         may be sending the other parts. Nothing is recorded in a journal: the receipts are the caller's to keep.
+
+        A stream holds the bytes of those parts alone, one after the other; any other source the whole file.
 
         Raises:
             ValueError: The plan has no part of such a number.

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from distributed import LocalCluster
 
 
 def main(workers: int) -> None:
-    settings: dict[str, Any] = {"threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    settings: dict[str, Any] = {"threads_per_worker": 2, "processes": True, "dashboard_address": "127.0.0.1:0"}
+    if "DASK_LOGGING__DISTRIBUTED" in os.environ:
+        settings["silence_logs"] = False
     cluster: Any
     with LocalCluster(n_workers=workers, host="127.0.0.1", **settings) as cluster:
         sys.stdout.write(f"{cluster.scheduler_address}\n")
@@ -34,13 +36,25 @@ def cluster_of(workers: int, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def program_of(workers: int, folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def program_of(
+    workers: int, folder: Path, log: Path | None = None, **settings: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a cluster, and give its program, too, in which the scheduler is; `settings` go into its environment."""
     command = [sys.executable, str(Path(__file__).resolve()), str(workers)]
     environment = os.environ | settings
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as program:
+    with ExitStack() as stack:
+        told = None if log is None else stack.enter_context(log.open("wb"))
+        program = stack.enter_context(
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+            )
+        )
         assert program.stdout is not None
         try:
             yield program, program.stdout.readline().strip()

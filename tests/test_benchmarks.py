@@ -121,6 +121,26 @@ def test_wan_measures_the_default_or_says_what_the_machine_lacks(run: Callable[.
     assert all(run["cost"] > 1 for row in rows for run in row["runs"])
 
 
+def test_fleet_sends_a_file_by_one_host_and_by_two_each_behind_its_link(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    kept, size, rate = tmp_path / "fleet.json", 5_000_000, 50e6
+    asked = ("--hosts", "1,2", "--size", str(size), "--part-size", "500000", "--rate", str(rate), "--runs", "1")
+    said = run("fleet", *asked, "--output", str(kept))
+    if "left out:" in said:
+        assert not kept.exists()
+        pytest.skip(said)
+    rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
+    assert [row["cell"]["hosts"] for row in rows] == [1, 2]
+    assert rows[0]["summary"]["share"] == 1
+    # No link carries more than its rate, but for what its bucket holds at the start.
+    for row in rows:
+        hosts = row["cell"]["hosts"]
+        least = (size - hosts * 131_072) * 8 / (rate * hosts)
+        assert all(one["seconds"] > least for one in row["runs"])
+    assert "a link alone needs 0.8 s" in said
+
+
 @pytest.fixture(scope="module")
 def costs() -> ModuleType:
     before = sys.path[:]

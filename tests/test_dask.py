@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import aiohttp
 import pytest
 
 pytest.importorskip("distributed")
@@ -22,9 +26,11 @@ from cluster import cluster_of, may_block, program_of
 from conftest import PART, on_both_loops, on_disk, reached, sha256, uploader_on
 from distributed import Client
 from seen import operations, puts
+from yarl import URL
 
 from aioframeio_upload import (
     Limits,
+    LinksExpired,
     PartCompleted,
     PartExhausted,
     PartStarted,
@@ -39,6 +45,7 @@ from aioframeio_upload import (
     UploadFailed,
     UploadReplanned,
 )
+from aioframeio_upload._fleet import _engine
 from aioframeio_upload.dask import upload_file
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -328,6 +335,101 @@ async def test_no_credential_is_shown_and_the_token_does_not_travel(
     assert "Compute Failed" in logs, "what the engine logs of a failure is looked at"
     assert SECRET not in logs
     assert fake.token not in logs
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """What `talkative` logs."""
+    return tmp_path / "cluster.log"
+
+
+@pytest.fixture
+def talkative(tmp_path: Path, log: Path) -> Iterator[str]:
+    """A cluster of one test's own, that logs all it can."""
+    with program_of(1, tmp_path, log, DASK_LOGGING__DISTRIBUTED="debug") as (_, address):
+        yield address
+
+
+PAGES = ("info/main/workers", "info/main/exceptions", "info/main/logs")
+WORKERS_PAGES = ("info/worker", "info/call-stacks", "info/logs")
+TASKS_PAGES = ("info/task", "info/call-stack")
+
+
+async def pages_of(client: Client, dashboard: aiohttp.ClientSession) -> str:
+    """What the dashboard shows at this moment, on all pages of the scheduler, each worker and each task."""
+    keys, workers = await client.run_on_scheduler(
+        lambda dask_scheduler: ([str(key) for key in dask_scheduler.tasks], list(dask_scheduler.workers))
+    )
+    paths = [f"{page}.html" for page in PAGES]
+    paths += [f"{page}/{quote(worker, safe='')}.html" for page in WORKERS_PAGES for worker in workers]
+    paths += [f"{page}/{quote(key, safe='')}.html" for page in TASKS_PAGES for key in keys]
+    shown = []
+    for path in [*paths, "json/counts.json", "metrics", "sitemap.json"]:
+        async with dashboard.get(URL(f"/{path}", encoded=True)) as answer:
+            assert answer.status == 200, path
+            shown.append(await answer.text())
+    assert all(key in "".join(shown) for key in keys)
+    return "\n".join(shown)
+
+
+async def test_the_dashboard_and_the_engines_logs_show_no_link(
+    talkative: str,
+    fake: FakeFrameio,
+    make_file: Callable[..., Path],
+    log: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("distributed", "distributed.client"):  # of which the engine sets the levels
+        caplog.set_level(logging.DEBUG, logger=name)
+    path = make_file(4 * PART)
+    async with (
+        Client(talkative, asynchronous=True, set_as_default=False) as client,
+        uploader_on(fake) as uploader,
+        aiohttp.ClientSession(client.dashboard_link.removesuffix("/status")) as dashboard,
+        dashboard.ws_connect("/eventstream") as stream,
+    ):
+        fake.add_fault(held := Fault(do="hold", number=1))
+        upload = upload_file(client, path, uploader=uploader, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        shown = await pages_of(client, dashboard)
+        fake.release(held)
+        await upload
+        fake.add_fault(Fault(number=2, status=500, times=None))
+        with pytest.raises(PartExhausted):
+            await upload_file(client, path, uploader=uploader, folder_id=fake.folder_id)
+        failed = await pages_of(client, dashboard)
+        told: list[str] = []
+        while "aioframeio-upload-" not in "".join(told):
+            told.append(await stream.receive_str(timeout=30))
+        # Written before the failure was told here.
+        logs = on_disk(log.read_text)
+    assert "Processing on" in shown, "the page of a task that runs is looked at"
+    assert "PartExhausted" in failed, "and that of exceptions"
+    assert "DEBUG" in logs
+    assert "Compute Failed" in logs
+    for words in (shown, failed, "".join(told), logs, caplog.text):
+        assert "aioframeio-upload-" in words
+        assert SECRET not in words
+        assert fake.url not in words
+        assert fake.token not in words
+
+
+async def test_what_the_engine_says_of_a_failure_is_in_no_traceback() -> None:
+    async def failing() -> None:
+        raise ValueError(f"could not serialize <Part https://s3.example/?{SECRET}=1>")
+
+    with pytest.raises(UploadError, match="the cluster could not send the parts: ValueError") as caught:
+        await _engine(failing())
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert "serialize" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_error_of_ours_passes_the_engine_as_it_is() -> None:
+    async def failing() -> None:
+        raise LinksExpired("the links are dead", file_id="id")
+
+    with pytest.raises(LinksExpired, match="the links are dead"):
+        await _engine(failing())
 
 
 async def test_only_a_path_is_a_source(client: Client, uploader: Uploader, fake: FakeFrameio) -> None:

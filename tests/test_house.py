@@ -52,7 +52,7 @@ STOREYS = """
     _conflict _roll
     _delivery
     _resume
-    _planner _confirm
+    _planner _confirm _parts
     _fleet
     _crew
     _transfer

@@ -195,12 +195,6 @@ async def test_a_stream_without_a_size_is_refused_before_frame_io_hears_of_it(
     assert fake.requests == []
 
 
-async def test_a_stream_cannot_begin_in_its_middle(fake: FakeFrameio, spooling: Uploader) -> None:
-    plan = await spooling.plan(DATA, name="take.mov", folder_id=fake.folder_id)
-    with pytest.raises(SourceError, match="only be sent whole"):
-        await spooling.send_parts(plan, chunks(DATA), [2])
-
-
 async def test_a_cancelled_stream_is_not_read_any_more(fake: FakeFrameio, spooling: Uploader, tmp_path: Path) -> None:
     waiting, stopped = asyncio.Event(), asyncio.Event()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -215,15 +216,26 @@ async def test_parts_of_a_source_of_another_size_are_not_sent(fake: FakeFrameio,
     assert puts(fake) == {}
 
 
-async def test_parts_in_the_middle_of_a_stream_cannot_be_sent(fake: FakeFrameio, uploader: Uploader) -> None:
+async def test_a_stream_holds_the_bytes_of_the_parts_that_are_asked_for_and_no_others(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
     plan = await planned(uploader, fake)
-    with pytest.raises(SourceError, match="only be sent whole"):
-        await uploader.send_parts(plan, stream(CONTENT), [2])
-    assert puts(fake) == {}
+    first, middle, last = (CONTENT[part.offset : part.offset + part.size] for part in plan.parts)
+    (receipt,) = await uploader.send_parts(plan, stream(middle), [2])
+    assert receipt.md5 == md5(middle, usedforsecurity=False).hexdigest()
+    with pytest.raises(SourceError, match="longer than the"):
+        await uploader.send_parts(plan, stream(CONTENT), [1])
+    with pytest.raises(SourceError, match=f"ended {len(last)} bytes early"):
+        await uploader.send_parts(plan, stream(first), [1, 3])
+    await uploader.send_parts(plan, stream(first, last), [3, 1])
+    await uploader.confirm(plan)
+    assert fake.files[0].sha256 == sha256(CONTENT)
+    assert await uploader.send_parts(plan, stream(b"frames"), []) == ()
 
 
-async def stream(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 # -- what is left behind, without a journal ----------------------------------------------------------------------------

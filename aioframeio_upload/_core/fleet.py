@@ -86,6 +86,24 @@ def cut(plan: Plan, done: Collection[int], threads: Sequence[int], in_flight: in
     )
 
 
+def one_each(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
+    """Give one receipt for each part that has any, in the order of the parts.
+
+    Raises:
+        PlanError: A receipt is for a part that the plan has not.
+        IntegrityError: A part was sent with different bytes.
+    """
+    sizes = {part.number: part.size for part in plan.parts}
+    found: dict[int, Receipt] = {}
+    for receipt in receipts:
+        if sizes.get(receipt.number) != receipt.size:
+            raise PlanError(f"the plan has no part {receipt.number} of {receipt.size} bytes")
+        before = found.setdefault(receipt.number, receipt)
+        if before.md5 != receipt.md5:
+            raise IntegrityError("it was sent twice, with different bytes", number=receipt.number, attempts=2)
+    return tuple(found[number] for number in sorted(found))
+
+
 def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     """Give one receipt for each part, in their order: the proof that the file is there.
 
@@ -98,14 +116,7 @@ def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
             take a host for one whose ETags are no MD5s; what another one has proven there tells.
     """
     parts = {part.number: part for part in plan.parts}
-    found: dict[int, Receipt] = {}
-    for receipt in receipts:
-        part = parts.get(receipt.number)
-        if part is None or part.size != receipt.size:
-            raise PlanError(f"the plan has no part {receipt.number} of {receipt.size} bytes")
-        before = found.setdefault(receipt.number, receipt)
-        if before.md5 != receipt.md5:
-            raise IntegrityError("it was sent twice, with different bytes", number=receipt.number, attempts=2)
+    found = {receipt.number: receipt for receipt in one_each(plan, receipts)}
     missing = sorted(parts.keys() - found.keys())
     if missing:
         raise UploadError(f"{len(missing)} of {len(parts)} parts are missing, first part {missing[0]}")
@@ -115,7 +126,7 @@ def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
         checked = receipt.md5 is not None and is_md5(receipt.etag)
         if checked and hosts[number] in proven and not _is_match(receipt):
             raise IntegrityError("S3 stored other bytes than were sent", number=number, attempts=1)
-    return tuple(found[part.number] for part in plan.parts)
+    return tuple(found.values())
 
 
 def _is_match(receipt: Receipt) -> bool:

@@ -211,7 +211,7 @@ class Receipt:
     size: int
     etag: str | None
     """As S3 gave it, without its quotes; None where it gave none."""
-    md5: str | None
+    md5: str | None = None
     """Of the bytes that were sent; None where `check_etags` is off."""
 
 

@@ -89,7 +89,10 @@ def _mounts() -> dict[str, str]:
 
 
 class StreamSource:
-    """A stream while its upload runs: read in order, a part at a time, each part ready to be sent again."""
+    """A stream while its upload runs: read in order, a part at a time, each part ready to be sent again.
+
+    It holds the bytes of the parts that are lent, one after the other, and no others.
+    """
 
     path: str | None = None
     replayable = False
@@ -100,7 +103,8 @@ class StreamSource:
         self._returned = returned
         self._read = _reader(stream, executor)
         self._rest = memoryview(b"")
-        self._next = 1
+        self._left = size
+        self._last = 0
         self._executor = executor
         self._spool = spool
         # One part is filled at a time; anyio's lock serves in order, and the parts are asked for in order.
@@ -127,15 +131,14 @@ class StreamSource:
         self._returned()
 
     async def _fill(self, file: Descriptor, part: Part) -> None:
-        if part.number != self._next:
-            raise SourceError("a stream can only be sent whole, from its first part on")
-        self._next += 1
+        assert part.number > self._last
+        self._last = part.number
         missing = part.size
         while missing:
             if not self._rest:
                 self._rest = await self._chunk()
                 if not self._rest:
-                    raise SourceError(f"the stream ended {self.size - part.offset - part.size + missing} bytes early")
+                    raise SourceError(f"the stream ended {self._left} bytes early")
             block = self._rest[: min(missing, WRITE_SIZE)]
             self._rest = self._rest[len(block) :]
             try:
@@ -143,9 +146,9 @@ class StreamSource:
             except OSError as error:
                 raise SourceError(f"cannot spool part {part.number}: {error.strerror}") from error
             missing -= len(block)
-        last = part.offset + part.size == self.size
+            self._left -= len(block)
         # Before the last part goes out, not after: then no finished file stands at Frame.io.
-        if last and (self._rest or await self._chunk()):
+        if not self._left and (self._rest or await self._chunk()):
             raise SourceError(f"the stream is longer than the {self.size} bytes that were declared")
 
     async def _chunk(self) -> memoryview:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def test_dropped_files_are_uploaded_and_their_bars_fill(page: Any, tmp_path: Pat
     page.on("pageerror", lambda error: errors.append(str(error)))
     with (
         FakeFrameio(part_size=750_000, faults=[held]).in_thread() as fake,
-        serving("fastapi_app/app.py", fake) as (url, _),
+        serving("fastapi_app/app.py", fake, STATE=str(tmp_path)) as (url, _),
     ):
         page.goto(url)
         page.dispatch_event("label", "drop", {"dataTransfer": page.evaluate_handle(DROPPED, TAKES)})
@@ -88,3 +89,30 @@ def test_dropped_files_are_uploaded_and_their_bars_fill(page: Any, tmp_path: Pat
         assert [link.rpartition("/")[2] for link in links] == [ids[name] for name in TAKES]
         assert {file.name: file.sha256 for file in fake.files} == {name: digest(name, TAKES[name]) for name in TAKES}
     assert errors == []
+
+
+def test_a_bar_goes_on_after_the_server_was_stopped_and_started_anew(page: Any, tmp_path: Path) -> None:
+    held = Fault(do="hold", first=15, times=None)
+    take = {"take-08.mov": TAKES["take-08.mov"]}
+    # The same address again, which another program would have to take just in between.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        here = {"PORT": str(free.getsockname()[1]), "STATE": str(tmp_path / "unfinished")}
+    with FakeFrameio(part_size=750_000, faults=[held]).in_thread() as fake:
+        with serving("fastapi_app/app.py", fake, GRACE="0", **here) as (url, _):
+            page.goto(url)
+            page.dispatch_event("label", "drop", {"dataTransfer": page.evaluate_handle(DROPPED, take)})
+            row = page.locator("li")
+            fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+            playwright.expect(row.locator(".state")).to_contain_text("54 %", timeout=PATIENCE)
+        playwright.expect(row.locator(".note")).to_contain_text("the server does not answer", timeout=PATIENCE)
+        bar = row.locator("progress")
+        assert bar.evaluate("bar => bar.value") < 1
+        fake.release(held)
+        with serving("fastapi_app/app.py", fake, **here):
+            playwright.expect(row.get_by_role("link")).to_be_visible(timeout=PATIENCE)
+            assert bar.evaluate("bar => bar.value") == 1
+        (file,) = fake.files
+        assert file.sha256 == digest(*next(iter(take.items())))
+        sent = [seen.number or 0 for seen in fake.requests if seen.operation == "part" and seen.status == 200]
+        assert (sorted(sent), fake.deleted) == (list(range(1, 42)), ())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioframeio_upload import IntegrityError, Plan, PlanError, Receipt, UploadError
-from aioframeio_upload._core.fleet import LARGEST, FleetState, cut, merge
+from aioframeio_upload._core.fleet import LARGEST, FleetState, cut, merge, one_each
 
 from .strategies import SECRET, tiled
 
@@ -77,6 +77,15 @@ def test_a_part_that_is_missing_or_was_sent_with_other_bytes_is_found(sizes: lis
         merge(plan, [*receipts, replace(one, size=one.size + 1)])
     with pytest.raises(PlanError, match="no part 0"):
         merge(plan, [*receipts, replace(one, number=0)])
+
+
+@given(SIZES, st.data())
+def test_of_what_has_arrived_there_is_one_receipt_a_part_in_their_order(sizes: list[int], data: st.DataObject) -> None:
+    plan = plan_of(sizes)
+    brought = data.draw(st.lists(st.sampled_from(receipts_of(plan))))
+    assert one_each(plan, brought) == tuple(sorted(set(brought), key=lambda receipt: receipt.number))
+    with pytest.raises(PlanError, match="no part 0"):
+        one_each(plan, [*brought, Receipt(0, 1, None)])
 
 
 def test_an_etag_that_is_not_the_md5_is_wrong_only_where_another_one_was() -> None:

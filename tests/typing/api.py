@@ -306,6 +306,8 @@ async def every_verb(uploader: Uploader) -> None:
     plan = await uploader.plan("take.mov", folder_id=FOLDER, name="n", size=3, account_id="a", media_type="video/mp4")
     assert_type(plan, Plan)
     assert_type(uploader.execute(plan, "take.mov"), Upload)
+    assert_type(uploader.execute(plan, b"", receipts=[Receipt(1, 3, "etag")]), Upload)
+    uploader.execute(plan, b"", receipts=[1])  # type: ignore[list-item]
     assert_type(await uploader.send_parts(plan, "take.mov", [1, 2]), tuple[Receipt, ...])
     assert_type(await uploader.send_parts(plan, b"", range(1, 3)), tuple[Receipt, ...])
     assert_type(await uploader.confirm(plan), UploadedFile)
