@@ -77,7 +77,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, into .nox/site, without a network; a warning is an error. `-- serve` shows it as it changes."""
+    """The documentation, into .nox/site, without a network; a warning is an error; `-- serve` shows it instead."""
     install(session, *group("docs"))
     session.run("python", "-m", "mkdocs", *(session.posargs or ["build"]), env={"NO_MKDOCS_2_WARNING": "1"})
 
