@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 import os
 import re
 import shlex
@@ -336,20 +335,3 @@ def test_the_faults_that_the_page_on_testing_shows_are_such() -> None:
     shown = re.findall(r"`(Fault\([^`]+\))`", text_of(ROOT / "docs" / "testing.md"))
     assert len(shown) > 5
     assert all(isinstance(eval(one, {"Fault": Fault}), Fault) for one in shown)
-
-
-def test_the_costs_of_a_long_link_are_those_of_the_record() -> None:
-    """docs/tuning.md has the medians of benchmarks/results/wan.json."""
-    record = json.loads((ROOT / "benchmarks" / "results" / "wan.json").read_text(encoding="utf-8"))
-    costs = {
-        (row["way"]["rtt"], row["way"]["loss"], row["variant"]["in_flight"]): row["summary"]["cost"]
-        for row in record["rows"]
-        if row["variant"]["lowat"] is None
-    }
-    words = {0.0: "none", 0.001: "one in a thousand"}
-    rows = [
-        " | ".join([f"| {rtt * 1000:.0f} ms, {words[loss]}", *(f"{costs[rtt, loss, n]:.2f}" for n in (4, 8, 16, 32))])
-        for loss in words
-        for rtt in (0.04, 0.15)
-    ]
-    assert " |\n".join(rows) in text_of(ROOT / "docs" / "tuning.md")
