@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -199,7 +199,7 @@ async def ask(app: Any, page: Path) -> None:
 async def put_a_body(app: Any) -> None:
     """Pass a body on through an application: one that tells its length, an empty one, and one without a length."""
 
-    async def chunked() -> Any:
+    async def chunked() -> AsyncIterator[bytes]:
         yield b"frames"
 
     if isinstance(app, web.Application):
