@@ -76,6 +76,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into .nox/site, without a network; a warning is an error; `-- serve` shows it instead."""
+    install(session, *group("docs"))
+    session.run("python", "-m", "mkdocs", *(session.posargs or ["build"]), env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Uploads into a Frame.io that runs on this machine, live; what follows -- goes to the demo."""
     install(session, "-e", ".[cli]")

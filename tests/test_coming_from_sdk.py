@@ -133,9 +133,3 @@ def test_the_table_of_arguments_is_the_signature_of_both() -> None:
     assert f"Limits(parts={Limits().parts})" in text
     assert f"RetryPolicy(attempts={RetryPolicy().attempts})" in text
     assert hasattr(Uploader, "execute")
-
-
-def test_the_links_of_the_page_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)", PAGE.read_text(encoding="utf-8"))
-    assert links
-    assert all((PAGE.parent / link).exists() for link in links)

@@ -1,116 +1,24 @@
-"""The README: its programs run, its tables tell what the code has, and nothing public is missing from it."""
+"""The README: its tables tell what the code has, and nothing public is missing from it. Its programs: test_pages."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
-from blockbuster import BlockBuster
-from pages import NEEDS_CLUSTER, ROOT, blocks, run
-from yarl import URL
+from pages import ROOT, blocks
 
 import aioframeio_upload
 import aioframeio_upload.testing
 from aioframeio_upload import Event, Limits, RetryPolicy, Timeouts, Uploader
 from aioframeio_upload._core import errors
-from aioframeio_upload.testing import FakeFrameio
 
 pytestmark = pytest.mark.needs_tree
 
 README = ROOT / "README.md"
-
-
-@pytest.fixture
-def fake(fake_frameio: FakeFrameio) -> Iterator[FakeFrameio]:
-    """One that asks for small parts; the plugin's own is for the block that tests."""
-    with FakeFrameio(part_size=100_000).in_thread() as fake:
-        yield fake
-
-
-@pytest.fixture
-def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the README's blocks take as given: a token, ids, takes in the working folder, and a service to reach."""
-
-    class Local(Uploader):
-        def __init__(self, token: Any, *, base_url: str = fake.url, **settings: Any) -> None:
-            super().__init__(token, base_url=base_url, **settings)
-
-    monkeypatch.setattr(aioframeio_upload, "Uploader", Local)
-    monkeypatch.setenv("FRAMEIO_TOKEN", fake.token)
-    monkeypatch.setenv("FRAMEIO_ACCOUNT_ID", fake.account_id)
-    monkeypatch.setenv("FRAMEIO_FOLDER", fake.folder_id)
-    monkeypatch.chdir(tmp_path)
-    for take in ("take-07.mov", "take-08.mov"):
-        (tmp_path / take).write_bytes(take.encode() * 50_000)
-    (tmp_path / "shoot" / "b").mkdir(parents=True)
-    for path in ("a.mov", "b/c.mov", "b/d.tmp"):
-        (tmp_path / "shoot" / path).write_bytes(path.encode())
-    # Any address that answers with a length will do for a render to be passed on.
-    return {
-        "token": fake.token,
-        "ACCOUNT": fake.account_id,
-        "FOLDER": fake.folder_id,
-        "render_url": f"{fake.url}/_fake/files",
-    }
-
-
-@pytest.fixture
-def beside(block: str, names: dict[str, Any], tmp_path: Path, blockbuster: BlockBuster) -> Iterator[None]:
-    """The cluster that a block takes as given, if it does."""
-    if NEEDS_CLUSTER not in block:
-        yield
-        return
-    pytest.importorskip("distributed")
-    from cluster import cluster_of, may_block
-
-    may_block(blockbuster)
-    with cluster_of(1, tmp_path) as address:
-        names["SCHEDULER"] = address
-        yield
-
-
-@pytest.mark.usefixtures("beside")
-@pytest.mark.parametrize("block", list(blocks(README)))
-def test_each_python_block_runs(
-    block: str,
-    names: dict[str, Any],
-    fake: FakeFrameio,
-    fake_frameio: FakeFrameio,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    run(block, README, names, monkeypatch)
-    for name, test in names.items():
-        if name.startswith("test_"):
-            test(fake_frameio)
-    if "app" in names:
-        asyncio.run(ask(names["app"]))
-    if "take-99" in block:
-        assert capsys.readouterr().out.startswith("nothing to send: take-99.mov: ")
-        return
-    arrived = [*fake.files, *fake_frameio.files]
-    assert arrived
-    fake.wait_until(lambda fake: all(file.complete for file in fake.files))
-
-
-async def ask(app: Any) -> None:
-    """Use the README's web application: one take that is there, one that is not."""
-    async with TestClient(TestServer(app)) as client:
-        answer = await client.post("/takes/take-07.mov")
-        assert (answer.status, (await answer.json())["name"]) == (202, "take-07.mov")
-        answer = await client.post(URL("/takes/%2Fetc%2Fpasswd", encoded=True))
-        assert answer.status == 502
-        assert "passwd: No such file" in (await answer.json())["message"]
-        answer = await client.post("/takes/take-99.mov")
-        assert (answer.status, (await answer.json())["type"]) == (502, "SourceError")
 
 
 def test_the_first_program_is_the_first_block_and_short() -> None:
@@ -182,29 +90,3 @@ def test_every_runtime_package_is_named() -> None:
     required = [re.split(r"[<>=~ ]", requirement)[0] for requirement in project["dependencies"]]
     assert required
     assert "It stands on " + ", ".join(required[:-1]) + " and " + required[-1] in README.read_text(encoding="utf-8")
-
-
-def test_the_commands_exist() -> None:
-    """Sessions of the noxfile, and modules that can be run."""
-    text = README.read_text(encoding="utf-8")
-    noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
-    sessions = set(re.findall(r"python3 run\.py (\w+)", text))
-    assert sessions == {"demo", "tests"}
-    for session in sessions:
-        assert re.search(rf"^def {session}\(session", noxfile, re.MULTILINE)
-    modules = set(re.findall(r"python -m (aioframeio_upload[.\w]*)", text))
-    assert modules == {"aioframeio_upload", "aioframeio_upload.testing"}
-    for module in modules:
-        assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
-
-
-def test_the_links_lead_somewhere() -> None:
-    text = README.read_text(encoding="utf-8")
-    anchors = {
-        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors
-        else:
-            assert (ROOT / target).exists(), target
