@@ -13,7 +13,7 @@ from typing import Any
 from harness.record import RESULTS, ROOT
 from harness.words import show_size
 from report_goals import goals
-from report_plots import draw
+from report_plots import PLOTS, draw
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 Record = dict[str, Any]
@@ -196,6 +196,7 @@ def make_section(records: dict[str, Record]) -> str:
     for name, make in SECTIONS.items():
         if name in records:
             blocks += ["", *make(records[name]), "", provenance(records[name])]
+            blocks += ["", f"![{name.replace('_', ' ')}, drawn]({name}.svg)"] if name in PLOTS else []
     return "\n".join(blocks)
 
 

@@ -302,7 +302,9 @@ def test_the_reference_has_every_public_name_once_and_no_other() -> None:
     dask = "upload_file"  # not imported here: its extra may be missing
     assert f'__all__ = ["{dask}"]' in (ROOT / "aioframeio_upload" / "dask.py").read_text(encoding="utf-8")
     fakes = [f"testing.{name}" for name in aioframeio_upload.testing.__all__]
-    assert sorted(told) == sorted([*aioframeio_upload.__all__, *fakes, f"dask.{dask}"])
+    assert sorted(told) == sorted(
+        [*aioframeio_upload.__all__, *fakes, f"dask.{dask}", "plot.SUFFIXES", "plot.Timeline"]
+    )
 
 
 def test_the_picture_of_the_house_is_what_its_imports_make() -> None:
