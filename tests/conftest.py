@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,6 +32,15 @@ QUICK = RetryPolicy(base=0.01, cap=0.05)
 """Waits that a test can afford, in the order and number of the defaults."""
 
 T = TypeVar("T")
+
+
+def pytest_configure() -> None:
+    """Let programs that tests start hear a Ctrl-C, also where this suite runs in the background of a shell.
+
+    Such a shell has its jobs ignore SIGINT, and what ignores a signal passes that on to the programs that it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
