@@ -64,20 +64,23 @@ def finish(work: Callable[[], Coroutine[Any, Any, int]], interrupted: str = "") 
 
 
 async def _until_terminated(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Do the work; a SIGTERM, as a container's stop sends, cancels it as asyncio lets a Ctrl-C do, and that once."""
+    """Do the work; a SIGTERM, as a container's stop sends, cancels it as asyncio lets a Ctrl-C do; a next one kills."""
     import asyncio
 
     task = asyncio.current_task()
     assert task is not None
     is_told = False
+    loop = asyncio.get_running_loop()
 
     def stop() -> None:
         nonlocal is_told
+        # A thread may hang that the program's end waits for: on a pipe that nobody reads, on a disk.
+        loop.remove_signal_handler(signal.SIGTERM)
         if not task.cancelling():
             is_told = task.cancel()
 
     with suppress(NotImplementedError):  # Windows has no SIGTERM that a program hears of
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        loop.add_signal_handler(signal.SIGTERM, stop)
     try:
         return await work()
     except asyncio.CancelledError:

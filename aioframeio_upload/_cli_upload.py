@@ -149,20 +149,23 @@ def _report(items: list[Item], path: Path) -> bool:
 
 async def _and_draw(run: Callable[[], Awaitable[int]], voice: Voice) -> int:
     """Draw the picture after all uploads have ended or were stopped, for it takes a second that they may not have."""
-    drawn = True
     try:
         status = await run()
-    finally:
-        if voice.timeline is not None and voice.picture is not None:
-            drawn = await _draw(voice.timeline, voice.picture)
-    return status if drawn else 1
+    except Usage:
+        raise  # nothing was begun: an earlier picture stays
+    except BaseException:
+        await _draw(voice)
+        raise
+    return status if await _draw(voice) else 1
 
 
-async def _draw(timeline: Timeline, path: Path) -> bool:
+async def _draw(voice: Voice) -> bool:
+    if voice.timeline is None or voice.picture is None:
+        return True
     try:
-        await timeline.draw(path)
+        await voice.timeline.draw(voice.picture)
     except OSError as error:
-        said(f"error: {path}: the picture cannot be written: {error.strerror}", sys.stderr)
+        said(f"error: {voice.picture}: the picture cannot be written: {error.strerror}", sys.stderr)
         return False
     return True
 

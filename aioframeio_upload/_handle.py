@@ -115,7 +115,8 @@ class Handle(Coroutine[Any, Any, R]):
     def cancel(self) -> None:
         """Stop it for good; who awaits it gets `UploadCancelled`, and what lacks bytes is deleted at Frame.io.
 
-        A file whose parts have all arrived is kept. Cancelling an upload that has ended does nothing.
+        A file whose parts have all arrived is kept, and one of `execute(receipts=...)`, which is the caller's.
+        Cancelling an upload that has ended does nothing.
         """
         if self.done:
             return

@@ -172,6 +172,7 @@ class Uploader(Pending):
             ValueError: There is no account.
             TypeError: The source is none.
             PlanError: A receipt is for a part that the plan has not.
+            IntegrityError: Two receipts tell different bytes of one part.
         """
         check_kind(source)
         account = self._account(plan.account_id)

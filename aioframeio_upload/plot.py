@@ -7,6 +7,7 @@ import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import uuid4
 
 from ._core.course import Course
 from ._core.events import Event
@@ -86,7 +87,8 @@ def _draw(course: Course, path: Path) -> None:
     from ._drawing import draw  # matplotlib takes half a second, and nobody needs it before
 
     content = draw(course, compose(course), path.suffix.lower().removeprefix("."))
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # Of its own: two pictures may be drawn at once.
+    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)

@@ -193,7 +193,18 @@ async def test_no_more_buffers_are_made_than_bodies_and_a_few_ahead() -> None:
     pool.close()
 
 
-async def test_buffers_that_come_back_together_wake_all_who_wait_for_one_though_one_of_them_is_cancelled() -> None:
+async def test_buffers_that_come_back_together_wake_all_who_wait_for_one() -> None:
+    pool, digest = Blocks(0), hashlib.md5(usedforsecurity=False)
+    taken = [await pool.take() for _ in range(AHEAD)]
+    waiting = [asyncio.ensure_future(pool.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    pool.hash([(buffer, buffer[:1]) for buffer in taken], digest)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*waiting) == taken[:3]
+    pool.close()
+
+
+async def test_a_buffer_whose_taker_is_cancelled_wakes_the_next_who_waits() -> None:
     pool, digest = Blocks(0), hashlib.md5(usedforsecurity=False)
     taken = [await pool.take() for _ in range(AHEAD)]
     waiting = [asyncio.ensure_future(pool.take()) for _ in range(3)]

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -248,6 +250,35 @@ def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
     assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
+
+
+HANGS = """
+import asyncio, threading
+from aioframeio_upload._cli_run import finish
+
+async def work():
+    print("begun", flush=True)
+    await asyncio.to_thread(threading.Event().wait)
+
+finish(work)
+"""
+
+
+@HAS_SIGNALS
+def test_a_second_sigterm_kills_what_the_first_cannot_end() -> None:
+    """Its end waits for a thread, as it would for one that writes into a pipe that nobody reads."""
+    with subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        try:
+            for _ in range(100):
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.3)
+                    break
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGTERM
 
 
 @HAS_SIGNALS

@@ -120,6 +120,13 @@ async def test_a_name_of_letters_that_the_font_lacks_is_no_warning(tmp_path: Pat
     assert "\ufffd\ufffd\ufffd\ufffd" in await drawn(timeline, tmp_path / "out.svg")
 
 
+async def test_two_pictures_in_one_file_at_once_make_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "out.svg"
+    await asyncio.gather(*(Timeline().draw(path) for _ in range(8)))
+    assert on_disk(path.read_text, "utf-8").rstrip().endswith("</svg>")
+    assert on_disk(os.listdir, tmp_path) == ["out.svg"]
+
+
 async def test_what_cannot_be_written_raises_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.svg or \.png"):
         await Timeline().draw(tmp_path / "out.gif")

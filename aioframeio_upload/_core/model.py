@@ -212,7 +212,7 @@ class Receipt:
     etag: str | None
     """As S3 gave it, without its quotes; None where it gave none."""
     md5: str | None = None
-    """Of the bytes that were sent; None where `check_etags` is off."""
+    """Of the bytes that were sent; None where `check_etags` is off, or where it was made of a `PartCompleted`."""
 
 
 @dataclass(frozen=True, slots=True)

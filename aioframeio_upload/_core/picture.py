@@ -109,7 +109,7 @@ def _by_lane(tracks: tuple[Track, ...], bars: Iterable[Bar]) -> Block:
 
 
 def _merged(row: Sequence[Bar], grain: float) -> tuple[Bar, ...]:
-    """Take neighbours that are too short to be told apart for one, so that their number is bounded."""
+    """Take neighbours of one outcome that are too short to be told apart for one."""
     merged: list[Bar] = []
     for bar in row:
         last = merged[-1] if merged else None

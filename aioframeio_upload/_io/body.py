@@ -154,9 +154,11 @@ class Slice(Payload):
 
     def _peek(self) -> bool:
         """Have the next block ready, if nothing has to be waited for."""
+        if self.sent == self._length:
+            return False
         if self._buffer is None:
             self._buffer = self._blocks.take_now()
-        if self._buffer is not None and self.sent < self._length:
+        if self._buffer is not None:
             self._block = self._lent.peek(self.sent, self._room(self._buffer))
         return self._block is not None
 
