@@ -13,7 +13,7 @@ from typing import Any
 from harness.record import RESULTS, ROOT
 from harness.words import show_size
 from report_goals import goals
-from report_plots import PLOTS, draw
+from report_plots import PLOTS, draw, way_words
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 Record = dict[str, Any]
@@ -127,8 +127,7 @@ def wan_lines(record: Record) -> list[str]:
     for row in record["rows"]:
         number = row["variant"]["in_flight"]
         name = ("default" if number is None else str(number)) + (", lowat" if row["variant"].get("lowat") else "")
-        way = row["way"]
-        words = f"{way['rtt'] * 1000:.0f} ms, {way['loss'] * 100:g} % loss, {way['rate'] / 1e6:.0f} Mbit/s"
+        words = way_words(row["way"])
         ways.setdefault(words, {})[name] = f"{row['summary']['cost']:.2f}"
     numbers = list(dict.fromkeys(number for found in ways.values() for number in found))
     lines = ["Simulated WAN: wall time ÷ (size ÷ rate), by parts in flight", "", table_row(["", *numbers])]
@@ -209,6 +208,7 @@ def make_short(records: dict[str, Record]) -> str:
             "",
             f"Medians of interleaved runs on {machine['cores']} cores of {machine['cpu']}, client on one and server on"
             " the other; `python3 run.py bench` makes them anew, in an hour.",
+            "A bold number reaches its goal.",
             "What stands behind each line, and why some goals are out of reach on such a machine, is in"
             " [docs/benchmarks.md](docs/benchmarks.md).",
             "",

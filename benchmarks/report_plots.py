@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 Record = dict[str, Any]
 # The same input makes the same file: no date, and names that are not random.
@@ -75,18 +76,23 @@ def many_small(record: Record, axes: Axes) -> None:
     axes.set_xlabel("files a second")
 
 
+def way_words(way: dict[str, float]) -> str:
+    """Name a simulated link."""
+    return f"{way['rtt'] * 1000:.0f} ms, {way['loss'] * 100:g} % loss, {way['rate'] / 1e6:.0f} Mbit/s"
+
+
 def wan(record: Record, axes: Axes) -> None:
     """Draw the cost against the number of parts in flight, a line a way."""
     series: dict[str, list[tuple[int, float]]] = {}
     for row in record["rows"]:
         number = row["variant"]["in_flight"]
         if number is not None and not row["variant"].get("lowat"):
-            name = ", ".join(f"{key} {value}" for key, value in row["way"].items())
-            series.setdefault(name, []).append((number, row["summary"]["cost"]))
+            series.setdefault(way_words(row["way"]), []).append((number, row["summary"]["cost"]))
     for name, points in series.items():
         ordered = sorted(points)
         axes.plot([x for x, _ in ordered], [y for _, y in ordered], marker="o", label=name)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("parts in flight")
     axes.set_ylabel("wall time ÷ (size ÷ rate)")
     if series:
