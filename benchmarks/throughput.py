@@ -162,12 +162,13 @@ def main() -> None:
     if given.add and earlier.exists():
         before = json.loads(earlier.read_text(encoding="utf-8"))
         rows, left_out, commands = before["rows"], before["left_out"], before["command"] + "; "
+        for row in rows:
+            row.setdefault("commit", before["commit"])
     try:
         for cell in cells(given):
-            rows = [one for one in rows if one["cell"] != asdict(cell)]
             more, missing = measure(cell, given)
-            rows += more
-            left_out += missing
+            rows = [one for one in rows if one["cell"] != asdict(cell)] + more
+            left_out = [one for one in left_out if not one.startswith(f"{cell}: ")] + missing
     finally:
         # Ctrl-C or a failure after half an hour loses one cell, not all of them.
         if rows:
