@@ -147,6 +147,7 @@ NOT_A_FOLDER = (
     "error: --folder takes a folder's id, https://next.frame.io/project/<project>/<folder>,"
     " or https://next.frame.io/project/<project> for that project's root folder\n"
 )
+NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host\n"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,9 @@ NOT_A_FOLDER = (
         (["--folder", "f", "--ca", "nowhere.pem"], {}, "error: nowhere.pem: no certificates"),
         (["--folder", "f"], {"FRAMEIO_TOKEN": None}, "error: no token: set FRAMEIO_TOKEN"),
         (["--folder", "f"], {"FRAMEIO_ACCOUNT_ID": None}, "error: no account: set FRAMEIO_ACCOUNT_ID"),
+        (["--folder", "f"], {"FRAMEIO_BASE_URL": "127.0.0.1:9"}, NOT_A_BASE_URL),
+        (["--folder", "f"], {"FRAMEIO_BASE_URL": "http://127.0.0.1:port"}, NOT_A_BASE_URL),
+        (["--folder", "f"], {"FRAMEIO_BASE_URL": "http://u:secret@127.0.0.1:9"}, NOT_A_BASE_URL),
         ([], {}, "Usage: "),
     ],
 )
