@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
 
+from aioframeio_upload import Progress
 from aioframeio_upload._cli_item import sized
+from aioframeio_upload._cli_live import drawn
 from aioframeio_upload._cli_settings import read_proxy
 from aioframeio_upload._cli_words import Target, Usage, read_folder, read_rate, shown
 
@@ -109,6 +114,64 @@ def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
 )
 def test_bytes_are_said_as_people_say_them(count: float, text: str) -> None:
     assert sized(count) == text
+
+
+def lines_of(rows: list[tuple[str, Progress]], width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, legacy_windows=False)
+    with console.capture() as drawing:
+        console.print(drawn(rows, width))
+    return drawing.get().splitlines()
+
+
+def far(uploaded: int, total: int, rate: float, left: float | None) -> Progress:
+    return Progress(
+        bytes_uploaded=uploaded,
+        bytes_confirmed=0,
+        total_bytes=total,
+        parts_completed=0,
+        total_parts=9,
+        bytes_per_second=rate,
+        seconds_left=left,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "bar", "bytes_told"),
+    [(60, 8, "167.3 MB"), (80, 9, "167.3 MB of 200.0 MB"), (120, 22, "167.3 MB of 200.0 MB")],
+)
+def test_the_bar_shrinks_with_the_terminal_and_not_the_time_left(width: int, bar: int, bytes_told: str) -> None:
+    (line,) = lines_of([("take-08.mov", far(167_300_000, 200_000_000, 20e6, 2))], width)
+    assert re.fullmatch(rf"take-08.mov +━+[━╸ ]*  84% {bytes_told}  20\.0 MB/s  0:02 left *", line)
+    (line,) = lines_of([("take-08.mov", far(200_000_000, 200_000_000, 20e6, None))], width)
+    assert line.count("━") == bar
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(min_size=1, max_size=90),
+            st.builds(
+                far,
+                st.integers(0, 10**15),
+                st.just(10**15),
+                st.floats(0, 1e12),
+                st.none() | st.floats(0, 599 * 60),
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    width=st.integers(60, 200),
+)
+def test_from_60_columns_on_percent_rate_and_time_left_are_seen(rows: list[tuple[str, Progress]], width: int) -> None:
+    lines = lines_of(rows, width)
+    assert len(lines) == len(rows)
+    for line, (_, progress) in zip(lines, rows, strict=True):
+        assert cell_len(line) <= width
+        assert f"{progress.bytes_uploaded / progress.total_bytes:4.0%} " in line
+        assert f"  {sized(progress.bytes_per_second)}/s" in line
+        if progress.seconds_left is not None:
+            assert line.rstrip().endswith(" left")
 
 
 @pytest.fixture
