@@ -50,6 +50,10 @@ class Item:
         self.done: set[int] = set()
         self.sending: set[int] = set()
         self.again: set[int] = set()
+        self.size: int | None = None
+        """None before it is planned."""
+        self.bytes_done = 0
+        """In whole parts, with those of an earlier run."""
         self.failures = 0
         self.links: list[str] = []
         """To the files that are there, in the order of their ends; not yet taken by the display."""
@@ -62,6 +66,14 @@ class Item:
         """Whether it is a folder, whose parts are files."""
         return isinstance(self.upload, FolderUpload)
 
+    @property
+    def kept(self) -> tuple[int, int] | None:
+        """How many bytes a journal keeps, and of how many; None where neither is known yet."""
+        if self.is_folder:
+            progress = self.upload.progress
+            return None if progress is None else (progress.bytes_confirmed, progress.total_bytes)
+        return None if self.size is None else (self.bytes_done, self.size)
+
     def hear(self, event: Event) -> tuple[str | None, str | None]:
         """Take in an event; give what is to be said of it, and what is to be complained of."""
         match event:
@@ -71,16 +83,17 @@ class Item:
             case PartCompleted(number=number):
                 self.sending.discard(number)
                 self.done.add(number)
+                self.bytes_done += event.size
             case PartRetrying(number=number):
                 self.sending.discard(number)
                 self.again.add(number)
                 return self._say(f"again in {event.delay:.1f} s: {event.error}"), None
             case UploadPlanned():
-                self._begin(event.total_parts)
+                self._begin(event.total_parts, event.total_bytes)
                 parts = "1 part" if event.total_parts == 1 else f"{event.total_parts} parts"
                 return self._say(f"{sized(event.total_bytes)} in {parts}"), None
             case UploadResumed():
-                self.parts_before = event.parts_completed
+                self.parts_before, self.bytes_done = event.parts_completed, event.bytes_completed
                 return self._say(f"goes on; {sized(event.bytes_completed)} were sent before"), None
             case UploadReplanned():
                 return self._say(f"begins anew: {event.reason}"), None
@@ -114,8 +127,9 @@ class Item:
         if not self.upload.done and not self.is_folder:
             self._report(Row(source=self.label, outcome="failed", error="interrupted"))
 
-    def _begin(self, parts: int) -> None:
+    def _begin(self, parts: int, size: int) -> None:
         self.parts, self.parts_before = parts, 0
+        self.size, self.bytes_done = size, 0
         for numbers in (self.done, self.sending, self.again):
             numbers.clear()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from . import FolderUpload, Limits, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
-from ._cli_item import Item
+from ._cli_item import Item, sized
 from ._cli_report import check_writable, write_report
 from ._cli_settings import Service
 from ._cli_words import Target, Usage
@@ -33,6 +33,8 @@ class Voice:
     picture: Path | None = None
     timeline: Timeline | None = None
     """What the picture will show."""
+    stopped: list[Item] = field(default_factory=list)
+    """What was under way when all was stopped; filled in then."""
 
 
 def read_voice(as_json: bool, quiet: bool, report: Path | None, picture: Path | None) -> Voice:
@@ -130,6 +132,7 @@ async def watch(items: list[Item], voice: Voice) -> int:
                 listening += [voice.timeline.watch(item.upload, item.label) for item in items]
             await asyncio.gather(*listening)
     finally:
+        voice.stopped.extend(item for item in items if not item.upload.done)
         if voice.report is not None:
             reported = _report(items, voice.report)
     return 0 if reported and not any(item.failures for item in items) else 1
@@ -145,6 +148,17 @@ def _report(items: list[Item], path: Path) -> bool:
         said(f"error: {path}: the report cannot be written: {error.strerror}", sys.stderr)
         return False
     return True
+
+
+def left_off(voice: Voice, journal: Path | None) -> str:
+    """Say what is kept of the uploads that were stopped, and what the same command would do."""
+    if journal is None:
+        return "the same command again begins unfinished files anew; without --no-journal it would go on"
+    known = [kept for kept in (item.kept for item in voice.stopped) if kept is not None]
+    if not known:
+        return "the same command again goes on where it stopped"
+    kept, total = (sum(column) for column in zip(*known, strict=True))
+    return f"{sized(kept)} of {sized(total)} are kept (whole parts only); the same command again sends the rest"
 
 
 async def _and_draw(run: Callable[[], Awaitable[int]], voice: Voice) -> int:

@@ -217,6 +217,9 @@ def interrupted(
     return running.returncode, said, complaint
 
 
+KEPT = "2.4 MB of 3.1 MB are kept (whole parts only); the same command again sends the rest"
+
+
 @HAS_SIGNALS
 @pytest.mark.parametrize("command", ["upload", "resume"])
 def test_ctrl_c_ends_it_with_130_and_it_goes_on(
@@ -224,7 +227,7 @@ def test_ctrl_c_ends_it_with_130_and_it_goes_on(
 ) -> None:
     status, _, complaint = interrupted(fake, program, "--report", "r.json")
     assert status == 130
-    assert complaint == "interrupted; the same command again goes on where it stopped\n"
+    assert complaint == f"interrupted; {KEPT}\n"
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
     (file,) = fake.files
     status, said, _ = program.run("pending")
@@ -247,13 +250,30 @@ def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
     fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
 ) -> None:
     status, _, complaint = interrupted(fake, program, "--report", "r.json", by=signal.SIGTERM)
-    assert (status, complaint) == (143, "terminated; the same command again goes on where it stopped\n")
+    assert (status, complaint) == (143, f"terminated; {KEPT}\n")
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
     (file,) = fake.files
     assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
     assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
+
+
+@HAS_SIGNALS
+def test_where_no_part_was_whole_a_ctrl_c_says_that_nothing_is_kept(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    fake.add_fault(hold := Fault(do="hold", times=4))
+    with program.start("upload", "take.mov", "--folder", fake.folder_id) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "take.mov: 3.1 MB in 4 parts\n"
+        fake.wait_until(lambda fake: fake.hits(hold) == 4, timeout=40)
+        running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate(timeout=40)
+    fake.release()
+    assert running.returncode == 130
+    assert complaint == f"interrupted; {KEPT.replace('2.4 MB', '0 bytes', 1)}\n"
+    assert ": 0 bytes of 3.1 MB sent" in program.run("pending")[1]
 
 
 HANGS = """
@@ -354,7 +374,7 @@ def test_a_timeline_is_drawn_after_a_ctrl_c_too_and_of_what_goes_on(
 ) -> None:
     pytest.importorskip("matplotlib")
     status, _, complaint = interrupted(fake, program, "--timeline", "out.svg")
-    assert (status, complaint) == (130, "interrupted; the same command again goes on where it stopped\n")
+    assert (status, complaint) == (130, f"interrupted; {KEPT}\n")
     picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
     assert "take.mov: 3.1 MB in 4 parts, not ended" in picture
     assert program.run("resume", "--timeline", "out.svg")[0] == 0
