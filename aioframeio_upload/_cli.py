@@ -136,7 +136,10 @@ def status(
     proxy: Proxy = None,
     ca: Ca = None,
 ) -> None:
-    """Say whether a file has arrived as a whole."""
+    """Say whether a file has arrived as a whole.
+
+    Exit status: 1 where its upload failed; 0 while it is not complete yet, too: --json tells.
+    """
     from ._cli_calls import status
     from ._cli_settings import read_service
 

@@ -87,7 +87,7 @@ async def pending(service: Service, journal: Path, as_json: bool) -> int:
 
 def _line(one: PendingUpload) -> str:
     sent = f"{sized(one.bytes_confirmed)} of {sized(one.size)} sent"
-    until = "" if one.expires_at is None else f", until {one.expires_at:%Y-%m-%d %H:%M} UTC"
+    until = "" if one.expires_at is None else f", can go on until {one.expires_at:%Y-%m-%d %H:%M} UTC"
     return shown(f"{one.file_id}  {one.path}: {sent}{until}")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import FolderUpload, Limits, Upload, Uploader, UploadError
+from . import FolderUpload, Limits, PendingUpload, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
 from ._cli_item import Item, sized
@@ -113,12 +114,30 @@ async def resume(service: Service, journal: Path, limits: Limits, voice: Voice) 
     async def run() -> int:
         async with service.uploader(journal=journal, limits=limits) as uploader:
             pending = await uploader.pending()
-            items = [Item(one.name, one, reported=voice.report is not None) for one in await uploader.resume_pending()]
+            uploads = await uploader.resume_pending()
+            labels = paths_of([one.name for one in uploads], pending)
+            items = [
+                Item(label, one, reported=voice.report is not None) for label, one in zip(labels, uploads, strict=True)
+            ]
+            if not pending and not voice.as_json and not voice.quiet:
+                await asyncio.to_thread(said, "nothing is pending", sys.stdout)
             if len(items) < len(pending):
                 await asyncio.to_thread(said, f"{len(pending) - len(items)} are another process's", sys.stderr)
             return await watch(items, voice)
 
     return await _and_draw(run, voice)
+
+
+def paths_of(names: Sequence[str], pending: Sequence[PendingUpload]) -> list[str]:
+    """Give the paths of uploads that were resumed, told by name in the journal's order.
+
+    Of several with one name, some of which another process is at, nobody knows which are ours: they keep the name.
+    """
+    paths: dict[str, list[str]] = {}
+    for one in pending:
+        paths.setdefault(one.name, []).append(one.path)
+    known = {name: iter(paths[name]) for name, ours in Counter(names).items() if ours == len(paths.get(name, ()))}
+    return [next(known[name]) if name in known else name for name in names]
 
 
 async def watch(items: list[Item], voice: Voice) -> int:

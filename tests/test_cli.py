@@ -232,16 +232,17 @@ def test_ctrl_c_ends_it_with_130_and_it_goes_on(
     (file,) = fake.files
     status, said, _ = program.run("pending")
     assert status == 0
-    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can go on until ")
     again = ["upload", "take.mov", "--folder", fake.folder_id] if command == "upload" else ["resume"]
     status, said, complaint = program.run(*again, "--report", "r.json")
     assert (status, complaint) == (0, "")
     assert "take.mov: goes on; 2.4 MB were sent before" in said
-    assert said.splitlines()[-1] == f"take.mov: resumed, 3.1 MB  {link_of(fake)}"
+    source = "take.mov" if command == "upload" else str(take)
+    assert said.splitlines()[-1] == f"{source}: resumed, 3.1 MB  {link_of(fake)}"
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
     (row,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    assert (row["outcome"], row["checked"], len(row["etags"])) == ("resumed", True, 4)
+    assert (row["source"], row["outcome"], row["checked"], len(row["etags"])) == (source, "resumed", True, 4)
     assert program.run("pending")[1] == "nothing is pending\n"
 
 
@@ -253,7 +254,7 @@ def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
     assert (status, complaint) == (143, f"terminated; {KEPT}\n")
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
     (file,) = fake.files
-    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can go on until ")
     assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
@@ -339,7 +340,8 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
 
 
 def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:
-    assert program.run("resume") == (0, "", "")
+    assert program.run("resume") == (0, "nothing is pending\n", "")
+    assert program.run("resume", "--json") == program.run("resume", "--quiet") == (0, "", "")
 
 
 # -- drawn -------------------------------------------------------------------------------------------------------------
@@ -409,6 +411,7 @@ def test_remote_names_the_file_by_its_url_and_status_tells_when_it_is_there(
         link_of(fake),
     ]
     assert program.run("status", file.id)[:2] == (0, "not complete yet\n")
+    assert "0 while it is not complete yet" in " ".join(program.run("status", "--help")[1].split())
     status, said, _ = program.run("status", file.id)
     assert said.startswith("complete since ")
     assert json.loads(program.run("status", file.id, "--json")[1])["complete"] is True

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from aioframeio_upload import Progress
+from aioframeio_upload import PendingUpload, Progress
+from aioframeio_upload._cli_ask import FAILURES, words_of
 from aioframeio_upload._cli_item import sized
 from aioframeio_upload._cli_live import drawn
 from aioframeio_upload._cli_settings import read_proxy
+from aioframeio_upload._cli_upload import paths_of
 from aioframeio_upload._cli_words import Target, Usage, read_folder, read_rate, shown
 
 PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
@@ -172,6 +176,45 @@ def test_from_60_columns_on_percent_rate_and_time_left_are_seen(rows: list[tuple
         assert f"  {sized(progress.bytes_per_second)}/s" in line
         if progress.seconds_left is not None:
             assert line.rstrip().endswith(" left")
+
+
+KEY: Any = None
+"""Which connection it was; only the errors' own words would tell it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "secret")), "the host's name could not be resolved"),
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(111, "secret")), "the proxy could not be reached"),
+        (aiohttp.ClientConnectorError(KEY, OSError(111, "secret")), "no connection"),
+        (aiohttp.ServerTimeoutError("secret"), "no answer in time"),
+        (aiohttp.ServerDisconnectedError("secret"), "the connection broke"),
+        (TimeoutError("secret"), "no answer in time"),
+        (ConnectionResetError("secret"), "the connection broke"),
+        (ValueError("secret"), "the answer was not JSON"),
+    ],
+)
+def test_what_failed_on_the_way_is_said_in_words(error: BaseException, words: str) -> None:
+    assert isinstance(error, FAILURES)
+    assert words_of(error) == words
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_whatever_fails_there_are_words_for_it(kind: type[BaseException]) -> None:
+    assert words_of(kind())
+
+
+def pending_at(path: str) -> PendingUpload:
+    return PendingUpload("id", path.rpartition("/")[2], None, path, 1, 0, None)
+
+
+def test_what_is_resumed_is_called_by_its_path_where_that_is_sure() -> None:
+    pending = [pending_at(path) for path in ("/a/x", "/a/y", "/b/x", "/b/y")]
+    assert paths_of(["x", "y", "x", "y"], pending) == ["/a/x", "/a/y", "/b/x", "/b/y"]
+    # Another process is at one of the two.
+    assert paths_of(["x", "x", "y"], pending) == ["/a/x", "/b/x", "y"]
+    assert paths_of(["new"], pending) == ["new"]
 
 
 @pytest.fixture
