@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from . import (
+    AuthenticationError,
     Event,
     FileCompleted,
     FileFailed,
@@ -10,6 +13,7 @@ from . import (
     FolderCompleted,
     FolderPlanned,
     FolderUpload,
+    NotFound,
     PartCompleted,
     PartRetrying,
     PartStarted,
@@ -38,10 +42,28 @@ def sized(count: float) -> str:
     return f"{count / 1000:.1f} {UNITS[-1]}"
 
 
+INTO_A_FOLDER = ("list_folder_children", "list_files", "create_local_upload", "create_folder")
+"""Calls that a folder's id is in: a 404 says that there is none of it, or none for this user."""
+
+
+def missing(folder_id: str, account_id: str | None) -> str:
+    """Say what a 404 to one of these calls means."""
+    return f"no folder {folder_id} in account {account_id}, or this token may not see it"
+
+
+def worded(error: Exception) -> str:
+    """Give an error as it is told, and what can be done about it."""
+    text = f"{type(error).__name__}: {error}"
+    refused = isinstance(error, AuthenticationError) and error.status == 401
+    return text + "; FRAMEIO_TOKEN is wrong or has run out" * (refused and bool(os.environ.get("FRAMEIO_TOKEN")))
+
+
 class Item:
     """One of the paths that were named. Written to by the task that listens; a display reads it from its thread."""
 
-    def __init__(self, label: str, upload: Upload | FolderUpload, *, reported: bool) -> None:
+    def __init__(
+        self, label: str, upload: Upload | FolderUpload, *, reported: bool, if_missing: str | None = None
+    ) -> None:
         self.label = label
         self.upload = upload
         self.parts = 0
@@ -58,6 +80,8 @@ class Item:
         self.links: list[str] = []
         """To the files that are there, in the order of their ends; not yet taken by the display."""
         self.rows: list[Row] = []
+        self._if_missing = if_missing
+        """What is said where there is no folder to upload to."""
         self._reported = reported
         """Whether the rows are wanted: a folder may have a hundred thousand."""
 
@@ -118,9 +142,10 @@ class Item:
                 self._report(Row(source=f"{self.label}/{path}", outcome="skipped"))
                 return self._say(f"{path}: {reason}"), None
             case UploadFailed(error=error):
-                return None, self._fail(self.label, error)
+                no_folder = isinstance(error, NotFound) and error.operation in INTO_A_FOLDER and self._if_missing
+                return None, self._fail(self.label, worded(error) + (f"; {no_folder}" if no_folder else ""))
             case FileFailed(path=path, error=error):
-                return None, self._fail(f"{self.label}/{path}", error)
+                return None, self._fail(f"{self.label}/{path}", worded(error))
 
     def stopped(self) -> None:
         """Note that it was interrupted."""
@@ -141,9 +166,8 @@ class Item:
         tail = f"  {file.view_url}" if file.view_url else ""
         return shown(f"{source}: {what}, {sized(file.size)}{tail}")
 
-    def _fail(self, source: str, error: Exception) -> str:
+    def _fail(self, source: str, text: str) -> str:
         self.failures += 1
-        text = f"{type(error).__name__}: {error}"
         self._report(Row(source=source, outcome="failed", error=text))
         return shown(f"error: {source}: {text}")
 

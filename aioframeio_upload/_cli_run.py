@@ -53,7 +53,9 @@ def finish(work: Callable[[], Coroutine[Any, Any, int]], left_off: Callable[[], 
     except KeyboardInterrupt:
         status = INTERRUPTED
     except UploadError as error:
-        complain(f"{type(error).__name__}: {error}", 1)
+        from ._cli_item import worded
+
+        complain(worded(error), 1)
     ended_by = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(status)
     if ended_by is not None:
         left = left_off()

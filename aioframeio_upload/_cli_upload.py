@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from . import FolderUpload, Limits, PendingUpload, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
-from ._cli_item import Item, sized
+from ._cli_item import Item, missing, sized
 from ._cli_report import check_writable, write_report
 from ._cli_settings import Service
 from ._cli_words import Target, Usage
@@ -87,7 +87,12 @@ async def upload(service: Service, order: Order, voice: Voice) -> int:
     async def run() -> int:
         async with service.uploader(journal=order.journal, limits=order.limits) as uploader:
             items = [
-                Item(path, _begin(uploader, path, folder_id, order), reported=voice.report is not None)
+                Item(
+                    path,
+                    _begin(uploader, path, folder_id, order),
+                    reported=voice.report is not None,
+                    if_missing=missing(folder_id, service.account_id),
+                )
                 for path in order.paths
             ]
             return await watch(items, voice)

@@ -191,8 +191,23 @@ def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
     status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
     assert status == 1
     assert complaint.startswith("error: take.mov: AuthenticationError: ")
+    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has run out\n")
     assert len(complaint.splitlines()) == 1
     assert "of-somebody-else" not in complaint
+    assert program.run("find", environment=refused)[2].endswith("; FRAMEIO_TOKEN is wrong or has run out\n")
+
+
+def test_a_folder_that_is_not_there_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
+    (program.folder / "shoot").mkdir()
+    expected = f"; no folder nowhere in account {fake.account_id}, or this token may not see it"
+    for paths in (["take.mov", "shoot"], ["take.mov", "--conflict", "create"]):
+        status, _, complaint = program.run("upload", *paths, "--folder", "nowhere")
+        lines = complaint.splitlines()
+        assert (status, len(lines)) == (1, 2 if "shoot" in paths else 1)
+        assert all(": NotFound: " in line and line.endswith(expected) for line in lines)
+    status, _, complaint = program.run("remote", "https://renders.example/a.mov", "--folder", "nowhere")
+    assert (status, complaint.startswith("error: NotFound: ")) == (1, True)
+    assert expected in complaint
 
 
 # -- interrupted, and gone on with -------------------------------------------------------------------------------------
