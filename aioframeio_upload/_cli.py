@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from . import __version__
-from ._cli_run import RESUMABLE, UNRECORDED, finish, limits_of, the_journal, usable
+from ._cli_run import finish, limits_of, the_journal, usable
 from ._cli_words import FOLDER_FORMS, read_folder
 
 app = typer.Typer(
@@ -103,7 +103,7 @@ def upload(
     )
     voice = flow.read_voice(as_json, quiet, report, timeline)
     service = read_service(account, proxy, ca)
-    finish(lambda: flow.upload(service, order, voice), UNRECORDED if recorded is None else RESUMABLE)
+    finish(lambda: flow.upload(service, order, voice), lambda: flow.left_off(voice, order.journal))
 
 
 @app.command()
@@ -136,7 +136,10 @@ def status(
     proxy: Proxy = None,
     ca: Ca = None,
 ) -> None:
-    """Say whether a file has arrived as a whole."""
+    """Say whether a file has arrived as a whole.
+
+    Exit status: 1 where its upload failed; 0 while it is not complete yet, too: --json tells.
+    """
     from ._cli_calls import status
     from ._cli_settings import read_service
 
@@ -178,7 +181,7 @@ def resume(
     assert recorded is not None
     limits, voice = limits_of(parts, bandwidth), flow.read_voice(as_json, quiet, report, timeline)
     service = read_service(None, proxy, ca, needs_account=False)
-    finish(lambda: flow.resume(service, recorded, limits, voice), RESUMABLE)
+    finish(lambda: flow.resume(service, recorded, limits, voice), lambda: flow.left_off(voice, recorded))
 
 
 @app.command()
@@ -241,4 +244,4 @@ def demo(
     """
     from ._demo import Demo, run_demo
 
-    finish(lambda: run_demo(Demo(path, round(size * 1_000_000), faults)), "nothing is left of it")
+    finish(lambda: run_demo(Demo(path, round(size * 1_000_000), faults)), lambda: "nothing is left of it")

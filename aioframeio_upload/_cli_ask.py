@@ -29,6 +29,27 @@ ERRORS: dict[int, type[ApiError]] = {
 }
 
 
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "the host's name could not be resolved"),
+    (aiohttp.ClientProxyConnectionError, "the proxy could not be reached"),
+    (aiohttp.ClientHttpProxyError, "the proxy refused"),
+    (TimeoutError, "no answer in time"),
+    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
+    (aiohttp.ClientConnectorError, "no connection"),
+    (aiohttp.ClientResponseError, "the answer was not HTTP"),
+    (aiohttp.ClientError, "the connection broke"),
+    (OSError, "the connection broke"),
+    (ValueError, "the answer was not JSON"),
+)
+"""Narrow before wide: aiohttp's classes inherit from one another."""
+
+
+def words_of(error: BaseException) -> str:
+    """Say what happened by its kind only: the words of aiohttp may hold a proxy's password."""
+    return next(words for kind, words in WORDS if isinstance(error, kind))
+
+
 class Asker:
     """GET calls of the V4 API. Made by `asking`."""
 
@@ -103,9 +124,8 @@ class Asker:
                 return answer.status, await answer.json(content_type=None)
         except aiohttp.ClientConnectorCertificateError:
             refused = "its certificate is not trusted; --ca says whose is"
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # By its kind only: the words of aiohttp may hold a proxy's password.
-            return None, type(error).__name__
+        except FAILURES as error:
+            return None, words_of(error)
         raise ApiError(refused, operation="connect")
 
     async def _fresh_token(self) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import PendingUpload
+from . import NotFound, PendingUpload
 from ._cli_ask import find_folder
 from ._cli_display import said
-from ._cli_item import sized
+from ._cli_item import missing, sized
 from ._cli_settings import Service
 from ._cli_words import Target, Usage, shown
 
@@ -49,7 +49,15 @@ async def remote(service: Service, url: str, target: Target, name: str, as_json:
     """Let Frame.io fetch a file."""
     folder_id = await find_folder(service, target)
     async with service.uploader() as uploader:
-        file = await uploader.remote_upload(url, folder_id=folder_id, name=name)
+        try:
+            file = await uploader.remote_upload(url, folder_id=folder_id, name=name)
+        except NotFound as error:
+            raise NotFound(
+                f"{error.detail}; {missing(folder_id, service.account_id)}",
+                operation=error.operation,
+                status=error.status,
+                request_id=error.request_id,
+            ) from None
     if as_json:
         _tell(_as_json(file))
         return 0
@@ -87,7 +95,7 @@ async def pending(service: Service, journal: Path, as_json: bool) -> int:
 
 def _line(one: PendingUpload) -> str:
     sent = f"{sized(one.bytes_confirmed)} of {sized(one.size)} sent"
-    until = "" if one.expires_at is None else f", until {one.expires_at:%Y-%m-%d %H:%M} UTC"
+    until = "" if one.expires_at is None else f", can go on until {one.expires_at:%Y-%m-%d %H:%M} UTC"
     return shown(f"{one.file_id}  {one.path}: {sent}{until}")
 
 

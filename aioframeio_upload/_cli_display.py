@@ -25,12 +25,10 @@ def said(line: str, stream: TextIO) -> None:
     stream.flush()
 
 
-def how_far(item: Item) -> str:
-    """Tell rate and time left."""
-    progress = item.upload.progress
-    if progress is None:
-        return ""
-    told = f"{sized(progress.bytes_uploaded)} of {sized(progress.total_bytes)}  {sized(progress.bytes_per_second)}/s"
+def how_far(progress: Progress, *, briefly: bool = False) -> str:
+    """Tell bytes, rate and time left; briefly, not of how many bytes."""
+    total = "" if briefly else f" of {sized(progress.total_bytes)}"
+    told = f"{sized(progress.bytes_uploaded)}{total}  {sized(progress.bytes_per_second)}/s"
     left = progress.seconds_left
     return told if left is None else f"{told}  {left // 60:.0f}:{left % 60:02.0f} left"
 
@@ -89,7 +87,7 @@ class PlainDisplay(LinesDisplay):
             return None
         self._told[item] = share, now
         files = f"  {event.parts_completed} of {event.total_parts} files" if item.is_folder else ""
-        return f"{item.label}: {share:4.0%}  {how_far(item)}{files}"
+        return f"{item.label}: {share:4.0%}  {how_far(event)}{files}"
 
 
 class JsonDisplay(LinesDisplay):

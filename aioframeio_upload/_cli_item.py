@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from . import (
+    AuthenticationError,
     Event,
     FileCompleted,
     FileFailed,
@@ -10,6 +13,7 @@ from . import (
     FolderCompleted,
     FolderPlanned,
     FolderUpload,
+    NotFound,
     PartCompleted,
     PartRetrying,
     PartStarted,
@@ -38,10 +42,28 @@ def sized(count: float) -> str:
     return f"{count / 1000:.1f} {UNITS[-1]}"
 
 
+INTO_A_FOLDER = ("list_folder_children", "list_files", "create_local_upload", "create_folder")
+"""Calls that a folder's id is in: a 404 says that there is none of it, or none for this user."""
+
+
+def missing(folder_id: str, account_id: str | None) -> str:
+    """Say what a 404 to one of these calls means."""
+    return f"no folder {folder_id} in account {account_id}, or this token may not see it"
+
+
+def worded(error: Exception) -> str:
+    """Give an error as it is told, and what can be done about it."""
+    text = f"{type(error).__name__}: {error}"
+    refused = isinstance(error, AuthenticationError) and error.status == 401
+    return text + "; FRAMEIO_TOKEN is wrong or has run out" * (refused and bool(os.environ.get("FRAMEIO_TOKEN")))
+
+
 class Item:
     """One of the paths that were named. Written to by the task that listens; a display reads it from its thread."""
 
-    def __init__(self, label: str, upload: Upload | FolderUpload, *, reported: bool) -> None:
+    def __init__(
+        self, label: str, upload: Upload | FolderUpload, *, reported: bool, if_missing: str | None = None
+    ) -> None:
         self.label = label
         self.upload = upload
         self.parts = 0
@@ -50,10 +72,16 @@ class Item:
         self.done: set[int] = set()
         self.sending: set[int] = set()
         self.again: set[int] = set()
+        self.size: int | None = None
+        """None before it is planned."""
+        self.bytes_done = 0
+        """In whole parts, with those of an earlier run."""
         self.failures = 0
         self.links: list[str] = []
         """To the files that are there, in the order of their ends; not yet taken by the display."""
         self.rows: list[Row] = []
+        self._if_missing = if_missing
+        """What is said where there is no folder to upload to."""
         self._reported = reported
         """Whether the rows are wanted: a folder may have a hundred thousand."""
 
@@ -61,6 +89,14 @@ class Item:
     def is_folder(self) -> bool:
         """Whether it is a folder, whose parts are files."""
         return isinstance(self.upload, FolderUpload)
+
+    @property
+    def kept(self) -> tuple[int, int] | None:
+        """How many bytes a journal keeps, and of how many; None where neither is known yet."""
+        if self.is_folder:
+            progress = self.upload.progress
+            return None if progress is None else (progress.bytes_confirmed, progress.total_bytes)
+        return None if self.size is None else (self.bytes_done, self.size)
 
     def hear(self, event: Event) -> tuple[str | None, str | None]:
         """Take in an event; give what is to be said of it, and what is to be complained of."""
@@ -71,16 +107,17 @@ class Item:
             case PartCompleted(number=number):
                 self.sending.discard(number)
                 self.done.add(number)
+                self.bytes_done += event.size
             case PartRetrying(number=number):
                 self.sending.discard(number)
                 self.again.add(number)
                 return self._say(f"again in {event.delay:.1f} s: {event.error}"), None
             case UploadPlanned():
-                self._begin(event.total_parts)
+                self._begin(event.total_parts, event.total_bytes)
                 parts = "1 part" if event.total_parts == 1 else f"{event.total_parts} parts"
                 return self._say(f"{sized(event.total_bytes)} in {parts}"), None
             case UploadResumed():
-                self.parts_before = event.parts_completed
+                self.parts_before, self.bytes_done = event.parts_completed, event.bytes_completed
                 return self._say(f"goes on; {sized(event.bytes_completed)} were sent before"), None
             case UploadReplanned():
                 return self._say(f"begins anew: {event.reason}"), None
@@ -105,17 +142,19 @@ class Item:
                 self._report(Row(source=f"{self.label}/{path}", outcome="skipped"))
                 return self._say(f"{path}: {reason}"), None
             case UploadFailed(error=error):
-                return None, self._fail(self.label, error)
+                no_folder = isinstance(error, NotFound) and error.operation in INTO_A_FOLDER and self._if_missing
+                return None, self._fail(self.label, worded(error) + (f"; {no_folder}" if no_folder else ""))
             case FileFailed(path=path, error=error):
-                return None, self._fail(f"{self.label}/{path}", error)
+                return None, self._fail(f"{self.label}/{path}", worded(error))
 
     def stopped(self) -> None:
         """Note that it was interrupted."""
         if not self.upload.done and not self.is_folder:
             self._report(Row(source=self.label, outcome="failed", error="interrupted"))
 
-    def _begin(self, parts: int) -> None:
+    def _begin(self, parts: int, size: int) -> None:
         self.parts, self.parts_before = parts, 0
+        self.size, self.bytes_done = size, 0
         for numbers in (self.done, self.sending, self.again):
             numbers.clear()
 
@@ -127,9 +166,8 @@ class Item:
         tail = f"  {file.view_url}" if file.view_url else ""
         return shown(f"{source}: {what}, {sized(file.size)}{tail}")
 
-    def _fail(self, source: str, error: Exception) -> str:
+    def _fail(self, source: str, text: str) -> str:
         self.failures += 1
-        text = f"{type(error).__name__}: {error}"
         self._report(Row(source=source, outcome="failed", error=text))
         return shown(f"error: {source}: {text}")
 

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from . import Event
+from . import Event, Progress
 from ._cli_display import Display, how_far, said
 from ._cli_item import Item
 from ._cli_words import shown
@@ -21,7 +21,11 @@ from ._cli_words import shown
 MOST_LINES = 8
 """Files that are shown at once; the others are counted."""
 
-BAR = 24
+LONGEST_BAR, SHORTEST_BAR = 24, 8
+SHORTEST_NAME = 12
+
+USUAL, USUAL_BRIEF = len("999.9 MB of 999.9 MB  999.9 MB/s  599:59 left"), len("999.9 MB  999.9 MB/s  599:59 left")
+"""Columns that are kept for what is told beside a bar, so that the bar does not jump with every digit."""
 
 
 class LiveDisplay(Display):
@@ -65,7 +69,8 @@ class _Picture:
         running = [item for item in self._items if item.upload.progress is not None and not item.upload.done]
         ended = sum(item.upload.done for item in self._items)
         if running:
-            yield _table(running[:MOST_LINES], max(8, options.max_width - BAR - 54))
+            told = [(item.label, item.upload.progress) for item in running[:MOST_LINES]]
+            yield drawn([(label, progress) for label, progress in told if progress is not None], options.max_width)
             yield Text("")
             yield _parts(running[0], options)
         waiting = len(self._items) - ended - min(len(running), MOST_LINES)
@@ -73,18 +78,25 @@ class _Picture:
             yield Text(f"{ended} of {len(self._items)} done, {waiting} more under way", style="dim")
 
 
-def _table(items: list[Item], width: int) -> Table:
+def drawn(rows: list[tuple[str, Progress]], width: int) -> Table:
+    """Draw a line a file into that many columns: from 60 on, percent, rate and time left are always seen."""
+    words = [how_far(progress) for _, progress in rows]
+    beside = max(USUAL, *map(len, words)) + len("100%") + 3
+    if width - beside < SHORTEST_BAR + SHORTEST_NAME:
+        words = [how_far(progress, briefly=True) for _, progress in rows]
+        beside = max(USUAL_BRIEF, *map(len, words)) + len("100%") + 3
+    # A name has two thirds of what is left over.
+    bar = max(SHORTEST_BAR, min(LONGEST_BAR, (width - beside) // 3))
     table = Table.grid(padding=(0, 1))
-    table.add_column(max_width=width, no_wrap=True, overflow="ellipsis")
-    for item in items:
-        progress = item.upload.progress
-        assert progress is not None
-        share = progress.bytes_uploaded / max(1, progress.total_bytes)
+    table.add_column(max_width=max(1, width - beside - bar), no_wrap=True, overflow="ellipsis")
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    for (label, progress), told in zip(rows, words, strict=True):
         table.add_row(
-            Text(shown(item.label), no_wrap=True, overflow="ellipsis"),
-            ProgressBar(total=max(1, progress.total_bytes), completed=progress.bytes_uploaded, width=BAR),
-            f"{share:4.0%}",
-            Text(how_far(item), no_wrap=True),
+            Text(shown(label), no_wrap=True, overflow="ellipsis"),
+            ProgressBar(total=max(1, progress.total_bytes), completed=progress.bytes_uploaded, width=bar),
+            f"{progress.bytes_uploaded / max(1, progress.total_bytes):4.0%}",
+            Text(told, no_wrap=True),
         )
     return table
 

@@ -22,9 +22,6 @@ INTERRUPTED = 130
 TERMINATED = 143
 """128 + SIGINT, and + SIGTERM, as shells count."""
 
-RESUMABLE = "the same command again goes on where it stopped"
-UNRECORDED = "the same command again begins unfinished files anew; without --no-journal it would go on"
-
 
 def usable(command: Callable[P, None]) -> Callable[P, None]:
     """Make what cannot be done as asked a line on stderr and exit status 2."""
@@ -45,8 +42,8 @@ def complain(text: str, status: int) -> NoReturn:
     raise typer.Exit(status)
 
 
-def finish(work: Callable[[], Coroutine[Any, Any, int]], interrupted: str = "") -> NoReturn:
-    """Run it, and end with its exit status."""
+def finish(work: Callable[[], Coroutine[Any, Any, int]], left_off: Callable[[], str] = lambda: "") -> NoReturn:
+    """Run it, and end with its exit status; where it was stopped, with the words for what it left."""
     import asyncio
 
     from . import UploadError
@@ -56,10 +53,13 @@ def finish(work: Callable[[], Coroutine[Any, Any, int]], interrupted: str = "") 
     except KeyboardInterrupt:
         status = INTERRUPTED
     except UploadError as error:
-        complain(f"{type(error).__name__}: {error}", 1)
+        from ._cli_item import worded
+
+        complain(worded(error), 1)
     ended_by = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(status)
     if ended_by is not None:
-        typer.echo(ended_by + (f"; {interrupted}" if interrupted else ""), err=True)
+        left = left_off()
+        typer.echo(ended_by + (f"; {left}" if left else ""), err=True)
     raise typer.Exit(status)
 
 

@@ -20,6 +20,7 @@ MISSING_LOGIN = (
     " Not as an argument: every user of this machine could read it"
 )
 NO_ACCOUNT = "no account: set FRAMEIO_ACCOUNT_ID or give --account; `aioframeio-upload find` shows yours"
+BAD_BASE_URL = "FRAMEIO_BASE_URL must be http(s)://host"
 NO_SDK = "FRAMEIO_CLIENT_ID needs Frame.io's SDK: pip install 'aioframeio-upload[sdk]'"
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """What other programs read; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself."""
@@ -91,6 +92,7 @@ def read_service(
     if needs_account and account is None:
         raise Usage(NO_ACCOUNT)
     base_url = environment.get("FRAMEIO_BASE_URL") or "https://api.frame.io"
+    _check_base_url(base_url)
     return Service(
         environment=environment,
         account_id=account,
@@ -98,6 +100,16 @@ def read_service(
         proxy=read_proxy(proxy, base_url),
         ssl=_read_ca(ca, environment),
     )
+
+
+def _check_base_url(base_url: str) -> None:
+    try:
+        base = urlsplit(base_url)
+        _ = base.port  # raises where it is none
+    except ValueError:
+        raise Usage(BAD_BASE_URL) from None
+    if base.scheme not in ("http", "https") or not base.hostname or base.username is not None or base.query:
+        raise Usage(BAD_BASE_URL)
 
 
 def _check_sdk() -> None:

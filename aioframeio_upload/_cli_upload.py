@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import FolderUpload, Limits, Upload, Uploader, UploadError
+from . import FolderUpload, Limits, PendingUpload, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
-from ._cli_item import Item
+from ._cli_item import Item, missing, sized
 from ._cli_report import check_writable, write_report
 from ._cli_settings import Service
 from ._cli_words import Target, Usage
@@ -33,6 +34,8 @@ class Voice:
     picture: Path | None = None
     timeline: Timeline | None = None
     """What the picture will show."""
+    stopped: list[Item] = field(default_factory=list)
+    """What was under way when all was stopped; filled in then."""
 
 
 def read_voice(as_json: bool, quiet: bool, report: Path | None, picture: Path | None) -> Voice:
@@ -84,7 +87,12 @@ async def upload(service: Service, order: Order, voice: Voice) -> int:
     async def run() -> int:
         async with service.uploader(journal=order.journal, limits=order.limits) as uploader:
             items = [
-                Item(path, _begin(uploader, path, folder_id, order), reported=voice.report is not None)
+                Item(
+                    path,
+                    _begin(uploader, path, folder_id, order),
+                    reported=voice.report is not None,
+                    if_missing=missing(folder_id, service.account_id),
+                )
                 for path in order.paths
             ]
             return await watch(items, voice)
@@ -111,12 +119,30 @@ async def resume(service: Service, journal: Path, limits: Limits, voice: Voice) 
     async def run() -> int:
         async with service.uploader(journal=journal, limits=limits) as uploader:
             pending = await uploader.pending()
-            items = [Item(one.name, one, reported=voice.report is not None) for one in await uploader.resume_pending()]
+            uploads = await uploader.resume_pending()
+            labels = paths_of([one.name for one in uploads], pending)
+            items = [
+                Item(label, one, reported=voice.report is not None) for label, one in zip(labels, uploads, strict=True)
+            ]
+            if not pending and not voice.as_json and not voice.quiet:
+                await asyncio.to_thread(said, "nothing is pending", sys.stdout)
             if len(items) < len(pending):
                 await asyncio.to_thread(said, f"{len(pending) - len(items)} are another process's", sys.stderr)
             return await watch(items, voice)
 
     return await _and_draw(run, voice)
+
+
+def paths_of(names: Sequence[str], pending: Sequence[PendingUpload]) -> list[str]:
+    """Give the paths of uploads that were resumed, told by name in the journal's order.
+
+    Of several with one name, some of which another process is at, nobody knows which are ours: they keep the name.
+    """
+    paths: dict[str, list[str]] = {}
+    for one in pending:
+        paths.setdefault(one.name, []).append(one.path)
+    known = {name: iter(paths[name]) for name, ours in Counter(names).items() if ours == len(paths.get(name, ()))}
+    return [next(known[name]) if name in known else name for name in names]
 
 
 async def watch(items: list[Item], voice: Voice) -> int:
@@ -130,6 +156,7 @@ async def watch(items: list[Item], voice: Voice) -> int:
                 listening += [voice.timeline.watch(item.upload, item.label) for item in items]
             await asyncio.gather(*listening)
     finally:
+        voice.stopped.extend(item for item in items if not item.upload.done)
         if voice.report is not None:
             reported = _report(items, voice.report)
     return 0 if reported and not any(item.failures for item in items) else 1
@@ -145,6 +172,17 @@ def _report(items: list[Item], path: Path) -> bool:
         said(f"error: {path}: the report cannot be written: {error.strerror}", sys.stderr)
         return False
     return True
+
+
+def left_off(voice: Voice, journal: Path | None) -> str:
+    """Say what is kept of the uploads that were stopped, and what the same command would do."""
+    if journal is None:
+        return "the same command again begins unfinished files anew; without --no-journal it would go on"
+    known = [kept for kept in (item.kept for item in voice.stopped) if kept is not None]
+    if not known:
+        return "the same command again goes on where it stopped"
+    kept, total = (sum(column) for column in zip(*known, strict=True))
+    return f"{sized(kept)} of {sized(total)} are kept (whole parts only); the same command again sends the rest"
 
 
 async def _and_draw(run: Callable[[], Awaitable[int]], voice: Voice) -> int:

@@ -147,6 +147,7 @@ NOT_A_FOLDER = (
     "error: --folder takes a folder's id, https://next.frame.io/project/<project>/<folder>,"
     " or https://next.frame.io/project/<project> for that project's root folder\n"
 )
+NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host\n"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,9 @@ NOT_A_FOLDER = (
         (["--folder", "f", "--ca", "nowhere.pem"], {}, "error: nowhere.pem: no certificates"),
         (["--folder", "f"], {"FRAMEIO_TOKEN": None}, "error: no token: set FRAMEIO_TOKEN"),
         (["--folder", "f"], {"FRAMEIO_ACCOUNT_ID": None}, "error: no account: set FRAMEIO_ACCOUNT_ID"),
+        (["--folder", "f"], {"FRAMEIO_BASE_URL": "127.0.0.1:9"}, NOT_A_BASE_URL),
+        (["--folder", "f"], {"FRAMEIO_BASE_URL": "http://127.0.0.1:port"}, NOT_A_BASE_URL),
+        (["--folder", "f"], {"FRAMEIO_BASE_URL": "http://u:secret@127.0.0.1:9"}, NOT_A_BASE_URL),
         ([], {}, "Usage: "),
     ],
 )
@@ -187,8 +191,23 @@ def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
     status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
     assert status == 1
     assert complaint.startswith("error: take.mov: AuthenticationError: ")
+    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has run out\n")
     assert len(complaint.splitlines()) == 1
     assert "of-somebody-else" not in complaint
+    assert program.run("find", environment=refused)[2].endswith("; FRAMEIO_TOKEN is wrong or has run out\n")
+
+
+def test_a_folder_that_is_not_there_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
+    (program.folder / "shoot").mkdir()
+    expected = f"; no folder nowhere in account {fake.account_id}, or this token may not see it"
+    for paths in (["take.mov", "shoot"], ["take.mov", "--conflict", "create"]):
+        status, _, complaint = program.run("upload", *paths, "--folder", "nowhere")
+        lines = complaint.splitlines()
+        assert (status, len(lines)) == (1, 2 if "shoot" in paths else 1)
+        assert all(": NotFound: " in line and line.endswith(expected) for line in lines)
+    status, _, complaint = program.run("remote", "https://renders.example/a.mov", "--folder", "nowhere")
+    assert (status, complaint.startswith("error: NotFound: ")) == (1, True)
+    assert expected in complaint
 
 
 # -- interrupted, and gone on with -------------------------------------------------------------------------------------
@@ -213,6 +232,9 @@ def interrupted(
     return running.returncode, said, complaint
 
 
+KEPT = "2.4 MB of 3.1 MB are kept (whole parts only); the same command again sends the rest"
+
+
 @HAS_SIGNALS
 @pytest.mark.parametrize("command", ["upload", "resume"])
 def test_ctrl_c_ends_it_with_130_and_it_goes_on(
@@ -220,21 +242,22 @@ def test_ctrl_c_ends_it_with_130_and_it_goes_on(
 ) -> None:
     status, _, complaint = interrupted(fake, program, "--report", "r.json")
     assert status == 130
-    assert complaint == "interrupted; the same command again goes on where it stopped\n"
+    assert complaint == f"interrupted; {KEPT}\n"
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
     (file,) = fake.files
     status, said, _ = program.run("pending")
     assert status == 0
-    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can go on until ")
     again = ["upload", "take.mov", "--folder", fake.folder_id] if command == "upload" else ["resume"]
     status, said, complaint = program.run(*again, "--report", "r.json")
     assert (status, complaint) == (0, "")
     assert "take.mov: goes on; 2.4 MB were sent before" in said
-    assert said.splitlines()[-1] == f"take.mov: resumed, 3.1 MB  {link_of(fake)}"
+    source = "take.mov" if command == "upload" else str(take)
+    assert said.splitlines()[-1] == f"{source}: resumed, 3.1 MB  {link_of(fake)}"
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
     (row,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    assert (row["outcome"], row["checked"], len(row["etags"])) == ("resumed", True, 4)
+    assert (row["source"], row["outcome"], row["checked"], len(row["etags"])) == (source, "resumed", True, 4)
     assert program.run("pending")[1] == "nothing is pending\n"
 
 
@@ -243,13 +266,30 @@ def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
     fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
 ) -> None:
     status, _, complaint = interrupted(fake, program, "--report", "r.json", by=signal.SIGTERM)
-    assert (status, complaint) == (143, "terminated; the same command again goes on where it stopped\n")
+    assert (status, complaint) == (143, f"terminated; {KEPT}\n")
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
     (file,) = fake.files
-    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, until ")
+    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can go on until ")
     assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
+
+
+@HAS_SIGNALS
+def test_where_no_part_was_whole_a_ctrl_c_says_that_nothing_is_kept(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    fake.add_fault(hold := Fault(do="hold", times=4))
+    with program.start("upload", "take.mov", "--folder", fake.folder_id) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "take.mov: 3.1 MB in 4 parts\n"
+        fake.wait_until(lambda fake: fake.hits(hold) == 4, timeout=40)
+        running.send_signal(signal.SIGINT)
+        _, complaint = running.communicate(timeout=40)
+    fake.release()
+    assert running.returncode == 130
+    assert complaint == f"interrupted; {KEPT.replace('2.4 MB', '0 bytes', 1)}\n"
+    assert ": 0 bytes of 3.1 MB sent" in program.run("pending")[1]
 
 
 HANGS = """
@@ -315,7 +355,8 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
 
 
 def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:
-    assert program.run("resume") == (0, "", "")
+    assert program.run("resume") == (0, "nothing is pending\n", "")
+    assert program.run("resume", "--json") == program.run("resume", "--quiet") == (0, "", "")
 
 
 # -- drawn -------------------------------------------------------------------------------------------------------------
@@ -350,7 +391,7 @@ def test_a_timeline_is_drawn_after_a_ctrl_c_too_and_of_what_goes_on(
 ) -> None:
     pytest.importorskip("matplotlib")
     status, _, complaint = interrupted(fake, program, "--timeline", "out.svg")
-    assert (status, complaint) == (130, "interrupted; the same command again goes on where it stopped\n")
+    assert (status, complaint) == (130, f"interrupted; {KEPT}\n")
     picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
     assert "take.mov: 3.1 MB in 4 parts, not ended" in picture
     assert program.run("resume", "--timeline", "out.svg")[0] == 0
@@ -385,6 +426,7 @@ def test_remote_names_the_file_by_its_url_and_status_tells_when_it_is_there(
         link_of(fake),
     ]
     assert program.run("status", file.id)[:2] == (0, "not complete yet\n")
+    assert "0 while it is not complete yet" in " ".join(program.run("status", "--help")[1].split())
     status, said, _ = program.run("status", file.id)
     assert said.startswith("complete since ")
     assert json.loads(program.run("status", file.id, "--json")[1])["complete"] is True

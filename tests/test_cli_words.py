@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
+from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
 
+from aioframeio_upload import PendingUpload, Progress
+from aioframeio_upload._cli_ask import FAILURES, words_of
 from aioframeio_upload._cli_item import sized
+from aioframeio_upload._cli_live import drawn
 from aioframeio_upload._cli_settings import read_proxy
+from aioframeio_upload._cli_upload import paths_of
 from aioframeio_upload._cli_words import Target, Usage, read_folder, read_rate, shown
 
 PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
@@ -109,6 +118,103 @@ def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
 )
 def test_bytes_are_said_as_people_say_them(count: float, text: str) -> None:
     assert sized(count) == text
+
+
+def lines_of(rows: list[tuple[str, Progress]], width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, legacy_windows=False)
+    with console.capture() as drawing:
+        console.print(drawn(rows, width))
+    return drawing.get().splitlines()
+
+
+def far(uploaded: int, total: int, rate: float, left: float | None) -> Progress:
+    return Progress(
+        bytes_uploaded=uploaded,
+        bytes_confirmed=0,
+        total_bytes=total,
+        parts_completed=0,
+        total_parts=9,
+        bytes_per_second=rate,
+        seconds_left=left,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "bar", "bytes_told"),
+    [(60, 8, "167.3 MB"), (80, 9, "167.3 MB of 200.0 MB"), (120, 22, "167.3 MB of 200.0 MB")],
+)
+def test_the_bar_shrinks_with_the_terminal_and_not_the_time_left(width: int, bar: int, bytes_told: str) -> None:
+    (line,) = lines_of([("take-08.mov", far(167_300_000, 200_000_000, 20e6, 2))], width)
+    assert re.fullmatch(rf"take-08.mov +━+[━╸ ]*  84% {bytes_told}  20\.0 MB/s  0:02 left *", line)
+    (line,) = lines_of([("take-08.mov", far(200_000_000, 200_000_000, 20e6, None))], width)
+    assert line.count("━") == bar
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(min_size=1, max_size=90),
+            st.builds(
+                far,
+                st.integers(0, 10**15),
+                st.just(10**15),
+                st.floats(0, 1e12),
+                st.none() | st.floats(0, 599 * 60),
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    width=st.integers(60, 200),
+)
+def test_from_60_columns_on_percent_rate_and_time_left_are_seen(rows: list[tuple[str, Progress]], width: int) -> None:
+    lines = lines_of(rows, width)
+    assert len(lines) == len(rows)
+    for line, (_, progress) in zip(lines, rows, strict=True):
+        assert cell_len(line) <= width
+        assert f"{progress.bytes_uploaded / progress.total_bytes:4.0%} " in line
+        assert f"  {sized(progress.bytes_per_second)}/s" in line
+        if progress.seconds_left is not None:
+            assert line.rstrip().endswith(" left")
+
+
+KEY: Any = None
+"""Which connection it was; only the errors' own words would tell it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "secret")), "the host's name could not be resolved"),
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(111, "secret")), "the proxy could not be reached"),
+        (aiohttp.ClientConnectorError(KEY, OSError(111, "secret")), "no connection"),
+        (aiohttp.ServerTimeoutError("secret"), "no answer in time"),
+        (aiohttp.ServerDisconnectedError("secret"), "the connection broke"),
+        (TimeoutError("secret"), "no answer in time"),
+        (ConnectionResetError("secret"), "the connection broke"),
+        (ValueError("secret"), "the answer was not JSON"),
+    ],
+)
+def test_what_failed_on_the_way_is_said_in_words(error: BaseException, words: str) -> None:
+    assert isinstance(error, FAILURES)
+    assert words_of(error) == words
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_whatever_fails_there_are_words_for_it(kind: type[BaseException]) -> None:
+    assert words_of(kind())
+
+
+def pending_at(path: str) -> PendingUpload:
+    return PendingUpload("id", path.rpartition("/")[2], None, path, 1, 0, None)
+
+
+def test_what_is_resumed_is_called_by_its_path_where_that_is_sure() -> None:
+    pending = [pending_at(path) for path in ("/a/x", "/a/y", "/b/x", "/b/y")]
+    assert paths_of(["x", "y", "x", "y"], pending) == ["/a/x", "/a/y", "/b/x", "/b/y"]
+    # Another process is at one of the two.
+    assert paths_of(["x", "x", "y"], pending) == ["/a/x", "/b/x", "y"]
+    assert paths_of(["new"], pending) == ["new"]
 
 
 @pytest.fixture

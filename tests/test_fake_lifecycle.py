@@ -227,6 +227,21 @@ def test_as_a_process_it_ends_well_on_a_signal(number: int) -> None:
     assert _finish(process) == 0
 
 
+@pytest.mark.needs_program
+@pytest.mark.skipif(sys.platform == "win32", reason="lets two listen on one port that may be used again")
+def test_as_a_process_it_says_that_its_port_is_in_use() -> None:
+    process, where = _start()
+    port = str(yarl.URL(where["url"]).port)
+    command = [sys.executable, "-m", "aioframeio_upload.testing", "--port", port]
+    try:
+        second = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, text=True, timeout=40)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert _finish(process) == 0
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", f"error: port {port} is in use\n")
+
+
 def _call(where: dict[str, str], body: bytes) -> dict[str, Any]:
     url = f"{where['url']}/v4/accounts/{where['account_id']}/folders/{where['folder_id']}/files/local_upload"
     headers = {"Authorization": f"Bearer {where['token']}", "Content-Type": "application/json"}

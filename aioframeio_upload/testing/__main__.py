@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -21,7 +22,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: any that is free)")
     parser.add_argument("--no-rate-limits", action="store_true", help="never answer 429")
     parser.add_argument("--no-store", action="store_true", help="discard the bytes, for benchmarks")
-    asyncio.run(_serve(parser.parse_args()))
+    options = parser.parse_args()
+    try:
+        asyncio.run(_serve(options))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        parser.exit(2, f"error: port {options.port} is in use\n")
 
 
 async def _serve(options: argparse.Namespace) -> None:
