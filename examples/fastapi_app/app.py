@@ -153,7 +153,7 @@ async def begin(key: UUID, sending: Sending, body: AsyncIterator[bytes], length:
 
 
 async def follow(key: UUID, kept: Kept, sending: Sending, upload: Upload) -> None:
-    """Keep the receipt of each part that arrives, and the end; a failure only where no request is there to tell it."""
+    """Keep the receipt of each part that arrives, and the end; a failure only where the request is answered already."""
     try:
         async with upload:
             async for event in upload:
@@ -187,7 +187,7 @@ async def events(key: UUID, file: Annotated[Dropped, Query()]) -> StreamingRespo
 
 
 async def told(key: UUID, file: Dropped) -> AsyncIterator[str]:
-    """Give an upload's events as server-sent ones; where nobody sends it, what of it is missing."""
+    """Give an upload's events as server-sent ones; where nobody sends it, how it ended or what is missing."""
     # The browser comes back so many milliseconds after these have ended.
     yield "retry: 500\n\n"
     path: Path = app.state.kept / f"{key}.upload"
@@ -195,7 +195,7 @@ async def told(key: UUID, file: Dropped) -> AsyncIterator[str]:
         # Of another file under this key nothing is told: who asks comes back until that has ended.
         if sending.upload is not None and sending.file == file:
             async for event in sending.upload:
-                if not isinstance(event, UploadFailed):
+                if not isinstance(event, UploadFailed):  # which is told once: by the answer, or as the end that is kept
                     yield f"data: {json.dumps(event.to_dict())}\n\n"
     elif (end := await asyncio.to_thread(take_end, path, file)) is not None:
         yield f"data: {end}\n\n"

@@ -30,9 +30,8 @@ log = logging.getLogger("uvicorn.error")
 DAY = 86400.0
 """Seconds: part links live no longer, so what nobody has gone on with for so long is of no use."""
 
-
 HOPELESS = (LinksExpired, PartRejected, IntegrityError)
-"""After these nobody can go on."""
+"""After these nobody can go on with what has arrived."""
 
 END = ".upload-end"
 """Of the file that says how an upload has ended."""
