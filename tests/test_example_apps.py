@@ -283,8 +283,8 @@ def test_an_upload_goes_on_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path
             assert listened(client, is_called("UploadCompleted")) == told[-1:], "for a page that has missed the end"
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
-    (end,) = state.iterdir()
-    assert (end.suffix, end.stat().st_mode & 0o777) == (".upload-end", 0o600), "the links are gone"
+    (left,) = state.iterdir()
+    assert (left.suffix, left.stat().st_mode & 0o777) == (".upload-end", 0o600), "the links are gone"
 
 
 def test_a_file_that_was_written_to_in_between_begins_anew_and_the_unfinished_one_is_deleted(
