@@ -385,7 +385,7 @@ async def test_the_dashboard_and_the_engines_logs_show_no_link(
     async with (
         Client(talkative, asynchronous=True, set_as_default=False) as client,
         uploader_on(fake) as uploader,
-        aiohttp.ClientSession(client.dashboard_link.removesuffix("/status")) as dashboard,
+        aiohttp.ClientSession((client.dashboard_link or "").removesuffix("/status")) as dashboard,
         dashboard.ws_connect("/eventstream") as stream,
     ):
         fake.add_fault(held := Fault(do="hold", number=1))

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -108,7 +109,7 @@ def first_part_is_there(fake: FakeFrameio) -> bool:
 # -- fastapi_app -------------------------------------------------------------------------------------------------------
 
 
-KEY = "0123456789abcdef" * 2
+KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
 
 @contextmanager
@@ -127,17 +128,23 @@ def about(size: int = len(BODY), modified: int = 1) -> dict[str, str | int]:
     return {"name": "take 07.mov", "size": size, "modified": modified}
 
 
+def asked(client: httpx.Client, modified: int = 1) -> Iterator[Any]:
+    """What is told until the events end."""
+    with client.stream("GET", f"/uploads/{KEY}/events", params=about(modified=modified)) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
 def listened(client: httpx.Client, until: Callable[[Any], bool], modified: int = 1) -> list[Any]:
     """Listen as a browser does, which comes back when the events have ended, until one is what was waited for."""
     while True:
         told = []
-        with client.stream("GET", f"/uploads/{KEY}/events", params=about(modified=modified)) as answer:
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            for line in answer.iter_lines():
-                if line.startswith("data: "):
-                    told.append(json.loads(line.removeprefix("data: ")))
-                    if until(told[-1]):
-                        return told
+        for event in asked(client, modified):
+            told.append(event)
+            if until(event):
+                return told
 
 
 def is_missing(told: Any) -> bool:
@@ -148,9 +155,17 @@ def is_called(name: str) -> Callable[[Any], bool]:
     return lambda told: not is_missing(told) and told["event"] == name
 
 
-def put(client: httpx.Client, body: Any, length: int = len(BODY), size: int = len(BODY), modified: int = 1) -> Any:
+def put(
+    client: httpx.Client, body: Any, length: int = len(BODY), size: int = len(BODY), modified: int = 1, key: str = KEY
+) -> Any:
     headers = {"Content-Length": str(length)}
-    return client.put(f"/uploads/{KEY}", params=about(size, modified), content=body, headers=headers)
+    return client.put(f"/uploads/{key}", params=about(size, modified), content=body, headers=headers)
+
+
+def first_part_is_kept(record: Path) -> None:
+    """Wait until its receipt is written, which is soon after it was told."""
+    while not (record.exists() and "\n[1, 1000000, " in record.read_text(encoding="utf-8")):
+        pass
 
 
 def put_what_is_missing(client: httpx.Client) -> tuple[httpx.Response, list[list[int]]]:
@@ -183,9 +198,12 @@ def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio, tmp_path: Path
         assert "EventSource" in page.text
         assert listened(client, is_missing)[-1] == [[0, len(BODY)]]
         assert put(client, BODY[1:], len(BODY) - 1).status_code == 409
-        assert client.put(f"/uploads/{KEY}", params=about(), content=iter([BODY])).status_code == 409, "of no length"
+        assert client.put(f"/uploads/{KEY}", params=about(), content=iter([BODY])).status_code == 411
         assert put(client, b"", 0, size=0).json()["type"] == "SourceError"
         assert client.put("/uploads/..%5Ckey", params=about(), content=BODY).status_code == 422
+        for name in ("", "..", "/"):
+            nameless = client.put(f"/uploads/{KEY}", params={**about(), "name": name}, content=BODY)
+            assert (nameless.status_code, nameless.json()) == (422, {"detail": "the name is empty"})
     assert fake.files == ()
 
 
@@ -249,8 +267,7 @@ def test_an_upload_goes_on_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path
             try:
                 listened(client, is_called("PartCompleted"))
                 (kept,) = state.iterdir()
-                while "\n[1, 1000000, " not in kept.read_text(encoding="utf-8"):
-                    pass  # told, and not kept yet; a server that is stopped waits for that, one that is killed does not
+                first_part_is_kept(kept)  # a server that is stopped waits for that, one that is killed does not
                 process.send_signal(end)
                 process.wait(50)
             finally:
@@ -266,7 +283,8 @@ def test_an_upload_goes_on_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path
             assert listened(client, is_called("UploadCompleted")) == told[-1:], "for a page that has missed the end"
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
-    assert [path.suffix for path in state.iterdir()] == [".uploaded"], "the links are gone"
+    (left,) = state.iterdir()
+    assert (left.suffix, left.stat().st_mode & 0o777) == (".upload-end", 0o600), "the links are gone"
 
 
 def test_a_file_that_was_written_to_in_between_begins_anew_and_the_unfinished_one_is_deleted(
@@ -290,10 +308,100 @@ def test_the_fastapi_app_keeps_nothing_of_what_cannot_be_gone_on_with(fake: Fake
         os.utime(path, (1, 1))
     with dropping(fake, tmp_path) as (client, _):
         answer = put(client, BODY)
-        assert answer.status_code in (202, 502), "the body may be taken in before S3 refuses"
-        assert listened(client, is_missing)[-1] == [[0, len(BODY)]]
+        if answer.status_code == 202:  # the body may be taken in before S3 refuses
+            assert listened(client, is_called("UploadFailed"))[-1]["error"]["type"] == "PartRejected"
+        else:
+            assert (answer.status_code, answer.json()["type"]) == (502, "PartRejected")
+        assert listened(client, is_missing) == [[[0, len(BODY)]]]
     assert (fake.files, len(fake.deleted)) == ((), 1)
     assert list(tmp_path.iterdir()) == [others]
+
+
+def test_another_file_of_a_finished_ones_name_is_missing(fake: FakeFrameio, tmp_path: Path) -> None:
+    """Also while the other is under way: nothing is told of that, and of this one no more than that."""
+    held = Fault(do="hold", number=3)
+    fake.add_fault(held)
+    with dropping(fake, tmp_path) as (client, _):
+        assert put(client, BODY).status_code == 202
+        assert list(asked(client, modified=2)) == []
+        assert put(client, BODY[::-1], modified=2).status_code == 409
+        fake.release(held)
+        listened(client, is_called("UploadCompleted"))
+        assert listened(client, is_missing, modified=2) == [[[0, len(BODY)]]]
+        assert put(client, BODY[::-1], modified=2).status_code == 202
+        told = listened(client, is_called("UploadCompleted"), modified=2)
+        assert listened(client, is_missing) == [[[0, len(BODY)]]]
+    assert [file.sha256 for file in fake.files] == [sha256(BODY), sha256(BODY[::-1])]
+    assert told[-1]["file"]["id"] == fake.files[1].id
+
+
+def test_a_file_that_s3_has_spoiled_is_deleted_and_that_is_told_once(fake: FakeFrameio, tmp_path: Path) -> None:
+    """After the 202, and after every part was acknowledged: the first ETag that is right tells that one was wrong."""
+    fake.add_fault(Fault(do="corrupt", number=1, times=2))
+    rest = Fault(do="hold", times=2)
+    fake.add_fault(rest)
+    with dropping(fake, tmp_path) as (client, _):
+        assert put(client, BODY).status_code == 202
+        listened(client, is_called("PartCompleted"))
+        fake.release(rest)
+        told = listened(client, is_called("UploadFailed"))
+        assert [event["error"]["type"] for event in told] == ["IntegrityError"]
+        assert list(asked(client)) == [[[0, len(BODY)]]], "so that it can be tried again"
+        assert acknowledged(fake) == {1: 2, 2: 1, 3: 1}
+        assert (fake.files, len(fake.deleted), list(tmp_path.iterdir())) == ((), 1, [])
+        assert put(client, BODY).status_code == 202
+        listened(client, is_called("UploadCompleted"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+
+
+def test_what_fails_after_its_last_part_is_gone_on_with_when_it_is_dropped_again(
+    fake: FakeFrameio, tmp_path: Path
+) -> None:
+    fake.add_fault(Fault(on="status", status=403))
+    with dropping(fake, tmp_path) as (client, _):
+        assert put(client, BODY).status_code == 202
+        assert listened(client, is_called("UploadFailed"))[-1]["error"]["type"] == "PermissionDenied"
+        assert list(asked(client)) == [[]], "nothing is missing"
+        assert put(client, b"", 0).status_code == 202
+        listened(client, is_called("UploadCompleted"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert acknowledged(fake) == {1: 1, 2: 1, 3: 1}
+
+
+def test_an_upload_of_which_nothing_can_be_kept_leaves_no_file(fake: FakeFrameio, tmp_path: Path) -> None:
+    (tmp_path / f"{UUID(KEY)}.upload").mkdir()
+    with dropping(fake, tmp_path) as (client, _):
+        assert put(client, BODY).status_code == 507
+        assert put(client, BODY, key=OTHER).status_code == 202
+        fake.wait_until(lambda fake: all(file.complete for file in fake.files), timeout=50)
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert len(fake.deleted) == 1
+
+
+def test_an_upload_whose_record_cannot_be_removed_ends_no_other(fake: FakeFrameio, tmp_path: Path) -> None:
+    """It is refused while another one waits for its second half, and in place of its record there is a folder."""
+    record, second, others_second = tmp_path / f"{UUID(KEY)}.upload", threading.Event(), threading.Event()
+    with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
+        try:
+            other = threads.submit(put, client, in_halves(others_second), key=OTHER)
+            first_part_is_kept(tmp_path / f"{UUID(OTHER)}.upload")
+            fake.add_fault(Fault(number=2, code="AccessDenied"))
+            fake.add_fault(held := Fault(do="hold", number=3))
+            threads.submit(put, client, in_halves(second))
+            first_part_is_kept(record)
+            record.unlink()
+            record.mkdir()
+            second.set()
+            listened(client, is_missing)
+            fake.release(held)
+            others_second.set()
+            assert other.result().status_code == 202
+        finally:
+            second.set()
+            others_second.set()
+        fake.wait_until(lambda fake: all(file.complete for file in fake.files), timeout=50)
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert len(fake.deleted) == 1
 
 
 def test_what_frameio_refuses_is_the_fastapi_apps_502(fake: FakeFrameio, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ async def test_a_stream_is_gone_on_with_by_the_next_process(fake: FakeFrameio) -
     assert fake.files[0].sha256 == sha256(CONTENT)
     assert puts(fake) == {1: 1, 2: 1, 3: 1, 4: 2, 5: 1}
     assert isinstance(events[0], UploadPlanned)
+    assert isinstance(events[1], UploadResumed)
     assert events[1] == UploadResumed(plan.file_id, 3, sum(receipt.size for receipt in receipts))
     progress = [event for event in events if isinstance(event, Progress)]
     assert progress[0].bytes_confirmed >= events[1].bytes_completed

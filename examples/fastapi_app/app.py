@@ -13,6 +13,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -20,15 +21,10 @@ from uuid import UUID
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from kept import Dropped, Kept, left_behind
-from starlette.requests import ClientDisconnect
+from kept import HOPELESS, Dropped, Kept, left_behind, missing_of, take_end
 
 from aioframeio_upload import (
-    ApiError,
-    IntegrityError,
-    LinksExpired,
     PartCompleted,
-    PartRejected,
     SourceError,
     Upload,
     UploadCancelled,
@@ -39,7 +35,6 @@ from aioframeio_upload import (
 )
 from aioframeio_upload.testing import FakeFrameio
 
-PAGE = Path(__file__).with_name("page.html")
 GRACE = float(os.environ.get("GRACE", "20"))
 """Seconds that what is under way gets when the server is stopped; what is not there then is gone on with later."""
 
@@ -76,100 +71,113 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             await state.uploader.shutdown(GRACE)
 
 
+@dataclass
+class Sending:
+    """What is under way: which file, its upload as soon as it is planned, and whether the body was taken in wholly."""
+
+    file: Dropped
+    upload: Upload | None = None
+    is_taken: bool = False
+
+
 app = FastAPI(lifespan=lifespan)
-uploads: dict[UUID, Upload | None] = {}
-"""What is under way, by the key that the page chose; None until it is planned."""
+uploads: dict[UUID, Sending] = {}
+"""By the key that the page chose."""
 
 
 @app.get("/")
 async def page() -> FileResponse:
     """Give the page."""
-    return FileResponse(PAGE)
+    return FileResponse(Path(__file__).with_name("page.html"))
 
 
 @app.put("/uploads/{key}", status_code=202)
 async def receive(key: UUID, file: Annotated[Dropped, Query()], request: Request) -> JSONResponse:
     """Pass the missing bytes on, a part at a time; answer when all are taken in, while the last parts still go."""
+    if (length := request.headers.get("content-length")) is None:
+        raise HTTPException(411, "the body has no Content-Length")
     if key in uploads:
         raise HTTPException(409, "it is being sent")
-    uploads[key] = None
-    is_taken = asyncio.Event()
+    sending = uploads[key] = Sending(file)
 
     async def body() -> AsyncIterator[bytes]:
         async for piece in request.stream():
             yield piece
-        is_taken.set()
+        sending.is_taken = True
 
     try:
-        upload = await begin(key, file, body(), request.headers.get("content-length"))
+        upload = await begin(key, sending, body(), length)
         planned = await upload.planned()
         async for _ in upload:
-            if is_taken.is_set():
+            if sending.is_taken:
                 break
-        else:
+        if not sending.is_taken:
             _ = upload.result
     except UploadError as error:
-        status = 503 if is_interrupted(error) else 400 if isinstance(error, SourceError) else 502
+        status = 503 if isinstance(error, UploadCancelled) else 400 if isinstance(error, SourceError) else 502
         return JSONResponse(error.to_dict(), status)
     finally:
-        if key in uploads and uploads[key] is None:
+        if sending.upload is None:
             del uploads[key]
     assert planned is not None  # as it is of a file that is skipped
     return JSONResponse(planned.to_dict(), 202)
 
 
-async def begin(key: UUID, file: Dropped, body: AsyncIterator[bytes], length: str | None) -> Upload:
+async def begin(key: UUID, sending: Sending, body: AsyncIterator[bytes], length: str) -> Upload:
     """Start the upload: by what is kept of it, or by a new plan."""
     uploader: Uploader = app.state.uploader
-    path = app.state.kept / f"{key}.upload"
+    path, file = app.state.kept / f"{key}.upload", sending.file
     kept = await asyncio.to_thread(Kept.find, path)
     if kept is not None and kept.file != file:
         await forget(kept)
         kept = None
     if length != str(sum(size for _, size in kept.missing) if kept else file.size):
-        raise HTTPException(409, "these are not the bytes that are missing")
+        raise HTTPException(409, "these are not the bytes that are missing: ask again")
     if kept is None:
-        plan = await uploader.plan(body, folder_id=app.state.folder_id, name=file.name, size=file.size)
+        try:
+            plan = await uploader.plan(body, folder_id=app.state.folder_id, name=file.name, size=file.size)
+        except ValueError as error:  # the name is none
+            raise HTTPException(422, str(error)) from None
         kept = Kept(path, file, plan)
-        await asyncio.to_thread(kept.begin)
+        try:
+            await asyncio.to_thread(kept.begin)
+        except OSError as error:
+            await forget(kept)
+            raise HTTPException(507, f"no record of it can be kept: {error.strerror}") from None
     try:
-        uploads[key] = upload = uploader.execute(kept.plan, body, receipts=kept.receipts).start()
+        upload = sending.upload = uploader.execute(kept.plan, body, receipts=kept.receipts).start()
     except RuntimeError:
         raise HTTPException(503, "the server is being stopped") from None
-    app.state.tasks.create_task(follow(key, kept, upload))
+    app.state.tasks.create_task(follow(key, kept, sending, upload))
     return upload
 
 
-async def follow(key: UUID, kept: Kept, upload: Upload) -> None:
-    """Keep the receipt of each part that arrives, and the end."""
+async def follow(key: UUID, kept: Kept, sending: Sending, upload: Upload) -> None:
+    """Keep the receipt of each part that arrives, and the end; a failure only where the request is answered already."""
     try:
         async with upload:
             async for event in upload:
                 if isinstance(event, PartCompleted):
                     await asyncio.to_thread(kept.note, event)
-        await asyncio.to_thread(kept.finish, UploadCompleted(upload.result))
-    except (LinksExpired, PartRejected, IntegrityError) as error:
+        await asyncio.to_thread(kept.end, UploadCompleted(upload.result))
+    except UploadError as error:
         log.warning("%s: %s", upload.name, error)
-        await forget(kept)
-    except (UploadError, OSError) as error:
-        log.warning("%s can be gone on with: %s", upload.name, error)
+        if isinstance(error, HOPELESS):
+            await forget(kept, is_useless=True)
+        if sending.is_taken and not isinstance(error, UploadCancelled):
+            await asyncio.to_thread(kept.end, UploadFailed(error))
     finally:
         del uploads[key]
 
 
-async def forget(kept: Kept) -> None:
-    """Forget an upload that nobody can go on with, and delete its unfinished file."""
-    kept.path.unlink(missing_ok=True)
+async def forget(kept: Kept, *, is_useless: bool = False) -> None:
+    """Forget an upload, and delete its file: where it lacks a part, or is of no use even if it does not."""
+    await asyncio.to_thread(kept.forget)
     try:
-        if kept.missing:
+        if is_useless or kept.missing:
             await app.state.uploader.delete(kept.plan.file_id)
-    except ApiError as error:
-        log.warning("%s stays without its bytes: %s", kept.plan.view_url, error)
-
-
-def is_interrupted(error: UploadError) -> bool:
-    """Say whether the server was stopped or the browser has gone, so that nothing is wrong with the upload."""
-    return isinstance(error, UploadCancelled) or isinstance(error.__cause__, ClientDisconnect)
+    except UploadError as error:
+        log.warning("%s is left behind: %s", kept.plan.view_url, error)
 
 
 @app.get("/uploads/{key}/events")
@@ -179,19 +187,20 @@ async def events(key: UUID, file: Annotated[Dropped, Query()]) -> StreamingRespo
 
 
 async def told(key: UUID, file: Dropped) -> AsyncIterator[str]:
-    """Give an upload's events as server-sent ones; where nobody sends it, what of it is missing."""
+    """Give an upload's events as server-sent ones; where nobody sends it, how it ended or what is missing."""
     # The browser comes back so many milliseconds after these have ended.
     yield "retry: 500\n\n"
     path: Path = app.state.kept / f"{key}.upload"
-    if (upload := uploads.get(key)) is not None:
-        async for event in upload:
-            if not (isinstance(event, UploadFailed) and is_interrupted(event.error)):
-                yield f"data: {json.dumps(event.to_dict())}\n\n"
-    elif (end := path.with_suffix(".uploaded")).exists():
-        yield f"data: {end.read_text(encoding='utf-8')}\n\n"
+    if (sending := uploads.get(key)) is not None:
+        # Of another file under this key nothing is told: who asks comes back until that has ended.
+        if sending.upload is not None and sending.file == file:
+            async for event in sending.upload:
+                if not isinstance(event, UploadFailed):  # which is told once: by the answer, or as the end that is kept
+                    yield f"data: {json.dumps(event.to_dict())}\n\n"
+    elif (end := await asyncio.to_thread(take_end, path, file)) is not None:
+        yield f"data: {end}\n\n"
     else:
-        kept = await asyncio.to_thread(Kept.find, path)
-        missing = kept.missing if kept is not None and kept.file == file else [(0, file.size)]
+        missing = await asyncio.to_thread(missing_of, path, file)
         yield f"event: missing\ndata: {json.dumps(missing)}\n\n"
 
 

@@ -116,3 +116,22 @@ def test_a_bar_goes_on_after_the_server_was_stopped_and_started_anew(page: Any, 
         assert file.sha256 == digest(*next(iter(take.items())))
         sent = [seen.number or 0 for seen in fake.requests if seen.operation == "part" and seen.status == 200]
         assert (sorted(sent), fake.deleted) == (list(range(1, 42)), ())
+
+
+def test_what_s3_refuses_is_shown_and_can_be_dropped_again(page: Any, tmp_path: Path) -> None:
+    take = {"take-07.mov": TAKES["take-07.mov"]}
+    refused = Fault(number=4, code="AccessDenied")
+    with (
+        FakeFrameio(part_size=750_000, faults=[refused]).in_thread() as fake,
+        serving("fastapi_app/app.py", fake, STATE=str(tmp_path)) as (url, _),
+    ):
+        page.goto(url)
+        page.dispatch_event("label", "drop", {"dataTransfer": page.evaluate_handle(DROPPED, take)})
+        first, second = page.locator("li").nth(0), page.locator("li").nth(1)
+        playwright.expect(first.locator(".note")).to_contain_text("AccessDenied", timeout=PATIENCE)
+        playwright.expect(first.locator(".state")).to_have_text("failed")
+        page.dispatch_event("label", "drop", {"dataTransfer": page.evaluate_handle(DROPPED, take)})
+        playwright.expect(second.get_by_role("link")).to_be_visible(timeout=PATIENCE)
+        (file,) = fake.files
+        assert file.sha256 == digest(*next(iter(take.items())))
+        assert (len(fake.deleted), fake.hits(refused)) == (1, 1)
