@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -259,7 +259,9 @@ class Soak:
                 while (now := time.monotonic()) - began < seconds and self.rounds < most:
                     await self._round(uploader, port)
                     await self._nothing_is_left(uploader)
-                    self.held.append(Held.now())
+                    found = Held.now()
+                    # But for the list of these itself, one object longer after each round.
+                    self.held.append(replace(found, objects=found.objects - len(self.held)))
                     if now - told > TOLD_EVERY:
                         told = now
                         self._tell(f"{now - began:6.0f} s, round {self.rounds}: {self.held[-1]}")
