@@ -75,7 +75,8 @@ def received_at(samples: Sequence[tuple[float, int]], at: float) -> float:
     if after == 0:
         return samples[0][1]
     (t0, n0), (t1, n1) = samples[after - 1], samples[after]
-    return n0 + (n1 - n0) * (at - t0) / (t1 - t0)
+    # The fraction first: a whole one is then exactly the second sample, and rounding cannot pass it.
+    return n0 + (n1 - n0) * ((at - t0) / (t1 - t0))
 
 
 def cells_of(runs: Iterable[dict[str, Any]]) -> Cells:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -155,6 +155,7 @@ SAMPLES = st.lists(st.tuples(st.floats(0.01, 1), st.integers(0, 10**6)), min_siz
 
 
 @given(steps=SAMPLES, at=st.floats(0, 30))
+@example(steps=[(0.37213327322508405, 210709)], at=0.37213327322508405)
 def test_what_had_arrived_never_falls_and_never_exceeds_what_did(
     costs: ModuleType, steps: list[tuple[float, int]], at: float
 ) -> None:
