@@ -246,6 +246,20 @@ def test_the_fastapi_app_goes_on_with_what_a_browser_that_left_has_sent(fake: Fa
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
 
 
+def test_a_receipt_that_a_full_disk_has_cut_costs_its_own_part_only(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path) as (client, _):
+        leave_half_way(client)
+        (record,) = tmp_path.iterdir()
+        first_part_is_kept(record)
+        with record.open("a", encoding="utf-8") as file:
+            file.write('\n[2, 1000000, "5d41')
+        answer, missing = put_what_is_missing(client)
+        assert (answer.status_code, missing) == (202, [[1_000_000, 1_000_000], [2_000_000, 1_000_000]])
+        listened(client, is_called("UploadCompleted"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
+
+
 def test_what_the_fastapi_app_has_taken_in_arrives_though_it_is_stopped(fake: FakeFrameio, tmp_path: Path) -> None:
     held = Fault(do="hold", number=3)
     fake.add_fault(held)

@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
@@ -58,9 +58,8 @@ class Kept:
     def find(cls, path: Path) -> Kept | None:
         """Read what is kept; None where that is nothing, or nothing that can be used."""
         try:
-            file, plan, *receipts = path.read_text(encoding="utf-8").split("\n")
-            found = [Receipt(*json.loads(receipt)) for receipt in receipts]
-            return cls(path, Dropped.model_validate_json(file), Plan.from_json(plan), found)
+            file, plan, *lines = path.read_text(encoding="utf-8").split("\n")
+            return cls(path, Dropped.model_validate_json(file), Plan.from_json(plan), list(read_receipts(lines)))
         except (OSError, ValueError, TypeError, UploadError):
             return None
 
@@ -91,6 +90,13 @@ class Kept:
         """Offset and size of each part that has not arrived."""
         there = {receipt.number for receipt in self.receipts}
         return [(part.offset, part.size) for part in self.plan.parts if part.number not in there]
+
+
+def read_receipts(lines: Iterable[str]) -> Iterator[Receipt]:
+    """Read them; the part of one that a full disk or a kill has cut short is sent again."""
+    for line in lines:
+        with suppress(ValueError):
+            yield Receipt(*json.loads(line))
 
 
 def take_end(path: Path, file: Dropped) -> str | None:
