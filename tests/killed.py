@@ -53,7 +53,7 @@ async def main(job: dict[str, Any]) -> None:
         account_id=job["account_id"],
         base_url=job["url"],
         journal=job["journal"],
-        limits=Limits(parts=2, api_pacing=False),
+        limits=Limits(parts=1, api_pacing=False),  # two that arrive together would be one write
         retry=RetryPolicy(base=0.01, cap=0.05),
     ) as uploader:
         file = await uploader.upload(job["path"], folder_id=job["folder_id"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from seen import operations, puts
 
 from aioframeio_upload import Journal, JournalError, Part, Plan, Receipt
 from aioframeio_upload._core.journal import Entry, Fingerprint, Identity
+from aioframeio_upload._io.journal import OpenJournal
 from aioframeio_upload._io.journal_file import APPLICATION_ID, JournalFile
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -303,6 +307,85 @@ async def test_an_entry_that_somebody_has_taken_out_stops_its_upload(
             await upload
 
 
+# -- parts that arrive together ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def opened(journal: Path) -> AsyncIterator[OpenJournal]:
+    """A journal with two uploads."""
+    opened = OpenJournal(Journal(journal))
+    await opened.open()
+    for one in ENTRIES:
+        await opened.begin(one)
+    yield opened
+    await opened.close()
+
+
+@contextlib.contextmanager
+def slow_disk(opened: OpenJournal) -> Iterator[list[str]]:
+    """Let the journal's thread wait while this is open; gives the commits that it makes then and later."""
+    commits: list[str] = []
+    disk = threading.Event()
+
+    def wait() -> None:
+        opened._opened._connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        disk.wait(30)
+
+    opened._thread.submit(wait)
+    try:
+        yield commits
+    finally:
+        disk.set()
+
+
+async def asked(opened: OpenJournal, key: str, *numbers: int) -> list[asyncio.Task[None]]:
+    """Ask for some parts to be recorded, as far as can be without the disk."""
+    tasks = [asyncio.create_task(opened.note(key, Receipt(number, 10, f"e{number}", None))) for number in numbers]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def recorded(opened: OpenJournal) -> list[list[int]]:
+    found = [await opened.find(one.identity.key) for one in ENTRIES]
+    return [[receipt.number for receipt in one.receipts] for one in found if one is not None]
+
+
+async def test_parts_that_arrive_while_the_disk_is_waited_for_are_recorded_in_one_commit(opened: OpenJournal) -> None:
+    one, two = (entry.identity.key for entry in ENTRIES)
+    with slow_disk(opened) as commits:
+        waiting = [*await asked(opened, one, 3, 1, 2), *await asked(opened, two, 5)]
+        assert not any(task.done() for task in waiting)
+    await asyncio.gather(*waiting)
+    assert (len(commits), await recorded(opened)) == (1, [[1, 2, 3], [5]])
+    await opened.note(one, Receipt(4, 10, "e4", None))
+    assert (len(commits), await recorded(opened)) == (2, [[1, 2, 3, 4], [5]])
+
+
+async def test_a_part_that_cannot_be_recorded_keeps_none_beside_it_from_being(opened: OpenJournal) -> None:
+    one, two = (entry.identity.key for entry in ENTRIES)
+    await opened.drop(two, ENTRIES[1].plan.file_id)
+    with slow_disk(opened):
+        waiting = [*await asked(opened, two, 1), *await asked(opened, one, 1), *await asked(opened, two, 2)]
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in told] == [JournalError, NoneType, JournalError]
+    assert told[0] is not told[2]
+    assert await recorded(opened) == [[1]]
+    await opened.note(one, Receipt(2, 10, "e2", None))
+    assert await recorded(opened) == [[1, 2]]
+
+
+async def test_what_was_on_its_way_is_recorded_though_its_wait_was_cancelled(opened: OpenJournal) -> None:
+    one = ENTRIES[0].identity.key
+    with slow_disk(opened) as commits:
+        waiting = await asked(opened, one, 1, 2, 3)
+        for task in waiting[:2]:
+            task.cancel()
+        told = await asyncio.gather(*waiting[:2], return_exceptions=True)
+        assert [type(each) for each in told] == [asyncio.CancelledError] * 2
+    await waiting[2]
+    assert (len(commits), await recorded(opened)) == (1, [[1, 2, 3], []])
+
+
 # -- a power cut -------------------------------------------------------------------------------------------------------
 
 
@@ -335,14 +418,16 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[
         states.append(facts(file))
 
     step(file.begin, ENTRIES[0])
-    step(file.note, ENTRIES[0].identity.key, Receipt(1, 10, "e1", None))
+    one, two = (entry.identity.key for entry in ENTRIES)
+    step(file.note, [(one, Receipt(1, 10, "e1", None))])
     # From here on the file holds something, and the WAL what came after.
     file._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     step(file.begin, ENTRIES[1])
-    for number in range(2, 13):
-        step(file.note, ENTRIES[0].identity.key, Receipt(number, 10, f"e{number}", "f" * 32))
-        if number < 6:
-            step(file.note, ENTRIES[1].identity.key, Receipt(number, 10, None, None))
+    for number in range(2, 12):
+        step(file.note, [(one, Receipt(number, 10, f"e{number}", "f" * 32))])
+        if number < 5:
+            step(file.note, [(two, Receipt(number, 10, None, None))])
+    step(file.note, [(one, Receipt(12, 10, "e12", None)), (two, Receipt(5, 10, "e5", None))])
     whole = path.read_bytes(), path.with_name("journal-wal").read_bytes()
     file.close()
     assert all(len(one) > 20_000 for one in whole), [len(one) for one in whole]

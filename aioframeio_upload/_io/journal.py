@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from .._core.errors import JournalError
 from .._core.journal import Entry, Identity, PendingUpload
 from .._core.model import Receipt
 
@@ -46,6 +48,9 @@ class OpenJournal:
         self._sync = journal.sync
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-journal")
         self._file: JournalFile | None = None
+        self._tickets = itertools.count()
+        self._arrived: dict[int, tuple[str, Receipt]] = {}
+        """By ticket, what is on its way to the file. Added to by the loop, taken from by the thread."""
 
     async def open(self) -> None:
         """Open the file.
@@ -83,8 +88,31 @@ class OpenJournal:
         await self._call(lambda: self._opened.begin(entry))
 
     async def note(self, key: str, receipt: Receipt) -> None:
-        """Record that S3 has a part."""
-        await self._call(lambda: self._opened.note(key, receipt))
+        """Record that S3 has a part.
+
+        Parts that arrive while the disk is waited for are recorded together, with one more wait: so it does not grow
+        with the parts in flight, which started together and end together. (Databases call it group commit.)
+        """
+        ticket = next(self._tickets)
+        self._arrived[ticket] = key, receipt
+        await self._call(lambda: self._note(ticket))
+
+    def _note(self, ticket: int) -> None:
+        if ticket not in self._arrived:
+            return  # recorded with an earlier one
+        together = self._arrived.copy()
+        try:
+            try:
+                self._opened.note(together.values())
+            except JournalError:
+                if len(together) == 1:
+                    raise
+                # Another one may be what was wrong: each is told for itself.
+                together = {ticket: together[ticket]}
+                self._opened.note(together.values())
+        finally:
+            for one in together:
+                del self._arrived[one]
 
     async def drop(self, key: str, file_id: str) -> None:
         """Erase an upload, if it is that file's still."""

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,11 +132,12 @@ class JournalFile:
             execute("DELETE FROM uploads WHERE key = ?", (key,))
             execute("INSERT INTO uploads VALUES (?, ?, ?)", (key, write_entry(entry), plan))
 
-    def note(self, key: str, receipt: Receipt) -> None:
-        """Record that S3 has a part."""
-        row = key, receipt.number, receipt.size, write_receipt(receipt)
+    def note(self, arrived: Iterable[tuple[str, Receipt]]) -> None:
+        """Record that S3 has some parts, each of the upload with that key: all or none."""
         with self._transaction() as execute:
-            execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", row)
+            for key, receipt in arrived:
+                row = key, receipt.number, receipt.size, write_receipt(receipt)
+                execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", row)
 
     def drop(self, key: str, file_id: str) -> None:
         """Erase an upload, links included, if it is that file's still: nobody has begun anew since."""
