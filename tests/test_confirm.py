@@ -121,6 +121,7 @@ async def test_an_api_error_while_asking_carries_the_file_which_is_kept(fake: Fa
     with pytest.raises(ApiError, match="403: locked") as caught:
         await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
     assert [caught.value.file_id] == [file.id for file in fake.files]
+    await fake.until(lambda fake: fake.files[0].complete)
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
