@@ -1,7 +1,9 @@
 """What does the journal cost: of an upload's time, and of the loop's time a part?
 
-One file in parts of 20 MB, sent with and without a journal; then one in very many tiny parts, where nothing else is
-left to be paid for. The loop's time is the CPU time of its thread: SQLite and its waiting for the disk are in another.
+One file in parts of 20 MiB, as an upload is by default and without the check of ETags; then one in very many tiny
+parts, where nothing else is left to be paid for. Everything of the client on one core, the journal's thread too. The
+loop's time is the CPU time of its thread: SQLite and its waiting for the disk are in another. Opening the journal,
+which is done once by a process, is not in it.
 """
 
 from __future__ import annotations
@@ -10,69 +12,84 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from statistics import median
+from dataclasses import asdict, dataclass
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness import contenders
-from harness.measure import Contender, Run, interleave, warn_of_noise
+from harness.measure import Contender, run_once, warn_of_noise
 from harness.record import print_table, write_record
-from harness.stage import WORK, Sink, Source, make_source, sink
-from harness.words import parser, show_size, size
+from harness.stage import MIB, WORK, make_source, sink
+from harness.words import parser, show_size
 
 IN_FLIGHT = 8
 """The default of `Limits.parts`."""
 
-QUESTIONS = ("large parts", "tiny parts")
-WITHOUT, WITH, UNSYNCED = "ours", "ours, journal", "ours, journal that does not wait for the disk"
+Took = dict[str, float]
 
 
-def folder_with(source: Source) -> Path:
-    """Give a folder that holds the file and nothing else."""
-    folder = WORK / f"only-{source.path.name}"
-    folder.mkdir(exist_ok=True)
-    link = folder / source.path.name
-    link.unlink(missing_ok=True)
-    link.symlink_to(source.path)
-    return folder
+@dataclass(frozen=True)
+class Cell:
+    """What is uploaded, and how."""
+
+    parts: int
+    part_size: int
+    check_etags: bool
+    rounds: int
 
 
-def clients(target: Sink, source: Source) -> list[Contender]:
-    """Give ours without a journal, with one, and with one that a power cut may cost its last lines."""
-    job = {"folder": str(folder_with(source)), "workers": IN_FLIGHT, "base": target.base, "confirm": False}
-    job["ca"] = str(target.ca) if target.ca else None
-    recorded = {"journal": str(WORK / "journal.sqlite3")}
-    jobs = {WITHOUT: job, WITH: job | recorded, UNSYNCED: job | recorded | {"sync": False}}
-    program = str(contenders.CLIENTS / "small_ours.py")
+def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
+    """Upload it with each, a row each."""
+    source = make_source(cell.parts * cell.part_size, cell.part_size)
+    etag = None
+    if cell.check_etags:
+        (etag,) = set(source.md5s())  # the source repeats itself each MiB, and so do the parts
+    with (
+        sink(tls=True, api_part_size=cell.part_size, etag=etag) as target,
+        TemporaryDirectory(dir=WORK) as journals,  # where the source is: on a disk
+    ):
+        job = {
+            "base": target.base,
+            "ca": str(target.ca),
+            "path": str(source.path),
+            "journals": journals,
+            "in_flight": IN_FLIGHT,
+            "check_etags": cell.check_etags,
+            "rounds": cell.rounds,
+            "warm_up": warm_up,
+        }
+        command = [sys.executable, str(contenders.CLIENTS / "recorded.py"), json.dumps(job)]
+        run = run_once(Contender("ours", command, source.size * cell.rounds, peer=target.pid))
+    took: dict[str, list[Took]] = run.told["took"]
     return [
-        Contender(name, [sys.executable, program, json.dumps(one)], source.size, peer=target.pid)
-        for name, one in jobs.items()
+        {
+            "cell": asdict(cell) | {"in_flight": IN_FLIGHT},
+            "client": name,
+            "summary": summary(some, took["ours"], cell.parts) | {"noise": run.noise},
+            "runs": some,
+        }
+        for name, some in took.items()
     ]
 
 
-def measure(question: str, length: int, part_size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Send one file with each."""
-    source = make_source(length, part_size)
-    with sink(tls=True, api_part_size=part_size) as target:
-        runs = interleave(clients(target, source), options.runs, warm_up=options.warm_up)
-    parts = len(source.lengths)
-    cell = {"question": question, "size": length, "part_size": part_size, "parts": parts, "in_flight": IN_FLIGHT}
-    plain = runs[WITHOUT]
-    return [
-        {"cell": cell, "client": name, "summary": summary(some, plain, parts), "runs": some}
-        for name, some in runs.items()
-    ]
-
-
-def summary(some: Sequence[Run], plain: Sequence[Run], parts: int) -> dict[str, float]:
-    """Compare each run with the one without a journal beside it."""
+def summary(some: Sequence[Took], plain: Sequence[Took], parts: int) -> dict[str, float]:
+    """Compare each upload with the one without a journal in its round."""
     pairs = list(zip(some, plain, strict=True))
+    more = [one["seconds"] / other["seconds"] - 1 for one, other in pairs]
+    low, _, high = quantiles(more, n=4) if len(more) > 1 else more * 3
+    a_part = {
+        key: median((one[key] - other[key]) * 1000 / parts for one, other in pairs)
+        for key in ("seconds", "cpu", "loop")
+    }
     return {
-        "seconds": median(run.seconds for run in some),
-        "more_time": median(run.seconds / other.seconds - 1 for run, other in pairs),
-        "ms_a_part": median((run.seconds - other.seconds) * 1000 / parts for run, other in pairs),
-        "loop_ms_a_part": median((run.told["loop"] - other.told["loop"]) * 1000 / parts for run, other in pairs),
-        "noise": median(run.noise for run in some),
+        "seconds": median(one["seconds"] for one in some),
+        "more_time": median(more),
+        "more_time_low": low,
+        "more_time_high": high,
+        "ms_a_part": a_part["seconds"],
+        "cpu_ms_a_part": a_part["cpu"],
+        "loop_ms_a_part": a_part["loop"],
     }
 
 
@@ -80,30 +97,37 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print the table."""
     lines = []
     for row in rows:
-        cell, one = row["cell"], row["summary"]
-        name = f"{cell['parts']} parts of {show_size(cell['part_size'])}: {row['client']}"
-        more = [f"{one['more_time']:+.1%}", f"{one['ms_a_part']:+.3f}", f"{one['loop_ms_a_part']:+.3f}"]
-        lines.append((name, one["seconds"], *more))
-    print_table(("", "seconds", "more time", "more ms a part", "more loop ms a part"), lines)
-    large, tiny = ({row["client"]: row for row in rows if row["cell"]["question"] == one} for one in QUESTIONS)
-    share = tiny[WITH]["summary"]["ms_a_part"] * large[WITHOUT]["cell"]["parts"]
-    share /= large[WITHOUT]["summary"]["seconds"] * 1000
-    # What the runs of large parts spread by is often more than what is looked for.
-    print(f"what the journal takes for a tiny part is {share:.1%} of what a large one takes")
+        one = row["summary"]
+        half = f"{one['more_time_low']:+.1%} to {one['more_time_high']:+.1%}"
+        more = [f"{one[key]:+.3f}" for key in ("ms_a_part", "cpu_ms_a_part", "loop_ms_a_part")]
+        parts = f"{row['cell']['parts']} x {show_size(row['cell']['part_size'])}"
+        checked = "checked" if row["cell"]["check_etags"] else ""
+        lines.append((row["client"], parts, checked, one["seconds"], f"{one['more_time']:+.1%}", half, *more))
+    heads = ("", "parts", "", "seconds", "more time", "half of them", "ms a part", "CPU ms", "loop ms")
+    print_table(heads, lines)
     warn_of_noise(row["summary"]["noise"] for row in rows)
+
+
+def cells(given: argparse.Namespace) -> list[Cell]:
+    """Give what is measured: tiny parts are quick."""
+    large, rounds = given.part_size, given.runs
+    return [
+        Cell(given.large, large, check_etags=True, rounds=rounds),
+        Cell(given.large, large, check_etags=False, rounds=rounds),
+        Cell(given.tiny, 1024, check_etags=False, rounds=rounds),
+    ]
 
 
 def main() -> None:
     """Measure large parts, then tiny ones."""
-    options = parser(__doc__, runs=7)
-    options.add_argument("--size", type=size, default=2_000_000_000, help="of the file (default 2 GB)")
-    options.add_argument("--part-size", type=size, default=20_000_000, help="what the service asks for (default 20 MB)")
-    options.add_argument("--parts", type=int, default=1000, help="of 1 KiB, for the loop's time (default 1000)")
+    options = parser(__doc__, runs=30)
+    options.add_argument("--part-size", type=int, default=20 * MIB, help="a multiple of 1 MiB (default 20 MiB)")
+    options.add_argument("--large", type=int, default=50, help="how many of those (default 50: 1 GiB)")
+    options.add_argument("--tiny", type=int, default=500, help="how many of 1 KiB, for the loop's time (default 500)")
     given = options.parse_args()
     if given.quick:
-        given.size, given.parts = min(given.size, 400_000_000), min(given.parts, 300)
-    rows = measure(QUESTIONS[0], given.size, given.part_size, given)
-    rows += measure(QUESTIONS[1], given.parts * 1024, 1024, given)
+        given.runs, given.large = min(given.runs, 10), min(given.large, 10)
+    rows = [row for cell in cells(given) for row in measure(cell, given.warm_up)]
     show(rows)
     write_record("journal", rows, path=given.output)
 

@@ -78,7 +78,7 @@ async def test_a_small_part_asks_after_the_first_reset_and_is_told_then(
 async def test_a_refusal_that_was_not_asked_for_is_told_at_the_second_attempt_at_the_latest(
     refusal: tuple[str, ssl.SSLContext | None], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How often the first one is lost is the kernel's: of 5 MiB often more than half of them, and on a busy day none."""
+    """How often the first one is lost is the kernel's: of 5 MiB often most of them, and on a busy day none."""
     monkeypatch.setattr(part_module, "EXPECT_FROM", 1 << 40)
     found = await attempts_until_told(refusal, size)
     print(f"a refusal of {size} bytes that was not asked for was told after so many attempts: {dict(found)}")

@@ -24,10 +24,6 @@ class SmallJob:
     check_etags: bool = False
     listeners: int = 0
     """Ours only: how many listen to each upload's events."""
-    journal: str | None = None
-    """Ours only: where the uploads are recorded."""
-    sync: bool = True
-    """Whether the journal waits for the disk."""
 
     @classmethod
     def from_argument(cls) -> SmallJob:

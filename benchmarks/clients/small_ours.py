@@ -9,7 +9,7 @@ import time
 from meter import Meter
 from small_job import SmallJob
 
-from aioframeio_upload import Journal, Limits, Progress, Timeouts, Upload, Uploader
+from aioframeio_upload import Limits, Progress, Timeouts, Upload, Uploader
 
 
 async def listen(upload: Upload) -> int:
@@ -21,9 +21,6 @@ async def send(job: SmallJob) -> None:
     """Upload every file once."""
     context = ssl.create_default_context(cafile=job.ca) if job.ca else None
     paths = job.paths()
-    if job.journal:  # what a first journal loads, SQLite among it, is paid once by a process, not by an upload
-        async with Uploader(job.token, base_url=job.base, journal=f"{job.journal}.first") as first:
-            await first.pending()
     meter, loop = Meter(), time.thread_time()
     async with Uploader(
         job.token,
@@ -31,7 +28,6 @@ async def send(job: SmallJob) -> None:
         base_url=job.base,
         limits=Limits(parts=job.workers, files=2 * job.workers, api_pacing=False),
         timeouts=Timeouts() if job.confirm else Timeouts(confirm=0),
-        journal=Journal(job.journal, sync=job.sync) if job.journal else None,
         check_etags=job.check_etags,
         ssl=context,
     ) as uploader:

@@ -46,8 +46,10 @@ class Sink:
 
 
 @contextmanager
-def sink(*, tls: bool, cores: set[int] | None = None, api_part_size: int | None = None) -> Iterator[Sink]:
-    """Run the C sink; it ends with its stdin."""
+def sink(
+    *, tls: bool, cores: set[int] | None = None, api_part_size: int | None = None, etag: str | None = None
+) -> Iterator[Sink]:
+    """Run the C sink; it ends with its stdin. `etag` is what every part is answered with whose URL names none."""
     with TemporaryDirectory() as folder:
         command = [str(built("sink"))]
         ca = make_certificate(Path(folder)) if tls else None
@@ -55,6 +57,8 @@ def sink(*, tls: bool, cores: set[int] | None = None, api_part_size: int | None 
             command += ["--cert", str(ca.with_name("chain.pem")), "--key", str(ca.with_name("chain.pem"))]
         if api_part_size is not None:
             command += ["--part-size", str(api_part_size)]
+        if etag is not None:
+            command += ["--etag", etag]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             os.sched_setaffinity(process.pid, cores or SINK)
             assert process.stdout is not None

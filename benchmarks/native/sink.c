@@ -1,9 +1,10 @@
 /* Takes PUT bodies as fast as one core can: HTTP/1.1, plain or TLS 1.3, one thread, epoll, keep-alive.
  *
- * sink [--cert chain.pem --key key.pem] [--part-size BYTES]
+ * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT]
  *
  * Prints {"port": N} and serves 127.0.0.1 until its stdin closes. Every PUT is answered with an ETag: the value of `md5=` in the
- * query where there is one (the benchmark computes it beforehand, so that the sink does not hash on the clock), else one that is no MD5.
+ * query where there is one (the benchmark computes it beforehand, so that the sink does not hash on the clock), else that of
+ * --etag, else one that is no MD5.
  * With --part-size it plays Frame.io too, just as far as an upload needs it: `local_upload` creates, anything else
  * that is asked for has arrived. */
 #define _GNU_SOURCE
@@ -35,6 +36,7 @@ struct connection {
 
 static char receive_buffer[RECEIVE], answer_buffer[ANSWER];
 static long long api_part_size;
+static const char *usual_etag = "not-hashed";
 static long created;
 static int port;
 static SSL_CTX *tls;
@@ -107,7 +109,8 @@ static size_t describe_file(char *to, size_t room, const char *name, long long s
 static int answer(struct connection *one)
 {
     static char json[ANSWER - 1024];
-    char etag[64] = "not-hashed", name[512] = "file", size[32] = "0";
+    char etag[64], name[512] = "file", size[32] = "0";
+    snprintf(etag, sizeof etag, "%s", usual_etag);
     size_t length = 0;
     char *line_end = strstr(one->head, "\r\n");
     if (!strncmp(one->head, "PUT ", 4)) {
@@ -255,13 +258,14 @@ static int listen_somewhere(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"cert", 1, 0, 'c'}, {"key", 1, 0, 'k'}, {"part-size", 1, 0, 'p'}, {0, 0, 0, 0}};
+    static const struct option options[] = {{"cert", 1, 0, 'c'}, {"key", 1, 0, 'k'}, {"part-size", 1, 0, 'p'}, {"etag", 1, 0, 'e'}, {0, 0, 0, 0}};
     const char *certificate = NULL, *key = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (option) {
         case 'c': certificate = optarg; break;
         case 'k': key = optarg; break;
         case 'p': api_part_size = atoll(optarg); break;
+        case 'e': usual_etag = optarg; break;
         default: return 2;
         }
     signal(SIGPIPE, SIG_IGN);
