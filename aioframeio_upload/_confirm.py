@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from ._core.errors import ApiError, ConfirmationError
-from ._core.instants import read_instant
+from ._core.fields import read_instant
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from ._core.settings import Timeouts
 from ._io.api import STATUS, Api

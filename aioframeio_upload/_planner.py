@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from ._core.errors import ApiError, PlanError, UploadError
+from ._core.fields import read_size
 from ._core.model import MalformedAnswer, Plan, UploadedFile
 from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
 from ._shielded import wait_out
@@ -130,11 +131,10 @@ async def create_remote_file(api: Api, source_url: str, *, name: str, folder_id:
     words = {key: value for key, value in told.items() if isinstance(value, str)}
     if (file_id := _id_of(told)) is None:
         raise ApiError("the answer's id is missing", operation=CREATE_REMOTE.name, status=202)
-    size = told.get("file_size")
     return UploadedFile(
         id=file_id,
         name=words.get("name", name),
-        size=size if isinstance(size, int) else 0,
+        size=read_size(told) or 0,
         account_id=account_id,
         folder_id=words.get("parent_id", folder_id),
         media_type=words.get("media_type"),

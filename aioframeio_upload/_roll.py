@@ -12,7 +12,7 @@ import anyio
 
 from ._confirm import as_file, next_pause, read_status, seconds_for
 from ._core.errors import ApiError, ConfirmationError, UploadError
-from ._core.instants import read_instant
+from ._core.fields import read_instant
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.remote import read_namesake
 from ._io.api import LIST_FILES, Api

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .errors import PlanError
 from .expiry import lifetime
+from .fields import MAX_SIZE
 
 
 class MalformedAnswer(PlanError):
@@ -148,13 +149,9 @@ def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", o
     if not isinstance(value, kind) or isinstance(value, bool):
         found = "is missing" if value is None else f"is {type(value).__name__}, not {kind.__name__}"
         raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} {found}")
-    if isinstance(value, int) and abs(value) > _MAX_SIZE:
+    if isinstance(value, int) and abs(value) > MAX_SIZE:
         raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} is out of range")
     return value
-
-
-_MAX_SIZE = 1 << 63
-"""No file is as long; Python refuses to print a number of thousands of digits, in an error's message too."""
 
 
 def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 
-from .instants import read_instant
+from .fields import read_instant, read_size
 from .patterns import same_name
 
 Conflict: TypeAlias = Literal["create", "skip", "version"]
@@ -82,11 +82,10 @@ def read_namesake(row: Mapping[str, Any]) -> Namesake | None:
     words = {key: value for key, value in row.items() if isinstance(value, str)}
     if words.get("type") != "file" or "id" not in words or "name" not in words:
         return None
-    size = row.get("file_size")
     return Namesake(
         id=words["id"],
         name=words["name"],
-        size=size if isinstance(size, int) else None,
+        size=read_size(row),
         status=words.get("status"),
         created_at=read_instant(words.get("created_at")),
         stack_id=stack_id,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.instants import read_instant
+from aioframeio_upload._core.fields import read_instant
 from aioframeio_upload._core.remote import Listing, Namesake, check_conflict, find_below, find_same, read_namesake
 
 from .strategies import JSON
@@ -55,6 +55,12 @@ def test_a_file_that_arrived_after_the_source_was_written_is_the_same() -> None:
 )
 def test_a_file_that_is_not_surely_the_same_is_not(changes: dict[str, Any]) -> None:
     assert find_same([one(**changes)], 3, NOON_NS) is None
+
+
+@pytest.mark.parametrize("told", [True, 1.0, "1", -1, 1 << 63])
+def test_a_size_that_is_none_is_not_the_sources(told: Any) -> None:
+    assert find_same([one(file_size=told)], 1, None) is None
+    assert one(file_size=told).size is None
 
 
 def test_a_source_without_a_time_is_judged_by_its_name_and_size() -> None:
