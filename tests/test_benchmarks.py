@@ -91,7 +91,8 @@ def test_memory_measures_the_peak_of_the_whole_process(bench: Bench) -> None:
 def test_loop_lag_measures_both_loops_and_the_idle_machine(bench: Bench) -> None:
     record = bench("loop_lag", "--quick", "--size", "64MiB", "--part-size", "8MiB", "--in-flight", "2")
     assert clients(record) == {"ours, asyncio", "ours, uvloop", "idle, asyncio", "idle, uvloop"}
-    assert all(0 <= row["summary"]["p50"] <= row["summary"]["max"] for row in record["rows"])
+    # uvloop may wake a little early: libuv counts in whole milliseconds.
+    assert all(-1 <= row["summary"]["p50"] <= row["summary"]["max"] for row in record["rows"])
 
 
 def test_many_small_measures_files_parts_and_events(bench: Bench) -> None:

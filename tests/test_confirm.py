@@ -146,7 +146,7 @@ async def test_a_cancel_while_it_is_confirmed_keeps_the_file(fake: FakeFrameio, 
             await task
     assert [upload.file_id] == [file.id for file in fake.files]
     assert count(fake, "delete") == 0
-    assert fake.files[0].complete
+    await fake.until(lambda fake: fake.files[0].complete)
 
 
 async def test_waiting_for_confirmation_holds_no_file_slot(fake: FakeFrameio) -> None:

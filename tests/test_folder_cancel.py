@@ -76,7 +76,8 @@ async def test_cancelled_while_it_waits_for_an_answer(
     await ended(upload)
     fake.release()
     if operation == "list_files":
-        assert all(file.complete for file in fake.files), "what has arrived is kept"
+        await fake.until(lambda fake: all(file.complete for file in fake.files))
+        assert fake.files, "what has arrived is kept"
     del upload
     gc.collect()
     assert not [record for record in our_records(caplog) if record.levelname == "ERROR"]

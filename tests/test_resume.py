@@ -222,6 +222,7 @@ async def sent_whole(fake: FakeFrameio, path: Path, journal: Path) -> str:
         with pytest.raises(UploadError):
             await uploader.upload(path, folder_id=fake.folder_id)
     assert fake.hits(refusal) == 1
+    await fake.until(lambda fake: fake.files[0].complete)
     return fake.files[0].id
 
 
