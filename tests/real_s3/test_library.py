@@ -39,8 +39,12 @@ REFUSED = {"rclone": (403, "SignatureDoesNotMatch"), "seaweedfs": (403, "Signatu
 
 
 @pytest.fixture
-async def uploader() -> AsyncIterator[Uploader]:
-    """One that knows no API: `send_parts` needs none. A second attempt would be quick, and is none of these tests'."""
+async def uploader(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Uploader]:
+    """One that knows no API: `send_parts` needs none. A second attempt would be quick, and is none of these tests'.
+
+    Should there be one, the log that pytest shows says why.
+    """
+    caplog.set_level("DEBUG", "aioframeio_upload")
     async with Uploader("token", base_url="http://127.0.0.1:9", retry=RetryPolicy(base=0, cap=0)) as uploader:
         yield uploader
 
