@@ -68,6 +68,7 @@ class JournalRecord(Record):
     ) -> None:
         self._journal = journal
         self._identity = identity
+        self._key = identity.key
         self.media_type = media_type
         self.conflict = conflict
         self._file_id: str | None = None
@@ -80,16 +81,16 @@ class JournalRecord(Record):
         Raises:
             JournalError: What is recorded is damaged, or cannot be read.
         """
-        entry = await self._journal.find(self._identity.key)
+        entry = await self._journal.find(self._key)
         return None if entry is None else entry.plan.file_id
 
     async def own(self) -> bool:
         """Take it, and read what an earlier run has left; False where somebody else has it."""
         try:
-            if not await self._journal.own(self._identity.key, self):
+            if not await self._journal.own(self._key, self):
                 return False
             self._is_owned = True
-            self.entry = await self._journal.find(self._identity.key)
+            self.entry = await self._journal.find(self._key)
         except BaseException:
             await self.release()
             raise
@@ -139,7 +140,7 @@ class JournalRecord(Record):
             JournalError: It could not be; a later run sends it again.
         """
         try:
-            await self._journal.note(self._identity.key, receipt)
+            await self._journal.note(self._key, receipt)
         except JournalError as error:
             reason = f"{_reason(error)}; {self._identity.name!r} was stopped, and can be gone on with"
             raise JournalError(reason, path=error.path) from error
@@ -150,7 +151,7 @@ class JournalRecord(Record):
         if file_id is None:
             return
         try:
-            await _within(seconds, self._journal.drop(self._identity.key, file_id))
+            await _within(seconds, self._journal.drop(self._key, file_id))
         except JournalError as error:
             log.warning(
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error

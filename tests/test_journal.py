@@ -353,12 +353,13 @@ async def recorded(opened: OpenJournal) -> list[list[int]]:
 async def test_parts_that_arrive_while_the_disk_is_waited_for_are_recorded_in_one_commit(opened: OpenJournal) -> None:
     one, two = (entry.identity.key for entry in ENTRIES)
     with slow_disk(opened) as commits:
+        first = await asked(opened, one, 4)
         waiting = [*await asked(opened, one, 3, 1, 2), *await asked(opened, two, 5)]
-        assert not any(task.done() for task in waiting)
-    await asyncio.gather(*waiting)
-    assert (len(commits), await recorded(opened)) == (1, [[1, 2, 3], [5]])
-    await opened.note(one, Receipt(4, 10, "e4", None))
+        assert not any(task.done() for task in first + waiting)
+    await asyncio.gather(*first, *waiting)
     assert (len(commits), await recorded(opened)) == (2, [[1, 2, 3, 4], [5]])
+    await opened.note(two, Receipt(4, 10, "e4", None))
+    assert (len(commits), await recorded(opened)) == (3, [[1, 2, 3, 4], [4, 5]])
 
 
 async def test_a_part_that_cannot_be_recorded_keeps_none_beside_it_from_being(opened: OpenJournal) -> None:
@@ -374,16 +375,24 @@ async def test_a_part_that_cannot_be_recorded_keeps_none_beside_it_from_being(op
     assert await recorded(opened) == [[1, 2]]
 
 
-async def test_what_was_on_its_way_is_recorded_though_its_wait_was_cancelled(opened: OpenJournal) -> None:
+async def test_what_was_on_its_way_is_recorded_before_what_was_asked_later_though_its_wait_was_cancelled(
+    opened: OpenJournal,
+) -> None:
     one = ENTRIES[0].identity.key
     with slow_disk(opened) as commits:
         waiting = await asked(opened, one, 1, 2, 3)
-        for task in waiting[:2]:
+        for task in waiting:
             task.cancel()
-        told = await asyncio.gather(*waiting[:2], return_exceptions=True)
-        assert [type(each) for each in told] == [asyncio.CancelledError] * 2
-    await waiting[2]
-    assert (len(commits), await recorded(opened)) == (1, [[1, 2, 3], []])
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in told] == [asyncio.CancelledError] * 3
+        looking = asyncio.create_task(opened.find(one))
+        await asyncio.sleep(0)
+        waiting = await asked(opened, one, 4)
+    found = await looking
+    assert found is not None
+    assert [receipt.number for receipt in found.receipts] == [1, 2, 3]
+    await asyncio.gather(*waiting)
+    assert (len(commits), await recorded(opened)) == (3, [[1, 2, 3, 4], []])
 
 
 # -- a power cut -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +36,15 @@ class Journal:
     sync: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """That S3 has a part of the upload with that key."""
+
+    key: str
+    receipt: Receipt
+    recorded: asyncio.Future[None]
+
+
 class OpenJournal:
     """A journal in use. Owned by an Uploader.
 
@@ -48,9 +56,10 @@ class OpenJournal:
         self._sync = journal.sync
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-journal")
         self._file: JournalFile | None = None
-        self._tickets = itertools.count()
-        self._arrived: dict[int, tuple[str, Receipt]] = {}
-        """By ticket, what is on its way to the file. Added to by the loop, taken from by the thread."""
+        self._waiting: list[Note] = []
+        """For the batch before it. Owned by the loop, and so is the next."""
+        self._batches = 0
+        """How many are on their way to the file."""
 
     async def open(self) -> None:
         """Open the file.
@@ -93,26 +102,38 @@ class OpenJournal:
         Parts that arrive while the disk is waited for are recorded together, with one more wait: so it does not grow
         with the parts in flight, which started together and end together. (Databases call it group commit.)
         """
-        ticket = next(self._tickets)
-        self._arrived[ticket] = key, receipt
-        await self._call(lambda: self._note(ticket))
+        note = Note(key, receipt, asyncio.get_running_loop().create_future())
+        self._waiting.append(note)
+        if not self._batches:
+            self._record_waiting()
+        await note.recorded
 
-    def _note(self, ticket: int) -> None:
-        if ticket not in self._arrived:
-            return  # recorded with an earlier one
-        together = self._arrived.copy()
+    def _record_waiting(self) -> None:
+        notes, self._waiting = self._waiting, []
+        self._batches += 1
+        recording = asyncio.get_running_loop().run_in_executor(self._thread, self._record, notes)
+        recording.add_done_callback(lambda done: self._tell(notes, done))
+
+    def _record(self, notes: list[Note]) -> list[JournalError | None]:
+        """Record them, in the thread; give what became of each: one that is refused keeps no other from it."""
         try:
-            try:
-                self._opened.note(together.values())
-            except JournalError:
-                if len(together) == 1:
-                    raise
-                # Another one may be what was wrong: each is told for itself.
-                together = {ticket: together[ticket]}
-                self._opened.note(together.values())
-        finally:
-            for one in together:
-                del self._arrived[one]
+            self._opened.note([(note.key, note.receipt) for note in notes])
+        except JournalError as error:
+            return [error] if len(notes) == 1 else [self._record([note])[0] for note in notes]
+        return [None] * len(notes)
+
+    def _tell(self, notes: list[Note], done: asyncio.Future[list[JournalError | None]]) -> None:
+        self._batches -= 1
+        failure = done.exception()
+        for note, error in zip(notes, done.result() if failure is None else [failure] * len(notes), strict=True):
+            if note.recorded.done():
+                continue  # nobody waits for it any more
+            if error is None:
+                note.recorded.set_result(None)
+            else:
+                note.recorded.set_exception(error)
+        if self._waiting and not self._batches:
+            self._record_waiting()
 
     async def drop(self, key: str, file_id: str) -> None:
         """Erase an upload, if it is that file's still."""
@@ -136,6 +157,8 @@ class OpenJournal:
 
     def release_later(self, owner: object) -> None:
         """Let go of it, for a caller that cannot wait."""
+        if self._waiting:
+            self._record_waiting()
         self._thread.submit(lambda: self._opened.release(owner))
 
     @property
@@ -144,4 +167,6 @@ class OpenJournal:
         return self._file
 
     async def _call(self, function: Callable[[], T]) -> T:
+        if self._waiting:  # asked for before, even where nobody waits for it any more
+            self._record_waiting()
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function))
