@@ -28,8 +28,8 @@ class Journal:
     Args:
         path: A SQLite file, made with its folders where there is none. It holds part links, which are credentials: it
             is readable by its owner only. On this host, not on a network file system, where locks do not hold.
-        sync: Wait for the disk at each fact, 1 to 10 ms in a thread. Without, a power cut may cost the last ones, and
-            their parts are sent again; a crash of the process costs none either way.
+        sync: Wait for the disk at each fact, 1 to 10 ms in a thread; once for all that come meanwhile. Without, a power
+            cut may cost the last ones, and their parts are sent again; a crash of the process costs none either way.
     """
 
     path: str | os.PathLike[str]
@@ -110,17 +110,19 @@ class OpenJournal:
 
     def _record_waiting(self) -> None:
         notes, self._waiting = self._waiting, []
-        self._batches += 1
         recording = asyncio.get_running_loop().run_in_executor(self._thread, self._record, notes)
+        self._batches += 1
         recording.add_done_callback(lambda done: self._tell(notes, done))
 
     def _record(self, notes: list[Note]) -> list[JournalError | None]:
         """Record them, in the thread; give what became of each: one that is refused keeps no other from it."""
         try:
             self._opened.note([(note.key, note.receipt) for note in notes])
+            return [None] * len(notes)
         except JournalError as error:
-            return [error] if len(notes) == 1 else [self._record([note])[0] for note in notes]
-        return [None] * len(notes)
+            if len(notes) == 1:
+                return [error]
+        return [self._record([note])[0] for note in notes]
 
     def _tell(self, notes: list[Note], done: asyncio.Future[list[JournalError | None]]) -> None:
         self._batches -= 1
