@@ -131,7 +131,7 @@ class JournalRecord(Record):
             await self._journal.begin(entry)
         except JournalError as error:
             self.is_begun = False
-            raise JournalError(f"{_reason(error)}; {plan.name!r} was not begun", path=error.path) from error
+            raise JournalError(f"{error.reason}; {plan.name!r} was not begun", path=error.path) from error
 
     async def note(self, receipt: Receipt) -> None:
         """Record that S3 has a part.
@@ -142,7 +142,7 @@ class JournalRecord(Record):
         try:
             await self._journal.note(self._key, receipt)
         except JournalError as error:
-            reason = f"{_reason(error)}; {self._identity.name!r} was stopped, and can be gone on with"
+            reason = f"{error.reason}; {self._identity.name!r} was stopped, and can be gone on with"
             raise JournalError(reason, path=error.path) from error
 
     async def drop(self, seconds: float = ERASING) -> None:
@@ -193,7 +193,3 @@ async def find_record(
     except (OSError, ValueError):  # opening it says what is wrong with it
         return Record()
     return JournalRecord(resources.journal, Identity(account_id, folder_id, name, path, origin), media_type, conflict)
-
-
-def _reason(error: JournalError) -> str:
-    return str(error).removeprefix(f"{error.path}: ")

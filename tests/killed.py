@@ -53,7 +53,7 @@ async def main(job: dict[str, Any]) -> None:
         account_id=job["account_id"],
         base_url=job["url"],
         journal=job["journal"],
-        limits=Limits(parts=1, api_pacing=False),  # two that arrive together would be one write
+        limits=Limits(parts=job["parts"], api_pacing=False),
         retry=RetryPolicy(base=0.01, cap=0.05),
     ) as uploader:
         file = await uploader.upload(job["path"], folder_id=job["folder_id"])
@@ -69,6 +69,7 @@ def job(fake: FakeFrameio, path: Path, journal: Path, **how: Any) -> dict[str, A
         "folder_id": fake.folder_id,
         "path": str(path),
         "journal": str(journal),
+        "parts": 1,  # in flight: two that arrive together would be one write
         "last": 0,
         "when": "",
         **how,

@@ -20,7 +20,7 @@ def test_the_journal_is_measured_with_large_parts_and_with_tiny_ones(tmp_path: P
     if sys.platform != "linux" or shutil.which("cc") is None:
         pytest.skip("the sink is a C program")
     kept = tmp_path / "journal.json"
-    toy = ["--part-size", str(1 << 20), "--large", "4", "--tiny", "20", "--runs", "2", "--warm-up", "0"]
+    toy = ["--part-size", "1MiB", "--large", "4", "--tiny", "20", "--runs", "2", "--warm-up", "0"]
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "journal.py"), *toy, "--output", str(kept)],
         capture_output=True,
@@ -31,8 +31,27 @@ def test_the_journal_is_measured_with_large_parts_and_with_tiny_ones(tmp_path: P
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
-    cells = {(row["cell"]["parts"], row["cell"]["part_size"], row["cell"]["check_etags"]) for row in rows}
-    assert cells == {(4, 1 << 20, True), (4, 1 << 20, False), (20, 1024, False)}
-    assert all(len([row for row in rows if row["client"] == name]) == 3 for name in {row["client"] for row in rows})
-    assert len(rows) == 12
+    cells = {tuple(row["cell"].values()) for row in rows}
+    large, tiny = 1 << 20, 1024
+    assert cells == {
+        (4, large, True, 8),
+        (4, large, False, 8),
+        (1, large, True, 8),
+        (20, tiny, False, 8),
+        (20, tiny, False, 1),
+    }
+    assert len(rows) == 5 * 4
     assert all(run["seconds"] > 0 and run["loop"] > 0 for row in rows for run in row["runs"])
+    assert all(
+        one["more_time_low"] <= one["more_time"] <= one["more_time_high"] for one in (row["summary"] for row in rows)
+    )
+
+
+@pytest.mark.parametrize(("count", "lowest", "highest"), [(1, 0, 0), (5, 0, 4), (6, 0, 5), (10, 1, 8), (30, 9, 20)])
+def test_what_the_median_lies_between_is_what_tables_of_the_sign_test_say(
+    monkeypatch: pytest.MonkeyPatch, count: int, lowest: int, highest: int
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import journal
+
+    assert journal.interval(range(count)) == (lowest, highest)

@@ -77,6 +77,23 @@ def test_killed_at_a_write_it_goes_on(fake: FakeFrameio, path: Path, journal: Pa
     assert all(puts(fake)[number] == 1 for number in recorded)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_while_several_parts_are_recorded_it_goes_on(
+    fake: FakeFrameio, path: Path, journal: Path, when: str
+) -> None:
+    """However many of them were in the one write: the next after the file's own."""
+    how = {"parts": PARTS, "last": BEGUN + 1, "when": when}
+    assert killed.run(killed.job(fake, path, journal, **how)) is None
+    recorded = recorded_parts(journal)
+    assert bool(recorded) == (when == "after")
+    ended = killed.run(killed.job(fake, path, journal, parts=PARTS))
+    assert ended is not None
+    assert ended["outcome"] == "resumed"
+    (file,) = fake.files
+    assert file.sha256 == sha256(path)
+    assert all(puts(fake)[number] == 1 for number in recorded)
+
+
 def test_a_process_that_is_killed_while_a_part_is_under_way_lets_go_of_its_upload(
     fake: FakeFrameio, path: Path, journal: Path
 ) -> None:

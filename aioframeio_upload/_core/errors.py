@@ -203,6 +203,8 @@ class JournalError(UploadError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         """The journal's file."""
+        self.reason = reason
+        """What is said of it."""
 
 
 class UploadCancelled(UploadError):

@@ -149,7 +149,7 @@ def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", o
     if not isinstance(value, kind) or isinstance(value, bool):
         found = "is missing" if value is None else f"is {type(value).__name__}, not {kind.__name__}"
         raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} {found}")
-    if isinstance(value, int) and abs(value) > MAX_SIZE:
+    if isinstance(value, int) and abs(value) >= MAX_SIZE:
         raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} is out of range")
     return value
 

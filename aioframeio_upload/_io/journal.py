@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -110,32 +110,34 @@ class OpenJournal:
 
     def _record_waiting(self) -> None:
         notes, self._waiting = self._waiting, []
-        recording = asyncio.get_running_loop().run_in_executor(self._thread, self._record, notes)
-        self._batches += 1
-        recording.add_done_callback(lambda done: self._tell(notes, done))
-
-    def _record(self, notes: list[Note]) -> list[JournalError | None]:
-        """Record them, in the thread; give what became of each: one that is refused keeps no other from it."""
+        rows = [(note.key, note.receipt) for note in notes]
         try:
-            self._opened.note([(note.key, note.receipt) for note in notes])
-            return [None] * len(notes)
-        except JournalError as error:
-            if len(notes) == 1:
-                return [error]
-        return [self._record([note])[0] for note in notes]
+            recording = asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._opened.note(rows))
+        except RuntimeError as error:  # the interpreter ends, and its threads take nothing more
+            self._tell(notes, [str(error)] * len(notes), error)
+            return
+        self._batches += 1
+        recording.add_done_callback(lambda done: self._recorded(notes, done))
 
-    def _tell(self, notes: list[Note], done: asyncio.Future[list[JournalError | None]]) -> None:
+    def _recorded(self, notes: list[Note], done: asyncio.Future[list[str | None]]) -> None:
         self._batches -= 1
         failure = done.exception()
-        for note, error in zip(notes, done.result() if failure is None else [failure] * len(notes), strict=True):
-            if note.recorded.done():
-                continue  # nobody waits for it any more
-            if error is None:
-                note.recorded.set_result(None)
-            else:
-                note.recorded.set_exception(error)
+        reason = failure.reason if isinstance(failure, JournalError) else repr(failure)
+        self._tell(notes, done.result() if failure is None else [reason] * len(notes), failure)
         if self._waiting and not self._batches:
             self._record_waiting()
+
+    def _tell(self, notes: list[Note], reasons: Sequence[str | None], cause: BaseException | None) -> None:
+        """Tell each of them: an error of its own, as each is raised in a task of its own."""
+        for note, reason in zip(notes, reasons, strict=True):
+            if note.recorded.done():
+                continue  # nobody waits for it any more
+            if reason is None:
+                note.recorded.set_result(None)
+            else:
+                refusal = JournalError(reason, path=self.path)
+                refusal.__cause__ = cause
+                note.recorded.set_exception(refusal)
 
     async def drop(self, key: str, file_id: str) -> None:
         """Erase an upload, if it is that file's still."""

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,22 @@ class JournalFile:
             execute("DELETE FROM uploads WHERE key = ?", (key,))
             execute("INSERT INTO uploads VALUES (?, ?, ?)", (key, write_entry(entry), plan))
 
-    def note(self, arrived: Iterable[tuple[str, Receipt]]) -> None:
-        """Record that S3 has some parts, each of the upload with that key: all or none."""
+    def note(self, arrived: Sequence[tuple[str, Receipt]]) -> list[str | None]:
+        """Record that S3 has some parts, each of the upload with that key, and wait for the disk once.
+
+        Returns:
+            What keeps each of them out, which is no matter of the others: its upload is gone. None where it is in.
+        """
+        refused: list[str | None] = []
         with self._transaction() as execute:
             for key, receipt in arrived:
                 row = key, receipt.number, receipt.size, write_receipt(receipt)
-                execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", row)
+                try:
+                    execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", row)
+                    refused.append(None)
+                except sqlite3.IntegrityError as error:  # of the statement; the transaction goes on
+                    refused.append(str(error))
+        return refused
 
     def drop(self, key: str, file_id: str) -> None:
         """Erase an upload, links included, if it is that file's still: nobody has begun anew since."""

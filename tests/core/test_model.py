@@ -296,7 +296,7 @@ def test_an_answer_with_a_link_of_any_shape_makes_a_plan_or_a_plan_error(
         ({"id": 7}, "the answer's id is int, not str"),
         ({"name": None}, "the answer's name is missing"),
         ({"file_size": "3"}, "the answer's file_size is str, not int"),
-        ({"file_size": 1 << 64}, "the answer's file_size is out of range"),
+        ({"file_size": 1 << 63}, "the answer's file_size is out of range"),
         ({"upload_urls": None}, "the answer has no upload_urls"),
         ({"upload_urls": []}, "the answer has no upload_urls"),
         ({"upload_urls": "urls"}, "the answer has no upload_urls"),
