@@ -1,9 +1,10 @@
 """What does the journal cost: of an upload's time, and of the loop's time a part?
 
-One file in parts of 20 MiB, as an upload is by default and without the check of ETags; then one in very many tiny
-parts, where nothing else is left to be paid for. Everything of the client on one core, the journal's thread too. The
-loop's time is the CPU time of its thread: SQLite and its waiting for the disk are in another. Opening the journal,
-which is done once by a process, is not in it.
+One file in parts of 20 MiB, as an upload is by default and without the check of ETags; one in a single part, for what
+an upload begins and ends with; and one in very many tiny parts, where nothing else is left to be paid for: several in
+flight, which share their waiting for the disk, and one after the other, which do not. Everything of the client is on
+one core, the journal's thread too. The loop's time is the CPU time of its thread: SQLite and its waiting are in
+another. Opening the journal, which a process does once, is not in it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import median, quantiles
+from itertools import accumulate
+from math import comb
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,10 +24,13 @@ from harness import contenders
 from harness.measure import Contender, run_once, warn_of_noise
 from harness.record import print_table, write_record
 from harness.stage import MIB, WORK, make_source, sink
-from harness.words import parser, show_size
+from harness.words import parser, show_size, size
 
 IN_FLIGHT = 8
 """The default of `Limits.parts`."""
+
+PATIENCE = 60.0
+"""Seconds for each round, before the run is taken for one that hangs."""
 
 Took = dict[str, float]
 
@@ -36,10 +42,10 @@ class Cell:
     parts: int
     part_size: int
     check_etags: bool
-    rounds: int
+    in_flight: int = IN_FLIGHT
 
 
-def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
+def measure(cell: Cell, rounds: int, warm_up: int) -> list[dict[str, Any]]:
     """Upload it with each, a row each."""
     source = make_source(cell.parts * cell.part_size, cell.part_size)
     etag = None
@@ -54,17 +60,17 @@ def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
             "ca": str(target.ca),
             "path": str(source.path),
             "journals": journals,
-            "in_flight": IN_FLIGHT,
+            "in_flight": cell.in_flight,
             "check_etags": cell.check_etags,
-            "rounds": cell.rounds,
+            "rounds": rounds,
             "warm_up": warm_up,
         }
         command = [sys.executable, str(contenders.CLIENTS / "recorded.py"), json.dumps(job)]
-        run = run_once(Contender("ours", command, source.size * cell.rounds, peer=target.pid))
+        run = run_once(Contender("ours", command, source.size, peer=target.pid), PATIENCE * (rounds + warm_up))
     took: dict[str, list[Took]] = run.told["took"]
     return [
         {
-            "cell": asdict(cell) | {"in_flight": IN_FLIGHT},
+            "cell": asdict(cell),
             "client": name,
             "summary": summary(some, took["ours"], cell.parts) | {"noise": run.noise},
             "runs": some,
@@ -76,8 +82,8 @@ def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
 def summary(some: Sequence[Took], plain: Sequence[Took], parts: int) -> dict[str, float]:
     """Compare each upload with the one without a journal in its round."""
     pairs = list(zip(some, plain, strict=True))
-    more = [one["seconds"] / other["seconds"] - 1 for one, other in pairs]
-    low, _, high = quantiles(more, n=4) if len(more) > 1 else more * 3
+    more = sorted(one["seconds"] / other["seconds"] - 1 for one, other in pairs)
+    low, high = interval(more)
     a_part = {
         key: median((one[key] - other[key]) * 1000 / parts for one, other in pairs)
         for key in ("seconds", "cpu", "loop")
@@ -93,41 +99,58 @@ def summary(some: Sequence[Took], plain: Sequence[Took], parts: int) -> dict[str
     }
 
 
+def interval(ordered: Sequence[float]) -> tuple[float, float]:
+    """Give what the median lies between with 95 %, whatever the values are spread like; of few ones, the ends.
+
+    Each value is below the true median with a chance of a half: so many of them are as a coin falls.
+    """
+    count = len(ordered)
+    tails = accumulate(comb(count, fallen) / 2**count for fallen in range(count))
+    left_out = max(0, sum(tail <= 0.025 for tail in tails) - 1)
+    return ordered[left_out], ordered[count - 1 - left_out]
+
+
 def show(rows: Sequence[dict[str, Any]]) -> None:
     """Print the table."""
     lines = []
     for row in rows:
-        one = row["summary"]
-        half = f"{one['more_time_low']:+.1%} to {one['more_time_high']:+.1%}"
+        cell, one = row["cell"], row["summary"]
+        sure = f"{one['more_time_low']:+.1%} to {one['more_time_high']:+.1%}"
         more = [f"{one[key]:+.3f}" for key in ("ms_a_part", "cpu_ms_a_part", "loop_ms_a_part")]
-        parts = f"{row['cell']['parts']} x {show_size(row['cell']['part_size'])}"
-        checked = "checked" if row["cell"]["check_etags"] else ""
-        lines.append((row["client"], parts, checked, one["seconds"], f"{one['more_time']:+.1%}", half, *more))
-    heads = ("", "parts", "", "seconds", "more time", "half of them", "ms a part", "CPU ms", "loop ms")
+        parts = f"{cell['parts']} x {show_size(cell['part_size'])}"
+        checked = "checked" if cell["check_etags"] else ""
+        lines.append(
+            (row["client"], parts, cell["in_flight"], checked, one["seconds"], f"{one['more_time']:+.1%}", sure, *more)
+        )
+    heads = ("", "parts", "in flight", "", "seconds", "more time", "with 95 %", "ms a part", "CPU ms", "loop ms")
     print_table(heads, lines)
     warn_of_noise(row["summary"]["noise"] for row in rows)
 
 
 def cells(given: argparse.Namespace) -> list[Cell]:
-    """Give what is measured: tiny parts are quick."""
-    large, rounds = given.part_size, given.runs
+    """Give what is measured."""
+    large = given.part_size
     return [
-        Cell(given.large, large, check_etags=True, rounds=rounds),
-        Cell(given.large, large, check_etags=False, rounds=rounds),
-        Cell(given.tiny, 1024, check_etags=False, rounds=rounds),
+        Cell(given.large, large, check_etags=True),
+        Cell(given.large, large, check_etags=False),
+        Cell(1, large, check_etags=True),
+        Cell(given.tiny, 1024, check_etags=False),
+        Cell(given.tiny, 1024, check_etags=False, in_flight=1),
     ]
 
 
 def main() -> None:
-    """Measure large parts, then tiny ones."""
+    """Measure all of them."""
     options = parser(__doc__, runs=30)
-    options.add_argument("--part-size", type=int, default=20 * MIB, help="a multiple of 1 MiB (default 20 MiB)")
-    options.add_argument("--large", type=int, default=50, help="how many of those (default 50: 1 GiB)")
-    options.add_argument("--tiny", type=int, default=500, help="how many of 1 KiB, for the loop's time (default 500)")
+    options.add_argument("--part-size", type=size, default=20 * MIB, help="a multiple of 1MiB (default 20MiB)")
+    options.add_argument("--large", type=int, default=50, help="how many of those (default 50: 1000 MiB)")
+    options.add_argument("--tiny", type=int, default=500, help="how many of 1 KiB (default 500)")
     given = options.parse_args()
+    if given.part_size % MIB:
+        options.error("--part-size is no multiple of 1MiB")
     if given.quick:
         given.runs, given.large = min(given.runs, 10), min(given.large, 10)
-    rows = [row for cell in cells(given) for row in measure(cell, given.warm_up)]
+    rows = [row for cell in cells(given) for row in measure(cell, given.runs, given.warm_up)]
     show(rows)
     write_record("journal", rows, path=given.output)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import random
 import ssl
 import sys
 import time
@@ -53,7 +54,7 @@ def journals(folder: Path) -> dict[str, Journal | None]:
         "ours": None,
         "ours again": None,
         "ours, journal": Journal(folder / "synced.sqlite3"),
-        "ours, journal that does not wait for the disk": Journal(folder / "unsynced.sqlite3", sync=False),
+        "ours, journal without waiting for the disk": Journal(folder / "unsynced.sqlite3", sync=False),
     }
 
 
@@ -66,7 +67,7 @@ async def timed(uploader: Uploader, path: str) -> Took:
 
 
 async def main(job: RecordedJob) -> None:
-    """Upload it in rounds, of which each begins with another one."""
+    """Upload it in rounds."""
     context, limits = ssl.create_default_context(cafile=job.ca), Limits(parts=job.in_flight, api_pacing=False)
     meter, found = Meter(), {}
     async with AsyncExitStack() as stack:
@@ -82,10 +83,10 @@ async def main(job: RecordedJob) -> None:
                 ssl=context,
             )
             uploaders[name], found[name] = await stack.enter_async_context(uploader), list[Took]()
-        names = list(uploaders)
+        names, chance = list(uploaders), random.Random(1)
         for number in range(-job.warm_up, job.rounds):
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
+            chance.shuffle(names)  # nobody comes always after the same one
+            for name in names:
                 took = await timed(uploaders[name], job.path)
                 if number >= 0:
                     found[name].append(took)
