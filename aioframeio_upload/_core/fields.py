@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 MAX_SIZE = 1 << 63
-"""No file is as long; Python refuses to print a number of thousands of digits, in an error's message too."""
+"""No file is as long, and SQLite holds no such number; nor does Python print one of thousands of digits, in an error's
+message too."""
 
 
 def read_instant(text: Any) -> datetime | None:

@@ -109,6 +109,9 @@ class OpenJournal:
         await note.recorded
 
     def _record_waiting(self) -> None:
+        """Hand over what waits; before anything that is asked later, though nobody may wait for it any more."""
+        if not self._waiting:
+            return
         notes, self._waiting = self._waiting, []
         rows = [(note.key, note.receipt) for note in notes]
         try:
@@ -124,7 +127,7 @@ class OpenJournal:
         failure = done.exception()
         reason = failure.reason if isinstance(failure, JournalError) else repr(failure)
         self._tell(notes, done.result() if failure is None else [reason] * len(notes), failure)
-        if self._waiting and not self._batches:
+        if not self._batches:
             self._record_waiting()
 
     def _tell(self, notes: list[Note], reasons: Sequence[str | None], cause: BaseException | None) -> None:
@@ -161,8 +164,7 @@ class OpenJournal:
 
     def release_later(self, owner: object) -> None:
         """Let go of it, for a caller that cannot wait."""
-        if self._waiting:
-            self._record_waiting()
+        self._record_waiting()
         self._thread.submit(lambda: self._opened.release(owner))
 
     @property
@@ -171,6 +173,5 @@ class OpenJournal:
         return self._file
 
     async def _call(self, function: Callable[[], T]) -> T:
-        if self._waiting:  # asked for before, even where nobody waits for it any more
-            self._record_waiting()
+        self._record_waiting()
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function))
