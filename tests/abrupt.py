@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -17,10 +18,10 @@ REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\
 
 
 @contextlib.contextmanager
-def refusing(context: ssl.SSLContext | None) -> Iterator[int]:
-    """Listen on loopback, and give the port."""
+def refusing(context: ssl.SSLContext | None, *, loses: bool = False) -> Iterator[int]:
+    """Listen on loopback, and give the port; one that `loses` tells it to nobody who did not ask (`Expect`)."""
     listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=_serve, args=(listener, context), name="a server that refuses")
+    thread = threading.Thread(target=_serve, args=(listener, context, loses), name="a server that refuses")
     thread.start()
     try:
         yield listener.getsockname()[1]
@@ -30,14 +31,14 @@ def refusing(context: ssl.SSLContext | None) -> Iterator[int]:
         thread.join()
 
 
-def _serve(listener: socket.socket, context: ssl.SSLContext | None) -> None:
+def _serve(listener: socket.socket, context: ssl.SSLContext | None, loses: bool) -> None:
     with contextlib.suppress(OSError):
         while True:
-            _refuse(listener.accept()[0], context)
+            _refuse(listener.accept()[0], context, loses)
 
 
-def _refuse(connection: socket.socket, context: ssl.SSLContext | None) -> None:
-    """Read the headers and answer."""
+def _refuse(connection: socket.socket, context: ssl.SSLContext | None, loses: bool) -> None:
+    """Read the headers and answer, or let an RST overtake the answer, as it happens now and then by itself."""
     with contextlib.suppress(OSError), connection:
         connection.settimeout(10)
         with context.wrap_socket(connection, server_side=True) if context is not None else connection as plain:
@@ -47,4 +48,7 @@ def _refuse(connection: socket.socket, context: ssl.SSLContext | None) -> None:
                 if not data:
                     return
                 head += data
+            if loses and b"\r\nexpect:" not in head.lower():
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
             plain.sendall(REFUSAL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import trustme
@@ -22,15 +23,28 @@ AT_ONCE = RetryPolicy(base=0, cap=0)
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def refusal(request: pytest.FixtureRequest) -> Iterator[tuple[str, ssl.SSLContext | None]]:
     """The URL of a server that refuses, and the context to reach it with."""
-    if not request.param:
-        with refusing(None) as port:
+    with serving(tls=request.param) as reached:
+        yield reached
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def lossy(request: pytest.FixtureRequest) -> Iterator[tuple[str, ssl.SSLContext | None]]:
+    """The same of a server whose refusal is always lost with the connection, except where it was asked."""
+    with serving(tls=request.param, loses=True) as reached:
+        yield reached
+
+
+@contextmanager
+def serving(*, tls: bool, loses: bool = False) -> Iterator[tuple[str, ssl.SSLContext | None]]:
+    if not tls:
+        with refusing(None, loses=loses) as port:
             yield f"http://127.0.0.1:{port}", None
         return
     authority = trustme.CA()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(client)
-    with refusing(server) as port:
+    with refusing(server, loses=loses) as port:
         yield f"https://127.0.0.1:{port}", client
 
 
@@ -71,6 +85,19 @@ async def test_a_small_part_asks_after_the_first_reset_and_is_told_then(
     found = await attempts_until_told(refusal, MIB)
     print(f"a refusal of 1 MiB was told after so many attempts: {dict(found)}")
     assert set(found) <= {1, 2}
+
+
+@pytest.mark.parametrize("size", [1000, MIB])
+async def test_a_refusal_that_was_lost_is_asked_for_and_told_at_the_second_attempt(
+    lossy: tuple[str, ssl.SSLContext | None], size: int
+) -> None:
+    assert await attempts_until_told(lossy, size) == {2: RUNS}
+
+
+async def test_a_refusal_of_a_large_part_is_not_lost_as_it_is_asked_for_first(
+    lossy: tuple[str, ssl.SSLContext | None],
+) -> None:
+    assert await attempts_until_told(lossy, 5 * MIB) == {1: RUNS}
 
 
 @pytest.mark.slow
