@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UploadError,
     )
     from ._core.events import (
+        ApiRetrying,
         Event,
         PartCompleted,
         PartRetrying,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApiError",
+    "ApiRetrying",
     "AsyncFrameioUploader",
     "AuthenticationError",
     "ConfirmationError",

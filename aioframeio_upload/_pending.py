@@ -24,8 +24,9 @@ class Pending(Life):
 
         async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
+            told = api.telling(feed.publish)
             return await deliver(
-                Delivery(name=name, record=record, feed=feed, gate=gate, resources=resources, api=api, **what)
+                Delivery(name=name, record=record, feed=feed, gate=gate, resources=resources, api=told, **what)
             )
 
         def release(upload: Upload) -> None:

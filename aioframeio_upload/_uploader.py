@@ -148,7 +148,7 @@ class Uploader(Pending):
 
         async def run(feed: FolderFeed, gate: Gate) -> FolderResult:
             resources, api = self._opened()
-            return await deliver_folder(asked, feed, gate, resources, api)
+            return await deliver_folder(asked, feed, gate, resources, api.telling(feed.publish))
 
         return FolderUpload(name, run, self._running.adopt, self._running.release)
 

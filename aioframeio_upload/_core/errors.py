@@ -103,7 +103,7 @@ class ApiError(UploadError):
         said = missing if status is None else str(status)
         super().__init__(f"{operation}: {said}: {detail}" + (f" (request {request_id})" if request_id else ""))
         self.operation = operation
-        """The call, in the API reference's words: `create_local_upload`, `status`, …"""
+        """The call, in the API reference's words: `create_local_upload`, `show_file_upload_status`, …"""
         self.status = status
         """The HTTP status; None where no answer came."""
         self.detail = detail

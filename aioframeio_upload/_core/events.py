@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import PartError, UploadError
+from .errors import ApiError, PartError, UploadError
 from .folders import (
     FileCompleted,
     FileFailed,
@@ -75,6 +75,23 @@ class PartCompleted(Told):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiRetrying(Told):
+    """A call of this upload to Frame.io's API failed, and is made again after `delay` seconds.
+
+    Every call of an upload is told: creating the file, asking for its status, listing a folder, creating one, stacking,
+    deleting a placeholder. It can be the first event, before `UploadPlanned` or `FolderPlanned`.
+    """
+
+    operation: str
+    """The call, as in `ApiError.operation`: `create_local_upload`, `show_file_upload_status`, …"""
+    attempt: int
+    """The one that failed, from 1."""
+    delay: float
+    error: ApiError
+    """Why: refused, or not answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class UploadReplanned(Told):
     """The part links died, so the file begins anew under another id; the old placeholder is removed.
 
@@ -128,6 +145,7 @@ Event = (
     | PartStarted
     | PartRetrying
     | PartCompleted
+    | ApiRetrying
     | Progress
     | UploadCompleted
     | UploadFailed

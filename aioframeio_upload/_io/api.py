@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
@@ -17,6 +18,7 @@ import anyio.to_thread
 from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
+from .._core.events import ApiRetrying
 from .._core.pacing import Bucket
 from .._core.retry import may_pass, wait_after_429, wait_before
 from .answers import Answer, Shape, read_answer, read_text, said
@@ -84,6 +86,17 @@ class Api:
         self._token = token
         self._base = str(URL(base_url)).rstrip("/")
         self._buckets: dict[str, Bucket] = {}
+        self._tell: Callable[[ApiRetrying], None] | None = None
+
+    def telling(self, tell: Callable[[ApiRetrying], None]) -> Api:
+        """Return the same calls for one upload: each one that is tried again is told.
+
+        Token, rates and connections stay shared. A view, and not an argument of each call: a call that forgot it would
+        be silent.
+        """
+        view = copy(self)
+        view._tell = tell
+        return view
 
     async def call(
         self,
@@ -129,6 +142,7 @@ class Api:
                 on_flight(False)
             if answer.status == 401 and callable(self._token) and not renewed:
                 # The token may have died between two calls of a long upload; a fresh one gets one try.
+                self._tell_retry(operation, attempt, 0.0, _error(operation, answer, ids.get("file_id")))
                 renewed, attempt = True, attempt - 1
                 continue
             if answer.status == 404 and lost and operation is DELETE:
@@ -144,7 +158,12 @@ class Api:
                 refusals += 1
                 delay = wait_after_429(refusals, answer.retry_after)
             log.debug("%s: %s; again in %.1f s", operation.name, said(answer), delay)
+            self._tell_retry(operation, attempt, delay, _error(operation, answer, ids.get("file_id")))
             await anyio.sleep(delay)
+
+    def _tell_retry(self, operation: Operation, attempt: int, delay: float, error: ApiError) -> None:
+        if self._tell is not None:
+            self._tell(ApiRetrying(operation.name, attempt, delay, error))
 
     async def _pace(self, operation: Operation) -> None:
         """Wait for the operation's turn in its bucket."""

@@ -105,6 +105,11 @@ def part_errors(*kinds: type[PartError]) -> st.SearchStrategy[PartError]:
     return st.one_of(*(st.builds(kind, WORDS, **_PART_FIELDS) for kind in kinds or PART_ERRORS))
 
 
+def api_errors() -> st.SearchStrategy[ApiError]:
+    """Draw an error of the API."""
+    return st.one_of(*(st.builds(kind, WORDS, **_API_FIELDS) for kind in API_ERRORS))
+
+
 def errors() -> st.SearchStrategy[UploadError]:
     """Draw any error of the tree."""
     return st.one_of(
@@ -112,7 +117,7 @@ def errors() -> st.SearchStrategy[UploadError]:
         *(st.builds(kind, WORDS, path=_OPTIONAL) for kind in (SourceError, SourceChanged)),
         st.builds(PlanError, WORDS),
         st.builds(LinksExpired, WORDS, file_id=_OPTIONAL),
-        *(st.builds(kind, WORDS, **_API_FIELDS) for kind in API_ERRORS),
+        api_errors(),
         part_errors(),
         st.builds(ConfirmationError, WORDS, file_id=WORDS),
         st.builds(JournalError, WORDS, path=WORDS),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import aioframeio_upload
 from aioframeio_upload import (
+    ApiRetrying,
     Event,
     FileCompleted,
     FileFailed,
@@ -36,7 +37,7 @@ from aioframeio_upload import (
     UploadResumed,
 )
 
-from .strategies import COUNTS, FINITE, WORDS, errors, part_errors
+from .strategies import COUNTS, FINITE, WORDS, api_errors, errors, part_errors
 
 FILE = UploadedFile("f1", "take.mov", 3, "a1", "d1", "video/mp4", "https://v/f1", "uploaded", ("abc", None))
 
@@ -66,6 +67,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     UploadReplanned: st.builds(UploadReplanned, WORDS, WORDS, WORDS),
     PartStarted: st.builds(PartStarted, COUNTS, COUNTS, COUNTS, COUNTS),
     PartRetrying: st.builds(PartRetrying, COUNTS, COUNTS, FINITE, part_errors()),
+    ApiRetrying: st.builds(ApiRetrying, WORDS, COUNTS, FINITE, api_errors()),
     PartCompleted: st.builds(PartCompleted, COUNTS, COUNTS, st.none() | WORDS, COUNTS, FINITE),
     Progress: st.builds(Progress, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, FINITE, st.none() | FINITE),
     UploadCompleted: st.builds(UploadCompleted, FILES),

@@ -23,6 +23,7 @@ from distributed import Client
 
 from aioframeio_upload import (
     ApiError,
+    ApiRetrying,
     AsyncFrameioUploader,
     ConfirmationError,
     Event,
@@ -113,6 +114,9 @@ def every_event_is_matched(event: Event) -> str:
             assert_type(event.offset, int)
         case PartRetrying():
             assert_type(event.error, PartError)
+        case ApiRetrying():
+            assert_type(event.operation, str)
+            assert_type(event.error, ApiError)
         case PartCompleted():
             assert_type(event.etag, str | None)
             assert_type(event.seconds, float)
