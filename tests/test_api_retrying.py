@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import on_disk
 from seen import watched
 from trees import plant
 
@@ -103,7 +104,7 @@ async def test_the_deletion_of_a_placeholder_is_told(fake: FakeFrameio, uploader
 async def test_a_folder_tells_the_retries_of_all_its_calls(
     fake: FakeFrameio, uploader: Uploader, tmp_path: Path
 ) -> None:
-    plant(tmp_path, {"a.mov": b"1", "day/b.mov": b"2"})
+    on_disk(plant, tmp_path, {"a.mov": b"1", "day/b.mov": b"2"})
     for on in ("list_children", "create_folder", "create", "list_files"):
         fake.add_fault(Fault(on=on, **BUSY))
     upload = uploader.upload_folder(tmp_path, folder_id=fake.folder_id)
@@ -121,7 +122,7 @@ async def test_a_folder_keeps_no_retry_for_a_late_listener(
     fake: FakeFrameio, uploader: Uploader, tmp_path: Path
 ) -> None:
     """Its memory does not grow with what happened."""
-    plant(tmp_path, {"a.mov": b"1"})
+    on_disk(plant, tmp_path, {"a.mov": b"1"})
     fake.add_fault(Fault(on="create", times=3, **BUSY))
     upload = uploader.upload_folder(tmp_path, folder_id=fake.folder_id)
     await upload
