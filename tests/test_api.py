@@ -374,10 +374,15 @@ async def test_ids_cannot_leave_their_segment_of_the_path(fake: FakeFrameio, upl
 
 @pytest.mark.parametrize(
     "base_url",
-    ["https://", "https://me:secret@api.frame.io", "https://api.frame.io?a=secret", "ftp://api", "https://[a"],
+    [
+        *("https://", "https://me:secret@api.frame.io", "https://api.frame.io?a=secret", "ftp://api", "https://[a"),
+        *("https://a..b/secret", f"https://{'a' * 64}.com/secret", "https://\ud800/secret", "https://256.0.0.1/secret"),
+    ],
+    ids=ascii,
 )
 def test_a_base_url_that_cannot_work_is_refused_without_being_shown(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url must be") as caught:
         check_base_url(base_url)
     assert "secret" not in str(caught.value)
     check_base_url("http://127.0.0.1:8080/frameio/")
+    check_base_url("https://müller.example")

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from .errors import PlanError
 from .expiry import lifetime
 from .fields import MAX_SIZE
+from .hosts import is_host
 
 
 class MalformedAnswer(PlanError):
@@ -183,7 +184,7 @@ def _is_usable(url: str) -> bool:
     return (
         found is not None
         and found.scheme in ("https", "http")
-        and bool(found.hostname)
+        and is_host(found.hostname)
         and url.isascii()
         and url.isprintable()
         and " " not in url

@@ -19,6 +19,7 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.events import ApiRetrying
+from .._core.hosts import is_host
 from .._core.pacing import Bucket
 from .._core.retry import may_pass, wait_after_429, wait_before
 from .answers import Answer, Shape, read_answer, read_text, said
@@ -74,7 +75,12 @@ def check_base_url(base_url: str) -> None:
         base = URL(base_url)
     except ValueError:
         base = URL()
-    if base.scheme not in ("https", "http") or not base.host or base.raw_user is not None or base.raw_query_string:
+    if (
+        base.scheme not in ("https", "http")
+        or not is_host(base.raw_host)
+        or base.raw_user is not None
+        or base.raw_query_string
+    ):
         raise ValueError("base_url must be http(s), a host and perhaps a path, without credentials")
 
 

@@ -1,0 +1,31 @@
+"""Hosts of URLs that come from outside: which can be looked up at all."""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Address
+
+LONGEST_NAME = 253
+"""Characters: RFC 1035 allows 255 bytes on the wire, of which the first and the last one are lengths."""
+
+
+def is_host(host: str | None) -> bool:
+    """Return whether a host can be looked up as it stands; an international name has to be encoded before.
+
+    aiohttp and yarl take any text. `getaddrinfo` then raises a bare UnicodeError for a name that IDNA refuses, such as
+    one with an empty label or one of more than 63 characters; and aiohttp refuses numbers that are no IPv4 address.
+    """
+    if not host or not host.isascii() or not host.isprintable() or len(host) > LONGEST_NAME:
+        return False
+    if ":" in host:
+        return True  # an IPv6 address, perhaps with a zone: what is not one finds no connection
+    if host.replace(".", "").isdigit():
+        try:
+            IPv4Address(host)
+        except AddressValueError:
+            return False
+        return True
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return " " not in host
