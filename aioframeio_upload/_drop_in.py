@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import aiohttp
 import anyio
 
-from ._core.errors import SourceError
+from ._core.errors import SourceError, UploadError
 from ._core.events import Event, PartCompleted
 from ._core.model import Plan
 from ._core.settings import Limits, RetryPolicy, Timeouts
@@ -135,7 +136,7 @@ class _Callback(Feed):
 
     def __init__(self, callback: Callable[[int, int], None] | None, total: int, scope: anyio.CancelScope) -> None:
         super().__init__()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """What the callback raised."""
         self._callback = callback
         self._total = total
@@ -148,6 +149,11 @@ class _Callback(Feed):
         self._confirmed += event.size
         try:
             self._callback(self._confirmed, self._total)
+        except asyncio.CancelledError as error:
+            # Of something that the callback asked: nothing is awaited here, so nobody can have cancelled this task now.
+            self.error = UploadError("the on_progress callback ended in a cancellation")
+            self.error.__cause__ = error
+            self._scope.cancel()
         except Exception as error:  # noqa: BLE001  # raised by `upload()`, where no group is around it
             self.error = error
             self._scope.cancel()

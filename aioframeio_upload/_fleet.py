@@ -20,6 +20,7 @@ from ._core.model import Plan, Receipt
 from ._crew import Crew, send_lot
 from ._feed import Feed
 from ._io.files import in_thread
+from ._io.foreign import await_foreign
 from ._io.gate import Gate
 from ._io.resources import Resources
 from ._io.source import OpenSource
@@ -266,7 +267,7 @@ async def _engine(asked: Awaitable[T]) -> T:
         UploadError: It could not, or a worker could not: it may be of any kind.
     """
     try:
-        return await asked
+        return await await_foreign(asked)
     except UploadError:
         raise
     except Exception as error:  # noqa: BLE001  # raised below
@@ -277,11 +278,11 @@ async def _engine(asked: Awaitable[T]) -> T:
 
 async def _outcome(future: Future[Any]) -> Outcome:
     """Give what became of a lot, or raise an error of ours."""
-    error = await future.exception()
+    error = await _engine(future.exception())
     if future.status == "cancelled":
         raise UploadError("the cluster dropped the parts: it was restarted or closed, or somebody has cancelled them")
     if error is None:
-        outcome: Outcome = await future
+        outcome: Outcome = await _engine(future)
         return outcome
     raise error if isinstance(error, UploadError) else _lost(error)
 

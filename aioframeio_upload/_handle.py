@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from ._core.errors import UploadCancelled, UploadError
 from ._core.events import Event, Progress, UploadFailed
 from ._feed import Feed
+from ._io.foreign import is_being_cancelled
 from ._io.gate import Gate
 from ._shielded import wait_out
 
@@ -150,7 +151,15 @@ class Handle(Coroutine[Any, Any, R]):
 
     async def _run(self) -> R:
         self._begun = True
-        return await self._deliver()
+        try:
+            return await self._deliver()
+        except asyncio.CancelledError as error:
+            if is_being_cancelled():
+                raise
+            # The last net, below those that know what was cancelled. Whoever awaits this upload was not cancelled
+            # either, and a task group would take it for done.
+            reason = "was stopped by a cancellation that nobody sent to it"
+            raise UploadError(f"the upload of {self.name!r} {reason}") from error
 
     def _finish(self, task: asyncio.Task[R]) -> None:
         """Note how the task ended; its first done callback, so it runs before anybody who waits for the task."""

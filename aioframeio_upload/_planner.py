@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from ._core.errors import ApiError, PlanError, UploadError
 from ._core.fields import read_size
@@ -61,7 +60,7 @@ async def create_file(
             on_lost=on_lost,
             on_flight=on_flight,
         )
-        plan = await _read_plan(answer, size, account_id)
+        plan = await _read_plan(api, answer, size, account_id)
         if isinstance(plan, Plan):
             return replace(plan, media_type=plan.media_type or media_type, folder_id=plan.folder_id or folder_id)
         if (made := _id_of(answer)) is not None:
@@ -81,11 +80,11 @@ async def create_file(
         raise
 
 
-async def _read_plan(answer: Any, size: int, account_id: str) -> Plan | UploadError:
+async def _read_plan(api: Api, answer: Any, size: int, account_id: str) -> Plan | UploadError:
     """Read the plan in an answer, or say what is wrong with it."""
     try:
         # The links of 10,000 parts take longer to read than the loop may be held.
-        plan = await anyio.to_thread.run_sync(lambda: Plan.from_response(answer, account_id=account_id))
+        plan = await api.off_loop(lambda: Plan.from_response(answer, account_id=account_id))
     except MalformedAnswer as error:
         return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:

@@ -75,7 +75,7 @@ STOREYS = """
     _io/kinds
     _io/spool
     _io/files
-    _io/wire
+    _io/foreign _io/wire
     _io/__init__
     _core/picture
     _core/folder_state _core/fleet _core/course

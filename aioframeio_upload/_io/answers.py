@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import aiohttp
-import anyio.to_thread
 
 from .._core.retry import read_retry_after, without_links
+from .files import in_thread
 from .wire import read_bounded
 
 MAX_ANSWER = 64 << 20
@@ -42,7 +43,7 @@ async def read_text(response: aiohttp.ClientResponse) -> bytes | None:
     return await read_bounded(response, MAX_ANSWER)
 
 
-async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: bytes | None) -> Answer:
+async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: bytes | None, executor: Executor) -> Answer:
     """Read an answer: its document's `data`, or what is wrong with it."""
     answer = partial(
         Answer,
@@ -60,7 +61,7 @@ async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: byte
         return answer(trouble="the answer is empty")
     try:
         parse = partial(json.loads, text)
-        document = parse() if len(text) < PARSE_IN_THREAD else await anyio.to_thread.run_sync(parse)
+        document = parse() if len(text) < PARSE_IN_THREAD else await in_thread(executor, parse)
     except (ValueError, RecursionError):
         kind = response.content_type[:80]
         return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")

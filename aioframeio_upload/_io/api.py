@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,12 +10,11 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import anyio
-import anyio.to_thread
 from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
@@ -23,10 +23,14 @@ from .._core.hosts import is_host
 from .._core.pacing import Bucket
 from .._core.retry import may_pass, wait_after_429, wait_before
 from .answers import Answer, Shape, read_answer, read_text, said
+from .files import in_thread
+from .foreign import ForeignCancellation, await_foreign
 from .resources import Resources
 from .wire import FAILURES, describe, never_sent, send_once
 
 log = logging.getLogger("aioframeio_upload")
+
+T = TypeVar("T")
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or what gives one; asked for each call. One that is not `async` is called in a thread: it may block."""
@@ -103,6 +107,10 @@ class Api:
         view = copy(self)
         view._tell = tell
         return view
+
+    async def off_loop(self, function: Callable[[], T]) -> T:
+        """Run what would hold the loop for too long, such as reading a long answer, in a thread."""
+        return await in_thread(self._resources.executor, function)
 
     async def call(
         self,
@@ -214,7 +222,7 @@ class Api:
             return Answer(None, trouble=describe(error), sent=not never_sent(error))
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
         self._observe(operation, response)
-        answer = await read_answer(operation.gives, response, text)
+        answer = await read_answer(operation.gives, response, text, self._resources.executor)
         if answer.trouble is not None and len(token) >= SHORTEST_SECRET:
             return replace(answer, trouble=answer.trouble.replace(token, "…"))
         return answer
@@ -231,11 +239,12 @@ class Api:
         refuse = partial(AuthenticationError, operation=operation.name)
         given: Any = self._token
         if callable(given):
-            seconds, ask = self._resources.timeouts.api, partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
+            seconds = self._resources.timeouts.api
             with anyio.move_on_after(seconds) as waiting:
                 try:
-                    asked = given() if iscoroutinefunction(given) else (await ask(lambda: _concealed(given())))()
-                    given = await asked if isawaitable(asked) else asked
+                    given = await await_foreign(self._ask(given))
+                except ForeignCancellation as error:
+                    raise refuse(f"the token callable gave none: {error}") from error
                 except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
                     raise refuse(f"the token callable raised {type(error).__name__}") from error
             if waiting.cancelled_caught:
@@ -244,6 +253,15 @@ class Api:
             # aiohttp would put a header that it refuses into its message.
             raise refuse("the token is not a word of printable ASCII characters")
         return given
+
+    async def _ask(self, give: Callable[[], Any]) -> Any:
+        if iscoroutinefunction(give):
+            return await give()
+        # On our own threads: anyio's end with the loop's root task, which never ends where `run_until_complete` was
+        # interrupted, and the interpreter waits for them at exit.
+        context = contextvars.copy_context()
+        asked = (await in_thread(self._resources.executor, context.run, lambda: _concealed(give())))()
+        return await asked if isawaitable(asked) else asked
 
 
 def _concealed(value: Any) -> Callable[[], Any]:

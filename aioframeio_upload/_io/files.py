@@ -14,6 +14,7 @@ import aiofiles.os
 import anyio
 
 from .._core.errors import SourceChanged, SourceError
+from .foreign import await_foreign
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class Threads(ThreadPoolExecutor):
         Raises:
             SourceError: It does not answer.
         """
-        return await self.answer(lambda: in_thread(self, function, *arguments), path)
+        return await self.answer(lambda: await_foreign(in_thread(self, function, *arguments)), path)
 
     async def answer(self, begin: Callable[[], Awaitable[T]], path: str | None = None) -> T:
         """Begin something and await it, within `Timeouts.stall`; what waits for others is not late.
@@ -93,7 +94,15 @@ class Threads(ThreadPoolExecutor):
 
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
     """Run a function on the executor; cancelling the wait does not stop a thread that has begun."""
-    return asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
+    return asyncio.get_running_loop().run_in_executor(executor, _carried, function, arguments)
+
+
+def _carried(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        # A future refuses to hold one, and whoever awaits it would wait for ever (before Python 3.12).
+        raise RuntimeError("it raised StopIteration") from error
 
 
 async def opened(opening: Awaitable[Any], path: str | None = None) -> Descriptor:

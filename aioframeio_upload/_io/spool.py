@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +18,7 @@ from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
 from .files import Descriptor, Lent, LentSlice, in_thread, opened
+from .foreign import ForeignCancellation, await_foreign
 
 WRITE_SIZE = 1 << 20
 """Bytes for one write in a thread: a hop costs 0.2 to 0.3 ms, as much as copying this much."""
@@ -153,13 +153,9 @@ class StreamSource:
 
     async def _chunk(self) -> memoryview:
         try:
-            return memoryview(await self._read() or b"").cast("B")
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():  # anyio's scopes cancel the task, too
-                raise
-            # The caller's own task that the stream waited for. Raised as it is, it would look like our end.
-            raise SourceError("the stream cannot be read: what it waited for was cancelled") from error
+            return memoryview(await await_foreign(self._read()) or b"").cast("B")
+        except ForeignCancellation as error:
+            raise SourceError(f"the stream cannot be read: {error}") from error
         except Exception as error:  # a caller's stream may raise whatever it likes; it is told as the cause
             raise SourceError(f"the stream cannot be read: {type(error).__name__}") from error
 
