@@ -13,6 +13,7 @@ import anyio
 from ._core.errors import SourceError, UploadError
 from ._core.events import Event, PartCompleted
 from ._core.model import Plan
+from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._feed import Feed
 from ._io.files import reason_of
@@ -56,13 +57,17 @@ class AsyncFrameioUploader:
         max_retries: int = 3,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        if not (asset.get("upload_urls") if isinstance(asset, Mapping) else asset.upload_urls):
+        has_links = bool(asset.get("upload_urls") if isinstance(asset, Mapping) else asset.upload_urls)
+        given = Secret(asset)
+        del asset  # a traceback would show its links
+        if not has_links:
             raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
         check_kind(file)
-        self._plan = Plan.from_response(asset)
+        self._plan = Plan.from_response(given.reveal())
         self._file = file
         self._limits = Limits(parts=max_workers)
-        self._headers = dict(headers or {})
+        self._headers = Secret(dict(headers or {}))
+        del headers
         self._retry = RetryPolicy(attempts=max_retries, base=BASE, patience=0)
         self._on_progress = on_progress
 
@@ -81,7 +86,7 @@ class AsyncFrameioUploader:
             retry=self._retry,
             check_etags=True,
             session=None,
-            proxy=None,
+            proxy=Secret(None),
             ssl=None,
             spool_dir=None,
         )
@@ -95,7 +100,7 @@ class AsyncFrameioUploader:
         """Change each request's headers as it starts, which aiohttp documents as the way to do that."""
 
         async def add(_: object, __: SimpleNamespace, request: aiohttp.TraceRequestStartParams) -> None:
-            request.headers.update(self._headers)
+            request.headers.update(self._headers.reveal())
 
         adding = aiohttp.TraceConfig()
         adding.on_request_start.append(add)

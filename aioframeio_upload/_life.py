@@ -11,6 +11,7 @@ from typing import Self
 import aiohttp
 
 from ._core.model import Statistics
+from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._io.api import Api, Token, check_base_url
 from ._io.journal import Journal, OpenJournal
@@ -38,10 +39,12 @@ class Life:
         ssl: ssl_module.SSLContext | None = None,
         spool_dir: str | PathLike[str] | None = None,
     ) -> None:
-        check_base_url(base_url)
-        self._token = token
+        # Hidden first: what is refused below shows this frame and its arguments in a traceback.
+        self._token, address, hidden_proxy = Secret(token), Secret(base_url), Secret(proxy)
+        del token, base_url, proxy
+        check_base_url(address)
         self._account_id = account_id
-        self._base_url = base_url
+        self._base_url = address.reveal()
         self._open_resources = partial(
             open_resources,
             limits=limits,
@@ -49,7 +52,7 @@ class Life:
             retry=retry,
             check_etags=check_etags,
             session=session,
-            proxy=proxy,
+            proxy=hidden_proxy,
             ssl=ssl,
             spool_dir=spool_dir,
         )

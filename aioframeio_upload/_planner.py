@@ -12,6 +12,7 @@ import anyio
 from ._core.errors import ApiError, PlanError, UploadError
 from ._core.fields import read_size
 from ._core.model import MalformedAnswer, Plan, UploadedFile
+from ._core.redact import Secret
 from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
 from ._shielded import wait_out
 
@@ -52,13 +53,15 @@ async def create_file(
             creating.cancel()
 
     async def make() -> Plan:
-        answer = await api.call(
-            CREATE,
-            account_id=account_id,
-            folder_id=folder_id,
-            body={"name": name, "file_size": size},
-            on_lost=on_lost,
-            on_flight=on_flight,
+        answer = Secret(
+            await api.call(
+                CREATE,
+                account_id=account_id,
+                folder_id=folder_id,
+                body={"name": name, "file_size": size},
+                on_lost=on_lost,
+                on_flight=on_flight,
+            )
         )
         plan = await _read_plan(api, answer, size, account_id)
         if isinstance(plan, Plan):
@@ -80,11 +83,11 @@ async def create_file(
         raise
 
 
-async def _read_plan(api: Api, answer: Any, size: int, account_id: str) -> Plan | UploadError:
+async def _read_plan(api: Api, answer: Secret[Any], size: int, account_id: str) -> Plan | UploadError:
     """Read the plan in an answer, or say what is wrong with it."""
     try:
         # The links of 10,000 parts take longer to read than the loop may be held.
-        plan = await api.off_loop(lambda: Plan.from_response(answer, account_id=account_id))
+        plan = await api.off_loop(lambda: Plan.from_response(answer.reveal(), account_id=account_id))
     except MalformedAnswer as error:
         return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:
@@ -105,12 +108,14 @@ async def _undo(api: Api, creating: asyncio.Future[Plan], account_id: str) -> No
             await delete_placeholder(api, creating.result().file_id, account_id, DELETE_WHEN_CANCELLED)
 
 
-def _id_of(answer: Any) -> str | None:
-    made = answer.get("id") if isinstance(answer, dict) else None
+def _id_of(answer: Secret[Any]) -> str | None:
+    made = answer.reveal().get("id") if isinstance(answer.reveal(), dict) else None
     return made if isinstance(made, str) else None
 
 
-async def create_remote_file(api: Api, source_url: str, *, name: str, folder_id: str, account_id: str) -> UploadedFile:
+async def create_remote_file(
+    api: Api, source_url: Secret[str], *, name: str, folder_id: str, account_id: str
+) -> UploadedFile:
     """Let the service fetch a file.
 
     Raises:
@@ -120,16 +125,22 @@ async def create_remote_file(api: Api, source_url: str, *, name: str, folder_id:
     def on_lost(reason: str) -> None:
         log.warning("remote upload of %r into folder %s: %s; it may have begun all the same", name, folder_id, reason)
 
-    told = await api.call(
-        CREATE_REMOTE,
-        account_id=account_id,
-        folder_id=folder_id,
-        body={"name": name, "source_url": source_url},
-        on_lost=on_lost,
+    answer = Secret(
+        await api.call(
+            CREATE_REMOTE,
+            account_id=account_id,
+            folder_id=folder_id,
+            body={"name": name, "source_url": source_url},
+            on_lost=on_lost,
+        )
     )
-    words = {key: value for key, value in told.items() if isinstance(value, str)}
-    if (file_id := _id_of(told)) is None:
+    if (file_id := _id_of(answer)) is None:
         raise ApiError("the answer's id is missing", operation=CREATE_REMOTE.name, status=202)
+    return _remote_file(answer.reveal(), file_id, name, account_id, folder_id)
+
+
+def _remote_file(told: dict[str, Any], file_id: str, name: str, account_id: str, folder_id: str) -> UploadedFile:
+    words = {key: value for key, value in told.items() if isinstance(value, str)}
     return UploadedFile(
         id=file_id,
         name=words.get("name", name),

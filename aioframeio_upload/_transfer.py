@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Collection, Iterable
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
@@ -15,6 +14,7 @@ from ._core.expiry import Lifetime, lifetime
 from ._core.faults import Kind, Verdict
 from ._core.fleet import Lot
 from ._core.model import Part, Plan, Receipt
+from ._core.redact import address_of
 from ._core.retry import Fault, explain, is_throttle, judge, wait_before
 from ._core.state import UploadState
 from ._feed import Feed
@@ -265,7 +265,7 @@ class Transfer:
 
     def _believe(self, part: Part, outcome: Receipt | Fault, doubted: bool) -> Receipt | None:
         """Give the receipt of a part that S3 has, or None."""
-        host, trust = urlsplit(part.url).netloc, self._resources.etags
+        host, trust = address_of(part.url), self._resources.etags
         was_checked = host not in trust.off
         receipt = trust.believe(host, outcome, doubted=doubted)
         if was_checked and host in trust.off:

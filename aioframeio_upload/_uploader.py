@@ -10,6 +10,7 @@ from ._core.fleet import one_each
 from ._core.folders import FolderResult
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from ._core.patterns import patterns
+from ._core.redact import Secret
 from ._core.remote import Conflict, check_conflict
 from ._feed import FolderFeed
 from ._folder import Asked, deliver_folder
@@ -280,7 +281,9 @@ class Uploader(Pending):
         Raises:
             ApiError: The service refused.
         """
+        url = Secret(source_url)
+        del source_url  # a traceback would show it
         _, api = self._opened()
         return await create_remote_file(
-            api, source_url, name=name_of(None, name), folder_id=folder_id, account_id=self._account(account_id)
+            api, url, name=name_of(None, name), folder_id=folder_id, account_id=self._account(account_id)
         )

@@ -24,6 +24,7 @@ from aioframeio_upload import (
     Timeouts,
     Uploader,
 )
+from aioframeio_upload._core.redact import Secret
 from aioframeio_upload._io.api import check_base_url
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -377,12 +378,14 @@ async def test_ids_cannot_leave_their_segment_of_the_path(fake: FakeFrameio, upl
     [
         *("https://", "https://me:secret@api.frame.io", "https://api.frame.io?a=secret", "ftp://api", "https://[a"),
         *("https://a..b/secret", f"https://{'a' * 64}.com/secret", "https://\ud800/secret", "https://256.0.0.1/secret"),
+        *("https://api.frame.io#secret", "https://api.frame.io/?", "https://api.frame.io#", "https://secret@api"),
+        *("https://" + "a" * 64, "https://a..b", "https://\ud800", "https://api.frame.io:99999"),
     ],
     ids=ascii,
 )
 def test_a_base_url_that_cannot_work_is_refused_without_being_shown(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url must be") as caught:
-        check_base_url(base_url)
+        check_base_url(Secret(base_url))
     assert "secret" not in str(caught.value)
-    check_base_url("http://127.0.0.1:8080/frameio/")
-    check_base_url("https://müller.example")
+    check_base_url(Secret("http://127.0.0.1:8080/frameio/"))
+    check_base_url(Secret("https://müller.example"))

@@ -89,7 +89,7 @@ STOREYS = """
     _core/errors
     _core/remote
     _core/order _core/patterns _core/fields _core/hosts _core/rates
-    _core/expiry _core/pacing _core/settings
+    _core/expiry _core/pacing _core/settings _core/redact
     _core/__init__
     _version
 """

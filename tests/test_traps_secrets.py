@@ -27,7 +27,7 @@ from aioframeio_upload import (
     Uploader,
     UploadError,
 )
-from aioframeio_upload._core.retry import without_links
+from aioframeio_upload._core.redact import redact
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 CONTENT = some_bytes(3 * PART)
@@ -165,9 +165,9 @@ async def test_a_plan_hides_its_queries_from_repr_and_keeps_them_in_its_json(
 
 def test_of_a_servers_words_all_but_the_links_is_kept() -> None:
     said = "cannot read https://h/a?X-Amz-Signature=1 (key a?b), retry  later; ?x-amz-credential=2 Signature=3"
-    assert without_links(said) == "cannot read … (key a?b), retry  later; … …"
+    assert redact(said) == "cannot read … (key a?b), retry  later; … …"
 
 
 @given(before=st.text(), after=st.text())
 def test_a_signature_never_survives_in_a_servers_words(before: str, after: str) -> None:
-    assert SIGNATURE not in without_links(f"{before}https://h/?X-Amz-Signature={SIGNATURE}{after}")
+    assert SIGNATURE not in redact(f"{before}https://h/?X-Amz-Signature={SIGNATURE}{after}")

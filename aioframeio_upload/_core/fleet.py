@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from .errors import IntegrityError, PlanError, UploadError
 from .events import PartCompleted, Progress
 from .model import Part, Plan, Receipt
+from .redact import address_of
 from .retry import is_md5
 from .state import Rate
 
@@ -122,7 +122,7 @@ def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     missing = sorted(parts.keys() - found.keys())
     if missing:
         raise UploadError(f"{len(missing)} of {len(parts)} parts are missing, first part {missing[0]}")
-    hosts = {number: urlsplit(part.url).netloc for number, part in parts.items()}
+    hosts = {number: address_of(part.url) for number, part in parts.items()}
     proven = {hosts[number] for number, receipt in found.items() if _is_match(receipt)}
     for number, receipt in found.items():
         checked = receipt.md5 is not None and is_md5(receipt.etag)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from .errors import PlanError
 from .expiry import lifetime
 from .fields import MAX_SIZE
 from .hosts import is_host
+from .redact import PartUrl, Secret, split_url, without_frames
 
 
 class MalformedAnswer(PlanError):
@@ -28,10 +28,14 @@ class Part:
     offset: int
     size: int
     url: str
-    """A credential: whoever has it can write the part."""
+    """A credential: whoever has it can write the part. A `str` whose `repr` shows no query."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.url, str):
+            object.__setattr__(self, "url", PartUrl(self.url))
 
     def __repr__(self) -> str:
-        return f"Part(number={self.number}, offset={self.offset}, size={self.size}, url='{_without_secrets(self.url)}')"
+        return f"Part(number={self.number}, offset={self.offset}, size={self.size}, url={self.url!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,13 @@ class Plan:
         Raises:
             PlanError: It is not a plan.
         """
-        plan: Plan | None = None
+        sealed = Secret(text)
+        del text
         try:
-            told = json.loads(text)
-            parts = tuple(Part(**_checked(part, _PART_TYPES)) for part in told.pop("parts"))
-            plan = cls(**_checked(told, _PLAN_TYPES), parts=parts)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            # The text holds credentials: neither it nor a parser's complaint about it is passed on.
-            pass
+            plan = _parse_plan(sealed.reveal())
+        except BaseException as error:
+            without_frames(error)
+            raise
         if plan is None:
             raise PlanError("this text is not a plan written by Plan.to_json()")
         return plan
@@ -93,29 +96,49 @@ class Plan:
         Raises:
             PlanError: A field is missing or of the wrong type, or the sizes do not add up to the file's.
         """
-        told = data if isinstance(data, Mapping) else _attributes(data)
-        slices = told.get("upload_urls")
-        if not isinstance(slices, Sequence) or isinstance(slices, str) or not slices:
-            raise MalformedAnswer("the answer has no upload_urls")
-        parts = []
-        offset = 0
-        for number, slice_ in enumerate(slices, 1):
-            one = slice_ if isinstance(slice_, Mapping) else _attributes(slice_)
-            size = _typed(one, "size", int, where=f"upload_urls[{number - 1}]")
-            url = _typed(one, "url", str, where=f"upload_urls[{number - 1}]")
-            parts.append(Part(number, offset, size, url))
-            offset += size
-        return cls(
-            file_id=_typed(told, "id", str),
-            folder_id=_typed(told, "parent_id", str, optional=True),
-            name=_typed(told, "name", str),
-            size=_typed(told, "file_size", int),
-            parts=tuple(parts),
-            account_id=account_id,
-            media_type=_typed(told, "media_type", str, optional=True),
-            view_url=_typed(told, "view_url", str, optional=True),
-            status=_typed(told, "status", str, optional=True) or "created",
-        )
+        sealed = Secret(data)
+        del data
+        try:
+            return _plan_of(sealed.reveal(), account_id)
+        except BaseException as error:
+            without_frames(error)
+            raise
+
+
+def _parse_plan(text: str | bytes) -> Plan | None:
+    try:
+        told = json.loads(text)
+        parts = tuple(Part(**_checked(part, _PART_TYPES)) for part in told.pop("parts"))
+        return Plan(**_checked(told, _PLAN_TYPES), parts=parts)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # The text holds credentials: neither it nor a parser's complaint about it is passed on.
+        return None
+
+
+def _plan_of(data: Any, account_id: str | None) -> Plan:
+    told = data if isinstance(data, Mapping) else _attributes(data)
+    slices = told.get("upload_urls")
+    if not isinstance(slices, Sequence) or isinstance(slices, str) or not slices:
+        raise MalformedAnswer("the answer has no upload_urls")
+    parts = []
+    offset = 0
+    for number, slice_ in enumerate(slices, 1):
+        one = slice_ if isinstance(slice_, Mapping) else _attributes(slice_)
+        size = _typed(one, "size", int, where=f"upload_urls[{number - 1}]")
+        url = _typed(one, "url", str, where=f"upload_urls[{number - 1}]")
+        parts.append(Part(number, offset, size, url))
+        offset += size
+    return Plan(
+        file_id=_typed(told, "id", str),
+        folder_id=_typed(told, "parent_id", str, optional=True),
+        name=_typed(told, "name", str),
+        size=_typed(told, "file_size", int),
+        parts=tuple(parts),
+        account_id=account_id,
+        media_type=_typed(told, "media_type", str, optional=True),
+        view_url=_typed(told, "view_url", str, optional=True),
+        status=_typed(told, "status", str, optional=True) or "created",
+    )
 
 
 _PART_TYPES = {"number": (int,), "offset": (int,), "size": (int,), "url": (str,)}
@@ -169,18 +192,9 @@ def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:
         raise PlanError(f"{len(parts)} parts hold {offset} bytes, the file has {size}")
 
 
-def _split(url: str) -> SplitResult | None:
-    try:
-        found = urlsplit(url)
-        _ = found.port  # refuses one that is no number
-    except ValueError:
-        return None
-    return found
-
-
 def _is_usable(url: str) -> bool:
     """Say whether a request can be made of a URL just as it stands: an address, and no character to be escaped."""
-    found = _split(url)
+    found = split_url(url)
     return (
         found is not None
         and found.scheme in ("https", "http")
@@ -191,14 +205,6 @@ def _is_usable(url: str) -> bool:
         # RFC 3986 knows none, and yarl refuses one in the authority.
         and "\\" not in url
     )
-
-
-def _without_secrets(url: str) -> str:
-    """Show where a URL leads: no query, no fragment, no user and password."""
-    found = _split(url)
-    if found is None or not found.hostname:
-        return "…"
-    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}?…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from html import unescape
 from itertools import islice
 
@@ -14,6 +15,7 @@ import backoff
 
 from .faults import THROTTLED, Kind, Row, Verdict, find
 from .model import Receipt
+from .redact import redact, redact_id
 from .settings import RetryPolicy
 
 
@@ -127,28 +129,24 @@ _XML_MESSAGE = re.compile(rb"<Message>([^<]{0,8192})")
 _XML_REQUEST = re.compile(rb"<RequestId>\s*([A-Za-z0-9_\-]{1,80})\s*</RequestId>")
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Fault:
+def read_refusal(
+    status: int, headers: Mapping[str, str], body: bytes, now: datetime, links: Iterable[str] = ()
+) -> Fault:
     """Read S3's refusal: an XML document, of which three elements count.
+
+    A refusal may quote the request: what is secret in the `links` it was sent to is taken out.
 
     By pattern and not by parser: what is not XML (a proxy's HTML) is a refusal too, and no entity is ever expanded.
     """
     code, message, request = (found.search(body) for found in (_XML_CODE, _XML_MESSAGE, _XML_REQUEST))
-    # Cut last: half of a link might not look like one.
-    words = without_links(unescape(message[1].decode("utf-8", "replace")).strip())[:300] if message else ""
+    clean, clean_id = partial(redact, links=links, limit=300), partial(redact_id, links=links)
+    words = clean(unescape(message[1].decode("utf-8", "replace")).strip()) if message else ""
     request_id = headers.get("x-amz-request-id") or (request[1].decode() if request else None)
     return Fault(
         Kind.REFUSED,
         words or "no reason was given",
         status=status,
-        code=code[1].decode() if code else None,
-        request_id=request_id[:120] if request_id else None,
+        code=clean_id(code[1].decode()) if code else None,
+        request_id=clean_id(request_id),
         retry_after=read_retry_after(headers, now),
     )
-
-
-_LINK = re.compile(r"https?://|[?&]X-Amz-|X-Amz-[A-Za-z-]+=|Signature=|Credential=", re.IGNORECASE)
-
-
-def without_links(words: str) -> str:
-    """Take the URLs out of a server's words: a refusal may quote the request, and its query is a credential."""
-    return re.sub(r"\S+", lambda word: "…" if _LINK.search(word[0]) else word[0], words)

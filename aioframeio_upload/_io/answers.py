@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import aiohttp
 
-from .._core.retry import read_retry_after, without_links
+from .._core.retry import read_retry_after
 from .files import in_thread
 from .wire import read_bounded
 
@@ -30,7 +31,7 @@ class Answer:
     """What came back: a JSON document, or in `trouble` why there is none."""
 
     status: int | None
-    document: Any = None
+    document: Any = field(default=None, repr=False)
     trouble: str | None = None
     request_id: str | None = None
     retry_after: float | None = None
@@ -43,12 +44,19 @@ async def read_text(response: aiohttp.ClientResponse) -> bytes | None:
     return await read_bounded(response, MAX_ANSWER)
 
 
-async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: bytes | None, executor: Executor) -> Answer:
-    """Read an answer: its document's `data`, or what is wrong with it."""
+async def read_answer(
+    gives: Shape,
+    response: aiohttp.ClientResponse,
+    text: bytes | None,
+    executor: Executor,
+    clean: Callable[[str], str],
+) -> Answer:
+    """Read an answer: its document's `data`, or what is wrong with it, in words that `clean` has gone over."""
+    request_id = response.headers.get("x-request-id", "")
     answer = partial(
         Answer,
         response.status,
-        request_id=response.headers.get("x-request-id", "")[:120] or None,
+        request_id=request_id[:120] if request_id and clean(request_id) == request_id else None,
         retry_after=read_retry_after(response.headers, datetime.now(UTC)),
     )
     if text is None:
@@ -63,20 +71,20 @@ async def read_answer(gives: Shape, response: aiohttp.ClientResponse, text: byte
         parse = partial(json.loads, text)
         document = parse() if len(text) < PARSE_IN_THREAD else await in_thread(executor, parse)
     except (ValueError, RecursionError):
-        kind = response.content_type[:80]
+        kind = clean(response.content_type)[:80]
         return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")
     if not 200 <= response.status < 300:
-        return answer(trouble=_detail(document) or f"{response.status} without a reason")
+        return answer(trouble=clean(_detail(document)) or f"{response.status} without a reason")
     kind, wanted = ("list", list) if gives == "page" else ("object", dict)
     if not isinstance(document, dict) or not isinstance(document.get("data"), wanted):
         return answer(trouble=f"the answer has no {kind} under 'data'")
     return answer(document=document if gives == "page" else document["data"])
 
 
-def _detail(document: Any) -> str | None:
+def _detail(document: Any) -> str:
     """The service's words: `{"errors": [{"detail", "source": {"pointer"}, "title"}]}`, or an older `message`."""
     if not isinstance(document, dict):
-        return None
+        return ""
     errors = document.get("errors")
     told = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
     words = []
@@ -86,7 +94,7 @@ def _detail(document: Any) -> str | None:
         if detail:
             words.append(f"{detail} ({pointer})" if pointer else str(detail))
     fallback = next((document[key] for key in ("message", "error") if isinstance(document.get(key), str)), None)
-    return without_links(("; ".join(words) or fallback or "")[:1000]) or None
+    return "; ".join(words) or fallback or ""
 
 
 def said(answer: Answer) -> str:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar
@@ -21,6 +21,7 @@ from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDe
 from .._core.events import ApiRetrying
 from .._core.hosts import is_host
 from .._core.pacing import Bucket
+from .._core.redact import Secret, redact, without_frames
 from .._core.retry import may_pass, wait_after_429, wait_before
 from .answers import Answer, Shape, read_answer, read_text, said
 from .files import in_thread
@@ -65,33 +66,33 @@ ERRORS: dict[int, type[ApiError]] = {
     429: RateLimited,
 }
 
-SHORTEST_SECRET = 8
-"""Characters: a shorter token is a test's, and taking it out of the service's words would garble them."""
-
 ARRIVAL_SLACK = 0.25
 """Seconds that a call which has to wait leaves later still, or one call's share of the rate if that is less. The
 service counts arrivals, and the calls before may have arrived late: the first ones had to connect."""
 
 
-def check_base_url(base_url: str) -> None:
+def check_base_url(base_url: Secret[str]) -> None:
     """Raise ValueError for what cannot be asked; without showing it, for it may hold a password."""
+    if not _is_base(base_url):
+        raise ValueError(
+            "base_url must be http(s), a host and perhaps a path: without user and password, query and fragment"
+        )
+
+
+def _is_base(base_url: Secret[str]) -> bool:
     try:
-        base = URL(base_url)
+        base = URL(base_url.reveal())
     except ValueError:
-        base = URL()
-    if (
-        base.scheme not in ("https", "http")
-        or not is_host(base.raw_host)
-        or base.raw_user is not None
-        or base.raw_query_string
-    ):
-        raise ValueError("base_url must be http(s), a host and perhaps a path, without credentials")
+        return False
+    # The mark alone, with nothing after it, is refused as well: paths are appended.
+    marks = {"?", "#"} & set(base_url.reveal())
+    return base.scheme in ("https", "http") and is_host(base.raw_host) and not marks and base.raw_user is None
 
 
 class Api:
     """The calls of one user. Owned by an Uploader."""
 
-    def __init__(self, resources: Resources, token: Token, base_url: str) -> None:
+    def __init__(self, resources: Resources, token: Secret[Token], base_url: str) -> None:
         self._resources = resources
         self._token = token
         self._base = str(URL(base_url)).rstrip("/")
@@ -128,7 +129,7 @@ class Api:
         Args:
             operation: Which.
             account_id: Whose.
-            body: What goes into the request's `data`.
+            body: What goes into the request's `data`; a `Secret` among its values is revealed there only.
             query: What goes into the URL.
             on_lost: Called with the reason each time the service may have acted although no answer told so.
             on_flight: Called with True when a request begins, and with False when it has come to nothing.
@@ -146,15 +147,16 @@ class Api:
                 on_flight(True)
             try:
                 answer = await self._request(operation, self._url(operation, account_id, ids, query), body, token)
-            except BaseException:
+            except BaseException as error:
                 if on_lost is not None:
                     on_lost("cancelled before the answer came")
+                without_frames(error)
                 raise
             if answer.trouble is None:
                 return answer.document
             if on_flight is not None:
                 on_flight(False)
-            if answer.status == 401 and callable(self._token) and not renewed:
+            if answer.status == 401 and callable(self._token.reveal()) and not renewed:
                 # The token may have died between two calls of a long upload; a fresh one gets one try.
                 self._tell_retry(operation, attempt, 0.0, _error(operation, answer, ids.get("file_id")))
                 renewed, attempt = True, attempt - 1
@@ -202,15 +204,17 @@ class Api:
         tail = f"?{urlencode(query)}" if query else ""
         return URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}{tail}", encoded=True)
 
-    async def _request(self, operation: Operation, url: URL, body: dict[str, Any] | None, token: str) -> Answer:
-        """Make the call once."""
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    async def _request(self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str]) -> Answer:
+        """Make the call once; the frames from here on hold token and answer, and are in no traceback that leaves."""
+        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+        plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (body or {}).items()}
+        links = [value.reveal() for value in (body or {}).values() if isinstance(value, Secret)]
         timeouts = self._resources.timeouts
         try:
             async with self._resources.session.request(
                 operation.method,
                 url,
-                json=None if body is None else {"data": body},
+                json=None if body is None else {"data": plain},
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
                 allow_redirects=False,
@@ -222,10 +226,8 @@ class Api:
             return Answer(None, trouble=describe(error), sent=not never_sent(error))
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
         self._observe(operation, response)
-        answer = await read_answer(operation.gives, response, text, self._resources.executor)
-        if answer.trouble is not None and len(token) >= SHORTEST_SECRET:
-            return replace(answer, trouble=answer.trouble.replace(token, "…"))
-        return answer
+        clean = partial(redact, tokens=[token.reveal()], links=links)
+        return await read_answer(operation.gives, response, text, self._resources.executor, clean)
 
     def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
         bucket = self._buckets.get(operation.name)
@@ -234,11 +236,12 @@ class Api:
             limit, remaining, milliseconds = map(int, told)
             bucket.observe(limit, remaining, milliseconds / 1000, time.monotonic())
 
-    async def _fresh_token(self, operation: Operation) -> str:
+    async def _fresh_token(self, operation: Operation) -> Secret[str]:
         """Ask for the token; a callable that hangs in its thread is left there."""
         refuse = partial(AuthenticationError, operation=operation.name)
-        given: Any = self._token
-        if callable(given):
+        # No variable here is the token, nor the callable: a `partial` shows what it was made with.
+        given: Secret[Any] = self._token
+        if callable(given.reveal()):
             seconds = self._resources.timeouts.api
             with anyio.move_on_after(seconds) as waiting:
                 try:
@@ -249,24 +252,24 @@ class Api:
                     raise refuse(f"the token callable raised {type(error).__name__}") from error
             if waiting.cancelled_caught:
                 raise refuse(f"the token callable gave none within {seconds:g} s")
-        if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or " " in given:
+        if not _is_word(given.reveal()):
             # aiohttp would put a header that it refuses into its message.
             raise refuse("the token is not a word of printable ASCII characters")
         return given
 
-    async def _ask(self, give: Callable[[], Any]) -> Any:
-        if iscoroutinefunction(give):
-            return await give()
+    async def _ask(self, give: Secret[Any]) -> Secret[Any]:
+        if iscoroutinefunction(give.reveal()):
+            return Secret(await give.reveal()())
         # On our own threads: anyio's end with the loop's root task, which never ends where `run_until_complete` was
-        # interrupted, and the interpreter waits for them at exit.
+        # interrupted, and the interpreter waits for them at exit. Hidden in the thread already: of a slow callback,
+        # asyncio's debug mode logs what it was called with.
         context = contextvars.copy_context()
-        asked = (await in_thread(self._resources.executor, context.run, lambda: _concealed(give())))()
-        return await asked if isawaitable(asked) else asked
+        asked = await in_thread(self._resources.executor, context.run, lambda: Secret(give.reveal()()))
+        return Secret(await asked.reveal()) if isawaitable(asked.reveal()) else asked
 
 
-def _concealed(value: Any) -> Callable[[], Any]:
-    """Wrap what a thread gives: of a slow callback, asyncio's debug mode logs what it was called with."""
-    return lambda: value
+def _is_word(given: Any) -> bool:
+    return isinstance(given, str) and bool(given) and given.isascii() and given.isprintable() and " " not in given
 
 
 def _segment(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
@@ -10,6 +11,7 @@ from yarl import URL
 
 from .._core.faults import Kind, Verdict
 from .._core.model import Part, Receipt
+from .._core.redact import Secret, redact_id, without_frames
 from .._core.retry import Fault, is_md5, judge, read_refusal
 from .body import Slice
 from .files import Lent
@@ -39,6 +41,16 @@ one without the question, so a slow link gets more time."""
 def is_worth_asking(size: int) -> bool:
     """Say whether a first part is so large that its server should be asked before it is sent."""
     return size > EXPECT_FROM
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What S3 says that it stored, in an answer without an error."""
+
+    etag: str | None
+    is_md5: bool
+    """Whether the ETag should be the MD5 of the part."""
+    request_id: str | None
 
 
 class Attempt:
@@ -75,25 +87,28 @@ class Attempt:
             SourceError: Its bytes could not be read.
         """
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
-        url = URL(self._part.url, encoded=True)
+        link = Secret(URL(self._part.url, encoded=True))
         redirects = 0
         unanswered: str | None = None
         while redirects <= MAX_REDIRECTS:
-            ask = self._expect and url.authority not in (unanswered, *resources.expectless)
-            outcome = await self._put_to(url, resources, ask)
+            host = _address(link)
+            ask = self._expect and host not in (unanswered, *resources.expectless)
+            outcome = await self._put_to(link, resources, ask)
             if outcome is None:
-                unanswered = url.authority
+                unanswered = host
                 continue
             # Only now: what was silent may have been the link.
-            if url.authority == unanswered and not (isinstance(outcome, Fault) and outcome.status is None):
-                resources.expectless.add(url.authority)
-            if isinstance(outcome, URL):
-                redirects, url = redirects + 1, outcome
+            if host == unanswered and not (isinstance(outcome, Fault) and outcome.status is None):
+                resources.expectless.add(host)
+            if isinstance(outcome, Secret):
+                redirects, link = redirects + 1, outcome
             else:
                 return outcome
         return Fault(Kind.LOST, "redirected in a circle", status=307)
 
-    async def _put_to(self, url: URL, resources: Resources, expect: bool) -> Receipt | Fault | URL | None:
+    async def _put_to(
+        self, link: Secret[URL], resources: Resources, expect: bool
+    ) -> Receipt | Fault | Secret[URL] | None:
         """PUT to one URL.
 
         Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it). None: whoever answers
@@ -101,8 +116,33 @@ class Attempt:
         """
         size = self._part.size
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
+        guard = Guard(resources.timeouts.stall)
+        body = Slice(
+            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
+        )
+        self._body = body
+        try:
+            outcome = await self._exchange(link.reveal(), body, guard, resources, expect)
+        except BaseException as error:
+            without_frames(error)
+            raise
+        if body.source_error is not None:
+            raise body.source_error
+        if isinstance(outcome, _Stored):
+            # A cancellation meanwhile must not take a whole file for a placeholder.
+            receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+            self.is_acknowledged = isinstance(receipt, Receipt)
+            return receipt
+        self.is_acknowledged = False
+        if guard.is_paused and isinstance(outcome, Fault) and judge(outcome) is Verdict.AGAIN:
+            return Fault(Kind.PAUSED, f"ended by a pause: {outcome.reason}")
+        return outcome
+
+    async def _exchange(
+        self, url: URL, body: Slice, guard: Guard, resources: Resources, expect: bool
+    ) -> _Stored | Fault | Secret[URL] | None:
+        """Send the body and read the answer; the frames from here on hold the link, and are in no traceback."""
         stall = resources.timeouts.stall
-        guard = Guard(stall)
         connected = False
 
         def asked() -> None:
@@ -110,12 +150,6 @@ class Attempt:
             connected = True
             guard.asked(EXPECT_WAIT)
 
-        body = Slice(
-            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
-        )
-        self._body = body
-        fault: Fault | None = None
-        answered: tuple[aiohttp.ClientResponse, bytes] | None = None
         try:
             async with (
                 guard.deadline,
@@ -130,41 +164,37 @@ class Attempt:
                     **resources.route,
                 ) as response,
             ):
-                self.is_acknowledged = response.status == 200 and body.sent == size
-                answered = response, await read_bounded(response, MAX_ANSWER) or b""
+                self.is_acknowledged = response.status == 200 and body.sent == self._part.size
+                answer = await read_bounded(response, MAX_ANSWER) or b""
         except TimeoutError as error:
             is_late = guard.deadline.expired()
             if is_late and connected and not body.begun:
                 return None
-            fault = self._late(guard, connected or body.begun, stall) if is_late else _lost(error)
+            return self._late(guard, connected or body.begun, stall) if is_late else _lost(error)
         except FAILURES as error:
-            fault = _lost(error)
-        if body.source_error is not None:
-            raise body.source_error
-        outcome = fault if answered is None else self._read(url, *answered, body.sent, expect)
-        if isinstance(outcome, aiohttp.ClientResponse):
-            # A cancellation meanwhile must not take a whole file for a placeholder.
-            receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
-            self.is_acknowledged = isinstance(receipt, Receipt)
-            return receipt
-        self.is_acknowledged = False
-        if guard.is_paused and isinstance(outcome, Fault) and judge(outcome) is Verdict.AGAIN:
-            return Fault(Kind.PAUSED, f"ended by a pause: {outcome.reason}")
-        return outcome
+            return _lost(error)
+        return self._read(url, response, answer, body.sent, expect)
 
     def _read(
         self, url: URL, response: aiohttp.ClientResponse, answer: bytes, sent: int, expect: bool
-    ) -> aiohttp.ClientResponse | Fault | URL | None:
-        """Read an answer: the response itself where it acknowledges the part, else as `_put_to` says."""
+    ) -> _Stored | Fault | Secret[URL] | None:
+        """Read an answer: what S3 says that it stored, or as `_put_to` says."""
         if response.status == 417 and expect:
             return None
+        links = [str(url), self._part.url]
         if response.status == 307 and (location := response.headers.get("Location")):
-            return _redirect(url, location) or Fault(Kind.LOST, "redirected to no usable URL", status=307)
+            target = _redirect(url, location)
+            return Secret(target) if target else Fault(Kind.LOST, "redirected to no usable URL", status=307)
         if response.status != 200:
-            return read_refusal(response.status, response.headers, answer, datetime.now(UTC))
+            return read_refusal(response.status, response.headers, answer, datetime.now(UTC), links)
         if sent != self._part.size:
             return Fault(Kind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
-        return response
+        etag = response.headers.get("ETag", "").removeprefix("W/").strip('"')
+        return _Stored(
+            etag=redact_id(etag, links=links),
+            is_md5=etag_is_md5(response, etag),
+            request_id=redact_id(response.headers.get("x-amz-request-id"), links=links),
+        )
 
     def _late(self, guard: Guard, connected: bool, stall: float) -> Fault:
         """Say what an attempt waited for in vain."""
@@ -180,18 +210,22 @@ def _lost(error: BaseException) -> Fault:
     return Fault(kind, describe(error))
 
 
-def _receipt(part: Part, response: aiohttp.ClientResponse, md5: str | None) -> Receipt | Fault:
-    etag = response.headers.get("ETag", "").removeprefix("W/").strip('"') or None
-    receipt = Receipt(part.number, part.size, etag, md5)
-    if md5 is None or not etag_is_md5(response, etag) or (etag or "").lower() == md5:
+def _receipt(part: Part, stored: _Stored, md5: str | None) -> Receipt | Fault:
+    receipt = Receipt(part.number, part.size, stored.etag, md5)
+    if md5 is None or not stored.is_md5 or (stored.etag or "").lower() == md5:
         return receipt
     return Fault(
         Kind.ETAG,
         "S3 acknowledged other bytes than were sent: its ETag is not their MD5",
-        status=response.status,
-        request_id=response.headers.get("x-amz-request-id"),
+        status=200,
+        request_id=stored.request_id,
         receipt=receipt,
     )
+
+
+def _address(link: Secret[URL]) -> str:
+    """Return a link's host and port, which are no secret; user and password are."""
+    return f"{link.reveal().host}:{link.reveal().port}"
 
 
 def etag_is_md5(response: aiohttp.ClientResponse, etag: str | None) -> bool:

@@ -17,6 +17,7 @@ import anyio
 from .._core.expiry import ServiceClock
 from .._core.integrity import EtagTrust
 from .._core.pacing import Slots
+from .._core.redact import Secret
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .blocks import SILENCE, Blocks, block_for
@@ -44,7 +45,7 @@ class Resources:
     timeouts: Timeouts
     retry: RetryPolicy
     check_etags: bool
-    proxy: str | None = field(repr=False)
+    proxy: Secret[str | None]
     """Its URL may hold a password."""
     ssl: ssl.SSLContext | None
     part_slots: anyio.CapacityLimiter
@@ -93,7 +94,7 @@ class Resources:
     @property
     def route(self) -> dict[str, Any]:
         """The arguments of a request that say how to reach the server."""
-        return {"proxy": self.proxy, "ssl": self.ssl if self.ssl is not None else True}
+        return {"proxy": self.proxy.reveal(), "ssl": self.ssl if self.ssl is not None else True}
 
 
 def open_resources(
@@ -103,7 +104,7 @@ def open_resources(
     retry: RetryPolicy,
     check_etags: bool,
     session: aiohttp.ClientSession | None,
-    proxy: str | None,
+    proxy: Secret[str | None],
     ssl: ssl.SSLContext | None,
     spool_dir: str | os.PathLike[str] | None,
 ) -> Resources:
