@@ -156,6 +156,13 @@ def cancel(session: nox.Session) -> None:
     pytest(session, "tests/test_cancel_everywhere.py")
 
 
+def signals(session: nox.Session) -> None:
+    """Some hundred volleys of Ctrl-C, SIGTERM and SIGHUP on a terminal; about ten minutes."""
+    install(session, "-e", ".[test]")
+    session.env["SIGNALS"] = "every"
+    pytest(session, "tests/test_cli_signals.py")
+
+
 def fuzz(session: nox.Session) -> None:
     """2,000 answers for everything that reads one, and 1,000 scripts of faults; about ten minutes."""
     install(session, "-e", ".[test]")
@@ -257,7 +264,7 @@ def let_pyenv_find_all() -> None:
 
 let_pyenv_find_all()
 # The bare names are for any machine with one Python; the numbered ones name the Python that they need.
-for session in (tests, matrix, cancel, fuzz, kill):
+for session in (tests, matrix, cancel, fuzz, kill, signals):
     nox.session(session)
     for version in PYTHONS:
         nox.session(name=f"{session.__name__}-{version}", python=version)(session)

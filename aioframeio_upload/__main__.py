@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
+
+from ._cli_output import complain, open_standard_streams
+from ._cli_signals import end_by_signals, leave
 
 MISSING = "The command line needs rich, typer and platformdirs: pip install 'aioframeio-upload[cli]'"
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; the console script `aioframeio-upload` calls this."""
+    end_by_signals()
+    open_standard_streams()
     try:
-        from ._cli import app
+        from ._cli import run
 
-        app(prog_name="aioframeio-upload")
+        leave(run(sys.argv[1:]))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("rich", "typer", "platformdirs"):
             raise
-        sys.stderr.write(MISSING + "\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        complain(MISSING)
+        leave(2)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from . import __version__
-from ._cli_run import finish, limits_of, the_journal, usable
+from ._cli_output import complain, say
+from ._cli_run import Verbosity, finish, limits_of, the_journal, usable
 from ._cli_words import FOLDER_FORMS, read_folder
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,  # no frame around a traceback, and no locals in it: they hold the token
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,14 +42,50 @@ Json = Annotated[bool, typer.Option("--json", help="Lines of JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the links of the files that are there.")]
 
 
+def _be_verbose(asked: bool) -> None:
+    Verbosity.asked = Verbosity.asked or asked
+
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", callback=_be_verbose, help="Show the library's log on stderr, too.")
+]
+
+
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"aioframeio-upload {__version__}")
+        say(f"aioframeio-upload {__version__}")
         raise typer.Exit
 
 
-@app.callback()
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+"""What typer raises for arguments that it cannot read; it exports the one kind of it only."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command and return its exit status."""
+    Verbosity.asked = False
+    try:
+        status: int | None = app(arguments, prog_name="aioframeio-upload", standalone_mode=False)
+    except USAGE_ERROR as error:
+        return _refuse(error)
+    return status or 0
+
+
+def _refuse(error: Any) -> int:
+    """Write what cannot be read, as typer would; but its message has the arguments as they came."""
+    if error.ctx is not None:
+        for line in error.ctx.get_usage().splitlines():
+            complain(line)
+        complain(f"Try '{error.ctx.command_path} {error.ctx.help_option_names[0]}' for help.")
+        complain("")
+    complain(f"Error: {error.format_message()}")
+    return int(error.exit_code)
+
+
+@app.callback(invoke_without_command=True)
 def commands(
+    context: typer.Context,
+    _verbose: Verbose = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -59,6 +95,10 @@ def commands(
     FRAMEIO_TOKEN and FRAMEIO_ACCOUNT_ID say who you are; for jobs that outlive a token, FRAMEIO_CLIENT_ID and
     FRAMEIO_CLIENT_SECRET (with the extra `sdk`).
     """
+    if context.invoked_subcommand is None:
+        for line in context.get_help().splitlines():
+            complain(line)
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -83,10 +123,11 @@ def upload(
     quiet: Quiet = False,
     proxy: Proxy = None,
     ca: Ca = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Upload files and folders; the same command again goes on where it stopped.
 
-    Exit status: 0, 1 something failed, 2 usage, 130 interrupted, 143 terminated.
+    Exit status: 0, 1 something failed, 2 usage, 130 interrupted, 143 terminated, 129 hung up.
     """
     from . import _cli_upload as flow
     from ._cli_settings import read_service
@@ -101,7 +142,7 @@ def upload(
         journal=recorded,
         limits=limits_of(parts, bandwidth),
     )
-    voice = flow.read_voice(as_json, quiet, report, timeline)
+    voice = flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked)
     service = read_service(account, proxy, ca)
     finish(lambda: flow.upload(service, order, voice), lambda: flow.left_off(voice, order.journal))
 
@@ -116,6 +157,7 @@ def remote(
     as_json: Json = False,
     proxy: Proxy = None,
     ca: Ca = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Let Frame.io fetch a file by itself, from a URL."""
     from ._cli_calls import remote, remote_source
@@ -135,6 +177,7 @@ def status(
     as_json: Json = False,
     proxy: Proxy = None,
     ca: Ca = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Say whether a file has arrived as a whole.
 
@@ -144,12 +187,12 @@ def status(
     from ._cli_settings import read_service
 
     service = read_service(account, proxy, ca)
-    finish(lambda: status(service, file_id, as_json))
+    finish(lambda: status(service, file_id, as_json), shows=True)
 
 
 @app.command()
 @usable
-def pending(journal: Recorded = None, as_json: Json = False) -> None:
+def pending(journal: Recorded = None, as_json: Json = False, _verbose: Verbose = False) -> None:
     """List the uploads that were begun and are not finished."""
     from ._cli_calls import pending
     from ._cli_settings import read_service
@@ -157,7 +200,7 @@ def pending(journal: Recorded = None, as_json: Json = False) -> None:
     recorded = the_journal(journal, False)
     assert recorded is not None
     service = read_service(None, None, None, needs_account=False, needs_token=False)
-    finish(lambda: pending(service, recorded, as_json))
+    finish(lambda: pending(service, recorded, as_json), shows=True)
 
 
 @app.command()
@@ -172,6 +215,7 @@ def resume(
     quiet: Quiet = False,
     proxy: Proxy = None,
     ca: Ca = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Go on with all uploads that are pending."""
     from . import _cli_upload as flow
@@ -179,7 +223,10 @@ def resume(
 
     recorded = the_journal(journal, False)
     assert recorded is not None
-    limits, voice = limits_of(parts, bandwidth), flow.read_voice(as_json, quiet, report, timeline)
+    limits, voice = (
+        limits_of(parts, bandwidth),
+        flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked),
+    )
     service = read_service(None, proxy, ca, needs_account=False)
     finish(lambda: flow.resume(service, recorded, limits, voice), lambda: flow.left_off(voice, recorded))
 
@@ -191,6 +238,7 @@ def discard(
     journal: Recorded = None,
     proxy: Proxy = None,
     ca: Ca = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Give up pending uploads, and remove their unfinished files."""
     from ._cli_calls import discard
@@ -211,13 +259,14 @@ def find(
     as_json: Json = False,
     proxy: Proxy = None,
     ca: Ca = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Show accounts, workspaces, projects and folders, with the ids that an upload needs."""
     from ._cli_find import find
     from ._cli_settings import read_service
 
     service = read_service(account, proxy, ca, needs_account=False)
-    finish(lambda: find(service, project, depth, as_json))
+    finish(lambda: find(service, project, depth, as_json), shows=True)
 
 
 @app.command()
@@ -236,6 +285,7 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    _verbose: Verbose = False,
 ) -> None:
     """Watch an upload heal, into a Frame.io that runs on this machine.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import sys
@@ -11,19 +12,21 @@ from urllib.parse import unquote, urlsplit
 
 from . import NotFound, PendingUpload
 from ._cli_ask import find_folder
-from ._cli_display import said
 from ._cli_item import missing, sized
+from ._cli_output import say, say_json
 from ._cli_settings import Service
-from ._cli_words import Target, Usage, shown
+from ._cli_words import Target, Usage
 
 
-def _tell(line: str) -> None:
-    said(line, sys.stdout)
+async def _tell(line: str) -> None:
+    # In a thread: while a reader is slow, a Ctrl-C is still to be heard.
+    await asyncio.to_thread(say, line)
 
 
-def _as_json(record: Any) -> str:
-    """Give a record as a line of JSON, its instants as text."""
-    return json.dumps(dataclasses.asdict(record), default=lambda instant: instant.isoformat())
+async def _tell_record(record: Any) -> None:
+    """Write a record as a line of JSON, its instants as text."""
+    text = json.dumps(dataclasses.asdict(record), default=lambda instant: instant.isoformat())
+    await asyncio.to_thread(say_json, text)
 
 
 def remote_source(url: str, name: str | None) -> tuple[str, str]:
@@ -59,11 +62,11 @@ async def remote(service: Service, url: str, target: Target, name: str, as_json:
                 request_id=error.request_id,
             ) from None
     if as_json:
-        _tell(_as_json(file))
+        await _tell_record(file)
         return 0
-    _tell(shown(f"{file.name}: Frame.io fetches it; aioframeio-upload status {file.id}"))
+    await _tell(f"{file.name}: Frame.io fetches it; aioframeio-upload status {file.id}")
     if file.view_url:
-        _tell(file.view_url)
+        await _tell(file.view_url)
     return 0
 
 
@@ -72,13 +75,13 @@ async def status(service: Service, file_id: str, as_json: bool) -> int:
     async with service.uploader() as uploader:
         found = await uploader.status(file_id)
     if as_json:
-        _tell(_as_json(found))
+        await _tell_record(found)
     elif found.failed:
-        _tell("failed")
+        await _tell("failed")
     elif found.complete:
-        _tell("complete" if found.completed_at is None else f"complete since {found.completed_at.isoformat()}")
+        await _tell("complete" if found.completed_at is None else f"complete since {found.completed_at.isoformat()}")
     else:
-        _tell("not complete yet")
+        await _tell("not complete yet")
     return 1 if found.failed else 0
 
 
@@ -87,22 +90,25 @@ async def pending(service: Service, journal: Path, as_json: bool) -> int:
     async with service.uploader(journal=journal) as uploader:
         found = await uploader.pending()
     for one in found:
-        _tell(_as_json(one) if as_json else _line(one))
+        if as_json:
+            await _tell_record(one)
+        else:
+            await _tell(_line(one))
     if not found and not as_json:
-        _tell("nothing is pending")
+        await _tell("nothing is pending")
     return 0
 
 
 def _line(one: PendingUpload) -> str:
     sent = f"{sized(one.bytes_confirmed)} of {sized(one.size)} sent"
     until = "" if one.expires_at is None else f", can go on until {one.expires_at:%Y-%m-%d %H:%M} UTC"
-    return shown(f"{one.file_id}  {one.path}: {sent}{until}")
+    return f"{one.file_id}  {one.path}: {sent}{until}"
 
 
 async def discard(service: Service, journal: Path, file_ids: list[str]) -> int:
     """Drop uploads from the journal, with their unfinished files."""
     async with service.uploader(journal=journal) as uploader:
-        for file_id in file_ids:
+        for file_id in dict.fromkeys(file_ids):  # given twice, it is there the first time only
             await uploader.discard(file_id)
-            _tell(shown(f"{file_id}: discarded"))
+            await _tell(f"{file_id}: discarded")
     return 0

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from . import Event, Progress
 from ._cli_item import Item, sized
+from ._cli_output import complain, say, say_json
 
 STEP = 0.1
 PERIOD = 10.0
 """A line of progress at each tenth, and after so many seconds: a log is to be read, and to show that it lives."""
-
-
-def said(line: str, stream: TextIO) -> None:
-    """Write a line, whatever the encoding lacks."""
-    encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-    stream.flush()
 
 
 def how_far(progress: Progress, *, briefly: bool = False) -> str:
@@ -52,6 +45,8 @@ class Display(ABC):
 class LinesDisplay(Display):
     """Lines on stdout; complaints go to stderr at once."""
 
+    _write = staticmethod(say)
+
     async def tell(self, item: Item, event: Event) -> None:
         """Write the lines that this event makes."""
         line, complaint = item.hear(event)
@@ -59,9 +54,9 @@ class LinesDisplay(Display):
         item.links.clear()
         for told in lines:
             # In a thread: whoever reads this may be slow, and the uploads are not to wait for it.
-            await asyncio.to_thread(said, told, sys.stdout)
+            await asyncio.to_thread(self._write, told)
         if complaint is not None:
-            await asyncio.to_thread(said, complaint, sys.stderr)
+            await asyncio.to_thread(complain, complaint)
 
     @abstractmethod
     def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
@@ -92,6 +87,8 @@ class PlainDisplay(LinesDisplay):
 
 class JsonDisplay(LinesDisplay):
     """The events as lines of JSON, each with the `source` that it is about."""
+
+    _write = staticmethod(say_json)
 
     def _lines(self, item: Item, event: Event, line: str | None) -> list[str]:
         return [json.dumps({"source": item.label, **event.to_dict()}, allow_nan=False)]

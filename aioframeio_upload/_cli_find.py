@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from ._cli_ask import Asker, asking
+from ._cli_output import complain, loss, say, say_json
 from ._cli_settings import Service
-from ._cli_words import shown
 
 
 class Row(NamedTuple):
@@ -28,18 +28,15 @@ async def find(service: Service, project: str | None, depth: int, as_json: bool)
     async with service.token() as token, asking(service, token) as asker:
         async for row in _rows(asker, service.account_id, project, depth):
             found = found or project is None or row.kind == "project"
-            line = json.dumps(row._asdict()) if as_json else _line(row)
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+            if as_json:
+                await asyncio.to_thread(say_json, json.dumps(row._asdict()))
+            else:
+                await asyncio.to_thread(say, f"{'  ' * row.depth}{row.kind:<9} {row.id}  {row.name}")
+            if loss() is not None:
+                return 1  # such as of `| head`; the rest of the tree would be asked for and shown to nobody
     if not found:
-        sys.stderr.write("error: nothing that this token may see fits\n")
+        complain("error: nothing that this token may see fits")
     return 0 if found else 1
-
-
-def _line(row: Row) -> str:
-    encoding = sys.stdout.encoding or "utf-8"
-    name = shown(row.name).encode(encoding, "replace").decode(encoding)
-    return f"{'  ' * row.depth}{row.kind:<9} {row.id}  {name}"
 
 
 async def _rows(asker: Asker, account_id: str | None, project: str | None, depth: int) -> AsyncIterator[Row]:

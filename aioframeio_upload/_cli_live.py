@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from . import Event, Progress
-from ._cli_display import Display, how_far, said
+from ._cli_display import Display, how_far
 from ._cli_item import Item
+from ._cli_log import log_held
+from ._cli_output import LAST_WORDS, complain, drawing_console
 from ._cli_words import shown
 
 MOST_LINES = 8
@@ -32,21 +33,31 @@ class LiveDisplay(Display):
     """Drawn over and over by a thread of Rich's; what is said of ends and retries stands above, and stays."""
 
     def __init__(self, items: list[Item]) -> None:
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._console = drawing_console()
         self._live = Live(_Picture(items), console=self._console, refresh_per_second=10, transient=True)
         self._complaints: list[str] = []
+        self._log = log_held()
 
     async def __aenter__(self) -> Self:
+        self._log.__enter__()
         await asyncio.to_thread(self._live.start, True)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._live.stop)
+        try:
+            leaving = asyncio.ensure_future(asyncio.to_thread(self._leave))
+            # Once all is to stop, a terminal that takes nothing is not waited for: the uploads still run until then.
+            await asyncio.wait([leaving], timeout=None if error is None else LAST_WORDS)
+        finally:
+            self._log.__exit__(kind, error, traceback)
+
+    def _leave(self) -> None:
+        self._live.stop()
         # Not before: while it draws, stderr may be the same terminal.
         for complaint in self._complaints:
-            await asyncio.to_thread(said, complaint, sys.stderr)
+            complain(complaint)
 
     async def tell(self, item: Item, event: Event) -> None:
         """Say what there is to say above the drawing."""
@@ -55,8 +66,7 @@ class LiveDisplay(Display):
         if complaint is not None:
             self._complaints.append(complaint)
         if line is not None:
-            text = line.encode(self._console.encoding, "replace").decode(self._console.encoding)
-            await asyncio.to_thread(self._console.print, Text(text), soft_wrap=True)
+            await asyncio.to_thread(self._console.print, Text(shown(line)), soft_wrap=True)
 
 
 class _Picture:

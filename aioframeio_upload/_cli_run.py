@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
 
-from ._cli_words import Usage, read_rate, shown
+from ._cli_output import LAST_WORDS, complain, has_reader, loss, within
+from ._cli_signals import ENDED_BY, status_of
+from ._cli_words import Usage, read_rate
 
 if TYPE_CHECKING:
     from . import Limits
 
 P = ParamSpec("P")
 
-INTERRUPTED = 130
-TERMINATED = 143
-"""128 + SIGINT, and + SIGTERM, as shells count."""
+
+class Verbosity:
+    """Whether the library's log was asked for, before the command or after it. Owned by the options."""
+
+    asked = False
 
 
 def usable(command: Callable[P, None]) -> Callable[P, None]:
@@ -31,62 +33,53 @@ def usable(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except Usage as error:
-            complain(str(error), 2)
+            fail(str(error), 2)
 
     return run
 
 
-def complain(text: str, status: int) -> NoReturn:
+def fail(text: str, status: int) -> NoReturn:
     """End with a line on stderr."""
-    typer.echo(f"error: {shown(text)}", err=True)
+    complain(f"error: {text}")
     raise typer.Exit(status)
 
 
-def finish(work: Callable[[], Coroutine[Any, Any, int]], left_off: Callable[[], str] = lambda: "") -> NoReturn:
-    """Run it, and end with its exit status; where it was stopped, with the words for what it left."""
-    import asyncio
+def finish(
+    work: Callable[[], Coroutine[Any, Any, int]], left_off: Callable[[], str] = lambda: "", *, shows: bool = False
+) -> NoReturn:
+    """Run a command's work, and end with its exit status.
 
+    Args:
+        work: The command; it returns its exit status.
+        left_off: What is said of what it left where a signal stopped it.
+        shows: Whether what it writes to stdout is all that it is for. Of any other command, such as an upload, a full
+            disk or a reader that is gone costs the display alone.
+    """
     from . import UploadError
+    from ._cli_log import hide_log, show_log
+    from ._cli_loop import Stopped, run
 
+    log = show_log(verbose=Verbosity.asked)
+    failed = None
     try:
-        status = asyncio.run(_until_terminated(work))
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+        status = run(work)
+    except Stopped as stopped:
+        left = left_off()
+        words = ENDED_BY[stopped.by] + (f"; {left}" if left else "")
+        within(LAST_WORDS, lambda: complain(words))
+        raise typer.Exit(status_of(stopped.by)) from None
     except UploadError as error:
         from ._cli_item import worded
 
-        complain(worded(error), 1)
-    ended_by = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(status)
-    if ended_by is not None:
-        left = left_off()
-        typer.echo(ended_by + (f"; {left}" if left else ""), err=True)
-    raise typer.Exit(status)
-
-
-async def _until_terminated(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Do the work; a SIGTERM, as a container's stop sends, cancels it as asyncio lets a Ctrl-C do; a next one kills."""
-    import asyncio
-
-    task = asyncio.current_task()
-    assert task is not None
-    is_told = False
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        nonlocal is_told
-        # A thread may hang that the program's end waits for: on a pipe that nobody reads, on a disk.
-        loop.remove_signal_handler(signal.SIGTERM)
-        if not task.cancelling():
-            is_told = task.cancel()
-
-    with suppress(NotImplementedError):  # Windows has no SIGTERM that a program hears of
-        loop.add_signal_handler(signal.SIGTERM, stop)
-    try:
-        return await work()
-    except asyncio.CancelledError:
-        if not is_told:
-            raise
-        return TERMINATED
+        status, failed = 1, worded(error)
+    finally:
+        hide_log(log)
+    if failed is not None:
+        fail(failed, status)
+    lost = loss()
+    if lost is not None and (has_reader() or not shows):
+        complain(lost)
+    raise typer.Exit(max(status, 1) if lost is not None and shows else status)
 
 
 def limits_of(parts: int | None, bandwidth: str | None) -> Limits:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from . import FolderUpload, Limits, PendingUpload, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
-from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay, said
+from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from ._cli_item import Item, missing, sized
+from ._cli_output import complain, is_terminal, say
 from ._cli_report import check_writable, write_report
 from ._cli_settings import Service
 from ._cli_words import Target, Usage
@@ -30,6 +30,8 @@ class Voice:
 
     as_json: bool = False
     quiet: bool = False
+    verbose: bool = False
+    """The library's log is shown as well: it would cut through a drawing."""
     report: Path | None = None
     picture: Path | None = None
     timeline: Timeline | None = None
@@ -38,7 +40,9 @@ class Voice:
     """What was under way when all was stopped; filled in then."""
 
 
-def read_voice(as_json: bool, quiet: bool, report: Path | None, picture: Path | None) -> Voice:
+def read_voice(
+    as_json: bool, quiet: bool, report: Path | None, picture: Path | None, *, verbose: bool = False
+) -> Voice:
     """Give how it is to be told.
 
     Raises:
@@ -48,7 +52,14 @@ def read_voice(as_json: bool, quiet: bool, report: Path | None, picture: Path | 
         raise Usage("--json and --quiet exclude each other")
     if report is not None:
         check_writable(report, "--report", ".json", ".csv")
-    return Voice(as_json=as_json, quiet=quiet, report=report, picture=picture, timeline=_timeline(picture))
+    return Voice(
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        report=report,
+        picture=picture,
+        timeline=_timeline(picture),
+    )
 
 
 def _timeline(picture: Path | None) -> Timeline | None:
@@ -125,9 +136,9 @@ async def resume(service: Service, journal: Path, limits: Limits, voice: Voice) 
                 Item(label, one, reported=voice.report is not None) for label, one in zip(labels, uploads, strict=True)
             ]
             if not pending and not voice.as_json and not voice.quiet:
-                await asyncio.to_thread(said, "nothing is pending", sys.stdout)
+                await asyncio.to_thread(say, "nothing is pending")
             if len(items) < len(pending):
-                await asyncio.to_thread(said, f"{len(pending) - len(items)} are another process's", sys.stderr)
+                await asyncio.to_thread(complain, f"{len(pending) - len(items)} are another process's")
             return await watch(items, voice)
 
     return await _and_draw(run, voice)
@@ -148,6 +159,8 @@ def paths_of(names: Sequence[str], pending: Sequence[PendingUpload]) -> list[str
 async def watch(items: list[Item], voice: Voice) -> int:
     """Tell what becomes of the uploads until all have ended, whatever ends one of them."""
     reported = True
+    for item in items:
+        item.upload.start()  # before anything is shown: a terminal that takes nothing holds up no upload
     try:
         async with _display(items, voice) as display:
             listening = [_listen(item, display) for item in items]
@@ -158,7 +171,7 @@ async def watch(items: list[Item], voice: Voice) -> int:
     finally:
         voice.stopped.extend(item for item in items if not item.upload.done)
         if voice.report is not None:
-            reported = _report(items, voice.report)
+            reported = await asyncio.to_thread(_report, items, voice.report)
     return 0 if reported and not any(item.failures for item in items) else 1
 
 
@@ -169,7 +182,7 @@ def _report(items: list[Item], path: Path) -> bool:
     try:
         write_report(path, [row for item in items for row in item.rows])
     except OSError as error:
-        said(f"error: {path}: the report cannot be written: {error.strerror}", sys.stderr)
+        complain(f"error: {path}: the report cannot be written: {error.strerror}")
         return False
     return True
 
@@ -203,7 +216,7 @@ async def _draw(voice: Voice) -> bool:
     try:
         await voice.timeline.draw(voice.picture)
     except OSError as error:
-        said(f"error: {voice.picture}: the picture cannot be written: {error.strerror}", sys.stderr)
+        await asyncio.to_thread(complain, f"error: {voice.picture}: the picture cannot be written: {error.strerror}")
         return False
     return True
 
@@ -221,7 +234,7 @@ def _display(items: list[Item], voice: Voice) -> Display:
         return JsonDisplay()
     if voice.quiet:
         return QuietDisplay()
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+    if is_terminal() and not voice.verbose:
         from ._cli_live import LiveDisplay
 
         return LiveDisplay(items)

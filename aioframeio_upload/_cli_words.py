@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -67,6 +68,22 @@ def read_rate(text: str) -> int:
     return round(float(found[1]) * UNITS[(found[2] or "").lower()])
 
 
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of what a terminal obeys or hides: control and bidi characters, line ends, surrogates."""
+
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""Of those categories, and part of ordinary words and emoji."""
+
+
 def shown(text: str) -> str:
-    """Give a name as it may go to a terminal: what would move the cursor, or hide another's letters, is replaced."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """Return text as one line that may go to a terminal: what would steer it, or is not seen, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one in JOINERS or unicodedata.category(one) not in UNSEEN else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from . import Uploader, UploadError
-from ._demo_display import LiveDisplay, PlainDisplay, printable, report
+from ._cli_output import complain, drawing_console, is_terminal
+from ._demo_display import LiveDisplay, PlainDisplay, report
 from ._demo_story import Story
 
 T = TypeVar("T")
@@ -57,15 +58,13 @@ class Demo:
 
 async def run_demo(demo: Demo) -> int:
     """Show it, and give the exit status: 0 only if the bytes that arrived are those that were sent."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = drawing_console()
     try:
         async with _source(demo, console) as (source, name, size):
             return await _show(demo, source, name, size, console)
     except (UploadError, DemoError, OSError, aiohttp.ClientError) as error:
         kind = f"{type(error).__name__}: " if isinstance(error, UploadError) else ""
-        complaint = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        text = printable(f"error: {kind}{error}", complaint)
-        await asyncio.to_thread(complaint.print, text, style="red", soft_wrap=True)
+        await asyncio.to_thread(complain, f"error: {kind}{error}")
         return 1
 
 
@@ -75,7 +74,7 @@ async def _show(demo: Demo, source: Path | BinaryIO, name: str, size: int, conso
     before = await asyncio.to_thread(_peak_memory)
     async with _fake_process(part_size, faults) as fake:
         story = Story(name, asyncio.get_running_loop().time())
-        live = sys.stdout.isatty() and not console.is_dumb_terminal
+        live = is_terminal() and not console.is_dumb_terminal
         display = LiveDisplay(story, console) if live else PlainDisplay(story, console)
         async with (
             Uploader(fake["token"], account_id=fake["account_id"], base_url=fake["url"]) as uploader,

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ._cli_words import shown
 from ._demo_story import Cell, Story
 
 GLYPHS = {Cell.WAITING: "·", Cell.DONE: "█", Cell.HEALED: "█", Cell.SENDING: "▒", Cell.AGAIN: "!"}
@@ -79,7 +80,7 @@ class PlainDisplay:
         """Print the line, and before it what else there is to say."""
         for told in (*self._steps(), line):
             if told is not None:
-                await asyncio.to_thread(self._console.print, printable(told, self._console), soft_wrap=True)
+                await asyncio.to_thread(self._console.print, Text(shown(told)), soft_wrap=True)
 
     def _steps(self) -> Iterator[str]:
         story, now = self._story, asyncio.get_running_loop().time()
@@ -112,18 +113,18 @@ class _Picture:
             Text(note, style="yellow" if note.startswith("again") else "green") for note in notes
         ]
         for line in lines:
-            shown = Text(line) if isinstance(line, str) else line
-            if isinstance(shown, Text):
-                shown = Text.assemble(" " * MARGIN, shown, no_wrap=True, overflow="ellipsis")
-                shown.plain = printable(shown.plain, console)
-            yield shown
+            drawn = Text(line) if isinstance(line, str) else line
+            if isinstance(drawn, Text):
+                drawn = Text.assemble(" " * MARGIN, drawn, no_wrap=True, overflow="ellipsis")
+                drawn.plain = shown(drawn.plain)
+            yield drawn
 
 
 def _rows(cells: list[Cell], width: int, glyphs: dict[Cell, str]) -> Iterator[Text]:
     each = _parts_a_cell(cells, width)
-    shown = [max(cells[at : at + each], key=URGENCY.__getitem__) for at in range(0, len(cells), each)]
-    for at in range(0, len(shown), width):
-        yield Text.assemble(*((glyphs[cell], STYLES[cell]) for cell in shown[at : at + width]))
+    drawn = [max(cells[at : at + each], key=URGENCY.__getitem__) for at in range(0, len(cells), each)]
+    for at in range(0, len(drawn), width):
+        yield Text.assemble(*((glyphs[cell], STYLES[cell]) for cell in drawn[at : at + width]))
 
 
 def _parts_a_cell(cells: list[Cell], width: int) -> int:
@@ -170,11 +171,6 @@ def how_far(story: Story) -> str:
     told = f"{decimal(story.sent)}  {decimal(round(progress.bytes_per_second))}/s"
     left = progress.seconds_left
     return told if left is None else f"{told}  {left // 60:.0f}:{left % 60:02.0f} left"
-
-
-def printable(text: str, console: Console) -> str:
-    """Replace what the console's encoding does not have."""
-    return text.encode(console.encoding, "replace").decode(console.encoding)
 
 
 def report(story: Story, before: int | None, after: int | None, sent: str, arrived: str | None) -> Iterator[Text]:

@@ -31,13 +31,17 @@ class Program:
         }
 
     def start(
-        self, *arguments: str, environment: Mapping[str, str | None] | None = None, **how: int
+        self,
+        *arguments: str,
+        environment: Mapping[str, str | None] | None = None,
+        before: tuple[str, ...] = (),
+        **how: int,
     ) -> subprocess.Popen[str]:
-        """Start a command; a variable that is None is taken out of its environment."""
+        """Start a command, `before` it one that runs it; a variable that is None is taken out of its environment."""
         changed = self.environment | dict(environment or {})
         given = {name: value for name, value in changed.items() if value is not None}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
-        command = [sys.executable, "-m", "aioframeio_upload", *arguments]
+        command = [*before, sys.executable, "-m", "aioframeio_upload", *arguments]
         return subprocess.Popen(command, cwd=self.folder, env=given, encoding="utf-8", **pipes)  # type: ignore[call-overload,no-any-return]
 
     def run(self, *arguments: str, environment: Mapping[str, str | None] | None = None) -> tuple[int, str, str]:

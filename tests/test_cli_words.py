@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import unicodedata
 from typing import Any
 
 import aiohttp
@@ -100,8 +102,44 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 
 @given(st.text())
 def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
-    assert shown(text).isprintable()
-    assert len(shown(text)) == len(text)
+    seen = shown(text)
+    hidden = {one for one in seen if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert hidden <= {"\u200c", "\u200d"}
+    assert len(seen.splitlines()) <= 1
+    assert shown(seen) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("\x1b]0;title\a.mov", r"\x1b]0;title\x07.mov"),
+        ("a\nerror: b\r", r"a\nerror: b\r"),
+        ("\x9b31m", r"\x9b31m"),
+        ("vom.\u202egpj", r"vom.\u202egpj"),
+        ("\u2066\u2069\u200f\u061c", r"\u2066\u2069\u200f\u061c"),
+        ("a\u2028b\x85", r"a\u2028b\x85"),
+        (os.fsdecode(b"caf\xe9.mov"), r"caf\xe9.mov"),
+        ("\ud800", r"\ud800"),
+        ("\x7f\ufeff\u200b", r"\x7f\ufeff\u200b"),
+    ],
+)
+def test_what_would_steer_a_terminal_is_seen_as_what_it_is(text: str, seen: str) -> None:
+    assert shown(text) == seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Screenshot 11.48.07\u202fAM.png",
+        "テイク\u300007.mov",
+        "AC\\DC.mov",
+        "👩\u200d🎤.mov",
+        "می\u200cکن",
+        "\uf029",
+    ],
+)
+def test_a_name_that_is_only_unusual_is_shown_as_it_is(text: str) -> None:
+    assert shown(text) == text
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,12 @@ STOREYS = """
     _cli_display
     _cli_item
     _cli_report
-    _cli_words
     _demo
     _demo_display
     _demo_story
+    _cli_log _cli_loop
+    _cli_output _cli_signals
+    _cli_words
     __init__
     dask plot
     _drawing

@@ -1,0 +1,142 @@
+"""A program on a pseudo-terminal of its own, at whose keyboard a test presses Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Make stdin the terminal that sends this process group its signals, and go on as the program."""
+
+HANG = 40.0
+"""Seconds after which a program that was told twice to end is taken to hang."""
+
+
+class Terminal:
+    """A terminal with a program in it; leaving the block ends both.
+
+    Args:
+        command: The program with its arguments.
+        environment: Its whole environment.
+        folder: Where it runs.
+        is_read: Whether somebody takes what it writes; else the terminal is full from the beginning.
+    """
+
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], folder: Path, *, is_read: bool = True
+    ) -> None:
+        import pty
+
+        self._leader, follower = pty.openpty()
+        self._read = bytearray()
+        self._news = threading.Condition()
+        self._over, self._end = os.pipe()
+        self._reader = threading.Thread(target=self._take if is_read else self._leave, daemon=True)
+        if not is_read:
+            fill(follower)
+        self._reader.start()
+        self.program = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", OWN_TERMINAL, *command],
+            env=dict(environment) | {"TERM": "xterm", "COLUMNS": "100", "LINES": "24"},
+            cwd=folder,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.program.kill()
+        self.program.wait()
+        self._close()
+
+    def _close(self) -> None:
+        """Close the terminal, once nobody reads it: a read that is under way would keep it open."""
+        if self._leader >= 0:
+            os.close(self._end)
+            self._reader.join()
+            os.close(self._over)
+            os.close(self._leader)
+            self._leader = -1
+
+    def _leave(self) -> None:
+        """Read nothing."""
+
+    def _take(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._leader, self._over], [], [])
+            try:
+                block = os.read(self._leader, 65536) if self._leader in ready else b""
+            except OSError:  # Linux says so where the other end is closed
+                block = b""
+            with self._news:
+                self._read += block
+                self._news.notify_all()
+            if not block:
+                return
+
+    @property
+    def written(self) -> str:
+        """What the program has written."""
+        return self._read.decode("utf-8", "replace")
+
+    def wait_for(self, word: str) -> None:
+        """Wait until the program has written a word.
+
+        Raises:
+            TimeoutError: It did not.
+        """
+        with self._news:
+            if not self._news.wait_for(lambda: word in self.written, HANG):
+                raise TimeoutError(self.written)
+
+    def hang_up(self) -> int:
+        """Close the terminal, as a window is closed or a connection lost; return the exit status."""
+        self._close()
+        return self.program.wait(HANG)
+
+    def send(self, number: signal.Signals, times: int, spacing: float) -> int:
+        """Send a signal so many times and return the exit status; SIGINT is a key that is pressed.
+
+        Raises:
+            subprocess.TimeoutExpired: The program hangs.
+        """
+        for press in range(times):
+            if press:
+                time.sleep(spacing)  # what is tested is what becomes of signals at this distance
+            if number is signal.SIGINT:
+                os.write(self._leader, b"\x03")
+            elif self.program.poll() is None:
+                self.program.send_signal(number)
+        status = self.program.wait(HANG)
+        self._reader.join(HANG)
+        return status
+
+
+def fill(terminal: int) -> None:
+    """Write into a terminal that nobody reads until it takes nothing more."""
+    os.set_blocking(terminal, False)
+    try:
+        while True:
+            os.write(terminal, b"." * 512)
+    except BlockingIOError:
+        os.set_blocking(terminal, True)
