@@ -126,8 +126,10 @@ class Item:
             case UploadCompleted() | UploadFailed() | FileCompleted() | FileSkipped() | FileFailed():
                 return self._hear_end(event)
             case FolderCompleted(result=result):
-                sent, there, failed = len(result.files), len(result.skipped), len(result.failures)
-                return self._say(f"{sent} sent, {there} there before, {failed} failed"), None
+                sent, skipped, failed = len(result.files), len(result.skipped), len(result.failures)
+                empty = sum(one.is_empty for one in result.skipped)
+                told = f"{sent} sent, {skipped - empty} there before, "
+                return self._say(told + f"{empty} empty, " * bool(empty) + f"{failed} failed"), None
         return None, None
 
     def _hear_end(
@@ -139,7 +141,8 @@ class Item:
             case FileCompleted(path=path, file=file):
                 return self._complete(f"{self.label}/{path}", file), None
             case FileSkipped(path=path, reason=reason):
-                self._report(Row(source=f"{self.label}/{path}", outcome="skipped"))
+                why = reason if event.is_empty else None
+                self._report(Row(source=f"{self.label}/{path}", outcome="skipped", error=why))
                 return self._say(f"{path}: {reason}"), None
             case UploadFailed(error=error):
                 no_folder = isinstance(error, NotFound) and error.operation in INTO_A_FOLDER and self._if_missing

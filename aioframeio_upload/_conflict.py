@@ -48,7 +48,7 @@ async def _find_there(delivery: Delivery) -> UploadedFile | None:
     size = check_size(found, delivery.size)
     folder_id = delivery.folder_id or ""
     listing = await read_listing(delivery.api, delivery.account_id, folder_id)
-    same = find_same(listing.namesakes(delivery.name), size, found.modified_ns)
+    same = find_same(listing.namesakes(delivery.name), size, found.modified_ns, resources.clocks())
     if same is None:
         return None
     return UploadedFile(

@@ -190,6 +190,8 @@ def _told(track: Track) -> str:
         words.append(f"begun anew {track.anew} times" if track.anew > 1 else "begun anew")
     if track.skipped:
         words.append(f"{track.skipped:,} there before")
+    if track.empty:
+        words.append(f"{track.empty:,} empty")
     if track.failures:
         words.append(f"{track.failures:,} failed")
     if track.end is None:

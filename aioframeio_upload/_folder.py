@@ -11,7 +11,7 @@ import anyio
 from ._conflict import stack
 from ._core.errors import AuthenticationError, UploadError
 from ._core.folder_state import FolderState
-from ._core.folders import FileStarted, FolderCreated, FolderPlanned, FolderResult, FolderUploadError
+from ._core.folders import EMPTY, FileStarted, FolderCreated, FolderPlanned, FolderResult, FolderUploadError
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.order import BIG, LocalFile, Order, folder_of
 from ._core.patterns import Patterns
@@ -64,8 +64,14 @@ async def deliver_folder(asked: Asked, feed: FolderFeed, gate: Gate, resources: 
     """
     tree = await walk(asked.root, asked.wanted, resources.executor)
     # In a thread, as the walk: with a hundred thousand files each of these takes a tenth of a second.
-    order, left = await in_thread(resources.executor, lambda: (Order(tree.files), Counter(map(folder_of, tree.files))))
-    return await FolderDelivery(asked, tree, order, left, feed, gate, resources, api).run()
+    order, left, empty = await in_thread(resources.executor, _sorted, tree.files)
+    return await FolderDelivery(asked, tree, order, left, empty, feed, gate, resources, api).run()
+
+
+def _sorted(files: list[LocalFile]) -> tuple[Order, Counter[str], list[str]]:
+    """Return the order of those that can be sent, how many are in each folder, and which are empty."""
+    sent = [file for file in files if file.size]
+    return Order(sent), Counter(map(folder_of, sent)), [file.path for file in files if not file.size]
 
 
 class FolderDelivery:
@@ -77,6 +83,7 @@ class FolderDelivery:
         tree: Tree,
         order: Order,
         left: Counter[str],
+        empty: list[str],
         feed: FolderFeed,
         gate: Gate,
         resources: Resources,
@@ -91,6 +98,8 @@ class FolderDelivery:
         self._order = order
         self._left = left
         """By folder: the files that have not yet looked for their namesakes."""
+        self._empty = empty
+        """Files that Frame.io does not take."""
         size, count = tree.size, len(tree.files) + len(tree.failures)
         self._state = FolderState(count, size, anyio.current_time())
         self._planned = FolderPlanned(count, len([path for path in tree.folders if path or asked.name]), size)
@@ -126,6 +135,8 @@ class FolderDelivery:
             self._created(folder)
         for path, failure in self._tree.failures:
             self._fail(path, failure)
+        for path in self._empty:
+            self._feed.publish(self._state.skip(path, 0, EMPTY))
         async with asyncio.TaskGroup() as beside:
             aside = [beside.create_task(self._roll.run()), beside.create_task(self._tick())]
             async with asyncio.TaskGroup() as group:
@@ -222,7 +233,7 @@ class FolderDelivery:
         same = below = None
         if self._asked.conflict == "version":
             below = find_below(there)
-        elif (same := find_same(there, file.size, file.modified_ns)) is not None:
+        elif (same := find_same(there, file.size, file.modified_ns, self._resources.clocks())) is not None:
             listing.take_out(same)
         self._left[folder_of(file)] -= 1
         if not self._left[folder_of(file)]:

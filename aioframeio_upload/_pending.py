@@ -9,7 +9,9 @@ from ._core.journal import PendingUpload
 from ._core.model import UploadedFile
 from ._delivery import Delivery
 from ._feed import Feed
+from ._io.files import printable
 from ._io.gate import Gate
+from ._io.kinds import check_name
 from ._life import Life
 from ._record import JournalRecord
 from ._resume import claim_pending, discard, list_pending
@@ -24,6 +26,8 @@ class Pending(Life):
 
         async def run(feed: Feed, gate: Gate) -> UploadedFile:
             resources, api = self._opened()
+            if what.get("plan") is None:  # the name of a plan is the service's own
+                check_name(name, what["source"])
             told = api.telling(feed.publish)
             return await deliver(
                 Delivery(name=name, record=record, feed=feed, gate=gate, resources=resources, api=told, **what)
@@ -34,7 +38,7 @@ class Pending(Life):
             if record is not None:  # also where it was cancelled before its first step
                 record.release_later()
 
-        return Upload(name, run, self._running.adopt, release)
+        return Upload(printable(name), run, self._running.adopt, release)
 
     async def resume_pending(self) -> tuple[Upload, ...]:
         """Start everything that the journal holds and nobody else is at: a worker's first line.

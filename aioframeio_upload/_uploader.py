@@ -15,8 +15,9 @@ from ._core.remote import Conflict, check_conflict
 from ._feed import FolderFeed
 from ._folder import Asked, deliver_folder
 from ._io.api import DELETE
+from ._io.files import printable
 from ._io.gate import Gate
-from ._io.kinds import Source, check_kind, name_of
+from ._io.kinds import Source, check_kind, check_name, name_of
 from ._io.source import check_size, open_source
 from ._parts import send_some
 from ._pending import Pending
@@ -69,14 +70,16 @@ class Uploader(Pending):
             source: A path; bytes; a binary file object, read from its position to its end; an async iterable of bytes
                 or an object with `async read(n)`. A stream is spooled to disk a part at a time.
             folder_id: Where to.
-            name: Its name at Frame.io, of which the last path component is taken; by default the source's own.
+            name: Its name at Frame.io; by default the source's own. A path's own name goes as it is. One that is given,
+                or is an object's, may come from a form: its last component is taken, by `/` and by a backslash, without
+                control and bidi characters.
             size: In bytes; needed for a stream that does not tell its own, checked for everything else.
             account_id: Whose; by default the Uploader's.
             media_type: What the part links are signed for, where the service leaves that open.
             conflict: `"create"` always makes a new file; the service allows equal names. `"skip"` leaves alone a file
-                of that name and size that has arrived, and that was created after the source was last written to; its
-                only event is `UploadCompleted`, and the outcome `"skipped"`. `"version"` stacks the new file, once it
-                has arrived, on the one of that name.
+                of that name and size that has arrived, and that was created after the source was last written to (a
+                time later than the service's own now is not counted); its only event is `UploadCompleted`, and the
+                outcome `"skipped"`. `"version"` stacks the new file, once it has arrived, on the one of that name.
 
         Raises:
             ValueError: There is no name or no account.
@@ -109,9 +112,10 @@ class Uploader(Pending):
     ) -> FolderUpload:
         """Upload a folder with all that is in it; nothing happens until the `FolderUpload` is used.
 
-        The tree is walked first. Names that begin with a dot, `Thumbs.db`, `desktop.ini` and links to folders are left
-        out, links to files are followed. Folders that are there by their name are used, the others made; empty ones
-        too, unless `include` says what is wanted. Names go as they are.
+        The tree is walked first. Names that begin with a dot, what systems make for themselves (`Thumbs.db`,
+        `lost+found`, `$RECYCLE.BIN`, …) and links to folders are left out; links to files are followed. An empty file
+        is skipped, with its reason. Folders that are there by their name are used, the others made; empty ones too,
+        unless `include` says what is wanted. Names go as they are.
 
         Args:
             root: The folder.
@@ -149,9 +153,11 @@ class Uploader(Pending):
 
         async def run(feed: FolderFeed, gate: Gate) -> FolderResult:
             resources, api = self._opened()
+            if asked.name is not None:
+                check_name(asked.name, root)
             return await deliver_folder(asked, feed, gate, resources, api.telling(feed.publish))
 
-        return FolderUpload(name, run, self._running.adopt, self._running.release)
+        return FolderUpload(printable(name), run, self._running.adopt, self._running.release)
 
     def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
@@ -210,6 +216,7 @@ class Uploader(Pending):
         """
         check_kind(source)
         name, account = name_of(source, name), self._account(account_id)
+        check_name(name, source)
         resources, api = self._opened()
         found = await open_source(source, size, resources.executor, resources.spool)
         found.close()

@@ -104,6 +104,33 @@ def test_files_and_folders_go_together_and_the_report_tells_each(
     assert {file.sha256 for file in fake.files} == {sha256(take), sha256(b"shoot/a.mov"), sha256(b"shoot/b/c.mov")}
 
 
+def test_an_empty_file_of_a_folder_fails_nothing_and_is_told(fake: FakeFrameio, program: Program) -> None:
+    (program.folder / "shoot").mkdir()
+    (program.folder / "shoot" / "a.mov").write_bytes(b"a")
+    (program.folder / "shoot" / "zero.mov").touch()
+    arguments = ("upload", "shoot", "--folder", fake.folder_id, "--report", "delivered.json")
+    for sent, there in ((1, 0), (0, 1)):
+        status, said, complaint = program.run(*arguments)
+        assert (status, complaint) == (0, "")
+        assert f"shoot: {sent} sent, {there} there before, 1 empty, 0 failed" in said
+        assert "shoot: zero.mov: it is empty, and Frame.io takes no empty file" in said
+        rows = json.loads((program.folder / "delivered.json").read_text(encoding="utf-8"))
+        (row,) = (row for row in rows if row["source"] == "shoot/zero.mov")
+        assert (row["outcome"], row["error"]) == ("skipped", "it is empty, and Frame.io takes no empty file")
+    assert program.run("upload", "shoot/zero.mov", "--folder", fake.folder_id)[0] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a name may be any bytes")
+def test_a_name_that_is_no_text_is_that_paths_failure_and_not_the_others(fake: FakeFrameio, program: Program) -> None:
+    name = os.fsdecode(b"caf\xe9.mov")
+    for one in (name, "a.mov"):
+        (program.folder / one).write_bytes(b"a")
+    status, _, complaint = program.run("upload", name, "a.mov", "--folder", fake.folder_id)
+    assert status == 1
+    assert "its name is no text" in complaint
+    assert [file.name for file in fake.files] == ["a.mov"]
+
+
 def test_a_report_may_be_a_table_and_says_which_file_was_not_checked(
     fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pytest
 from conftest import PART, on_disk, some_bytes, uploader_on
-from trees import LONG_AGO, arrived, count, events_of, plant, send
+from trees import arrived, count, events_of, plant, send
 
 from aioframeio_upload import (
     ApiError,
@@ -24,7 +25,7 @@ from aioframeio_upload import (
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 DATA = some_bytes(1000)
-IN_THE_FUTURE = 4 * 10**18
+HOUR = 3600 * 10**9
 
 
 def stacks(fake: FakeFrameio) -> list[list[str]]:
@@ -61,7 +62,7 @@ async def test_another_size_an_older_file_and_one_without_its_bytes_are_not_the_
     await uploader.upload(DATA + b"1", name="take.mov", folder_id=fake.folder_id)
     await uploader.upload(take, folder_id=fake.folder_id, conflict="skip")
     assert len(fake.files) == 3
-    on_disk(os.utime, take, ns=(IN_THE_FUTURE, IN_THE_FUTURE))
+    on_disk(os.utime, take)  # written to after it was uploaded
     await uploader.upload(take, folder_id=fake.folder_id, conflict="skip")
     assert len(fake.files) == 4
 
@@ -74,7 +75,7 @@ async def test_an_open_file_has_its_files_time(fake: FakeFrameio, uploader: Uplo
     await uploader.upload(take, folder_id=fake.folder_id)
     with open_for_reading(take) as file:
         assert (await uploader.upload(file, folder_id=fake.folder_id, conflict="skip")).outcome == "skipped"
-        on_disk(os.utime, take, ns=(IN_THE_FUTURE, IN_THE_FUTURE))
+        on_disk(os.utime, take)  # written to after it was uploaded
         on_disk(file.seek, 0)
         assert (await uploader.upload(file, folder_id=fake.folder_id, conflict="skip")).outcome == "uploaded"
 
@@ -138,6 +139,45 @@ async def test_what_an_earlier_run_has_sent_is_finished_in_the_journal_too(
         again = await begin(uploader)
         assert (again.outcome if verb == "upload" else len(again.skipped)) in ("skipped", 1)
     assert (count(fake, "create"), b"X-Amz-Signature" in on_disk(journal.read_bytes)) == (1, False)
+
+
+# -- a time that is later than the service's own -----------------------------------------------------------------------
+
+FUTURES = pytest.mark.parametrize("ahead", [3 * 10**9, HOUR, 24 * HOUR, 30 * 365 * 24 * HOUR])
+
+
+@FUTURES
+async def test_a_file_dated_in_the_future_is_sent_once(
+    fake: FakeFrameio, uploader: Uploader, take: Path, ahead: int
+) -> None:
+    """An exFAT card read after a change of daylight saving time, a camera whose clock is wrong."""
+    later = time.time_ns() + ahead
+    on_disk(os.utime, take, ns=(later, later))
+    outcomes = [(await uploader.upload(take, folder_id=fake.folder_id, conflict="skip")).outcome for _ in range(3)]
+    with open_for_reading(take) as file:
+        outcomes.append((await uploader.upload(file, folder_id=fake.folder_id, conflict="skip")).outcome)
+    assert outcomes == ["uploaded", "skipped", "skipped", "skipped"]
+
+
+@FUTURES
+async def test_a_folder_dated_in_the_future_is_sent_once(
+    fake: FakeFrameio, uploader: Uploader, root: Path, ahead: int
+) -> None:
+    later = time.time_ns() + ahead
+    for path in ("a.mov", "b/c.mov", "b/d.mov"):
+        on_disk(os.utime, root / path, ns=(later, later))
+    sent = [len((await send(uploader, fake, root)).files) for _ in range(3)]
+    assert sent == [3, 0, 0]
+
+
+async def test_of_another_size_a_file_dated_in_the_future_is_another_file(
+    fake: FakeFrameio, uploader: Uploader, take: Path
+) -> None:
+    for size in (10, 11):
+        on_disk(take.write_bytes, bytes(size))
+        later = time.time_ns() + HOUR
+        on_disk(os.utime, take, ns=(later, later))
+        assert (await uploader.upload(take, folder_id=fake.folder_id, conflict="skip")).outcome == "uploaded"
 
 
 # -- upload(), "version" -----------------------------------------------------------------------------------------------
@@ -252,7 +292,7 @@ async def test_a_second_run_sends_only_what_is_missing_or_was_rendered_anew(
     fake.add_fault(Fault(name="c.mov", status=403, code="AccessDenied", times=1))
     with pytest.raises(FolderUploadError):
         await send(uploader, fake, root)
-    on_disk(os.utime, root / "b" / "d.mov", ns=(IN_THE_FUTURE, IN_THE_FUTURE))
+    on_disk(os.utime, root / "b" / "d.mov")
     result = await send(uploader, fake, root)
     assert sorted(file.name for file in result.files) == ["c.mov", "d.mov"]
     assert [skipped.path for skipped in result.skipped] == ["a.mov"]
@@ -296,7 +336,3 @@ async def test_a_stacking_that_fails_is_a_failure_of_that_file(
     assert failure.error.file_id in {file.id for file in fake.files if file.complete}
     assert len(caught.value.result.files) == 2
     assert (len(stacks(fake)), len(fake.files)) == (2, 6)
-
-
-def test_a_time_of_the_past_is_older_than_any_upload() -> None:
-    assert LONG_AGO < IN_THE_FUTURE

@@ -38,6 +38,7 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
 )
+from aioframeio_upload._core.folders import EMPTY
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 SHOOT = "a.mov b/c.mov b/d/e.mov b/d/f.mov g/h.wav g/.hidden empty/ g/Thumbs.db"
@@ -280,14 +281,34 @@ async def test_what_is_told_as_planned_is_there_and_what_cannot_be_made_is_not_p
     assert next(type(event) for event in upload._feed.facts) is FolderPlanned
 
 
-async def test_an_empty_file_of_a_folder_is_a_failure_of_that_file(
+async def test_an_empty_file_is_skipped_with_its_reason_and_told_with_the_others(
     fake: FakeFrameio, uploader: Uploader, root: Path
 ) -> None:
     on_disk((root / "zero.mov").write_bytes, b"")
-    result = await failed(uploader, fake, root)
-    assert only_failure(result).path == "zero.mov"
-    assert "is empty" in str(only_failure(result).error)
+    on_disk((root / "empty" / "zero.mov").write_bytes, b"")
+    upload = uploader.upload_folder(root, folder_id=fake.folder_id)
+    events = await events_of(upload)
+    result = upload.result
+    assert result.skipped == tuple(FileSkipped(path, EMPTY) for path in ("zero.mov", "empty/zero.mov"))
+    assert [event for event in events if isinstance(event, FileSkipped)] == list(result.skipped)
+    planned = next(event for event in events if isinstance(event, FolderPlanned))
+    assert planned.files == len(result.files) + 2
+    assert upload.progress is not None
+    assert (upload.progress.parts_completed, upload.progress.total_parts) == (planned.files, planned.files)
     assert arrived(fake) == expected(root)
+    assert "empty" in folders(fake)
+
+
+async def test_a_folder_of_empty_files_alone_and_what_systems_leave_is_uploaded_well(
+    fake: FakeFrameio, uploader: Uploader, tmp_path: Path
+) -> None:
+    litter = {"zero.mov": b"", "Thumbs.db": b"1", "lost+found/": b"", "@eaDir/a.mov/x.jpg": b"1"}
+    root = on_disk(plant, tmp_path / "card", litter)
+    result = await send(uploader, fake, root)
+    assert (result.files, result.failures, [one.path for one in result.skipped]) == ((), (), ["zero.mov"])
+    assert folders(fake) == ["card"]
+    with pytest.raises(SourceError, match="is empty"):
+        await uploader.upload(root / "zero.mov", folder_id=fake.folder_id)
 
 
 # -- a failing file stops no other -------------------------------------------------------------------------------------

@@ -112,6 +112,46 @@ async def test_links_to_files_are_followed_and_links_to_folders_left_out(
     assert (path, str(error)) == ("nowhere.mov", f"{root / 'nowhere.mov'}: No such file or directory")
 
 
+LITTER = """
+    lost+found/x
+    @eaDir/a.mov@SynoEAStream
+    $RECYCLE.BIN/S-1-5-21/$I123.mov
+    System|Volume|Information/IndexerVolumeGuid
+    b/#recycle/a.mov
+    b/Temporary|Items/x
+    b/Icon\\r
+"""
+
+
+@posix
+async def test_what_systems_make_for_themselves_is_not_even_looked_into(
+    root: Path, executor: ThreadPoolExecutor
+) -> None:
+    for line in LITTER.replace("|", " ").replace("\\r", "\r").strip("\n").split("\n"):
+        path = root / line.removeprefix("    ")
+        on_disk(path.parent.mkdir, parents=True, exist_ok=True)
+        on_disk(path.write_bytes, b"")
+    for name in ("lost+found", "System Volume Information"):
+        on_disk((root / name).chmod, 0)  # as they are, for all but the system
+    try:
+        tree = await found(root, executor)
+    finally:
+        for name in ("lost+found", "System Volume Information"):
+            on_disk((root / name).chmod, 0o700)
+    assert tree.failures == []
+    assert paths(tree) == ["a.mov", "b/c.mov", "b/d/e.mov", "cache/x.mov", "z/cache"]
+    assert tree.folders == ["", "b", "b/d", "cache", "empty", "z"]
+
+
+async def test_a_folder_of_empty_files_alone_leads_to_none(root: Path, executor: ThreadPoolExecutor) -> None:
+    for name in ("b/none.mov", "cache/none.mov", "b/none.wav", "z/none.mov"):
+        on_disk((root / name).write_bytes, b"")
+    tree = await found(root, executor, "*.mov", "cache")
+    assert [file.path for file in tree.files if not file.size] == ["b/none.mov", "z/none.mov"]
+    assert tree.folders == ["", "b", "b/d"]
+    assert "z" in (await found(root, executor, "", "cache")).bare, "nobody else tells where it cannot be made"
+
+
 @posix
 async def test_a_folder_that_is_excluded_is_not_walked(root: Path, executor: ThreadPoolExecutor) -> None:
     on_disk((root / "b" / "d" / "no\udcff").mkdir)

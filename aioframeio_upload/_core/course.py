@@ -64,6 +64,8 @@ class Track:
     """That an earlier run had sent."""
     skipped: int = 0
     """Files that were there before."""
+    empty: int = 0
+    """Files that were skipped because they hold nothing."""
     failures: int = 0
     """Files that were given up."""
     anew: int = 0
@@ -142,7 +144,8 @@ class Course:
                 track.running.setdefault(path, (1, now))
                 self._close(track, path, "failed", now)
             case FileSkipped():
-                track.skipped += 1
+                track.skipped += not event.is_empty
+                track.empty += event.is_empty
             case _:
                 self._plan(track, event, now)
         track.heard = now

@@ -33,7 +33,7 @@ class FolderState:
         return folder
 
     def skip(self, path: str, size: int, reason: str) -> FileSkipped:
-        """Note a file that was there before; it counts as done, and not into the rate."""
+        """Note a file that was there before, or is empty; it counts as done, and not into the rate."""
         self._bytes_skipped += size
         self._skipped.append(FileSkipped(path, reason))
         return self._skipped[-1]

@@ -46,12 +46,21 @@ class FileCompleted(Told):
     file: UploadedFile
 
 
+EMPTY = "it is empty, and Frame.io takes no empty file"
+"""Why a file that holds nothing is skipped."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileSkipped(Told):
-    """A file was there before, so nothing was sent."""
+    """A file was there before, or is empty, so nothing was sent."""
 
     path: str
     reason: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was skipped because it holds nothing."""
+        return self.reason == EMPTY
 
 
 @dataclass(frozen=True, slots=True)

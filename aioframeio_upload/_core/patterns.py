@@ -7,13 +7,52 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from unicodedata import normalize
 
-LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini"})
-"""Windows writes them into folders, in whatever case."""
+OF_WINDOWS = frozenset(
+    {
+        # Caches of pictures, and how a folder is shown: github.com/github/gitignore, Global/Windows.gitignore; Dropbox
+        # does not sync them either (help.dropbox.com, "files that don't sync").
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+        # Restore points and indexes, readable by SYSTEM alone, and the recycle bin of each volume: same file.
+        *("system volume information", "$recycle.bin"),
+        # Virtual memory, locked while Windows runs: same file, and Microsoft's "Introduction to page files".
+        *("pagefile.sys", "hiberfil.sys", "swapfile.sys"),
+    }
+)
+"""What Windows makes, in lower case: it keeps no case apart."""
+
+OF_OTHERS = frozenset(
+    {
+        # A folder's own icon: empty, but for a resource fork. On SMB and exFAT macOS writes the CR as U+F00D, as
+        # Services for Macintosh did. github.com/github/gitignore, Global/macOS.gitignore.
+        *("Icon\r", "Icon\uf00d"),
+        # Of AFP shares and of archives made by the Finder: same file. The desktop database of classic Mac OS: Apple,
+        # "Inside Macintosh: More Macintosh Toolbox", chapter 9.
+        *("Network Trash Folder", "Temporary Items", "__MACOSX", "Desktop DB", "Desktop DF"),
+        # What fsck finds, readable by root alone: mklost+found(8). Quotas: quotacheck(8).
+        *("lost+found", "aquota.user", "aquota.group"),
+        # Synology DSM: thumbnails and attributes, recycle bin, snapshots, scratch space.
+        *("@eaDir", "#recycle", "#snapshot", "@tmp"),
+        # QNAP QTS: recycle bin, snapshots, transcoded films. NetApp ONTAP: snapshots over SMB.
+        *("@Recycle", "@Recently-Snapshot", "@Transcode", "~snapshot"),
+        # Android's vold: what its check of a FAT card finds. Windows up to XP: the recycle bin (Windows.gitignore);
+        # people, too, have folders called "Recycler".
+        *("LOST.DIR", "RECYCLER"),
+    }
+)
+"""What others make, as they write it: a folder whose name differs in case is somebody's own."""
+
+OF_CHKDSK = re.compile(r"FOUND\.[0-9]{3}")
+"""A folder of lost clusters: Microsoft's reference of `chkdsk`. In capitals, for `found.001` may be a split archive."""
 
 
 def is_left_out(name: str) -> bool:
-    """Say whether a file or folder of that name is never taken: hidden, or what a desktop leaves behind."""
-    return name.startswith(".") or name.lower() in LEFT_BEHIND
+    """Return whether a file or folder of that name is never taken: hidden, or made by a system for itself."""
+    return (
+        name.startswith(".")
+        or name in OF_OTHERS
+        or name.lower() in OF_WINDOWS
+        or (name.startswith("FOUND.") and OF_CHKDSK.fullmatch(name) is not None)
+    )
 
 
 def same_name(name: str) -> str:
@@ -93,35 +132,70 @@ def compiled(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"the pattern {pattern!r} is no path relative to the root")
     if "/" not in pattern.removesuffix("/"):
         names.insert(0, "**")
-    written = ""
-    for name in names[:-1]:
-        written += "(?:[^/]+/)*" if name == "**" else _one_name(name) + "/"
-    # `a/**` is what is in `a`, at any depth, and not `a` itself.
-    written += "(?:[^/]+/)*[^/]+" if names[-1] == "**" else _one_name(names[-1])
+    first, *others = _runs(names)
+    written = _names(first, "" if not others else "/")
+    # The first place where the names between two `**` fit is the best one, for it leaves most of the path to the rest
+    # of the pattern. So it is atomic: given up never, and the time is bounded by the lengths of path and pattern.
+    written += "".join(f"(?>{FOLDERS}?{_names(run, '/')})" for run in others[:-1])
+    if others:
+        # `a/**` is what is in `a`, at any depth, and not `a` itself.
+        written += FOLDERS + (_names(others[-1], "") or "[^/]++")
     return re.compile(written + ("/" if pattern.endswith("/") else "/?"), re.DOTALL)
 
 
+FOLDERS = "(?:[^/]++/)*"
+"""Any number of folders, as many as possible; with a `?` behind it, as few as possible."""
+
+
+def _runs(names: list[str]) -> list[list[str]]:
+    """Return the names that stand together, from one `**` to the next; only the first and the last may be none.
+
+    >>> _runs(["a", "b", "**", "c"]), _runs(["**", "**", "a", "**"])
+    ([['a', 'b'], ['c']], [[], ['a'], []])
+    """
+    runs: list[list[str]] = [[]]
+    for index, name in enumerate(names):
+        if name != "**":
+            runs[-1].append(name)
+        elif index == 0 or names[index - 1] != "**":
+            runs.append([])
+    return runs
+
+
+def _names(run: list[str], after: str) -> str:
+    return "".join(_one_name(name) + ("/" if index < len(run) else after) for index, name in enumerate(run, 1))
+
+
 def _one_name(glob: str) -> str:
-    """Write what matches one name as a regular expression."""
+    """Write what matches one name as a regular expression; as for `**`, what follows a `*` is found once."""
     if not glob.strip("*"):
-        return "[^/]+"  # no name is empty
-    written, index = "", 0
+        return "[^/]++"  # no name is empty
+    first, *others = _between_stars(glob)
+    written = first + "".join(f"(?>[^/]*?{piece})" for piece in others[:-1] if piece)
+    if others:
+        written += f"[^/]*{others[-1]}" if others[-1] else "[^/]*+"
+    return f"(?>{written}(?![^/]))"
+
+
+def _between_stars(glob: str) -> list[str]:
+    """Write what stands before, between and behind the `*` of a name: each matches a fixed number of characters."""
+    pieces, index = [""], 0
     while index < len(glob):
         char = glob[index]
         index += 1
         end = glob.find("]", index + (glob[index : index + 1] == "!") + 1) if char == "[" else -1
         if char == "*":
-            written += "" if written.endswith("[^/]*") else "[^/]*"
+            pieces.append("")
         elif char == "?":
-            written += "[^/]"
+            pieces[-1] += "[^/]"
         elif end > 0:
             inside = glob[index:end]
             negated, inside = ("^", inside[1:]) if inside.startswith("!") else ("", inside)
-            written += f"(?!/)[{negated}{_class(inside)}]"
+            pieces[-1] += f"(?!/)[{negated}{_class(inside)}]"
             index = end + 1
         else:
-            written += re.escape(char)
-    return written
+            pieces[-1] += re.escape(char)
+    return pieces
 
 
 def _class(inside: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
 from .fields import read_instant, read_size
@@ -94,23 +94,56 @@ def read_namesake(row: Mapping[str, Any]) -> Namesake | None:
     )
 
 
-def find_same(namesakes: Iterable[Namesake], size: int, modified_ns: int | None) -> Namesake | None:
-    """Give the one that the source would only repeat: as long, arrived, and made after the source was written.
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What two clocks show at one moment."""
+
+    service: datetime
+    local: datetime
+
+
+def find_same(
+    namesakes: Iterable[Namesake], size: int, modified_ns: int | None, clocks: Clocks | None = None
+) -> Namesake | None:
+    """Return the one that the source would only repeat: as long, arrived, and made after the source was written.
 
     The frames of a sequence that is rendered anew all have one size: it is the time that tells. A source without one
-    (bytes, a stream) is judged by its name and size.
+    (bytes, a stream) is judged by its name and size, and so is one whose time is later than the service's own now: no
+    upload could ever be younger, so it would be sent again by every run.
     """
     for one in namesakes:
-        if one.size == size and one.has_arrived and _is_newer(one, modified_ns):
+        if one.size == size and one.has_arrived and _is_newer(one, modified_ns, clocks):
             return one
     return None
 
 
-def _is_newer(one: Namesake, modified_ns: int | None) -> bool:
+RESOLUTION = timedelta(seconds=1)
+"""The service tells its time in a `Date`, in whole seconds: a file that was written just now may seem to be later."""
+
+
+def _is_newer(one: Namesake, modified_ns: int | None, clocks: Clocks | None) -> bool:
     if modified_ns is None:
         return True
     # In whole microseconds: a float of a time in nanoseconds is off by hundreds of them.
-    return one.created_at is not None and (one.created_at - EPOCH) // MICROSECOND > modified_ns // 1000
+    modified = modified_ns // 1000
+    if one.created_at is not None and _micros(one.created_at) > modified:
+        return True
+    if clocks is None:
+        return False
+    service = clocks.service
+    if one.created_at is not None and one.created_at > service + RESOLUTION:
+        service = clocks.local  # that `Date` is not the service's own: a gateway's clock is wrong
+    if modified <= _micros(service + RESOLUTION):
+        return False
+    # This machine's clock may be what is ahead. Then a time until its now is a right one as that clock shows it, and
+    # what was rendered anew a minute ago is still told from what was there before.
+    if one.created_at is None or modified > _micros(clocks.local):
+        return True
+    return _micros(one.created_at) > modified - (_micros(clocks.local) - _micros(service))
+
+
+def _micros(instant: datetime) -> int:
+    return (instant - EPOCH) // MICROSECOND
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

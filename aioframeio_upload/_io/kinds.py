@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import AsyncIterable
 from inspect import iscoroutinefunction
+from pathlib import PurePath
 from typing import Any, BinaryIO, Protocol, TypeAlias
+
+from .._core.errors import SourceError
+from .files import printable
 
 
 class AsyncReadable(Protocol):
@@ -45,22 +50,75 @@ def check_kind(source: Any) -> None:
 
 
 def name_of(source: Any, name: str | None) -> str:
-    """Give the file's name: the one that was given, or the path's, or the object's own; its last component only.
+    """Return the file's name: the one that was given, or the path's, or the object's own.
 
-    A form's `filename` is hostile input: what stands before a slash or a backslash, and control characters, go.
+    A path's own name is returned as it is, also where its bytes are no text: `check_name` refuses that before anything
+    is made. A name that was given, and that of an object, may be a form's `filename`, which is hostile input: it is
+    reduced to its last component, by `/` and by a backslash, without control and bidi characters.
 
     Raises:
-        ValueError: Nothing is left of it, or there was nothing.
+        ValueError: Nothing is left of it, there was nothing, or what was given is no text.
     """
     told = name
     if told is None and isinstance(source, str | os.PathLike):
-        told = os.fspath(source)
-        if os.path.basename(told.rstrip("/\\")) in ("", ".", ".."):
-            told = os.path.abspath(told)  # only then: it asks the system, which an event loop should not
+        return own_name(os.fspath(source))
     if told is None:
         told = next((own for key in ("filename", "name") if isinstance(own := getattr(source, key, None), str)), None)
-    last = (told or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if name is not None or told else ""
-    kept = "".join(char for char in last if char.isprintable() or char in "\u200d\u200c").strip()
+    kept = _harmless(told or "")
     if kept in ("", ".", ".."):
         raise ValueError("the source has no name of its own: give name=" if told is None else "the name is empty")
+    if not is_text(kept):
+        raise ValueError(f"the name {kept!r} holds a lone surrogate, which is no text")
     return kept
+
+
+def own_name(path: str, kind: type[PurePath] = PurePath) -> str:
+    """Return a path's last component. On Windows both slashes part it, elsewhere a backslash is a character."""
+    if not isinstance(path, str):
+        raise TypeError("a path of bytes cannot be uploaded: os.fsdecode() makes text of it")
+    last = kind(path).name
+    if last in ("", ".."):
+        try:
+            last = kind(os.path.abspath(path)).name  # only then: it asks the system, which an event loop should not
+        except OSError:  # no working directory
+            last = ""
+    if not last:
+        raise ValueError("the source has no name of its own: give name=")
+    return last
+
+
+BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters of the Unicode property Bidi_Control (PropList.txt): they make `exe.mov` look like `vom.exe`."""
+
+
+def _harmless(name: str) -> str:
+    """Return a foreign name's last component without control and bidi characters, and without spaces around it.
+
+    Every other character stays: no-break spaces, soft hyphens, private use, and emoji of any version of Unicode are
+    parts of names. `str.isprintable` would drop them.
+    """
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return "".join(char for char in last if unicodedata.category(char) != "Cc" and char not in BIDI).strip(" ")
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name can be sent as it is: on Linux it may be any bytes, on Windows lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+NO_TEXT = "its name is no text, so it cannot be told"
+
+
+def check_name(name: str, source: Any) -> None:
+    """Raise SourceError if a path's own name cannot be sent as it is; nothing has been made then.
+
+    Raises:
+        SourceError: As said.
+    """
+    if not is_text(name):
+        path = printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+        raise SourceError(f"{NO_TEXT}; give name=, or rename it", path=path)

@@ -18,6 +18,7 @@ from .._core.expiry import ServiceClock
 from .._core.integrity import EtagTrust
 from .._core.pacing import Slots
 from .._core.redact import Secret
+from .._core.remote import Clocks
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .blocks import SILENCE, Blocks, block_for
@@ -61,6 +62,11 @@ class Resources:
     """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
     retries: int = 0
     """Part attempts that failed and were made again."""
+
+    def clocks(self) -> Clocks:
+        """Return the service's time and ours."""
+        local = datetime.now(UTC)
+        return Clocks(self.clock.now(time.monotonic(), local), local)
 
     def service_now(self) -> datetime:
         """Give the service's time."""

@@ -13,9 +13,7 @@ from .._core.errors import SourceChanged, SourceError
 from .._core.order import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .files import in_thread, printable
-
-NO_TEXT = "its name is no text, so it cannot be told"
-"""On Linux a name may be any bytes."""
+from .kinds import NO_TEXT, is_text
 
 
 @dataclass(slots=True)
@@ -32,7 +30,7 @@ class Tree:
     failures: list[tuple[str, SourceError]] = field(default_factory=list)
     """What could not be looked at."""
     bare: frozenset[str] = frozenset()
-    """The folders that lead to no file."""
+    """The folders that lead to no file that holds anything."""
     look_alikes: frozenset[str] = frozenset()
     """Files and folders of which another one has the same name but for the way it is encoded."""
 
@@ -44,8 +42,8 @@ class Tree:
 async def walk(root: str, wanted: Patterns, executor: Executor) -> Tree:
     """Walk a tree; a cancellation ends the thread at its next folder.
 
-    Names that begin with a dot, `Thumbs.db`, `desktop.ini` and links to folders are left out, links to files are
-    followed. A folder that `exclude` matches is not walked.
+    Names that begin with a dot, what systems make for themselves, and links to folders are left out; links to files
+    are followed. A folder that `exclude` matches is not walked.
 
     Raises:
         SourceError: The root is missing, no folder, or unreadable.
@@ -77,7 +75,7 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
         for entry in inside:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
-                if not _is_text(entry.name):
+                if not is_text(entry.name):
                     _tell(tree, path, NO_TEXT, entry)
                 elif not matcher.excludes(path + "/"):
                     below.append((path, is_whole or matcher.includes(path + "/")))
@@ -85,7 +83,7 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
                 _look_at(entry, path, tree)
         waiting.extend(reversed(below))
     tree.size = sum(file.size for file in tree.files)
-    tree.bare = frozenset(tree.folders) - _leading(tree.files)
+    tree.bare = frozenset(tree.folders) - _leading([file for file in tree.files if file.size])
     if is_picky:  # the others were not asked for
         tree.folders = [folder for folder in tree.folders if folder not in tree.bare]
     tree.look_alikes = ambiguous([*tree.folders, *(file.path for file in tree.files)])
@@ -119,7 +117,7 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
         return
     if not stat.S_ISREG(found.st_mode):
         _tell(tree, path, "is not a regular file", entry)
-    elif not _is_text(entry.name):
+    elif not is_text(entry.name):
         _tell(tree, path, NO_TEXT, entry)
     else:
         tree.files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
@@ -127,15 +125,6 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
 
 def _tell(tree: Tree, path: str, reason: str, entry: os.DirEntry[str]) -> None:
     tree.failures.append((printable(path), SourceError(reason, path=printable(entry.path))))
-
-
-def _is_text(name: str) -> bool:
-    """Say whether a name can be sent as it is."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _leading(files: list[LocalFile]) -> set[str]:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioframeio_upload._core.fields import read_instant
-from aioframeio_upload._core.remote import Listing, Namesake, check_conflict, find_below, find_same, read_namesake
+from aioframeio_upload._core.remote import (
+    Clocks,
+    Listing,
+    Namesake,
+    check_conflict,
+    find_below,
+    find_same,
+    read_namesake,
+)
 
 from .strategies import JSON
 
@@ -73,6 +81,44 @@ def test_the_times_are_compared_to_the_microsecond(modified_ns: int, microsecond
     created = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=modified_ns // 1000 + microseconds)
     same = Namesake("1", "n", 3, "uploaded", created)
     assert (find_same([same], 3, modified_ns) is not None) is (microseconds > 0)
+
+
+def seconds_after_noon(seconds: float) -> int:
+    return NOON_NS + int(seconds * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("modified", "created", "service", "local", "same"),
+    [
+        # The clocks agree, but for the `Date`, which has whole seconds.
+        (-1, 0, 60, 60.5, True),
+        (30, 0, 60, 60.5, False),
+        (60.4, 0, 60, 60.5, False),
+        # Later than both: that time proves nothing.
+        (3600, 0, 60, 60.5, True),
+        (62, 0, 60, 60.5, True),
+        # Our clock is an hour ahead: what it dated before the upload is the same, what it dated after is not.
+        (3590, 0, 60, 3660, True),
+        (3610, 0, 60, 3660, False),
+        (3700, 0, 60, 3660, True),
+        # A gateway's `Date` that the service's own times contradict is not believed.
+        (30, 0, -(10**9), 60, False),
+        (3600, 0, -(10**9), 60, True),
+    ],
+)
+def test_a_time_later_than_the_services_own_now_proves_nothing(
+    modified: float, created: float, service: float, local: float, same: bool
+) -> None:
+    clocks = Clocks(NOON + timedelta(seconds=service), NOON + timedelta(seconds=local))
+    there = Namesake("1", "n", 3, "uploaded", NOON + timedelta(seconds=created))
+    assert (find_same([there], 3, seconds_after_noon(modified), clocks) is there) is same
+    assert find_same([there], 4, seconds_after_noon(modified), clocks) is None
+
+
+def test_where_the_service_tells_no_time_of_the_file_only_the_future_is_judged_by_name_and_size() -> None:
+    there, clocks = one(created_at=None), Clocks(NOON, NOON)
+    assert find_same([there], 3, seconds_after_noon(3600), clocks) is there
+    assert find_same([there], 3, seconds_after_noon(-1), clocks) is None
 
 
 def stacked(**changes: Any) -> dict[str, Any]:
