@@ -7,16 +7,21 @@ would have to be installed for them.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
+from yarl import URL
 
 from . import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from ._cli_settings import Service
 from ._cli_words import Target
+from ._core.redact import Secret, redact, without_frames
+from ._io.proxies import Misrouted, Proxies
 
 TRIES = 5
 """15 s of pauses: somebody waits at a terminal."""
@@ -29,7 +34,10 @@ ERRORS: dict[int, type[ApiError]] = {
 }
 
 
-FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+MAX_ANSWER = 16 << 20
+"""Bytes; a page of a hundred rows takes some hundred kB."""
+
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError)
 WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "the host's name could not be resolved"),
     (aiohttp.ClientProxyConnectionError, "the proxy could not be reached"),
@@ -41,6 +49,7 @@ WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientError, "the connection broke"),
     (OSError, "the connection broke"),
     (ValueError, "the answer was not JSON"),
+    (RecursionError, "the answer was not JSON"),
 )
 """Narrow before wide: aiohttp's classes inherit from one another."""
 
@@ -50,13 +59,24 @@ def words_of(error: BaseException) -> str:
     return next(words for kind, words in WORDS if isinstance(error, kind))
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one try gave."""
+
+    status: int | None
+    document: Any = field(default=None, repr=False)
+    words: str = "no reason was given"
+    """Why there is no document, without credentials."""
+
+
 class Asker:
     """GET calls of the V4 API. Made by `asking`."""
 
-    def __init__(self, service: Service, token: Any, session: aiohttp.ClientSession) -> None:
+    def __init__(self, service: Service, token: Secret[Any], session: aiohttp.ClientSession) -> None:
         self._service = service
         self._token = token
         self._session = session
+        self._proxies = Proxies(Secret(service.proxy))
 
     async def all(self, *segments: str) -> list[dict[str, Any]]:
         """Give all rows of a listing.
@@ -65,18 +85,19 @@ class Asker:
             ApiError: The service refused, or what it said is no listing.
         """
         rows: list[dict[str, Any]] = []
-        after = None
+        after, seen = None, set[str]()
         while True:
             query = {"page_size": "100"} | ({"after": after} if after else {})
-            document = await self._get(segments, query)
-            if not isinstance(document.get("data"), list):
+            document = Secret(await self._get(segments, query))
+            if not isinstance(document.reveal().get("data"), list):
                 raise ApiError("the answer has no list under 'data'", operation=segments[-1], status=200)
-            rows += [row for row in document["data"] if isinstance(row, dict)]
-            links = document.get("links")
-            link = links.get("next") if isinstance(links, dict) else None
-            cursor = parse_qs(urlsplit(link).query).get("after", [None])[0] if isinstance(link, str) else None
-            if cursor is None or cursor == after:
+            rows += [row for row in document.reveal()["data"] if isinstance(row, dict)]
+            cursor = _cursor(document.reveal())
+            if cursor is None:
                 return rows
+            if cursor in seen:
+                raise ApiError("its pages go in a circle", operation=segments[-1], status=200)
+            seen.add(cursor)
             after = cursor
 
     async def folder_of(self, target: Target) -> str:
@@ -89,66 +110,94 @@ class Asker:
             return target.folder_id
         assert target.project_id is not None
         assert self._service.account_id is not None
-        document = await self._get(("accounts", self._service.account_id, "projects", target.project_id), {})
-        found = document.get("data")
-        folder_id = found.get("root_folder_id") if isinstance(found, dict) else None
+        document = Secret(await self._get(("accounts", self._service.account_id, "projects", target.project_id), {}))
+        folder_id = _root_folder(document.reveal())
         if not isinstance(folder_id, str) or not folder_id:
             raise ApiError("the project has no root folder", operation="show_project", status=200)
         return folder_id
 
     async def _get(self, segments: tuple[str, ...], query: dict[str, str]) -> dict[str, Any]:
         path = "/".join(quote(segment, safe="") for segment in segments)
-        status, document = None, None
+        reply = Reply(None)
         pause = 1.0  # the service asks for at least a second after a 429, and then for twice as much each time
         for last in (*(False,) * (TRIES - 1), True):
-            status, document = await self._once(f"{self._service.base_url.rstrip('/')}/v4/{path}", query)
-            if status == 200 and isinstance(document, dict):
-                return document
-            if last or not (status is None or status == 429 or status >= 500):
+            reply = await self._once(f"{self._service.base_url.rstrip('/')}/v4/{path}", query)
+            if isinstance(reply.document, dict):
+                return reply.document
+            if last or not (reply.status is None or reply.status == 429 or reply.status >= 500):
                 break
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-        raise ERRORS.get(status or 0, ApiError)(_detail(document), operation=segments[-1], status=status)
+        raise ERRORS.get(reply.status or 0, ApiError)(reply.words, operation=segments[-1], status=reply.status)
 
-    async def _once(self, url: str, query: dict[str, str]) -> tuple[int | None, Any]:
+    async def _once(self, url: str, query: dict[str, str]) -> Reply:
         token = await self._fresh_token()
         try:
-            async with self._session.get(
-                url,
-                params=query,
-                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-                proxy=self._service.proxy,
-                ssl=self._service.ssl if self._service.ssl is not None else True,
-                allow_redirects=False,
-            ) as answer:
-                return answer.status, await answer.json(content_type=None)
+            return await self._ask(URL(url).with_query(query), token)
         except aiohttp.ClientConnectorCertificateError:
             refused = "its certificate is not trusted; --ca says whose is"
+        except Misrouted as error:
+            refused = str(error)
         except FAILURES as error:
-            return None, words_of(error)
+            return Reply(None, words=words_of(error))
+        except BaseException as error:
+            without_frames(error)
+            raise
         raise ApiError(refused, operation="connect")
 
-    async def _fresh_token(self) -> str:
-        if isinstance(self._token, str):
+    async def _ask(self, url: URL, token: Secret[str]) -> Reply:
+        """Make the request; the frames from here on hold the token, and are in no traceback that leaves."""
+        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+        async with self._session.get(
+            url,
+            ssl=self._service.ssl if self._service.ssl is not None else True,
+            allow_redirects=False,
+            **self._proxies.route_to(url, headers),
+        ) as answer:
+            text = bytearray()
+            async for piece in answer.content.iter_any():
+                text += piece
+                if len(text) > MAX_ANSWER:
+                    return Reply(answer.status, words=f"the answer is longer than {MAX_ANSWER} bytes")
+            document = json.loads(text)
+        if answer.status == 200 and isinstance(document, dict):
+            return Reply(200, document)
+        return Reply(answer.status, words=redact(_detail(document), tokens=[token.reveal()]))
+
+    async def _fresh_token(self) -> Secret[str]:
+        if isinstance(self._token.reveal(), str):
             return self._token
         try:
-            return str(await self._token())
+            return Secret(str(await self._token.reveal()()))
         except Exception as error:  # the SDK's login has errors of its own, and httpx others
             text = f"the login raised {type(error).__name__}"
             raise AuthenticationError(text, operation="login") from error
 
 
+def _cursor(document: dict[str, Any]) -> str | None:
+    """Return where the next page of a listing begins; None where this one is the last."""
+    links = document.get("links")
+    link = links.get("next") if isinstance(links, dict) else None
+    try:
+        return parse_qs(urlsplit(link).query).get("after", [None])[0] if isinstance(link, str) else None
+    except ValueError:  # urlsplit's, for `//[`
+        return None
+
+
+def _root_folder(document: dict[str, Any]) -> Any:
+    found = document.get("data")
+    return found.get("root_folder_id") if isinstance(found, dict) else None
+
+
 def _detail(document: Any) -> str:
     match document:
-        case str():
-            return document
         case {"errors": [{"detail": str(detail)}, *_]}:
-            return detail[:1000]
+            return detail
     return "no reason was given"
 
 
 @asynccontextmanager
-async def asking(service: Service, token: Any) -> AsyncIterator[Asker]:
+async def asking(service: Service, token: Secret[Any]) -> AsyncIterator[Asker]:
     """Open a session for such calls."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield Asker(service, token, session)

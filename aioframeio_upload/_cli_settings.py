@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,14 +14,17 @@ from urllib.request import getproxies, proxy_bypass
 
 from . import Uploader
 from ._cli_words import Usage
+from ._core.redact import Secret
+from ._io.proxies import Proxies
 
 MISSING_LOGIN = (
     "no token: set FRAMEIO_TOKEN, or FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET for jobs that outlive a token."
     " Not as an argument: every user of this machine could read it"
 )
 NO_ACCOUNT = "no account: set FRAMEIO_ACCOUNT_ID or give --account; `aioframeio-upload find` shows yours"
-BAD_BASE_URL = "FRAMEIO_BASE_URL must be http(s)://host"
+BAD_BASE_URL = "FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment"
 NO_SDK = "FRAMEIO_CLIENT_ID needs Frame.io's SDK: pip install 'aioframeio-upload[sdk]'"
+LOGIN = ("FRAMEIO_TOKEN", "FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET", "FRAMEIO_IMS_URL")
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """What other programs read; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself."""
 
@@ -30,31 +33,33 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 class Service:
     """Where Frame.io is, and as whom it is asked."""
 
-    environment: Mapping[str, str] = field(repr=False)
+    login: Secret[Mapping[str, str]]
+    """The variables that say who asks."""
     account_id: str | None
     base_url: str
-    proxy: str | None = field(repr=False)
+    proxy: ProxyOfHost
     ssl: ssl.SSLContext | None
 
     @asynccontextmanager
-    async def token(self) -> AsyncIterator[Any]:
-        """Give the token, or what fetches one whenever it is asked."""
-        own = self.environment.get("FRAMEIO_TOKEN")
-        if own:
-            yield own
+    async def token(self) -> AsyncIterator[Secret[Any]]:
+        """Yield the token, or what fetches one whenever it is asked; hidden in a `Secret`."""
+        login = self.login
+        if login.reveal().get("FRAMEIO_TOKEN"):
+            yield Secret(login.reveal()["FRAMEIO_TOKEN"])
             return
         import httpx
         from frameio.auth import AsyncServerToServerAuth
 
         verify = self.ssl if self.ssl is not None else True
-        async with httpx.AsyncClient(proxy=self.proxy, verify=verify, trust_env=False) as http:
-            login = AsyncServerToServerAuth(
-                client_id=self.environment["FRAMEIO_CLIENT_ID"],
-                client_secret=self.environment["FRAMEIO_CLIENT_SECRET"],
-                ims_base_url=self.environment.get("FRAMEIO_IMS_URL") or "https://ims-na1.adobelogin.com",
+        ims = login.reveal().get("FRAMEIO_IMS_URL") or "https://ims-na1.adobelogin.com"
+        async with httpx.AsyncClient(proxy=self.proxy(ims), verify=verify, trust_env=False) as http:
+            asking = AsyncServerToServerAuth(
+                client_id=login.reveal()["FRAMEIO_CLIENT_ID"],
+                client_secret=login.reveal()["FRAMEIO_CLIENT_SECRET"],
+                ims_base_url=ims,
                 http_client=http,
             )
-            yield login.get_token
+            yield Secret(asking.get_token)
 
     @asynccontextmanager
     async def uploader(self, **settings: Any) -> AsyncIterator[Uploader]:
@@ -62,7 +67,7 @@ class Service:
         async with (
             self.token() as token,
             Uploader(
-                token,
+                token.reveal(),
                 account_id=self.account_id,
                 base_url=self.base_url,
                 proxy=self.proxy,
@@ -81,24 +86,24 @@ def read_service(
     Raises:
         Usage: Something is missing, or cannot be used.
     """
-    environment = dict(os.environ)
+    login = Secret({name: os.environ[name] for name in LOGIN if os.environ.get(name)})
     if not needs_token:
-        environment["FRAMEIO_TOKEN"] = environment.get("FRAMEIO_TOKEN") or "not-asked-for"
-    if not environment.get("FRAMEIO_TOKEN"):
-        if not (environment.get("FRAMEIO_CLIENT_ID") and environment.get("FRAMEIO_CLIENT_SECRET")):
+        login.reveal().setdefault("FRAMEIO_TOKEN", "not-asked-for")
+    if "FRAMEIO_TOKEN" not in login.reveal():
+        if not {"FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET"} <= login.reveal().keys():
             raise Usage(MISSING_LOGIN)
         _check_sdk()
-    account = account or environment.get("FRAMEIO_ACCOUNT_ID") or None
+    account = account or os.environ.get("FRAMEIO_ACCOUNT_ID") or None
     if needs_account and account is None:
         raise Usage(NO_ACCOUNT)
-    base_url = environment.get("FRAMEIO_BASE_URL") or "https://api.frame.io"
+    base_url = os.environ.get("FRAMEIO_BASE_URL") or "https://api.frame.io"
     _check_base_url(base_url)
     return Service(
-        environment=environment,
+        login=login,
         account_id=account,
         base_url=base_url,
         proxy=read_proxy(proxy, base_url),
-        ssl=_read_ca(ca, environment),
+        ssl=_read_ca(ca),
     )
 
 
@@ -108,7 +113,8 @@ def _check_base_url(base_url: str) -> None:
         _ = base.port  # raises where it is none
     except ValueError:
         raise Usage(BAD_BASE_URL) from None
-    if base.scheme not in ("http", "https") or not base.hostname or base.username is not None or base.query:
+    marks = {"?", "#"} & set(base_url)
+    if base.scheme not in ("http", "https") or not base.hostname or base.username is not None or marks:
         raise Usage(BAD_BASE_URL)
 
 
@@ -119,27 +125,52 @@ def _check_sdk() -> None:
         raise Usage(NO_SDK) from None
 
 
-def read_proxy(option: str | None, base_url: str) -> str | None:
-    """Give the proxy: the option's, or what HTTPS_PROXY, ALL_PROXY and NO_PROXY say of the API's host.
+class ProxyOfHost:
+    """Chooses the proxy of each host: the option's for every host, or what the environment says of this one.
+
+    Called with a URL of the host: API, S3 and the login are different ones, and `NO_PROXY` may name any of them.
+    """
+
+    def __init__(self, option: str | None) -> None:
+        self._option = Secret(option)
+        # Read once: on macOS and Windows the system's own settings are asked.
+        self._usual = Secret(getproxies())
+
+    def __call__(self, url: str) -> str | None:
+        """Return a proxy's URL, or None where the host is to be reached directly."""
+        if self._option.reveal() is not None:
+            return _with_scheme(self._option.reveal())
+        found = urlsplit(url)
+        # As urllib does it: HTTPS_PROXY, else ALL_PROXY; NO_PROXY by the host, with its port or without.
+        if proxy_bypass(found.netloc.rpartition("@")[2]):
+            return None
+        return _with_scheme(self._usual.reveal().get(found.scheme) or self._usual.reveal().get("all"))
+
+
+def _with_scheme(proxy: str | None) -> str | None:
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
+
+
+def read_proxy(option: str | None, base_url: str) -> ProxyOfHost:
+    """Return what chooses the proxy of each host.
 
     Raises:
-        Usage: It is no HTTP proxy; its URL, which may hold a password, is not shown.
+        Usage: The API's is no HTTP proxy; its URL, which may hold a password, is not shown.
     """
-    base = urlsplit(base_url)
-    proxy = option
-    if proxy is None and not proxy_bypass(base.hostname or ""):
-        usual = getproxies()
-        proxy = usual.get(base.scheme) or usual.get("all")
-    if not proxy:
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname:
-        raise Usage("the proxy (--proxy, HTTPS_PROXY or ALL_PROXY) must be an http:// or https:// URL")
-    return proxy
+    choose = ProxyOfHost(option)
+    del option  # a traceback would show it
+    refusal = ""
+    try:
+        Proxies(Secret(choose(base_url)))
+    except ValueError as error:
+        refusal = str(error).removeprefix("proxy ")
+    if refusal:
+        raise Usage(f"the proxy (--proxy, HTTPS_PROXY or ALL_PROXY) {refusal}")
+    return choose
 
 
-def _read_ca(option: Path | None, environment: Mapping[str, str]) -> ssl.SSLContext | None:
-    path = str(option) if option else next((environment[name] for name in CA_VARIABLES if environment.get(name)), None)
+def _read_ca(option: Path | None) -> ssl.SSLContext | None:
+    path = str(option) if option else next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), None)
     if path is None:
         return None
     try:

@@ -19,6 +19,7 @@ from ._feed import Feed
 from ._io.files import reason_of
 from ._io.gate import Gate
 from ._io.kinds import Source, check_kind, is_stream
+from ._io.proxies import Proxies
 from ._io.resources import Resources, open_resources
 from ._parts import open_parts
 from ._transfer import Transfer
@@ -58,16 +59,14 @@ class AsyncFrameioUploader:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         has_links = bool(asset.get("upload_urls") if isinstance(asset, Mapping) else asset.upload_urls)
-        given = Secret(asset)
-        del asset  # a traceback would show its links
+        given, self._headers = Secret(asset), Secret(dict(headers or {}))
+        del asset, headers  # a traceback would show them
         if not has_links:
             raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
         check_kind(file)
         self._plan = Plan.from_response(given.reveal())
         self._file = file
         self._limits = Limits(parts=max_workers)
-        self._headers = Secret(dict(headers or {}))
-        del headers
         self._retry = RetryPolicy(attempts=max_retries, base=BASE, patience=0)
         self._on_progress = on_progress
 
@@ -86,7 +85,7 @@ class AsyncFrameioUploader:
             retry=self._retry,
             check_etags=True,
             session=None,
-            proxy=Secret(None),
+            proxies=Proxies(Secret(None)),
             ssl=None,
             spool_dir=None,
         )

@@ -157,7 +157,7 @@ class FleetTransfer:
             "timeouts": resources.timeouts,
             "retry": resources.retry,
             "check_etags": resources.check_etags,
-            "proxy": resources.proxy,
+            "proxies": resources.proxies,
         }
         return Crew(name, path, fingerprint, settings)
 

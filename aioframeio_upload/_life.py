@@ -13,8 +13,9 @@ import aiohttp
 from ._core.model import Statistics
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._io.api import Api, Token, check_base_url
+from ._io.api import Api, Token, check_base_url, is_base_url
 from ._io.journal import Journal, OpenJournal
+from ._io.proxies import Proxies, Proxy
 from ._io.resources import Resources, open_resources
 from ._running import Running
 from ._upload import FolderUpload, Upload
@@ -35,16 +36,16 @@ class Life:
         journal: str | PathLike[str] | Journal | None = None,
         check_etags: bool = True,
         session: aiohttp.ClientSession | None = None,
-        proxy: str | None = None,
+        proxy: Proxy = None,
         ssl: ssl_module.SSLContext | None = None,
         spool_dir: str | PathLike[str] | None = None,
     ) -> None:
         # Hidden first: what is refused below shows this frame and its arguments in a traceback.
-        self._token, address, hidden_proxy = Secret(token), Secret(base_url), Secret(proxy)
+        self._running = Running()
+        self._token, self._address, way = Secret(token), Secret(base_url), Secret(proxy)
         del token, base_url, proxy
-        check_base_url(address)
+        check_base_url(self._address)
         self._account_id = account_id
-        self._base_url = address.reveal()
         self._open_resources = partial(
             open_resources,
             limits=limits,
@@ -52,17 +53,18 @@ class Life:
             retry=retry,
             check_etags=check_etags,
             session=session,
-            proxy=hidden_proxy,
+            proxies=Proxies(way),
             ssl=ssl,
             spool_dir=spool_dir,
         )
         self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
         self._entered = False
         self._open: tuple[Resources, Api] | None = None
-        self._running = Running()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._base_url}, {len(self._running.uploads)} running>"
+        if not is_base_url(self._address):  # refused, because it may hold a password; a traceback shows `self`
+            return f"<{type(self).__name__}>"
+        return f"<{type(self).__name__} {self._address.reveal()}, {len(self._running.uploads)} running>"
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -77,7 +79,7 @@ class Life:
                 await resources.close()
                 raise
             resources.journal = journal
-        self._open = resources, Api(resources, self._token, self._base_url)
+        self._open = resources, Api(resources, self._token, self._address.reveal())
         self._running.closed_because = None
         return self
 

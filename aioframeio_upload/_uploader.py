@@ -48,7 +48,9 @@ class Uploader(Pending):
             GB, beside the sending. Until one has matched on a host, a mismatch that repeats turns the check off for
             that host, with a logged warning.
         session: A session whose connector is shared (pool, resolver, TLS). Nothing else of it is used.
-        proxy: The proxy's URL, for API and parts alike.
+        proxy: The URL of an HTTP proxy, for API and parts alike; or a callable that chooses one for each host. It is
+            given `scheme://host[:port]` of each request, and returns a URL, or None for a direct connection. User and
+            password in the URL are percent-encoded UTF-8. SOCKS is not supported.
         ssl: A context of the caller's, for API and parts alike.
         spool_dir: Where the parts of a stream wait; the default temporary directory, unless that one is in memory.
     """

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from frames import shown_by
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -266,21 +267,50 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_the_option_is_preferred_to_the_environment(proxies: pytest.MonkeyPatch) -> None:
     api = "https://api.frame.io"
     proxies.setenv("https_proxy", "inspector.studio:3128")
-    assert read_proxy(None, api) == "http://inspector.studio:3128"
-    assert read_proxy("http://other:1", api) == "http://other:1"
+    assert read_proxy(None, api)(api) == "http://inspector.studio:3128"
+    assert read_proxy("http://other:1", api)(api) == "http://other:1"
     proxies.setenv("no_proxy", "frame.io")
-    assert read_proxy(None, api) is None
-    assert read_proxy("http://other:1", api) == "http://other:1"
+    assert read_proxy(None, api)(api) is None
+    assert read_proxy("http://other:1", api)(api) == "http://other:1"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("", set()),
+        ("amazonaws.com", {"https://bucket.s3.amazonaws.com"}),
+        (".frame.io, ims.example", {"https://api.frame.io", "https://ims.example"}),
+        ("api.frame.io:444", {"https://api.frame.io:444"}),
+        ("*", {"https://api.frame.io", "https://bucket.s3.amazonaws.com"}),
+    ],
+)
+def test_no_proxy_may_name_the_api_s3_or_the_login_alone(
+    proxies: pytest.MonkeyPatch, no_proxy: str, direct: set[str]
+) -> None:
+    proxies.setenv("https_proxy", "http://inspector:3128")
+    proxies.setenv("no_proxy", no_proxy)
+    choose = read_proxy(None, "https://api.frame.io")
+    hosts = {"https://api.frame.io", "https://bucket.s3.amazonaws.com", "https://ims.example"} | direct
+    if no_proxy != "*":
+        assert {host for host in hosts if choose(host) is None} == direct
+    else:
+        assert {choose(host) for host in hosts} == {None}
 
 
 def test_a_proxy_for_everything_is_the_last_choice(proxies: pytest.MonkeyPatch) -> None:
+    api = "https://api.frame.io"
     proxies.setenv("all_proxy", "http://last:1")
-    assert read_proxy(None, "https://api.frame.io") == "http://last:1"
+    assert read_proxy(None, api)(api) == "http://last:1"
     proxies.setenv("https_proxy", "http://first:1")
-    assert read_proxy(None, "https://api.frame.io") == "http://first:1"
+    assert read_proxy(None, api)(api) == "http://first:1"
+    assert read_proxy(None, api)("http://plain.example") == "http://last:1"
 
 
-def test_what_is_no_http_proxy_is_refused_without_its_password(proxies: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Usage) as caught:
-        read_proxy("socks5://user:secret@host:1", "https://api.frame.io")
-    assert "secret" not in str(caught.value)
+@pytest.mark.parametrize("proxy", ["socks5://user:secret@host:1", "ftp://user:secret@host", "http://user:secret@:1"])
+def test_what_is_no_http_proxy_is_refused_without_its_password(proxies: pytest.MonkeyPatch, proxy: str) -> None:
+    for option in (proxy, None):
+        proxies.setenv("https_proxy", proxy)
+        with pytest.raises(Usage, match="proxy") as caught:
+            read_proxy(option, "https://api.frame.io")
+        assert not shown_by(caught.value, "secret")
+    assert ("SOCKS is not supported" in str(caught.value)) == proxy.startswith("socks")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 import trustme
+from canned import answer, canned
 from conftest import PART, on_both_loops, sha256, some_bytes, uploader_on
+from frames import shown_by
 
-from aioframeio_upload import ApiError, Limits, Uploader
+from aioframeio_upload import ApiError, Limits, RetryPolicy, Uploader
 from aioframeio_upload.testing import FakeFrameio
 
 DATA = some_bytes(2 * PART + 1)
@@ -121,6 +125,92 @@ async def test_api_and_parts_go_through_the_proxy(fake: FakeFrameio) -> None:
     assert len(lines) == len(fake.requests)
     assert sum(line.startswith(f"PUT {fake.url}/") for line in lines) == 3
     assert sum(line.startswith(f"POST {fake.url}/v4/") for line in lines) == 1
+
+
+async def test_each_host_has_the_proxy_that_a_callable_chooses(fake: FakeFrameio) -> None:
+    """API and S3 are different hosts elsewhere; here they differ by their names only."""
+    asked: list[str] = []
+    async with proxy_to(fake) as (proxy, lines):
+
+        def choose(url: str) -> str | None:
+            asked.append(url)
+            return proxy if len(asked) > 1 else None
+
+        async with uploader_on(fake, proxy=choose) as uploader:
+            await send(fake, uploader)
+    assert set(asked) == {fake.url}, "neither a path nor a query"
+    assert [line for line in lines if line.startswith("PUT ")]
+    assert not [line for line in lines if "local_upload" in line]
+
+
+@pytest.mark.parametrize("proxy", [7, "proxy:3128", "socks5://me:hunter2@host", ""])
+async def test_a_callable_that_chooses_no_proxy_is_an_error_of_ours_without_its_password(
+    fake: FakeFrameio, proxy: Any
+) -> None:
+    async with uploader_on(fake, proxy=lambda _: proxy) as uploader:
+        with pytest.raises(ApiError, match="the proxy for 127\\.0\\.0\\.1 must be a URL such as") as caught:
+            await uploader.status("f")
+    assert "hunter2" not in str(caught.value)
+
+    def fail(_: str) -> str:
+        raise LookupError("hunter2")
+
+    async with uploader_on(fake, proxy=fail) as uploader:
+        with pytest.raises(ApiError, match="the proxy callable raised LookupError") as caught:
+            await uploader.status("f")
+    assert not shown_by(caught.value, "hunter2")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("proxy.example:3128", "must be a URL such as"),
+        ("//proxy.example:3128", "must be a URL such as"),
+        ("http://", "must be a URL such as"),
+        ("http://a..b:3128", "must be a URL such as"),
+        ("http://proxy.example:99999", "must be a URL such as"),
+        ("http://me:hunter2@", "must be a URL such as"),
+        ("ftp://me:hunter2@proxy", "must be a URL such as"),
+        ("", "must be a URL such as"),
+        (b"http://proxy:1", "not bytes"),
+        ("socks5://me:hunter2@proxy:1080", "SOCKS is not supported"),
+        ("SOCKS5H://proxy:1080", "SOCKS is not supported"),
+        ("http://a%3Ab:hunter2@proxy:3128", "a user name with a colon"),
+    ],
+)
+def test_what_is_no_http_proxy_is_refused_in_the_constructor(proxy: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        Uploader("a-token", proxy=proxy)
+    assert "proxy" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "expected"),
+    [
+        ("u:%C4%98", "u:Ę"),
+        ("u:Ę", "u:Ę"),
+        ("%C3%BC:p%40ss%3Aword%2F", "ü:p@ss:word/"),
+        ("u:%FF", b"u:\xff"),
+        ("u", "u:"),
+        ("u:a+b", "u:a+b"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_user_and_password_of_a_proxy_are_utf_8(userinfo: str, expected: str | bytes, scheme: str) -> None:
+    """With each request in plain text; with the CONNECT that opens a tunnel, and never beyond it."""
+    async with canned(answer(403, b"{}")) as server:
+        proxy, base_url = f"http://{userinfo}@{server.url[7:]}", f"{scheme}://api.invalid"
+        retry = RetryPolicy(attempts=1, patience=0)
+        async with Uploader("a-token", account_id="a", base_url=base_url, proxy=proxy, retry=retry) as uploader:
+            with pytest.raises(ApiError):
+                await uploader.status("f")
+    (head,) = server.heads
+    (sent,) = (line.partition(": ")[2] for line in head.split("\r\n") if line.lower().startswith("proxy-auth"))
+    wanted = expected.encode() if isinstance(expected, str) else expected
+    assert base64.b64decode(sent.removeprefix("Basic ")) == wanted
+    assert f"{userinfo}@" not in head
+    assert head.startswith("GET" if scheme == "http" else "CONNECT")
 
 
 async def test_a_proxy_that_is_not_there_is_an_api_error_without_its_password(fake: FakeFrameio) -> None:

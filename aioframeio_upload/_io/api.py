@@ -73,13 +73,14 @@ service counts arrivals, and the calls before may have arrived late: the first o
 
 def check_base_url(base_url: Secret[str]) -> None:
     """Raise ValueError for what cannot be asked; without showing it, for it may hold a password."""
-    if not _is_base(base_url):
+    if not is_base_url(base_url):
         raise ValueError(
             "base_url must be http(s), a host and perhaps a path: without user and password, query and fragment"
         )
 
 
-def _is_base(base_url: Secret[str]) -> bool:
+def is_base_url(base_url: Secret[str]) -> bool:
+    """Return whether an API can be asked there."""
     try:
         base = URL(base_url.reveal())
     except ValueError:
@@ -215,11 +216,10 @@ class Api:
                 operation.method,
                 url,
                 json=None if body is None else {"data": plain},
-                headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
                 allow_redirects=False,
                 middlewares=(send_once,),
-                **self._resources.route,
+                **self._resources.route_to(url, headers),
             ) as response:
                 text = await read_text(response)
         except FAILURES as error:

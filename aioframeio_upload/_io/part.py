@@ -143,6 +143,7 @@ class Attempt:
     ) -> _Stored | Fault | Secret[URL] | None:
         """Send the body and read the answer; the frames from here on hold the link, and are in no traceback."""
         stall = resources.timeouts.stall
+        headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
         connected = False
 
         def asked() -> None:
@@ -156,12 +157,11 @@ class Attempt:
                 resources.session.put(
                     url,
                     data=body,
-                    headers={"Content-Type": self._content_type, "x-amz-acl": "private"},
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
                     trace_request_ctx=asked if expect else None,
-                    **resources.route,
+                    **resources.route_to(url, headers),
                 ) as response,
             ):
                 self.is_acknowledged = response.status == 200 and body.sent == self._part.size

@@ -6,6 +6,7 @@ import logging
 import os
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,11 +14,11 @@ from typing import Any
 
 import aiohttp
 import anyio
+from yarl import URL
 
 from .._core.expiry import ServiceClock
 from .._core.integrity import EtagTrust
 from .._core.pacing import Slots
-from .._core.redact import Secret
 from .._core.remote import Clocks
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
@@ -25,6 +26,7 @@ from .blocks import SILENCE, Blocks, block_for
 from .files import Threads
 from .gate import Bandwidth
 from .journal import OpenJournal
+from .proxies import Proxies
 from .spool import Spool
 
 log = logging.getLogger("aioframeio_upload")
@@ -46,8 +48,7 @@ class Resources:
     timeouts: Timeouts
     retry: RetryPolicy
     check_etags: bool
-    proxy: Secret[str | None]
-    """Its URL may hold a password."""
+    proxies: Proxies
     ssl: ssl.SSLContext | None
     part_slots: anyio.CapacityLimiter
     slots: Slots
@@ -97,10 +98,13 @@ class Resources:
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.blocks.close()
 
-    @property
-    def route(self) -> dict[str, Any]:
-        """The arguments of a request that say how to reach the server."""
-        return {"proxy": self.proxy.reveal(), "ssl": self.ssl if self.ssl is not None else True}
+    def route_to(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the arguments of a request with these headers that say how to reach a server.
+
+        Raises:
+            Misrouted: There is no way, because of the proxy that was chosen.
+        """
+        return {**self.proxies.route_to(url, headers), "ssl": self.ssl if self.ssl is not None else True}
 
 
 def open_resources(
@@ -110,7 +114,7 @@ def open_resources(
     retry: RetryPolicy,
     check_etags: bool,
     session: aiohttp.ClientSession | None,
-    proxy: Secret[str | None],
+    proxies: Proxies,
     ssl: ssl.SSLContext | None,
     spool_dir: str | os.PathLike[str] | None,
 ) -> Resources:
@@ -127,7 +131,7 @@ def open_resources(
         timeouts=timeouts,
         retry=retry,
         check_etags=check_etags,
-        proxy=proxy,
+        proxies=proxies,
         ssl=ssl,
         part_slots=anyio.CapacityLimiter(slots),
         slots=Slots(slots, slots),

@@ -15,6 +15,10 @@ class Lost(aiohttp.ClientConnectionError):
     """A connection broke under a request; in words of ours."""
 
 
+class Misrouted(aiohttp.InvalidURL):
+    """There is no way to a host as it was asked for, as with a proxy that is none; in words of ours."""
+
+
 async def send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Keep aiohttp from sending a GET or DELETE again by itself after a disconnect (a middleware for a request).
 
@@ -52,7 +56,7 @@ def untrusted(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Say what happened, without any word that came with the exception."""
-    if isinstance(error, Lost):
+    if isinstance(error, Lost | Misrouted):
         return str(error)
     return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "the request failed") + _errno(error)
 
