@@ -164,6 +164,8 @@ def test_each_python_block_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     run(block, page, names, monkeypatch)
     printed, promise = capsys.readouterr().out, promise_of(page, block)
     assert promise is None or re.fullmatch(promise, printed, re.DOTALL), printed
