@@ -15,7 +15,7 @@ from ._core.faults import Kind, Verdict
 from ._core.fleet import Lot
 from ._core.model import Part, Plan, Receipt
 from ._core.redact import address_of
-from ._core.retry import Fault, explain, is_throttle, judge, wait_before
+from ._core.retry import Asking, Fault, explain, is_throttle, judge, next_asking, wait_before
 from ._core.state import UploadState
 from ._feed import Feed
 from ._io.files import Lent
@@ -179,9 +179,10 @@ class Transfer:
         doubted = False
         outages = 0
         # Asked on the upload's first part, and where a refusal may have been lost with the connection.
-        expect, self._asked = not self._asked and is_worth_asking(part.size), True
+        asks = not self._asked and is_worth_asking(part.size)
+        asking, self._asked = Asking.FIRST if asks else Asking.NO, True
         while True:
-            outcome = await self._attempt(part, lent, expect)
+            outcome = await self._attempt(part, lent, asking)
             receipt = self._believe(part, outcome, doubted)
             if receipt is not None:
                 # Known before it is recorded: a cancellation meanwhile must not take a whole file for a placeholder.
@@ -192,11 +193,11 @@ class Transfer:
                 return
             assert isinstance(outcome, Fault)
             doubted = doubted or outcome.kind is Kind.ETAG
-            expect = outcome.kind is Kind.LOST or (expect and outcome.kind in (Kind.UNREACHABLE, Kind.PAUSED))
+            asking = next_asking(asking, outcome)
             outages = outages + 1 if outcome.kind is Kind.UNREACHABLE else 0
             await anyio.sleep(self._delay_after(part, outcome, outages))
 
-    async def _attempt(self, part: Part, lent: Lent, expect: bool) -> Receipt | Fault:
+    async def _attempt(self, part: Part, lent: Lent, asking: Asking) -> Receipt | Fault:
         """Make one attempt, when the upload is not paused and a slot is free."""
         while True:
             if not self._gate.is_open:
@@ -209,7 +210,7 @@ class Transfer:
                 if self._life is not None and not self._life.is_good(self._resources.service_now()):
                     raise self._expired(f"the link of part {part.number} is about to die")
                 self._feed.publish(self._state.begin(part.number, anyio.current_time()))
-                attempt = Attempt(part, lent, self._plan.media_type, self._gate, expect=expect)
+                attempt = Attempt(part, lent, self._plan.media_type, self._gate, asking=asking)
                 self._attempts[part.number] = attempt
                 try:
                     return await attempt.put(self._resources)

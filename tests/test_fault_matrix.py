@@ -188,7 +188,7 @@ async def test_it_ends_identical_or_in_the_one_documented_error_and_leaves_nothi
     if cell.row.asks:
         monkeypatch.setattr(part_module, "EXPECT_FROM", PART // 2)
     # Impatient only where it must be: a busy machine may need half a second for any part.
-    timeouts = Timeouts(stall=STALL if cell.kind in ("stall", "hold") else 30)
+    timeouts = Timeouts(stall=STALL, answer=STALL) if cell.kind in ("stall", "hold") else Timeouts()
     limits = Limits(parts=3, api_pacing=False)
     async with FakeFrameio(rate_limits=False, part_size=PART, faults=cell.faults()) as fake:
         async with uploader_on(fake, limits=limits, retry=POLICY, timeouts=timeouts) as uploader:

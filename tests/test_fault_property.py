@@ -84,7 +84,7 @@ ON_THE_API = st.builds(
 async def test_any_script_of_faults_ends_in_the_same_bytes_or_an_error_of_ours(script: list[Fault]) -> None:
     before = asyncio.all_tasks()
     async with FakeFrameio(rate_limits=False, part_size=SMALL, faults=script) as fake:
-        limits, timeouts = Limits(parts=AT_ONCE, api_pacing=False), Timeouts(stall=0.1, confirm=5)
+        limits, timeouts = Limits(parts=AT_ONCE, api_pacing=False), Timeouts(stall=0.1, answer=0.1, confirm=5)
         async with uploader_on(fake, limits=limits, retry=POLICY, timeouts=timeouts) as uploader:
             async with asyncio.timeout(30):
                 events, end = await watched(uploader, fake, CONTENT)

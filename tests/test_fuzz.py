@@ -201,7 +201,7 @@ class Nowhere(AbstractResolver):
 @asynccontextmanager
 async def served(answer: bytes) -> AsyncIterator[tuple[Uploader, str]]:
     """An Uploader on a server that has one answer to everything."""
-    impatient = Timeouts(connect=2, api=2, stall=2, confirm=2)
+    impatient = Timeouts(connect=2, api=2, stall=2, answer=2, confirm=2)
     async with (
         canned(answer) as server,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Nowhere())) as session,

@@ -329,7 +329,7 @@ def test_a_clean_up_has_one_deadline_for_all_its_steps(monkeypatch: pytest.Monke
 async def test_what_an_attempt_is_allowed_to_wait_for() -> None:
     """As instants of its deadline: 30 s for a byte, 15 s for a pause, its turn and more under a limit."""
     now = asyncio.get_running_loop().time
-    guard = Guard(30.0)
+    guard = Guard(30.0, 300.0)
 
     def left() -> float:
         instant = guard.deadline.when()
@@ -354,7 +354,7 @@ async def test_a_pause_that_ends_when_its_attempt_was_just_given_up_is_a_pause_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "PAUSE", 0.0)
-    guard = Guard(30.0)
+    guard = Guard(30.0, 300.0)
 
     async def attempt() -> None:
         async with guard.deadline:

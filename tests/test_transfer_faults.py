@@ -24,7 +24,7 @@ from aioframeio_upload.testing import FakeFrameio, Fault
 
 CONTENT = some_bytes(3 * PART - 5)
 THRICE = RetryPolicy(attempts=3, base=0.01, cap=0.02)
-IMPATIENT = Timeouts(stall=1)
+IMPATIENT = Timeouts(stall=1, answer=1)
 PART_EVENTS = (PartStarted, PartRetrying, PartCompleted)
 
 
@@ -59,7 +59,7 @@ def name_of(fault: Fault) -> str:
 async def test_a_part_that_fails_once_is_sent_again_and_the_file_is_identical(fake: FakeFrameio, fault: Fault) -> None:
     fake.add_fault(fault)
     # Impatient only where it must be, and then not so much that a busy machine's hiccup is a fault of another part.
-    timeouts = Timeouts(stall=3) if fault.do in ("stall", "hold") else Timeouts()
+    timeouts = Timeouts(stall=3, answer=3) if fault.do in ("stall", "hold") else Timeouts()
     async with uploader_on(fake, timeouts=timeouts) as uploader:
         events, file = await watched(uploader, fake, CONTENT)
         assert isinstance(file, UploadedFile)
@@ -208,7 +208,7 @@ async def test_a_part_that_keeps_failing_is_given_up_after_the_policys_attempts(
     fake: FakeFrameio, fault: Fault
 ) -> None:
     fake.add_fault(fault)
-    timeouts = Timeouts(stall=1) if fault.do in ("stall", "hold") else Timeouts()
+    timeouts = Timeouts(stall=1, answer=1) if fault.do in ("stall", "hold") else Timeouts()
     async with uploader_on(fake, retry=THRICE, timeouts=timeouts) as uploader:
         events, error = await watched(uploader, fake, CONTENT)
     assert type(error) is PartExhausted

@@ -184,7 +184,7 @@ async def test_a_callers_timeout_is_the_callers_and_no_stall(fake: FakeFrameio) 
 
 async def test_a_stall_inside_a_callers_timeout_is_ours_and_heals(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(do="hold", number=2))
-    async with uploader_on(fake, timeouts=Timeouts(stall=0.5)) as uploader, asyncio.timeout(20):
+    async with uploader_on(fake, timeouts=Timeouts(stall=0.5, answer=0.5)) as uploader, asyncio.timeout(20):
         _, file = await watched(uploader, fake, CONTENT)
     assert isinstance(file, UploadedFile)
 

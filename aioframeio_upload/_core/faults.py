@@ -10,7 +10,7 @@ class Kind(Enum):
     """How an attempt ended without a receipt."""
 
     REFUSED = "refused"
-    """S3 answered, and not with 200."""
+    """An answer came, and it does not acknowledge the part."""
     UNREACHABLE = "unreachable"
     """No connection was made, so not a byte went out."""
     UNTRUSTED = "untrusted"
@@ -18,7 +18,7 @@ class Kind(Enum):
     LOST = "lost"
     """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
     STALLED = "stalled"
-    """No byte moved for `Timeouts.stall`."""
+    """No byte moved for `Timeouts.stall`, or no answer came within `Timeouts.answer` of the last one."""
     ETAG = "etag"
     """S3 stored something else than was sent."""
     PAUSED = "paused"
@@ -94,6 +94,13 @@ FAULTS: tuple[Row, ...] = (
     Row(_REFUSED, _AGAIN, _BOTOCORE, status=(500, 599), meaning="the server failed"),
     Row(_REFUSED, _GIVE_UP, _HTTP, status=(400, 499), meaning="any other refusal"),
     Row(_REFUSED, _GIVE_UP, _HTTP, status=(300, 399), meaning="a redirect other than S3's temporary one (307)"),
+    Row(
+        _REFUSED,
+        _AGAIN,
+        "Amazon S3 API reference, UploadPart",
+        status=(200, 200),
+        meaning="a body where S3 sends none: the page of a network's login, a gateway's message; nothing was stored",
+    ),
     Row(_REFUSED, _AGAIN, _HTTP, meaning="an answer that means nothing here, as a proxy's may"),
     Row(Kind.UNTRUSTED, _GIVE_UP, _AIOHTTP, meaning="the server's certificate is not trusted"),
     Row(
@@ -104,7 +111,12 @@ FAULTS: tuple[Row, ...] = (
         "uses up no attempt within `RetryPolicy.patience`",
     ),
     Row(Kind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or garbled"),
-    Row(Kind.STALLED, _AGAIN, "`Timeouts.stall`", meaning="no byte moved, whichever side hung"),
+    Row(
+        Kind.STALLED,
+        _AGAIN,
+        "`Timeouts.stall`, `Timeouts.answer`",
+        meaning="no byte moved, whichever side hung; or no answer came after the last one",
+    ),
     Row(Kind.ETAG, _AGAIN, "`check_etags`", meaning="S3 acknowledged other bytes than were sent"),
     Row(Kind.PAUSED, _AGAIN, "`Upload.pause()`", meaning="a pause of more than 15 s; counts as no attempt"),
 )

@@ -1,12 +1,84 @@
-"""Whether S3 has what was sent: when an ETag that is no MD5 means a fault, and when only that a host makes none."""
+"""Whether S3 has what was sent: which answer says so and proves it, and what an ETag that is no MD5 means."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from .faults import Kind
 from .model import Receipt
-from .retry import Fault
+from .redact import redact_id
+from .retry import Fault, is_md5, read_refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """S3's word that it has a part."""
+
+    etag: str | None
+    """Without its quotes. None: nothing in the answer proves that it is S3's."""
+    is_md5: bool = False
+    """Whether the ETag should be the MD5 of the part."""
+    request_id: str | None = None
+    """What S3's operators ask for."""
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes | None, now: datetime, links: Sequence[str] = ()
+) -> Acknowledged | Fault:
+    """Decide whether an answer acknowledges a part. This is the only place that does.
+
+    S3 acknowledges a part by a 200 with an ETag and no body (API reference, UploadPart and PutObject). Other servers
+    answer 200 as well: the login page of a hotel's network, a gateway that puts its error into JSON, S3 itself where it
+    failed after it had begun to answer (an `<Error>` document). So
+
+    * a document with an S3 `<Code>` is the refusal that it names, whatever the status;
+    * a body is no acknowledgement, unless the ETag beside it can be an MD5 (web servers give pages an ETag, too);
+    * no body and no ETag is an acknowledgement that proves nothing. It is taken, for some gateways drop the header; the
+      file's confirmation has to prove it.
+
+    Args:
+        status: Of HTTP. Of the other successes (201, 202, 204, 206) none is S3's answer to a PUT.
+        headers: Looked up without regard to case.
+        body: None: longer than anybody reads.
+        now: For a `Retry-After`.
+        links: The part's, whose secrets an answer may quote.
+    """
+    refusal = read_refusal(status, headers, body or b"", now, links)
+    if status != 200 or refusal.code is not None:
+        return refusal
+    etag = redact_id(read_etag(headers.get("ETag", "")), links=links)
+    if (body is None or body.strip()) and not is_md5(etag):
+        reason = "a 200 with a body is not S3's answer: a network's login page, or a gateway, may have taken the part"
+        return Fault(Kind.REFUSED, reason, status=200, request_id=refusal.request_id, retry_after=refusal.retry_after)
+    # Not the MD5 under KMS or a customer's key (S3 API reference, PutObject).
+    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    customer_key = "x-amz-server-side-encryption-customer-algorithm" in headers
+    return Acknowledged(etag, is_md5(etag) and not encrypted and not customer_key, refusal.request_id)
+
+
+_ETAG = re.compile(r"(?=.*[0-9A-Za-z])[0-9A-Za-z+/=_.:~-]{1,200}")
+"""Hex digits, dashes, base64: what S3 and its kin make. Directory buckets have ETags that are no digest."""
+
+
+def read_etag(header: str) -> str | None:
+    """Return an ETag without its quotes; None where the header is empty, or holds what nobody makes an ETag of."""
+    etag = header.strip().removeprefix("W/").strip('"')
+    return etag if _ETAG.fullmatch(etag) and etag.lower() not in ("null", "none", "undefined") else None
+
+
+def unproved(receipts: Iterable[Receipt]) -> tuple[int, ...]:
+    """Return the numbers of the parts of which nothing proves that S3 has them."""
+    return tuple(receipt.number for receipt in receipts if not receipt.is_proved)
+
+
+def name_parts(numbers: Iterable[int]) -> str:
+    """Return the numbers of some parts in words: `part 2`, `parts 2, 3, 7`, the first few of many."""
+    few = sorted(numbers)
+    shown = ", ".join(map(str, few[:5])) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+    return f"part{'s' if len(few) > 1 else ''} {shown}"
 
 
 @dataclass(slots=True)

@@ -218,6 +218,11 @@ class Receipt:
     md5: str | None = None
     """Of the bytes that were sent; None where `check_etags` is off, or where it was made of a `PartCompleted`."""
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether S3's answer proves that it has the part; a 200 without an ETag may be another server's."""
+        return self.etag is not None
+
 
 @dataclass(frozen=True, slots=True)
 class UploadStatus:

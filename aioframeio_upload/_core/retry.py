@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from functools import partial
 from html import unescape
 from itertools import islice
@@ -32,6 +33,8 @@ class Fault:
     """Seconds that the server asks for."""
     receipt: Receipt | None = None
     """With `Kind.ETAG`: what S3 acknowledged all the same."""
+    unanswered: bool = False
+    """Whether a new connection broke after the server was asked for leave, and before it let the first byte through."""
 
 
 def judge(fault: Fault) -> Verdict:
@@ -48,6 +51,48 @@ def explain(fault: Fault) -> str:
 def is_throttle(fault: Fault) -> bool:
     """Say whether S3 asks for fewer requests."""
     return fault.status == 503 or fault.code in THROTTLED
+
+
+class Asking(Enum):
+    """Whether an attempt asks for leave before it sends a part (`Expect: 100-continue`), and why."""
+
+    NO = "not asked"
+    FIRST = "asked, as the upload's first part"
+    """Whoever cannot bear the question is sent the part without it, in the same attempt."""
+    AGAIN = "asked, as a refusal may have been lost with the connection before"
+    """Where this one breaks as well, the question need not be the reason: that is a failed attempt."""
+    WITHOUT = "not asked, as the one before was, and broke"
+    """Where this one is answered, the question was the reason."""
+
+
+def next_asking(before: Asking, fault: Fault) -> Asking:
+    """Decide whether to ask, after an attempt that asked so, or did not, has failed."""
+    if fault.kind is Kind.LOST:
+        return Asking.WITHOUT if fault.unanswered else Asking.AGAIN
+    return before if fault.kind in (Kind.UNREACHABLE, Kind.PAUSED) else Asking.NO
+
+
+def may_be_asking(fault: Fault) -> bool:
+    """Return whether an end before the first byte may be due to `Expect: 100-continue` itself.
+
+    Boxes between here and S3 close the connection, reset it, or answer with an error of their own (RFC 9110, 10.1.1,
+    lets a server that cannot meet the expectation do so). S3 names a `<Code>` or at least the request; and what asks
+    for patience does not depend on the question.
+    """
+    if fault.kind is Kind.LOST or fault.status == 417:
+        return True
+    is_ours = fault.code is not None or fault.request_id is not None or fault.retry_after is not None
+    return (
+        fault.kind is Kind.REFUSED
+        and (fault.status or 0) >= 400
+        and fault.status not in (408, 429, 503)
+        and not is_ours
+    )
+
+
+def is_of_s3(outcome: Receipt | Fault) -> bool:
+    """Return whether an attempt was surely answered by S3, well or badly, and not by something in between."""
+    return isinstance(outcome, Receipt) or outcome.code is not None or outcome.kind is Kind.ETAG
 
 
 def _row(fault: Fault) -> Row:

@@ -48,8 +48,14 @@ class Timeouts:
     """For a whole API call, the official SDK's own default."""
 
     stall: float = 30.0
-    """For a part's next byte, whichever side hangs, for S3's answer after the last, and for a source to be opened and
-    looked at. S3 itself gives a silent connection up after 20 to 30 s."""
+    """For a part's next byte to leave, whichever side hangs, and for a source to be opened and looked at. S3 itself
+    gives a silent connection up after 20 to 30 s."""
+
+    answer: float | None = None
+    """For S3's answer, once the other end has the last byte of a part. None: ten times `stall`, and a second more for
+    each 128 KiB of the part. A proxy that scans or buffers takes the bytes at the speed of the local network and passes
+    them on at that of the uplink, and meanwhile nothing moves here; sending them again would only make the uplink
+    busier. An other end that is gone is noticed within about `stall` all the same, by TCP's keep-alive."""
 
     confirm: float | None = None
     """For the service to put the parts together. None: 300 s and 60 s more for each 100 GB. 0: do not wait."""
@@ -57,7 +63,12 @@ class Timeouts:
     def __post_init__(self) -> None:
         for name in ("connect", "api", "stall"):
             _require(0 < getattr(self, name) < inf, f"Timeouts.{name} must be more than 0, and finite")
+        _require(self.answer is None or 0 < self.answer < inf, "Timeouts.answer must be more than 0, and finite")
         _require(self.confirm is None or 0 <= self.confirm < inf, "Timeouts.confirm must be 0 or more, and finite")
+
+    def answer_for(self, size: int) -> float:
+        """Return the seconds that the answer to a part of `size` bytes may take."""
+        return 10 * self.stall + size / (1 << 17) if self.answer is None else self.answer
 
     def confirm_for(self, size: int) -> float:
         """Give the seconds that a file of `size` bytes may take to be put together."""

@@ -12,8 +12,11 @@ The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import sys
 import time
+from functools import partial
 from typing import Any
 
 from aiohttp.abc import AbstractStreamWriter
@@ -24,6 +27,10 @@ from .._core.errors import SourceError
 from .blocks import MIN_BLOCK, Blocks, Hash
 from .files import Lent
 from .gate import Bandwidth, Gate, Guard
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 TURN = 0.001
 """Seconds that one body may write before the loop is given back. A turn of 0.7 ms costs some 5 % of the speed, one of
@@ -116,6 +123,9 @@ class Slice(Payload):
                     self._have_hashed()
                 else:
                     await asyncio.sleep(0)
+            sock = transport.get_extra_info("socket")
+            _notice_a_dead_peer(sock, self._guard.stall)
+            self._guard.written(partial(_unacknowledged, sock))
         except BaseException:
             # Half a body makes the connection useless; its close() would wait for a peer that may never read on.
             transport.abort()
@@ -218,3 +228,45 @@ def _keep_little_unsent(transport: Any) -> None:
     option, sock = getattr(socket, "TCP_NOTSENT_LOWAT", None), transport.get_extra_info("socket")
     if option is not None and sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
+
+
+def _notice_a_dead_peer(sock: Any, seconds: float) -> None:
+    """Have the kernel break a connection whose other end is gone, after about `seconds`, while an answer is awaited.
+
+    The wait may last many minutes, and without probes (RFC 9293, 3.8.4) a peer that vanished in it, as when a NAT
+    forgets the connection, would look like one that is slow. Not TCP_USER_TIMEOUT: Linux applies it to a closed window
+    too, and a proxy that reads slowly is not gone. A connection that is used again keeps the probes.
+    """
+    if sock is None:
+        return
+    probe = min(max(1, round(seconds / 4)), 32767)
+    # macOS has another name for the first one. Without them the system's own pace stays, of hours.
+    idle = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
+    wanted = (
+        (idle, 2 * probe),
+        (getattr(socket, "TCP_KEEPINTVL", None), probe),
+        (getattr(socket, "TCP_KEEPCNT", None), 2),
+    )
+    with contextlib.suppress(OSError):  # of a connection that just broke; the answer tells
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in wanted:
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+SO_NWRITE = 0x1024
+"""Of macOS, `sys/socket.h`: a socket's bytes that were not acknowledged. Python has no name for it."""
+
+
+def _unacknowledged(sock: Any) -> int:
+    """Return how many bytes of a connection the kernel has and the other end has not; 0 where no system tells."""
+    if sock is None:
+        return 0
+    try:
+        if sys.platform == "linux":  # tcp(7): SIOCOUTQ, which has the number of TIOCOUTQ
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        if sys.platform == "darwin":
+            return int(sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE))
+    except (OSError, ValueError):  # it is closed
+        pass
+    return 0

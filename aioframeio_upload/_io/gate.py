@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from .._core.pacing import Bucket
 
@@ -18,6 +19,11 @@ CLEAN_UP = 0.8
 
 LATE = 30.0
 """Seconds: how much later than promised the loop may wake a throttled body before that counts as a stall."""
+
+
+LOOK = 0.1
+MOST_LOOK = 1.0
+"""Of `Timeouts.stall`, and seconds at most: how often the kernel is asked how much of a written body is still here."""
 
 
 class Gate:
@@ -78,23 +84,31 @@ class Bandwidth:
 class Guard:
     """One attempt's time limit: `Timeouts.stall` from the last byte that moved; longer where bytes are held on purpose.
 
-    It covers connecting, writing (for which aiohttp has no time limit) and the answer.
+    It covers connecting, writing (for which aiohttp has no time limit) and, with a limit of its own, the answer.
+
+    Args:
+        stall: Seconds that may pass until the next byte moves.
+        answer: Seconds from the moment at which the other end has every byte to the end of its answer.
     """
 
-    def __init__(self, stall: float) -> None:
-        self._stall = stall
+    def __init__(self, stall: float, answer: float) -> None:
+        self.stall = stall
+        self._answer = answer
+        self._looking: asyncio.TimerHandle | None = None
         self.deadline = asyncio.timeout(stall)
         """To be entered around the attempt."""
         self.is_paused = False
         """Whether a pause holds the body, or did when the attempt ended."""
+        self.is_sent = False
+        """Whether the other end has the whole body, so that only its answer is waited for."""
 
     def moved(self) -> None:
         """Note that a byte moved, or may move from now on."""
-        self._allow(self._stall)
+        self._allow(self.stall)
 
     def asked(self, seconds: float) -> None:
         """Note that the server has the headers, and has that long to let the body begin."""
-        self._allow(min(seconds, self._stall))
+        self._allow(min(seconds, self.stall))
 
     def throttled(self, seconds: float) -> None:
         """Note that the next byte waits that long for its turn."""
@@ -103,6 +117,28 @@ class Guard:
     def paused(self) -> None:
         """Note that a pause holds the body."""
         self._allow(PAUSE, is_paused=True)
+
+    def written(self, unacknowledged: Callable[[], int], before: int | None = None) -> None:
+        """Note that the kernel has the whole body, and watch the rest of it leave.
+
+        Args:
+            unacknowledged: Returns how many bytes the other end does not have yet; 0 where that is not known.
+            before: What it returned last.
+        """
+        left = unacknowledged()
+        if not left:
+            self.is_sent = True
+            self._allow(self._answer)
+            return
+        if before is None or left < before:
+            self.moved()
+        again = min(self.stall * LOOK, MOST_LOOK)
+        self._looking = asyncio.get_running_loop().call_later(again, self.written, unacknowledged, left)
+
+    def close(self) -> None:
+        """Watch no longer: the attempt has ended."""
+        if self._looking is not None:
+            self._looking.cancel()
 
     def _allow(self, seconds: float, *, is_paused: bool = False) -> None:
         # What ended the attempt stays known, even where the pause is over before the attempt is.

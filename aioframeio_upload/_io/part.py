@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import aiohttp
 from yarl import URL
 
 from .._core.faults import Kind, Verdict
+from .._core.integrity import Acknowledged, read_answer
 from .._core.model import Part, Receipt
-from .._core.redact import Secret, redact_id, without_frames
-from .._core.retry import Fault, is_md5, judge, read_refusal
+from .._core.redact import Secret, without_frames
+from .._core.retry import Asking, Fault, is_of_s3, judge, may_be_asking
+from .._core.settings import Timeouts
 from .body import Slice
 from .files import Lent
 from .gate import Gate, Guard
@@ -43,14 +45,30 @@ def is_worth_asking(size: int) -> bool:
     return size > EXPECT_FROM
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What S3 says that it stored, in an answer without an error."""
+class Question:
+    """One request's `Expect: 100-continue`, and what became of it. Told by the session's traces."""
 
-    etag: str | None
-    is_md5: bool
-    """Whether the ETag should be the MD5 of the part."""
-    request_id: str | None
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.is_sent = False
+        """Whether a server has the headers."""
+        self.is_reused = False
+        """Whether the connection was used before."""
+
+    def sent(self) -> None:
+        """Note that the headers have left; from now on the server's leave is awaited."""
+        self.is_sent = True
+        self._guard.asked(EXPECT_WAIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The attempt ended before its first byte, in a way that the question itself may have caused."""
+
+    broke: Fault | None = None
+    """How, where it was by the end of the connection."""
+    is_reused: bool = False
+    """Whether the connection was used before: its server may have closed it for having been idle."""
 
 
 class Attempt:
@@ -61,16 +79,18 @@ class Attempt:
         lent: Its bytes.
         media_type: What its link is signed for.
         gate: Its upload's pause.
-        expect: Ask before the body whether it will be taken. S3 then refuses before gigabytes are sent; without, it
-            refuses early and closes, which is often seen as a broken pipe only.
+        asking: Whether to ask before the body if it will be taken. S3 then refuses before gigabytes are sent; without,
+            it refuses early and closes, which is often seen as a broken pipe only.
     """
 
-    def __init__(self, part: Part, lent: Lent, media_type: str | None, gate: Gate, *, expect: bool = False) -> None:
+    def __init__(
+        self, part: Part, lent: Lent, media_type: str | None, gate: Gate, *, asking: Asking = Asking.NO
+    ) -> None:
         self._part = part
         self._lent = lent
         self._content_type = media_type or OCTET_STREAM
         self._gate = gate
-        self._expect = expect
+        self._asking = asking
         self._body: Slice | None = None
         self.is_acknowledged = False
         """Whether S3 said that it has the part; known before its ETag is compared."""
@@ -89,16 +109,21 @@ class Attempt:
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
         link = Secret(URL(self._part.url, encoded=True))
         redirects = 0
-        unanswered: str | None = None
+        stale: str | None = None
+        unasked = _address(link) if self._asking is Asking.WITHOUT else None
         while redirects <= MAX_REDIRECTS:
             host = _address(link)
-            ask = self._expect and host not in (unanswered, *resources.expectless)
-            outcome = await self._put_to(link, resources, ask)
-            if outcome is None:
-                unanswered = host
+            asks = self._asking in (Asking.FIRST, Asking.AGAIN) and host not in (unasked, *resources.expectless)
+            outcome = await self._put_to(link, resources, asks)
+            if isinstance(outcome, Unanswered):
+                if outcome.broke is not None and self._asking is Asking.AGAIN:
+                    return replace(outcome.broke, unanswered=not outcome.is_reused)
+                # Asked once more on another connection, before the question is blamed.
+                once_more = outcome.broke is not None and outcome.is_reused and stale != host
+                stale, unasked = (host, unasked) if once_more else (stale, host)
                 continue
-            # Only now: what was silent may have been the link.
-            if host == unanswered and not (isinstance(outcome, Fault) and outcome.status is None):
+            # Only now: what did not answer may have been the link, or whoever answers everything so.
+            if host == unasked and (isinstance(outcome, Secret) or is_of_s3(outcome)):
                 resources.expectless.add(host)
             if isinstance(outcome, Secret):
                 redirects, link = redirects + 1, outcome
@@ -108,15 +133,14 @@ class Attempt:
 
     async def _put_to(
         self, link: Secret[URL], resources: Resources, expect: bool
-    ) -> Receipt | Fault | Secret[URL] | None:
+    ) -> Receipt | Fault | Secret[URL] | Unanswered:
         """PUT to one URL.
 
-        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it). None: whoever answers
-        there, perhaps a proxy, does not know `Expect`.
+        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it).
         """
         size = self._part.size
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
-        guard = Guard(resources.timeouts.stall)
+        guard = Guard(resources.timeouts.stall, resources.timeouts.answer_for(size))
         body = Slice(
             self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
         )
@@ -126,31 +150,28 @@ class Attempt:
         except BaseException as error:
             without_frames(error)
             raise
+        finally:
+            guard.close()
         if body.source_error is not None:
             raise body.source_error
-        if isinstance(outcome, _Stored):
+        self.is_acknowledged = isinstance(outcome, Acknowledged)
+        if isinstance(outcome, Acknowledged):
             # A cancellation meanwhile must not take a whole file for a placeholder.
             receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
             self.is_acknowledged = isinstance(receipt, Receipt)
             return receipt
-        self.is_acknowledged = False
         if guard.is_paused and isinstance(outcome, Fault) and judge(outcome) is Verdict.AGAIN:
             return Fault(Kind.PAUSED, f"ended by a pause: {outcome.reason}")
         return outcome
 
     async def _exchange(
         self, url: URL, body: Slice, guard: Guard, resources: Resources, expect: bool
-    ) -> _Stored | Fault | Secret[URL] | None:
+    ) -> Acknowledged | Fault | Secret[URL] | Unanswered:
         """Send the body and read the answer; the frames from here on hold the link, and are in no traceback."""
-        stall = resources.timeouts.stall
+        question = Question(guard)
         headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
-        connected = False
-
-        def asked() -> None:
-            nonlocal connected
-            connected = True
-            guard.asked(EXPECT_WAIT)
-
+        broke: Fault | None = None
+        outcome: Acknowledged | Fault | Secret[URL]
         try:
             async with (
                 guard.deadline,
@@ -160,49 +181,50 @@ class Attempt:
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
-                    trace_request_ctx=asked if expect else None,
+                    trace_request_ctx=question if expect else None,
                     **resources.route_to(url, headers),
                 ) as response,
             ):
-                self.is_acknowledged = response.status == 200 and body.sent == self._part.size
-                answer = await read_bounded(response, MAX_ANSWER) or b""
+                # Known before the body is read, where there is proof: a cancellation meanwhile must not take a whole
+                # file for a placeholder.
+                head = self._read(url, response, b"", body.sent)
+                self.is_acknowledged = isinstance(head, Acknowledged) and head.etag is not None
+                outcome = self._read(url, response, await read_bounded(response, MAX_ANSWER), body.sent)
         except TimeoutError as error:
             is_late = guard.deadline.expired()
-            if is_late and connected and not body.begun:
-                return None
-            return self._late(guard, connected or body.begun, stall) if is_late else _lost(error)
+            if is_late and question.is_sent and not body.begun:
+                return Unanswered()
+            connected = question.is_sent or body.begun
+            outcome = broke = self._late(guard, connected, resources.timeouts) if is_late else _lost(error)
         except FAILURES as error:
-            return _lost(error)
-        return self._read(url, response, answer, body.sent, expect)
+            outcome = broke = _lost(error)
+        if isinstance(outcome, Fault) and question.is_sent and not body.begun and may_be_asking(outcome):
+            return Unanswered(broke, question.is_reused)
+        return outcome
 
     def _read(
-        self, url: URL, response: aiohttp.ClientResponse, answer: bytes, sent: int, expect: bool
-    ) -> _Stored | Fault | Secret[URL] | None:
-        """Read an answer: what S3 says that it stored, or as `_put_to` says."""
-        if response.status == 417 and expect:
-            return None
-        links = [str(url), self._part.url]
+        self, url: URL, response: aiohttp.ClientResponse, answer: bytes | None, sent: int
+    ) -> Acknowledged | Fault | Secret[URL]:
+        """Read an answer: an acknowledgement, a fault, or where S3 redirects to."""
         if response.status == 307 and (location := response.headers.get("Location")):
             target = _redirect(url, location)
             return Secret(target) if target else Fault(Kind.LOST, "redirected to no usable URL", status=307)
-        if response.status != 200:
-            return read_refusal(response.status, response.headers, answer, datetime.now(UTC), links)
-        if sent != self._part.size:
+        links = [str(url), self._part.url]
+        outcome = read_answer(response.status, response.headers, answer, datetime.now(UTC), links)
+        if isinstance(outcome, Acknowledged) and sent != self._part.size:
             return Fault(Kind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
-        etag = response.headers.get("ETag", "").removeprefix("W/").strip('"')
-        return _Stored(
-            etag=redact_id(etag, links=links),
-            is_md5=etag_is_md5(response, etag),
-            request_id=redact_id(response.headers.get("x-amz-request-id"), links=links),
-        )
+        return outcome
 
-    def _late(self, guard: Guard, connected: bool, stall: float) -> Fault:
+    def _late(self, guard: Guard, connected: bool, timeouts: Timeouts) -> Fault:
         """Say what an attempt waited for in vain."""
         if guard.is_paused or not self._gate.is_open:
             return Fault(Kind.PAUSED, "paused for longer than S3 keeps a silent connection")
         if not connected:
-            return Fault(Kind.UNREACHABLE, f"no connection in {stall:g} s")
-        return Fault(Kind.STALLED, f"no byte moved for {stall:g} s")
+            return Fault(Kind.UNREACHABLE, f"no connection in {timeouts.stall:g} s")
+        if guard.is_sent:
+            seconds = timeouts.answer_for(self._part.size)
+            return Fault(Kind.STALLED, f"no answer came within {round(seconds, 1):g} s of the last byte")
+        return Fault(Kind.STALLED, f"no byte moved for {timeouts.stall:g} s")
 
 
 def _lost(error: BaseException) -> Fault:
@@ -210,15 +232,15 @@ def _lost(error: BaseException) -> Fault:
     return Fault(kind, describe(error))
 
 
-def _receipt(part: Part, stored: _Stored, md5: str | None) -> Receipt | Fault:
-    receipt = Receipt(part.number, part.size, stored.etag, md5)
-    if md5 is None or not stored.is_md5 or (stored.etag or "").lower() == md5:
+def _receipt(part: Part, said: Acknowledged, md5: str | None) -> Receipt | Fault:
+    receipt = Receipt(part.number, part.size, said.etag, md5)
+    if md5 is None or not said.is_md5 or (said.etag or "").lower() == md5:
         return receipt
     return Fault(
         Kind.ETAG,
         "S3 acknowledged other bytes than were sent: its ETag is not their MD5",
         status=200,
-        request_id=stored.request_id,
+        request_id=said.request_id,
         receipt=receipt,
     )
 
@@ -226,13 +248,6 @@ def _receipt(part: Part, stored: _Stored, md5: str | None) -> Receipt | Fault:
 def _address(link: Secret[URL]) -> str:
     """Return a link's host and port, which are no secret; user and password are."""
     return f"{link.reveal().host}:{link.reveal().port}"
-
-
-def etag_is_md5(response: aiohttp.ClientResponse, etag: str | None) -> bool:
-    """Say whether the ETag should be the MD5 of the part: not under KMS or a customer's key (S3 API, PutObject)."""
-    encrypted = response.headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-    customer_key = "x-amz-server-side-encryption-customer-algorithm" in response.headers
-    return is_md5(etag) and not encrypted and not customer_key
 
 
 def _redirect(url: URL, location: str) -> URL | None:
