@@ -9,7 +9,7 @@ import typer
 
 from . import __version__
 from ._cli_output import complain, say
-from ._cli_run import Verbosity, finish, limits_of, the_journal, usable
+from ._cli_run import Verbosity, finish, limits_of, the_journal, timeouts_of, usable
 from ._cli_words import FOLDER_FORMS, read_folder
 
 app = typer.Typer(
@@ -30,6 +30,12 @@ Ca = Annotated[
 Patterns = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Of paths in a folder; may be repeated.")]
 Parts = Annotated[int | None, typer.Option(metavar="N", min=1, help="Part requests in flight.")]
 Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Bytes a second at most, as 50M.")]
+Stall = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", metavar="SECONDS", help="Send a part again after so long without a byte moving (default: 30)."
+    ),
+]
 Recorded = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="Where uploads are recorded; by default in this user's state folder."),
@@ -115,6 +121,7 @@ def upload(
     exclude: Patterns = None,
     parts: Parts = None,
     bandwidth: Bandwidth = None,
+    timeout: Stall = None,
     journal: Recorded = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Record nothing.")] = False,
     report: Report = None,
@@ -141,6 +148,7 @@ def upload(
         exclude=exclude or (),
         journal=recorded,
         limits=limits_of(parts, bandwidth),
+        timeouts=timeouts_of(timeout),
     )
     voice = flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked)
     service = read_service(account, proxy, ca)
@@ -208,6 +216,7 @@ def pending(journal: Recorded = None, as_json: Json = False, _verbose: Verbose =
 def resume(
     parts: Parts = None,
     bandwidth: Bandwidth = None,
+    timeout: Stall = None,
     journal: Recorded = None,
     report: Report = None,
     timeline: Drawn = None,
@@ -223,12 +232,10 @@ def resume(
 
     recorded = the_journal(journal, False)
     assert recorded is not None
-    limits, voice = (
-        limits_of(parts, bandwidth),
-        flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked),
-    )
+    limits, timeouts = limits_of(parts, bandwidth), timeouts_of(timeout)
+    voice = flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked)
     service = read_service(None, proxy, ca, needs_account=False)
-    finish(lambda: flow.resume(service, recorded, limits, voice), lambda: flow.left_off(voice, recorded))
+    finish(lambda: flow.resume(service, recorded, limits, timeouts, voice), lambda: flow.left_off(voice, recorded))
 
 
 @app.command()

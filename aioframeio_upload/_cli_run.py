@@ -14,7 +14,7 @@ from ._cli_signals import ENDED_BY, status_of
 from ._cli_words import Usage, read_rate
 
 if TYPE_CHECKING:
-    from . import Limits
+    from . import Limits, Timeouts
 
 P = ParamSpec("P")
 
@@ -99,6 +99,20 @@ def limits_of(parts: int | None, bandwidth: str | None) -> Limits:
         return Limits(**asked)  # type: ignore[arg-type]  # its other field is a bool
     except ValueError as error:
         raise Usage(str(error)) from None
+
+
+def timeouts_of(stall: float | None) -> Timeouts:
+    """Return the timeouts that were asked for, and the library's own for the others.
+
+    Raises:
+        Usage: One of them cannot be.
+    """
+    from . import Timeouts
+
+    try:
+        return Timeouts() if stall is None else Timeouts(stall=stall)
+    except ValueError:
+        raise Usage("--timeout takes a number of seconds, more than 0") from None
 
 
 def the_journal(path: Path | None, none: bool) -> Path | None:

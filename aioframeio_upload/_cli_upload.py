@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import FolderUpload, Limits, PendingUpload, Upload, Uploader, UploadError
+from . import FolderUpload, Limits, PendingUpload, Timeouts, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from ._cli_item import Item, missing, sized
@@ -84,6 +84,7 @@ class Order:
     exclude: Sequence[str] = ()
     journal: Path | None
     limits: Limits
+    timeouts: Timeouts
     folders: frozenset[str] = field(init=False)
     """The paths that are folders; looked at before any loop runs."""
 
@@ -96,7 +97,7 @@ async def upload(service: Service, order: Order, voice: Voice) -> int:
     folder_id = await find_folder(service, order.target)
 
     async def run() -> int:
-        async with service.uploader(journal=order.journal, limits=order.limits) as uploader:
+        async with service.uploader(journal=order.journal, limits=order.limits, timeouts=order.timeouts) as uploader:
             items = [
                 Item(
                     path,
@@ -124,11 +125,11 @@ def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Uploa
         raise Usage(f"{path}: {error}") from None
 
 
-async def resume(service: Service, journal: Path, limits: Limits, voice: Voice) -> int:
+async def resume(service: Service, journal: Path, limits: Limits, timeouts: Timeouts, voice: Voice) -> int:
     """Go on with all that the journal holds, and give the exit status."""
 
     async def run() -> int:
-        async with service.uploader(journal=journal, limits=limits) as uploader:
+        async with service.uploader(journal=journal, limits=limits, timeouts=timeouts) as uploader:
             pending = await uploader.pending()
             uploads = await uploader.resume_pending()
             labels = paths_of([one.name for one in uploads], pending)

@@ -183,6 +183,8 @@ NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host\n"
         (["--folder", "https://app.frame.io/player/1"], {}, NOT_A_FOLDER),
         (["--folder", "f", "--bandwidth", "fast"], {}, "error: --bandwidth takes bytes a second"),
         (["--folder", "f", "--bandwidth", "1"], {}, "error: Limits.bandwidth must be at least 1024"),
+        (["--folder", "f", "--timeout", "0"], {}, "error: --timeout takes a number of seconds, more than 0"),
+        (["--folder", "f", "--timeout", "inf"], {}, "error: --timeout takes a number of seconds, more than 0"),
         (["--folder", "f", "--report", "out.txt"], {}, "error: --report takes a file that ends in"),
         (["--folder", "f", "--report", "no/out.csv"], {}, "error: --report: there is no folder no"),
         (["--folder", "f", "--report", "folder.csv"], {}, "error: --report: folder.csv is a folder"),

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aioframeio_upload import Limits, PartRejected, PartRetrying, Plan, RetryPolicy, Uploader
+from aioframeio_upload import Limits, PartError, PartRejected, PartRetrying, Plan, RetryPolicy, Uploader
 from aioframeio_upload._io import part as part_module
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -62,6 +62,81 @@ async def test_a_host_that_does_not_know_the_question_is_sent_the_part_and_never
             receipts = await uploader.send_parts(plan_at(url, 2), CONTENT * 2, [1, 2])
             assert [receipt.md5 for receipt in receipts] == [hashlib.md5(CONTENT).hexdigest()] * 2
     assert asked == [True, False, False, False, False]
+
+
+BOXES = {
+    "closes": Fault(do="close", asks=True, times=None),
+    "resets": Fault(do="reset", asks=True, times=None),
+    "400 without a code": Fault(do="early", asks=True, times=None, status=400, body="Bad Request", linger=0.05),
+    "417 with a page": Fault(do="early", asks=True, times=None, status=417, body="<html>no</html>", linger=0.05),
+    "501 of a gateway": Fault(do="early", asks=True, times=None, status=501, body='{"message": "no"}', linger=0.05),
+    "200 at once": Fault(do="early", asks=True, times=None, status=200, body="", linger=0.05),
+}
+
+
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+async def test_a_box_that_does_not_bear_the_question_is_asked_once_and_costs_no_attempt(box: Fault) -> None:
+    async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=[box]) as fake:
+        retry, limits = RetryPolicy(attempts=1), Limits(parts=1)
+        async with Uploader(
+            fake.token, account_id=fake.account_id, base_url=fake.url, retry=retry, limits=limits
+        ) as uploader:
+            for _ in range(2):
+                upload = uploader.upload(CONTENT * 2, name="a", folder_id=fake.folder_id)
+                events = [event async for event in upload]
+                await upload
+                assert not [event for event in events if isinstance(event, PartRetrying)]
+            assert uploader.statistics().retries == 0
+        asked = ["Expect" in seen.headers for seen in fake.requests if seen.operation == "part"]
+    assert asked == [True, False, False, False, False]
+
+
+async def test_a_small_part_that_asks_after_a_reset_meets_such_a_box_once() -> None:
+    """Each try is counted: without the question the connection broke, too."""
+    faults = [Fault(do="reset", number=1, asks=False, after=1000), Fault(do="close", asks=True, times=None)]
+    async with FakeFrameio(rate_limits=False, part_size=MIB // 2, faults=faults) as fake:
+        retry, limits = RetryPolicy(base=0, cap=0), Limits(parts=1)
+        async with Uploader(
+            fake.token, account_id=fake.account_id, base_url=fake.url, retry=retry, limits=limits
+        ) as uploader:
+            upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+            retried = [event.attempt async for event in upload if isinstance(event, PartRetrying)]
+            await upload
+            fake.add_fault(Fault(do="reset", number=1, asks=False, after=1000))
+            await uploader.upload(CONTENT, name="b", folder_id=fake.folder_id)
+        asked = ["Expect" in seen.headers for seen in fake.requests if seen.number == 1]
+    assert retried == [1, 2]
+    assert asked == [False, True, False, False, False]
+
+
+async def test_a_server_that_is_away_is_not_taken_for_one_that_does_not_bear_the_question() -> None:
+    """It breaks every connection for a while, asked or not; afterwards it is asked again."""
+    faults = [Fault(do="close", number=1, times=4)]
+    async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=faults) as fake:
+        retry, limits = RetryPolicy(base=0, cap=0), Limits(parts=1)
+        async with Uploader(
+            fake.token, account_id=fake.account_id, base_url=fake.url, retry=retry, limits=limits
+        ) as uploader:
+            for name in ("a", "b"):
+                await uploader.upload(CONTENT, name=name, folder_id=fake.folder_id)
+        asked = ["Expect" in seen.headers for seen in fake.requests if seen.number == 1]
+    assert asked == [True, False, True, False, True, True]
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "InvalidRequest"), (403, "SignatureDoesNotMatch"), (503, None)])
+async def test_what_s3_says_itself_is_not_asked_a_second_time_without_the_question(
+    status: int, code: str | None
+) -> None:
+    said = Fault(do="early", asks=True, status=status, code=code, linger=0.05)
+    async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=[said]) as fake:
+        async with Uploader(
+            fake.token, account_id=fake.account_id, base_url=fake.url, retry=RetryPolicy(attempts=1)
+        ) as uploader:
+            plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
+            with pytest.raises(PartError) as caught:
+                await uploader.send_parts(plan, CONTENT, [1])
+        assert (caught.value.status, caught.value.attempts) == (status, 1)
+        assert [seen.bytes_received for seen in fake.requests if seen.operation == "part"] == [0]
 
 
 async def test_a_refusal_is_read_before_a_byte_of_the_first_part_is_sent() -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from conftest import reached, sha256, some_bytes, uploader_on
 from seen import puts, watched
@@ -96,6 +99,60 @@ async def test_a_server_that_hangs_for_ever_uses_up_the_attempts(fake: FakeFrame
     assert "no answer came within 1.5 s of the last byte" in str(error.__cause__)
     assert puts(fake)[2] == 2
     assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+@pytest.mark.parametrize("size", [SMALL, 4 << 20], ids=["small", "more than the kernel buffers"])
+async def test_an_answer_may_take_longer_than_a_stall_and_the_part_is_sent_once(size: int) -> None:
+    """A proxy that buffers has every byte, and passes them on slowly."""
+    content, held = some_bytes(size), Fault(do="hold")
+    async with FakeFrameio(rate_limits=False, part_size=size, faults=[held]) as fake:
+        async with uploader_on(fake, timeouts=Timeouts(stall=STALL, answer=60)) as uploader:
+            upload = uploader.upload(content, name="a", folder_id=fake.folder_id).start()
+            await reached(fake, held)
+            with pytest.raises(TimeoutError):  # no sleep to wait: it must not end in this time
+                await asyncio.wait_for(asyncio.shield(upload), 3 * STALL)
+            fake.release()
+            await upload
+            assert uploader.statistics().retries == 0
+        assert puts(fake) == {1: 1}
+        assert fake.files[0].sha256 == sha256(content)
+
+
+def test_the_answers_bound_is_generous_by_default_and_grows_with_the_part() -> None:
+    assert Timeouts().answer_for(0) == 10 * Timeouts().stall
+    assert Timeouts().answer_for(64 << 20) > Timeouts().answer_for(1 << 20) > 300
+    assert Timeouts(answer=7).answer_for(64 << 20) == 7
+    for wrong in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="answer"):
+            Timeouts(answer=wrong)
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="there the system tells what was not acknowledged")
+async def test_bytes_that_the_kernel_keeps_have_not_left() -> None:
+    """A peer that reads nothing more stalls the part, though the kernel has taken the whole body."""
+    content, stuck = some_bytes(1 << 20), Fault(do="stall", after=1000)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        if probe.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 4 << 20:
+            pytest.skip("the kernel gives no buffer that is so large")
+
+    def roomy(address: Any) -> socket.socket:
+        sock = socket.socket(address[0], socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        return sock
+
+    async with FakeFrameio(rate_limits=False, part_size=1 << 20, faults=[stuck]) as fake:
+        connector = aiohttp.TCPConnector(socket_factory=roomy)
+        async with (
+            asyncio.timeout(30),
+            aiohttp.ClientSession(connector=connector) as session,
+            uploader_on(fake, session=session, timeouts=Timeouts(stall=1, answer=600)) as uploader,
+        ):
+            events, file = await watched(uploader, fake, content)
+        assert isinstance(file, UploadedFile)
+        assert what_was_told(events)[0] == "part 1, attempt 1: no byte moved for 1 s"
+        fake.release()
 
 
 class HangingFile(io.BytesIO):

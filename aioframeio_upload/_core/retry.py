@@ -34,7 +34,7 @@ class Fault:
     receipt: Receipt | None = None
     """With `Kind.ETAG`: what S3 acknowledged all the same."""
     unanswered: bool = False
-    """Whether a new connection broke after the server was asked for leave, and before it let the first byte through."""
+    """Whether the connection broke after the server was asked for leave, and before it let the first byte through."""
 
 
 def judge(fault: Fault) -> Verdict:

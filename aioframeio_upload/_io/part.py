@@ -52,8 +52,6 @@ class Question:
         self._guard = guard
         self.is_sent = False
         """Whether a server has the headers."""
-        self.is_reused = False
-        """Whether the connection was used before."""
 
     def sent(self) -> None:
         """Note that the headers have left; from now on the server's leave is awaited."""
@@ -67,8 +65,6 @@ class Unanswered:
 
     broke: Fault | None = None
     """How, where it was by the end of the connection."""
-    is_reused: bool = False
-    """Whether the connection was used before: its server may have closed it for having been idle."""
 
 
 class Attempt:
@@ -109,7 +105,6 @@ class Attempt:
         # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
         link = Secret(URL(self._part.url, encoded=True))
         redirects = 0
-        stale: str | None = None
         unasked = _address(link) if self._asking is Asking.WITHOUT else None
         while redirects <= MAX_REDIRECTS:
             host = _address(link)
@@ -117,10 +112,8 @@ class Attempt:
             outcome = await self._put_to(link, resources, asks)
             if isinstance(outcome, Unanswered):
                 if outcome.broke is not None and self._asking is Asking.AGAIN:
-                    return replace(outcome.broke, unanswered=not outcome.is_reused)
-                # Asked once more on another connection, before the question is blamed.
-                once_more = outcome.broke is not None and outcome.is_reused and stale != host
-                stale, unasked = (host, unasked) if once_more else (stale, host)
+                    return replace(outcome.broke, unanswered=True)
+                unasked = host
                 continue
             # Only now: what did not answer may have been the link, or whoever answers everything so.
             if host == unasked and (isinstance(outcome, Secret) or is_of_s3(outcome)):
@@ -199,7 +192,7 @@ class Attempt:
         except FAILURES as error:
             outcome = broke = _lost(error)
         if isinstance(outcome, Fault) and question.is_sent and not body.begun and may_be_asking(outcome):
-            return Unanswered(broke, question.is_reused)
+            return Unanswered(broke)
         return outcome
 
     def _read(

@@ -152,7 +152,6 @@ def open_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
     if connector is None:
         raise RuntimeError("the session that was given is closed")
     trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_tell_reused)
     trace.on_request_headers_sent.append(_tell_headers_sent)
     return aiohttp.ClientSession(
         connector=connector,
@@ -170,12 +169,6 @@ async def _tell_headers_sent(session: aiohttp.ClientSession, context: SimpleName
     """Tell the question that a request gave as its `trace_request_ctx`: now the server's leave is awaited."""
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.sent()
-
-
-async def _tell_reused(session: aiohttp.ClientSession, context: SimpleNamespace, told: object) -> None:
-    """Tell the same that the connection was used before."""
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.is_reused = True
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:

@@ -42,6 +42,7 @@ class Fault:
         do: What happens, see below.
         number: Only this part; None: any.
         name: Only the file (or created folder) of this name; None: any.
+        asks: Only requests that ask for leave first (`Expect: 100-continue`), or only those that do not; None: any.
         first: Which matching request is the first it strikes, from 1.
         times: How many requests it strikes; None: for ever.
         after: Bytes of the body that are read before it happens ("early", "reset", "close", "stall"); at the
@@ -68,6 +69,7 @@ class Fault:
     do: Kind = "answer"
     number: int | None = None
     name: str | None = None
+    asks: bool | None = None
     first: int = 1
     times: int | None = 1
     after: int = 0
@@ -115,11 +117,11 @@ class Faults:
         """Arm further faults."""
         self.armed.extend(Armed(fault) for fault in faults)
 
-    def strike(self, operation: str, number: int | None, name: str | None) -> Armed | None:
+    def strike(self, operation: str, number: int | None, name: str | None, *, asks: bool = False) -> Armed | None:
         """Return the fault that a request meets, if any; it is claimed by that request."""
         chosen: Armed | None = None
         for armed in self.armed:
-            if not _matches(armed.fault, operation, number, name):
+            if armed.fault.asks not in (None, asks) or not _matches(armed.fault, operation, number, name):
                 continue
             armed.seen += 1
             if chosen is None and _due(armed):

@@ -84,7 +84,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
         return await exchange.refuse(error_document(*refused))
     seen = exchange.seen
     file = account.store.file(seen.file_id or "")
-    exchange.armed = account.faults.strike("part", seen.number, file.name if file else None)
+    exchange.armed = account.faults.strike("part", seen.number, file.name if file else None, asks=exchange.expects)
     await exchange.begin()
     keep = file is not None and not exchange.meets("answer", "expire", "redirect", "garbled")
     writer = account.spool.writer(keep=keep, flip=exchange.meets("corrupt"))
