@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._confirm import confirm, seconds_for
-from ._core.errors import ApiError
+from ._core.errors import ApiError, SourceError
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.remote import Namesake, find_below, find_same
 from ._delivery import Delivery
@@ -43,9 +43,14 @@ async def _find_there(delivery: Delivery) -> UploadedFile | None:
     """Give the file that the source would only repeat."""
     resources = delivery.resources
     async with resources.file_slots:
-        found = await open_source(delivery.source, delivery.size, resources.executor, resources.spool)
-        found.close()
-    size = check_size(found, delivery.size)
+        try:
+            found = await open_source(delivery.source, delivery.size, resources.executor, resources.spool)
+            found.close()
+            size = check_size(found, delivery.size)
+        except SourceError:
+            if resources.journal is None:
+                raise
+            return None  # the delivery meets it again, and knows what becomes of an earlier upload of this source
     folder_id = delivery.folder_id or ""
     listing = await read_listing(delivery.api, delivery.account_id, folder_id)
     same = find_same(listing.namesakes(delivery.name), size, found.modified_ns, resources.clocks())

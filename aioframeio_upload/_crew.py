@@ -113,7 +113,7 @@ class Crew(WorkerPlugin):
     def _here(self, error: SourceError) -> SourceError:
         """Say which worker has seen it."""
         reason = str(error).removeprefix(f"{self._path}: ")
-        return type(error)(f"on worker {self._worker.address}: {reason}", path=self._path)
+        return type(error)(f"on worker {self._worker.address}: {reason}", path=self._path, away=error.is_away)
 
     def tell(self, fact: Arrived | Event) -> None:
         """Put a fact into the next report."""

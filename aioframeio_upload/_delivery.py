@@ -15,7 +15,7 @@ from ._confirm import confirm
 from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, SourceError
 from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
 from ._core.expiry import is_hopeless
-from ._core.journal import Step, is_kept
+from ._core.journal import Entry, Step, is_kept
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.state import UploadState
 from ._feed import Feed
@@ -139,16 +139,15 @@ class Delivery:
             return await self._go_on(self.plan, record, self.done)
         entry = record.entry
         try:
-            found = await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
-        except SourceError:
-            # A source that is gone is no loss where every byte of it has arrived.
-            if entry is None or not entry.is_whole or await self._take_up(record, None) is not Step.CONFIRM:
+            found = await self._open(record)
+        except SourceError as error:
+            if entry is None or not await self._is_told_without_source(entry, record, error):
                 raise
             return self._arrived(entry.plan, every_receipt(entry))
         with contextlib.closing(found):
+            step = await take_up(record, self.api, self.resources)
             if self.plan is None:
                 check_size(found, self.size)
-            step = await self._take_up(record, found)
             if entry is not None and step is Step.CONFIRM:
                 return self._arrived(entry.plan, every_receipt(entry))
             if entry is not None and step is Step.RESUME:
@@ -158,10 +157,28 @@ class Delivery:
                 self.plan = await self._create(found)
             return await self._send(check_fit(self.plan, found), found, record)
 
-    async def _take_up(self, record: Record, found: OpenSource | None) -> Step | None:
-        if found is not None:
+    async def _open(self, record: Record) -> OpenSource:
+        found = await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
+        try:
             await record.look_at(found)
-        return await take_up(record, self.api, self.resources)
+        except BaseException:
+            found.close()
+            raise
+        return found
+
+    async def _is_told_without_source(self, entry: Entry, record: Record, error: SourceError) -> bool:
+        """Decide what becomes of an entry whose source cannot be opened; return whether only its end is to be told.
+
+        A source that is away is no loss where every byte of it has arrived, and keeps its entry where not. One that
+        can be looked at, and is a directory or empty now, has changed.
+        """
+        if error.is_away:
+            return entry.is_whole and await take_up(record, self.api, self.resources) is Step.CONFIRM
+        try:
+            await take_up(record, self.api, self.resources, changed=True)
+        except (ApiError, JournalError, LinksExpired) as failed:
+            log.warning("%s; what was sent of it before is left as it is: %s", error, failed)
+        return False
 
     async def _go_on(self, plan: Plan, record: Record, done: tuple[Receipt, ...]) -> tuple[Plan, tuple[Receipt, ...]]:
         """Send what the caller has no receipts of."""

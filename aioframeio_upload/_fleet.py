@@ -13,13 +13,13 @@ import anyio
 from distributed import Client, Future, Queue
 from distributed.scheduler import KilledWorker
 
-from ._core.errors import IntegrityError, LinksExpired, UploadError
+from ._core.errors import IntegrityError, LinksExpired, SourceError, UploadError
 from ._core.expiry import Lifetime, lifetime
 from ._core.fleet import Arrived, FleetState, Lot, Outcome, cut, merge
 from ._core.model import Plan, Receipt
 from ._crew import Crew, send_lot
 from ._feed import Feed
-from ._io.files import in_thread
+from ._io.files import in_thread, reason_of
 from ._io.foreign import await_foreign
 from ._io.gate import Gate
 from ._io.resources import Resources
@@ -151,7 +151,10 @@ class FleetTransfer:
         resources = self._resources
         assert fingerprint is not None  # it is a path
         assert self._source.path is not None
-        path: str = await in_thread(resources.executor, os.path.abspath, self._source.path)
+        try:
+            path: str = await in_thread(resources.executor, os.path.abspath, self._source.path)
+        except OSError as error:  # a relative path, and no working directory any more
+            raise SourceError(reason_of(error), path=self._source.path, away=True) from error
         settings = {
             "limits": resources.limits,
             "timeouts": resources.timeouts,

@@ -35,7 +35,7 @@ async def open_parts(
         PlanError: The plan is for another size.
     """
     size = sum(part.size for part in plan.parts if numbers is None or part.number in numbers)
-    found = await open_source(source, size, resources.executor, resources.spool)
+    found = await open_source(source, None, resources.executor, resources.spool, stream_size=size)
     try:
         check_fit(plan, found)
     except PlanError:

@@ -13,7 +13,7 @@ from ._planner import DELETE_AFTER_ERROR, delete_placeholder
 from ._record import JournalRecord, Record
 
 
-async def take_up(record: Record, api: Api, resources: Resources) -> Step | None:
+async def take_up(record: Record, api: Api, resources: Resources, *, changed: bool = False) -> Step | None:
     """Ask the service for the file that an earlier run began, and decide what to do with it.
 
     Where it is to begin anew the entry is erased, and the placeholder deleted unless all its parts had arrived.
@@ -22,6 +22,7 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
         record: This upload's; without the source's fingerprint where the source is gone, and every byte has arrived.
         api: To ask with.
         resources: For the service's time.
+        changed: Whether the source is known to be another one, although it has no fingerprint: a directory, or empty.
 
     Returns:
         What is left to do, or None where there is no entry.
@@ -36,7 +37,8 @@ async def take_up(record: Record, api: Api, resources: Resources) -> Step | None
         return None
     account_id, file_id = entry.identity.account_id, entry.plan.file_id
     told = await ask(api, account_id, file_id)
-    step = next_step(entry, record.fingerprint or entry.fingerprint, told, resources.service_now())
+    fingerprint = None if changed else record.fingerprint or entry.fingerprint
+    step = next_step(entry, fingerprint, told, resources.service_now())
     if step in (Step.RESUME, Step.CONFIRM):
         return step
     await record.own_again()

@@ -155,6 +155,18 @@ async def test_a_worker_that_does_not_see_the_file_ends_the_upload(
     assert not fake.files
 
 
+async def test_what_a_worker_does_not_see_is_away_and_stays_in_the_journal(
+    client: Client, fake: FakeFrameio, seen_by_each: str, tmp_path: Path
+) -> None:
+    async with uploader_on(fake, journal=tmp_path / "uploads.sqlite3") as uploader:
+        with pytest.raises(SourceError) as caught:
+            await upload_file(client, seen_by_each, uploader=uploader, folder_id=fake.folder_id)
+        assert caught.value.is_away
+        assert len(await uploader.pending()) == 1
+        await uploader.upload(seen_by_each, folder_id=fake.folder_id)
+    assert (len(fake.files), fake.deleted) == (1, ())
+
+
 async def test_a_worker_that_sees_another_version_of_the_file_ends_the_upload(
     client: Client, uploader: Uploader, fake: FakeFrameio, seen_by_each: str, elsewhere: Path
 ) -> None:

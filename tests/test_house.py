@@ -74,8 +74,8 @@ STOREYS = """
     _io/blocks
     _io/gate
     _io/source
-    _io/kinds
     _io/spool
+    _io/kinds
     _io/files
     _io/proxies
     _io/foreign _io/wire

@@ -39,10 +39,6 @@ def empty(path: Path) -> None:
     os.truncate(path, 0)
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
 def replace(path: Path) -> None:
     other = path.with_name("other")
     other.write_bytes(some_bytes(SIZE))
@@ -54,7 +50,7 @@ def become_a_folder(path: Path) -> None:
     path.mkdir()
 
 
-WAYS = [touch, rewrite, grow, truncate, empty, remove, replace, become_a_folder]
+WAYS = [touch, rewrite, grow, truncate, empty, replace, become_a_folder]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["first part", "second part", "last part"])

@@ -61,10 +61,14 @@ class SourceError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
+    def __init__(self, message: str, *, path: str | None = None, away: bool = False) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
         self.path = path
         """The file, or None where the source is not one."""
+        self.is_away = away
+        """Whether it could not be reached: missing, unreadable, an I/O error, no answer in time. It may be as it was
+        once it is back, so a journal keeps what was sent. False where the error tells what the source is: empty, a
+        directory, longer or shorter than declared, changed."""
 
 
 class SourceChanged(SourceError):

@@ -94,12 +94,12 @@ class Step(Enum):
     FORGET = "leave what is there, if anything, and begin anew"
 
 
-def next_step(entry: Entry, fingerprint: Fingerprint, told: UploadStatus | None, now: datetime) -> Step:
+def next_step(entry: Entry, fingerprint: Fingerprint | None, told: UploadStatus | None, now: datetime) -> Step:
     """Decide what to do with an entry.
 
     Args:
         entry: What is recorded.
-        fingerprint: The source's, as it is now.
+        fingerprint: The source's, as it is now; None: it is nothing that can be sent any more.
         told: What the service says of the file; None: it has none.
         now: The service's time.
     """
@@ -127,7 +127,9 @@ def is_kept(error: BaseException, *, whole: bool, recorded: bool, given_up: bool
         given_up: By `Upload.cancel()`.
     """
     if isinstance(error, SourceError):
-        return False  # even a whole one: its bytes may be a mixture
+        # What is away may be as it was once it is back; the next run compares. Else even a whole file goes: its bytes
+        # may be a mixture.
+        return error.is_away and recorded and not given_up
     return whole or (recorded and not given_up and not isinstance(error, PartRejected | IntegrityError))
 
 

@@ -89,15 +89,16 @@ class Threads(ThreadPoolExecutor):
         except TimeoutError:
             if not deadline.expired():
                 raise  # the system's own ETIMEDOUT
-        raise SourceError(f"does not answer for {self._stall:g} s", path=path)
+        raise SourceError(f"does not answer for {self._stall:g} s", path=path, away=True)
 
 
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
     """Run a function on the executor; cancelling the wait does not stop a thread that has begun."""
-    return asyncio.get_running_loop().run_in_executor(executor, _carried, function, arguments)
+    return asyncio.get_running_loop().run_in_executor(executor, carried, function, arguments)
 
 
-def _carried(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+def carried(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    """Call a function in a thread so that whatever it raises reaches the loop."""
     try:
         return function(*arguments)
     except StopIteration as error:
@@ -180,11 +181,17 @@ class Descriptor:
         with self._used():
             try:
                 done = read(offset, buffer)
+                if done == len(buffer):
+                    return
+                # A network file system that has lost its server may read as if the file ended here.
+                is_long = self._owner is not None and os.fstat(self.file.fileno()).st_size >= offset + len(buffer)
             except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
-                raise SourceError(f"cannot be read: {reason_of(error)}", path=self.path) from error
-        if done < len(buffer):
-            missing = f"it ends {len(buffer) - done} bytes early"
-            raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
+                reason = f"cannot be read: {reason_of(error)}"
+                raise SourceError(reason, path=self.path, away=isinstance(error, OSError)) from error
+        missing = f"it ends {len(buffer) - done} bytes early"
+        if is_long:
+            raise SourceError(f"cannot be read: {missing}, and is as long as before", path=self.path, away=True)
+        raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
 
     def leave(self) -> None:
         """Note that a read was given up; its thread may still be at it."""

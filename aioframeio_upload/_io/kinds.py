@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import os
 import unicodedata
-from collections.abc import AsyncIterable
-from inspect import iscoroutinefunction
+from collections.abc import AsyncIterable, Callable
+from inspect import iscoroutinefunction, signature
 from pathlib import PurePath
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -30,9 +30,33 @@ Source: TypeAlias = (
 
 def is_stream(source: Any) -> bool:
     """Say whether a source can be read only once, and only from its beginning to its end."""
-    return iscoroutinefunction(getattr(source, "read", None)) or (
-        not hasattr(source, "read") and isinstance(source, AsyncIterable)
-    )
+    read = reading_method(source)
+    return isinstance(source, AsyncIterable) if read is None else iscoroutinefunction(read)
+
+
+def reading_method(source: Any) -> Callable[[int], Any] | None:
+    """Return the method that reads up to so many bytes: `read`, or the `read_chunk` of aiohttp's `BodyPartReader`.
+
+    None where there is none: a `read()` that takes no size gives everything at once, however long it is.
+    """
+    for name in ("read", "read_chunk"):
+        method = getattr(source, name, None)
+        if callable(method) and _takes_a_size(method):
+            read: Callable[[int], Any] = method
+            return read
+    return None
+
+
+def _takes_a_size(read: Callable[..., Any]) -> bool:
+    try:
+        told = signature(read)
+    except (TypeError, ValueError):  # some that are written in C do not tell
+        return True
+    try:
+        told.bind(1)
+    except TypeError:
+        return False
+    return True
 
 
 def check_kind(source: Any) -> None:
@@ -40,11 +64,15 @@ def check_kind(source: Any) -> None:
     if isinstance(source, io.TextIOBase):
         raise TypeError("the file is open in text mode; open it in mode 'rb'")
     if not (isinstance(source, str | os.PathLike | bytes | bytearray | memoryview)) and not (
-        callable(getattr(source, "read", None)) or isinstance(source, AsyncIterable)
+        reading_method(source) is not None or isinstance(source, AsyncIterable)
     ):
-        raise TypeError(
-            f"cannot upload a {type(source).__name__}: give a path, bytes, a binary file or an async stream"
-        )
+        kind = type(source).__name__
+        if callable(getattr(source, "read", None)):
+            raise TypeError(
+                f"cannot upload a {kind}: its read() takes no size, and would hold all of it in memory;"
+                " give the stream that it reads from, such as the `content` of an aiohttp response"
+            )
+        raise TypeError(f"cannot upload a {kind}: give a path, bytes, a binary file or an async stream")
     if isinstance(source, memoryview) and not source.c_contiguous:
         raise TypeError("the memoryview is not contiguous")
 

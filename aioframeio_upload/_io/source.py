@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
+import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
@@ -16,8 +20,9 @@ from .._core.errors import SourceChanged, SourceError
 from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
 from .files import Descriptor, Lent, LentSlice, Threads, opened, reason_of
+from .foreign import await_foreign
 from .kinds import Source, is_stream
-from .spool import Spool, StreamSource
+from .spool import SeekableSource, Spool, StreamSource, unreadable
 
 
 class OpenSource(Protocol):
@@ -44,14 +49,17 @@ class OpenSource(Protocol):
         """Let go of what was opened here; a read that still runs in its thread ends first."""
 
 
-async def open_source(source: Source, size: int | None, executor: Threads, spool: Spool) -> OpenSource:
-    """Open a source, off the loop, and find out its size.
+async def open_source(
+    source: Source, size: int | None, executor: Threads, spool: Spool, *, stream_size: int | None = None
+) -> OpenSource:
+    """Open a source, off the loop, and find out its size. A caller's object is left at its position.
 
     Args:
         source: Of a kind that `check_kind` let through.
-        size: What a stream is taken to have if it does not tell.
+        size: As declared: what an object is taken to have whose end would have to be looked for.
         executor: The threads that read it.
         spool: Where the parts of a stream wait.
+        stream_size: What a stream holds, where that is not the whole file.
 
     Raises:
         SourceError: It is missing, unreadable, empty, no file, or a file object that another upload reads; or it does
@@ -65,13 +73,7 @@ async def open_source(source: Source, size: int | None, executor: Threads, spool
     else:
         returned = spool.borrow(source)
         try:
-            if is_stream(source) or not await _seekable(source, executor):
-                told = size if size is not None else await _own_size(source, executor)
-                if told is None:
-                    raise SourceError("a stream needs size=: Frame.io makes the part links from it")
-                found = StreamSource(source, told, executor, spool, returned)
-            else:
-                found = await _open_file(source, executor, returned)
+            found = await _open_object(source, size, stream_size, executor, spool, returned)
         except BaseException:
             returned()
             raise
@@ -124,28 +126,60 @@ class FileSource:
 class PathSource(FileSource):
     """A file, opened once; its parts are read at their offsets, without a cursor to share."""
 
-    def __init__(self, path: str, file: Descriptor, fingerprint: tuple[int, int], executor: Threads) -> None:
-        super().__init__(file, 0, fingerprint[0], executor, fingerprint[1])
+    def __init__(self, path: str, file: Descriptor, found: _Look, executor: Threads) -> None:
+        super().__init__(file, 0, found.size, executor, found.mtime_ns)
         self.path: str | None = path
-        self._fingerprint = fingerprint
+        self._before = found
+        self._edges: str | None = None
+        self._hashing = threading.Lock()  # by the first of many parts
 
     async def check(self) -> None:
-        """Compare the path's fingerprint with the one taken when it was opened."""
+        """Compare what the path leads to with what was opened.
+
+        Raises:
+            SourceChanged: It is something else.
+            SourceError: It is away: whether it has changed cannot be told.
+        """
         await super().check()
-        before = self._fingerprint
-        try:
-            now = await self._executor.ask(_fingerprint, self.path, path=self.path)
-        except OSError as error:
-            raise SourceChanged(f"cannot be found any more: {error.strerror}", path=self.path) from error
-        if now != before:
-            how = "was written to" if now[0] == before[0] else f"had {before[0]} bytes and now has {now[0]}"
-            raise SourceChanged(f"changed while it was sent: it {how}", path=self.path)
+        await self._executor.ask(self._look_again, path=self.path)
 
     async def fingerprint(self) -> Fingerprint | None:
-        """Give its size and time of change, and a hash of its two ends."""
-        return Fingerprint(*self._fingerprint, await self._executor.ask(self._hash_edges, path=self.path))
+        """Return its size and time of change, and a hash of its two ends."""
+        edges = await self._executor.ask(self._hash_edges, path=self.path)
+        return Fingerprint(self._before.size, self._before.mtime_ns, edges)
+
+    def _look_again(self) -> None:
+        before = self._before
+        try:
+            now = _look(self.path or "")
+        except OSError as error:
+            reason = f"cannot be reached any more: {reason_of(error)}"
+            raise SourceError(reason, path=self.path, away=True) from error
+        how = None
+        if not now.is_file:
+            how = "is no regular file any more"
+        elif now.size != before.size:
+            how = f"had {before.size} bytes and now has {now.size}"
+        elif now.mtime_ns != before.mtime_ns:
+            how = "was written to"
+        elif self._edges is None:
+            self._hash_edges()  # to compare with, before the first byte is sent
+        elif now.ctime_ns != before.ctime_ns:
+            # Mostly a chmod, a hard link, a rename or an attribute that a backup has set; but also what wrote to the
+            # file and put its time back. (On Windows it is the time of creation.)
+            if self._read_edges() != self._edges:
+                how = "was written to, and its time put back"
+            self._before = now
+        if how is not None:
+            raise SourceChanged(f"changed while it was sent: it {how}", path=self.path)
 
     def _hash_edges(self) -> str:
+        with self._hashing:
+            if self._edges is None:
+                self._edges = self._read_edges()
+            return self._edges
+
+    def _read_edges(self) -> str:
         digest, length = hashlib.sha256(), min(self.size, EDGE)
         for offset in (0, self.size - length):
             edge = memoryview(bytearray(length))
@@ -203,56 +237,129 @@ async def _open_path(path: str, executor: Threads) -> PathSource:
             raise SourceError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
         file = await executor.answer(lambda: opened(aiofiles.open(path, "rb", executor=executor), path), path)
     except OSError as error:
-        raise SourceError(error.strerror or type(error).__name__, path=path) from error
+        raise SourceError(reason_of(error), path=path, away=True) from error
     except ValueError:  # a NUL byte in it
         raise SourceError("is no path", path=path.replace("\0", "\\0")) from None
     try:
-        fingerprint = await executor.ask(_fingerprint, file.file.fileno(), path=path)
+        found = await executor.ask(_look, file.file.fileno(), path=path)
     except OSError as error:  # the share has gone in between
         file.close()
-        raise SourceError(reason_of(error), path=path) from error
+        raise SourceError(reason_of(error), path=path, away=True) from error
     except BaseException:
         file.close()
         raise
-    return PathSource(path, file, fingerprint, executor)
+    return PathSource(path, file, found, executor)
 
 
-def _fingerprint(path: str | int) -> tuple[int, int]:
-    """Size and time of change. No inode: network storage gives a file another one when it is mounted again."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What tells a file from what it was. No inode: network storage gives it another one when it is mounted again."""
+
+    is_file: bool
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def _look(path: str | int) -> _Look:
     found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
+    return _Look(stat.S_ISREG(found.st_mode), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-async def _open_file(file: Any, executor: Threads, returned: Callable[[], None]) -> FileSource:
-    """Take a caller's file object from its position to its end; it is never closed here."""
+# -- the caller's objects ----------------------------------------------------------------------------------------------
 
-    def measure() -> tuple[int, int, int | None]:
-        start = file.tell()
-        size = file.seek(0, os.SEEK_END) - start
-        file.seek(start)  # whoever opens it again, to plan first and send later, is to find the same
-        return start, size, _modified_ns(file)
 
+async def _open_object(
+    source: Any,
+    size: int | None,
+    stream_size: int | None,
+    executor: Threads,
+    spool: Spool,
+    returned: Callable[[], None],
+) -> OpenSource:
+    """Open a caller's object, from its position to its end; it is never closed here."""
+    if is_stream(source):
+        return await _open_stream(source, stream_size or size, executor, spool, returned)
     try:
-        start, size, modified_ns = await executor.ask(measure)
+        found = await executor.ask(_open_anywhere, source, returned)
+        if found is not None:
+            file, start, length, modified_ns = found
+            return FileSource(file, start, length, executor, modified_ns)
+        if not await executor.ask(_is_seekable, source):
+            return await _open_stream(source, stream_size or size, executor, spool, returned)
+        start, measured, modified_ns = await executor.ask(_measure, source, size)
+    except SourceError as error:
+        if not error.is_away:
+            raise
+        raise SourceError(f"the file object {error}; with size= its end is not looked for", away=True) from error
     except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
-        raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
-    return FileSource(Descriptor(file, returned=returned), start, max(0, size), executor, modified_ns)
+        raise unreadable(error) from error
+    return SeekableSource(source, start, measured, executor, spool, returned, modified_ns)
+
+
+def _open_anywhere(file: Any, returned: Callable[[], None]) -> tuple[Descriptor, int, int, int | None] | None:
+    """Open an object of which any slice can be read at the same price, or return None.
+
+    These are memory and the files that Python itself opens, by their exact types: a subclass may read something else
+    than its descriptor does, and so may all that merely has a `fileno()`. That of a `GzipFile` is the packed file's.
+    Every other object is read in order: to seek in it may mean to fetch, or to unpack, all that lies before.
+    """
+    if type(file) is io.BytesIO:
+        start = file.tell()
+        return Descriptor(file, returned=returned), start, max(0, file.getbuffer().nbytes - start), None
+    if isinstance(file, tempfile._TemporaryFileWrapper):
+        file = file.file  # documented: the true file object; the wrapper only deletes it
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    if type(raw) is not io.FileIO or not stat.S_ISREG((found := os.fstat(raw.fileno())).st_mode):
+        return None
+    if not file.readable():
+        raise SourceError("the file object cannot be read: it is not open for reading")
+    file.flush()  # a buffer may hold what was written and is not in the file yet
+    start = file.tell()
+    size = max(0, os.fstat(raw.fileno()).st_size - start)
+    if not hasattr(os, "pread"):  # Windows: its own cursor is moved, under a lock
+        return Descriptor(file, returned=returned), start, size, found.st_mtime_ns
+    # A descriptor of our own: the caller may close the file, and its number then becomes another file's. `pread` leaves
+    # the caller's position alone, which both share.
+    own = io.FileIO(os.dup(raw.fileno()))
+    return Descriptor(own, owner=own, returned=returned), start, size, found.st_mtime_ns
+
+
+def _is_seekable(file: Any) -> bool:
+    seekable = getattr(file, "seekable", None)
+    return seekable is not None and bool(seekable())
+
+
+def _measure(file: Any, declared: int | None) -> tuple[int, int, int | None]:
+    """Return an object's position, what it holds from there on, and when that was last written to.
+
+    Its end is looked for only where no size was declared: what is packed has to be unpacked for that.
+    """
+    start = file.tell()
+    size = declared
+    if size is None:
+        size = max(0, file.seek(0, os.SEEK_END) - start)
+        file.seek(start)
+    return start, size, _modified_ns(file)
 
 
 def _modified_ns(file: Any) -> int | None:
+    if isinstance(file, tempfile.SpooledTemporaryFile):
+        return None  # asked for its descriptor it would move from memory to the disk
     try:
         found = os.fstat(file.fileno())
-    except (OSError, AttributeError, TypeError, ValueError):  # a BytesIO has no descriptor
+    except (OSError, AttributeError, TypeError, ValueError):
         return None
     return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
-async def _seekable(file: Any, executor: Threads) -> bool:
-    seekable = getattr(file, "seekable", None)
-    try:
-        return seekable is not None and bool(await executor.ask(seekable))
-    except Exception as error:  # ValueError where it is closed
-        raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
+async def _open_stream(
+    stream: Any, size: int | None, executor: Threads, spool: Spool, returned: Callable[[], None]
+) -> StreamSource:
+    told = size if size is not None else await _own_size(stream, executor)
+    if told is None:
+        raise SourceError("a stream needs size=: Frame.io makes the part links from it")
+    return StreamSource(stream, told, executor, spool, returned)
 
 
 async def _own_size(stream: Any, executor: Threads) -> int | None:
@@ -264,6 +371,6 @@ async def _own_size(stream: Any, executor: Threads) -> int | None:
         return None
     try:
         found = await executor.ask(os.stat, stream.fileno())
-        return found.st_size - int(await stream.tell()) if stat.S_ISREG(found.st_mode) else None
+        return found.st_size - int(await await_foreign(stream.tell())) if stat.S_ISREG(found.st_mode) else None
     except Exception as error:  # as above
-        raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
+        raise unreadable(error) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from inspect import iscoroutinefunction
@@ -17,8 +19,9 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
-from .files import Descriptor, Lent, LentSlice, in_thread, opened
+from .files import Descriptor, Lent, LentSlice, Threads, carried, in_thread, opened, reason_of
 from .foreign import ForeignCancellation, await_foreign
+from .kinds import reading_method
 
 WRITE_SIZE = 1 << 20
 """Bytes for one write in a thread: a hop costs 0.2 to 0.3 ms, as much as copying this much."""
@@ -63,15 +66,26 @@ class Spool:
 
 
 def default_directory() -> str:
-    """Choose the temporary directory, unless it is kept in memory, as /tmp is on some systems."""
-    usual = tempfile.gettempdir()
+    """Choose the temporary directory, unless it is kept in memory, as /tmp is on some systems.
+
+    Raises:
+        SourceError: There is none.
+    """
     mounts = _mounts()
-    return next((place for place in (usual, "/var/tmp", os.getcwd()) if _on_disk(place, mounts)), usual)
+    places: list[str] = []
+    # Either may be missing: a container may have no directory to write to, and a working directory may be deleted.
+    for find in (tempfile.gettempdir, lambda: "/var/tmp", os.getcwd):
+        with contextlib.suppress(FileNotFoundError):
+            places.append(find())
+    usable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
+    if not usable:
+        raise SourceError(
+            "cannot spool: there is no temporary directory; give spool_dir= to the Uploader, or set TMPDIR"
+        )
+    return next((place for place in usable if _on_disk(place, mounts)), usable[0])
 
 
 def _on_disk(directory: str, mounts: dict[str, str]) -> bool:
-    if not os.access(directory, os.W_OK | os.X_OK):
-        return False
     place = os.path.realpath(directory)
     while place not in mounts and place != os.path.dirname(place):
         place = os.path.dirname(place)
@@ -97,11 +111,15 @@ class StreamSource:
     path: str | None = None
     replayable = False
     modified_ns: int | None = None
+    what = "the stream"
+    """What errors call it."""
 
-    def __init__(self, stream: Any, size: int, executor: Executor, spool: Spool, returned: Callable[[], None]) -> None:
+    def __init__(self, stream: Any, size: int, executor: Threads, spool: Spool, returned: Callable[[], None]) -> None:
         self.size = size
         self._returned = returned
-        self._read = _reader(stream, executor)
+        self._read = _reader(stream, self._in_thread)
+        self._reading: Future[Any] | None = None
+        """What a thread does with the caller's object at this moment, or did last."""
         self._rest = memoryview(b"")
         self._left = size
         self._last = 0
@@ -116,6 +134,7 @@ class StreamSource:
         async with AsyncExitStack() as stack:
             async with self._turn:
                 file = await stack.enter_async_context(self._spool.place(self._executor))
+                await self._find(part)
                 await self._fill(file, part)
             yield LentSlice(file, 0, self._executor)
 
@@ -128,17 +147,23 @@ class StreamSource:
 
     def close(self) -> None:
         """Give the stream back, open: it is the caller's, and spooled parts are closed by who borrowed them."""
-        self._returned()
+        if self._reading is None or self._reading.done():
+            self._returned()
+        else:  # a read that nobody waits for any more: its thread has to be done with the object first
+            self._reading.add_done_callback(lambda _: self._returned())
+
+    async def _find(self, part: Part) -> None:
+        """Be where the part begins: a stream is there, as it is asked for its parts in their order."""
+        assert part.number > self._last
 
     async def _fill(self, file: Descriptor, part: Part) -> None:
-        assert part.number > self._last
         self._last = part.number
         missing = part.size
         while missing:
             if not self._rest:
                 self._rest = await self._chunk()
                 if not self._rest:
-                    raise SourceError(f"the stream ended {self._left} bytes early")
+                    raise SourceError(f"{self.what} ended {self._left} bytes early")
             block = self._rest[: min(missing, WRITE_SIZE)]
             self._rest = self._rest[len(block) :]
             try:
@@ -149,31 +174,89 @@ class StreamSource:
             self._left -= len(block)
         # Before the last part goes out, not after: then no finished file stands at Frame.io.
         if not self._left and (self._rest or await self._chunk()):
-            raise SourceError(f"the stream is longer than the {self.size} bytes that were declared")
+            raise SourceError(f"{self.what} is longer than the {self.size} bytes that were planned")
 
     async def _chunk(self) -> memoryview:
         try:
             return memoryview(await await_foreign(self._read()) or b"").cast("B")
-        except ForeignCancellation as error:
-            raise SourceError(f"the stream cannot be read: {error}") from error
+        except SourceError:
+            raise  # it does not answer
         except Exception as error:  # a caller's stream may raise whatever it likes; it is told as the cause
-            raise SourceError(f"the stream cannot be read: {type(error).__name__}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        # Its words are not told: an HTTP client's may hold a link that is a secret.
+        reason = str(error) if isinstance(error, ForeignCancellation) else type(error).__name__
+        return SourceError(f"the stream cannot be read: {reason}", away=isinstance(error, OSError))
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._reading = self._executor.submit(carried, function, arguments)
+        # However long it takes: a pipe gives what there is when there is something.
+        return await asyncio.wrap_future(self._reading)
 
 
-def _reader(stream: Any, executor: Executor) -> Callable[[], Awaitable[bytes]]:
-    """Give what reads the next piece of any stream, none of them empty but the last.
+class SeekableSource(StreamSource):
+    """A caller's file object that can seek, at a price: read in order, too, but it can begin anew, and skip."""
+
+    replayable = True
+    what = "the file object"
+
+    def __init__(
+        self,
+        file: Any,
+        start: int,
+        size: int,
+        executor: Threads,
+        spool: Spool,
+        returned: Callable[[], None],
+        modified_ns: int | None,
+    ) -> None:
+        super().__init__(file, size, executor, spool, returned)
+        self.modified_ns = modified_ns
+        self._file = file
+        self._start = start
+
+    async def _find(self, part: Part) -> None:
+        """Seek, where the part does not follow the one before: some are sent, or a new plan begins."""
+        if part.offset == self.size - self._left:
+            return
+        try:
+            await await_foreign(self._in_thread(self._file.seek, self._start + part.offset))
+        except SourceError:
+            raise
+        except Exception as error:  # as above
+            raise self._unreadable(error) from error
+        self._rest, self._left = memoryview(b""), self.size - part.offset
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        return unreadable(error)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        # In time, unlike a pipe: its bytes are there.
+        return await self._executor.bounded(partial(super()._in_thread, function, *arguments))
+
+
+def unreadable(error: Exception) -> SourceError:
+    """Return the error of a caller's file object that has raised another one."""
+    return SourceError(f"the file object cannot be read: {reason_of(error)}", away=isinstance(error, OSError))
+
+
+def _reader(
+    stream: Any, in_its_thread: Callable[[Callable[[int], Any], int], Awaitable[Any]]
+) -> Callable[[], Awaitable[Any]]:
+    """Return what reads the next piece of any stream, none of them empty but the last.
 
     No generator of ours: one that is given up half-way is closed by a task that asyncio starts, after the upload's end.
     """
-    read = getattr(stream, "read", None)
+    # `read` where there is one: iterating an aiohttp StreamReader or an aiofiles handle goes by lines.
+    read = reading_method(stream)
     if read is not None:
-        # `read` where there is one: iterating an aiohttp StreamReader or an aiofiles handle goes by lines.
-        return (
-            partial(read, WRITE_SIZE) if iscoroutinefunction(read) else partial(in_thread, executor, read, WRITE_SIZE)
-        )
-    pieces: AsyncIterator[bytes] | None = None
+        if not iscoroutinefunction(read):
+            return partial(in_its_thread, read, WRITE_SIZE)
+        return partial(_read_until_some, stream, read)
+    pieces: AsyncIterator[Any] | None = None
 
-    async def next_piece() -> bytes:
+    async def next_piece() -> Any:
         nonlocal pieces
         pieces = aiter(stream) if pieces is None else pieces
         async for piece in pieces:
@@ -182,3 +265,11 @@ def _reader(stream: Any, executor: Executor) -> Callable[[], Awaitable[bytes]]:
         return b""
 
     return next_piece
+
+
+async def _read_until_some(stream: Any, read: Callable[[int], Awaitable[Any]]) -> Any:
+    # A multipart reader may give nothing although there is more, and tells its end by `at_eof()`.
+    at_eof = getattr(stream, "at_eof", None)
+    while not (piece := await read(WRITE_SIZE)) and at_eof is not None and not at_eof():
+        continue
+    return piece

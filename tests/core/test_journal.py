@@ -234,6 +234,15 @@ def test_this_is_kept(error: BaseException, resumable: bool, whole: bool) -> Non
             assert is_kept(error, whole=True, recorded=recorded, given_up=given_up) is whole
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_where_the_source_is_away_what_is_recorded_is_kept(whole: bool) -> None:
+    """A whole one, too, only if it is: the last look at its source, which proves its bytes, is the next run's."""
+    away = SourceError("", away=True)
+    assert is_kept(away, whole=whole, recorded=True, given_up=False)
+    assert not is_kept(away, whole=whole, recorded=False, given_up=False)
+    assert not is_kept(away, whole=whole, recorded=True, given_up=True)
+
+
 @given(errors(), st.booleans(), st.booleans())
 def test_a_whole_file_is_kept_by_every_error_but_the_sources(error: UploadError, recorded: bool, up: bool) -> None:
     assert is_kept(error, whole=True, recorded=recorded, given_up=up) is not isinstance(error, SourceError)
