@@ -18,8 +18,9 @@ import aiohttp
 from yarl import URL
 
 from . import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
+from ._cli_output import complain
 from ._cli_settings import Service
-from ._cli_words import Target
+from ._cli_words import Target, asked_again
 from ._core.redact import Secret, redact, without_frames
 from ._io.proxies import Misrouted, Proxies
 
@@ -126,6 +127,8 @@ class Asker:
                 return reply.document
             if last or not (reply.status is None or reply.status == 429 or reply.status >= 500):
                 break
+            refused = ApiError(reply.words, operation=segments[-1], status=reply.status)
+            await asyncio.to_thread(complain, asked_again(pause, refused))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         raise ERRORS.get(reply.status or 0, ApiError)(reply.words, operation=segments[-1], status=reply.status)

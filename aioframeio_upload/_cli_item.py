@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from . import (
+    ApiRetrying,
     AuthenticationError,
     Event,
     FileCompleted,
@@ -26,7 +27,7 @@ from . import (
     UploadResumed,
 )
 from ._cli_report import Row, row_of
-from ._cli_words import shown
+from ._cli_words import asked_again, shown
 
 UNITS = ("kB", "MB", "GB", "TB")
 
@@ -112,6 +113,8 @@ class Item:
                 self.sending.discard(number)
                 self.again.add(number)
                 return self._say(f"again in {event.delay:.1f} s: {event.error}"), None
+            case ApiRetrying(delay=delay, error=error):
+                return self._say(asked_again(delay, error)), None
             case UploadPlanned():
                 self._begin(event.total_parts, event.total_bytes)
                 parts = "1 part" if event.total_parts == 1 else f"{event.total_parts} parts"
@@ -140,9 +143,13 @@ class Item:
                 return self._complete(self.label, file), None
             case FileCompleted(path=path, file=file):
                 return self._complete(f"{self.label}/{path}", file), None
-            case FileSkipped(path=path, reason=reason):
-                why = reason if event.is_empty else None
-                self._report(Row(source=f"{self.label}/{path}", outcome="skipped", error=why))
+            case FileSkipped(path=path, reason=reason, file=file):
+                source = f"{self.label}/{path}"
+                if file is None:
+                    self._report(Row(source=source, outcome="skipped", error=reason))
+                else:
+                    self._report(row_of(source, file))
+                    self._link(file)
                 return self._say(f"{path}: {reason}"), None
             case UploadFailed(error=error):
                 no_folder = isinstance(error, NotFound) and error.operation in INTO_A_FOLDER and self._if_missing
@@ -164,10 +171,13 @@ class Item:
     def _complete(self, source: str, file: UploadedFile) -> str:
         self._report(row_of(source, file))
         what = "there before" if file.outcome == "skipped" else file.outcome
-        if file.view_url:
-            self.links.append(file.view_url)
+        self._link(file)
         tail = f"  {file.view_url}" if file.view_url else ""
         return shown(f"{source}: {what}, {sized(file.size)}{tail}")
+
+    def _link(self, file: UploadedFile) -> None:
+        if file.view_url:
+            self.links.append(file.view_url)
 
     def _fail(self, source: str, text: str) -> str:
         self.failures += 1

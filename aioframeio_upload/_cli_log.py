@@ -29,7 +29,8 @@ class LinesOnStderr(logging.Handler):
         except Exception:  # noqa: BLE001  as every handler of `logging`: a record that is wrong breaks no upload
             self.handleError(record)
             return
-        self._lines.put(f"{record.levelname.lower()}: {message}")
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        self._lines.put(level + message)
         if record.exc_info:
             for line in logging.Formatter().formatException(record.exc_info).splitlines():
                 self._lines.put("    " + line)
@@ -56,9 +57,12 @@ class LinesOnStderr(logging.Handler):
 
 
 def show_log(*, verbose: bool) -> LinesOnStderr:
-    """Show the log from now on, on the handler that is returned; without `verbose` only what a user should know."""
+    """Show the log from now on, on the handler that is returned; without `verbose` only what a user should know.
+
+    That is its warnings, and at INFO the calls that are made again and that no upload's event tells of.
+    """
     log, lines = logging.getLogger("aioframeio_upload"), LinesOnStderr()
-    log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
     log.addHandler(lines)
     log.propagate = False
     return lines

@@ -8,9 +8,11 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from . import UploadedFile
 from ._cli_words import Usage
+from ._whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def row_of(source: str, file: UploadedFile) -> Row:
 
 
 def _is_same(md5: str | None, etag: str | None) -> bool:
-    return md5 is not None and md5 == etag
+    return md5 is not None and etag is not None and md5.lower() == etag.lower()
 
 
 def check_writable(path: Path, option: str, *suffixes: str) -> None:
@@ -74,12 +76,23 @@ def write_report(path: Path, rows: list[Row]) -> None:
         table = csv.DictWriter(lines, [field.name for field in fields(Row)])
         table.writeheader()
         for one in told:
-            table.writerow(one | {name: " ".join(word or "-" for word in one[name]) for name in ("md5s", "etags")})
+            cells = one | {name: " ".join(word or "-" for word in one[name]) for name in ("md5s", "etags")}
+            table.writerow({name: _defused(cell) for name, cell in cells.items()})
         text = lines.getvalue()
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # A name on this disk need not be UTF-8: it is written as it is.
-        unfinished.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # A name on this disk need not be text, nor one that the service tells; a report that is no UTF-8 would be read by
+    # nobody. In JSON they are `\\udce9` as well.
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
+
+
+FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+
+
+def _defused(cell: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula, which could send the sheet to a stranger.
+
+    OWASP, "CSV Injection": an apostrophe before what begins with such a character, or with a tab or a line end.
+    """
+    if not isinstance(cell, str):
+        return cell
+    begins = cell.lstrip()[:1]
+    return f"'{cell}" if cell[:1] in ("\t", "\r", "\n") or (begins and begins in FORMULA) else cell

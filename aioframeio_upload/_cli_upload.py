@@ -89,6 +89,7 @@ class Order:
     """The paths that are folders; looked at before any loop runs."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", each_once(self.paths))
         object.__setattr__(self, "folders", frozenset(path for path in self.paths if os.path.isdir(path)))
 
 
@@ -110,6 +111,22 @@ async def upload(service: Service, order: Order, voice: Voice) -> int:
             return await watch(items, voice)
 
     return await _and_draw(run, voice)
+
+
+def each_once(paths: Sequence[str]) -> list[str]:
+    """Return the paths without those that name a file or folder, and its name, again: `a` and `./a`.
+
+    A file that is also in a folder that was named is not one of them: it goes to two places, as with `cp`.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for path in paths:
+        try:
+            full = os.path.abspath(path)
+            key = os.path.normcase(os.path.realpath(full)), os.path.basename(full)
+        except OSError:  # the working folder is gone: the upload says what it cannot find
+            key = path, path
+        found.setdefault(key, path)
+    return list(found.values())
 
 
 def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Upload | FolderUpload:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from . import ApiError
 
 
 class Usage(Exception):
@@ -66,6 +70,13 @@ def read_rate(text: str) -> int:
     if found is None:
         raise Usage("--bandwidth takes bytes a second: 800k, 50M, 1.5G (or Ki, Mi, Gi)")
     return round(float(found[1]) * UNITS[(found[2] or "").lower()])
+
+
+def asked_again(delay: float, error: ApiError) -> str:
+    """Return what is said of a call to Frame.io that is made again: not which one, as users know none of them."""
+    status = "no answer" if error.status is None else str(error.status)
+    request = f" (request {error.request_id})" if error.request_id else ""
+    return f"Frame.io is asked again in {delay:.1f} s: {status}: {error.detail}{request}"
 
 
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -56,11 +56,16 @@ async def _find_there(delivery: Delivery) -> UploadedFile | None:
     same = find_same(listing.namesakes(delivery.name), size, found.modified_ns, resources.clocks())
     if same is None:
         return None
+    return found_there(same, size=size, account_id=delivery.account_id, folder_id=folder_id)
+
+
+def found_there(same: Namesake, *, size: int, account_id: str, folder_id: str) -> UploadedFile:
+    """Return the file that the source would only repeat, as the result of leaving it alone."""
     return UploadedFile(
         id=same.id,
         name=same.name,
         size=size,
-        account_id=delivery.account_id,
+        account_id=account_id,
         folder_id=folder_id,
         media_type=same.media_type,
         view_url=same.view_url,

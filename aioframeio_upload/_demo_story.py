@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from . import (
+    ApiRetrying,
     Event,
     PartCompleted,
     PartRetrying,
@@ -14,6 +15,7 @@ from . import (
     UploadFailed,
     UploadPlanned,
 )
+from ._cli_words import asked_again
 
 
 class Cell(Enum):
@@ -72,6 +74,8 @@ class Story:
                 self._start(event, now)
             case PartRetrying():
                 return self._retry(event, now)
+            case ApiRetrying(delay=delay, error=error):
+                return self._note(asked_again(delay, error))
             case PartCompleted():
                 return self._complete(event, now)
             case UploadCompleted() | UploadFailed():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from ._conflict import stack
+from ._conflict import found_there, stack
 from ._core.errors import AuthenticationError, UploadError
 from ._core.folder_state import FolderState
 from ._core.folders import EMPTY, FileStarted, FolderCreated, FolderPlanned, FolderResult, FolderUploadError
@@ -190,7 +190,8 @@ class FolderDelivery:
         delivery = self._delivery(taken, place.id, below)
         # What an earlier run has begun itself is gone on with, or the journal would hold it, links included, for ever.
         if same is not None and not await delivery.is_pending(same.id):
-            self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}"))
+            there = found_there(same, size=file.size, account_id=asked.account_id, folder_id=place.id)
+            self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}", there))
             return
         await self._gate.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
         path = self._tree.path(file.path)

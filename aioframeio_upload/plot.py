@@ -7,12 +7,12 @@ import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from uuid import uuid4
 
 from ._core.course import Course
 from ._core.events import Event
 from ._core.picture import compose
 from ._upload import FolderUpload, Upload
+from ._whole_file import write_whole
 
 __all__ = ["SUFFIXES", "Timeline"]
 
@@ -87,10 +87,4 @@ def _draw(course: Course, path: Path) -> None:
     from ._drawing import draw  # matplotlib takes half a second, and nobody needs it before
 
     content = draw(course, compose(course), path.suffix.lower().removeprefix("."))
-    # Of its own: two pictures may be drawn at once.
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, content)

@@ -44,6 +44,7 @@ STOREYS = """
     __init__
     dask plot
     _drawing
+    _whole_file
     _uploader _drop_in
     _pending
     _life
@@ -178,8 +179,11 @@ def test_the_core_touches_nothing_of_the_world() -> None:
 
 @pytest.mark.needs_tree
 def test_the_command_line_uses_public_names_only() -> None:
-    """So that whatever it does, a program can; its own GET calls treat credentials and proxies as the library does."""
-    allowed = ("__init__", "_cli", "_demo", "plot", "testing", "_core/redact", "_io/proxies")
+    """So that whatever it does, a program can; its own GET calls treat credentials and proxies as the library does.
+
+    It writes files as `plot` does.
+    """
+    allowed = ("__init__", "_cli", "_demo", "plot", "testing", "_core/redact", "_io/proxies", "_whole_file")
 
     def inside(path: Path) -> set[str]:
         rooms = {room for room in map(room_named, imported(path)) if room is not None}
@@ -216,6 +220,16 @@ def test_nothing_is_printed() -> None:
         return "print" in {call.id for call in calls if isinstance(call, ast.Name)}
 
     assert not breaches(prints, EVERY)
+
+
+WRITES = re.compile(r"""sys\.(?:__)?std(?:out|err)|typer\.(?:secho|echo)|[^\w"]Console\(|\bos\.write\(""")
+
+
+@pytest.mark.needs_tree
+def test_one_module_alone_writes_to_the_terminal() -> None:
+    """It escapes what would steer the terminal, and outlives one that is gone."""
+    above = [path for path in OURS if room_of(path).startswith(("__main__", "_cli", "_demo"))]
+    assert set(breaches(lambda path: WRITES.findall(path.read_text("utf-8")), above)) == {"_cli_output"}
 
 
 @pytest.mark.needs_tree

@@ -32,10 +32,10 @@ class FolderState:
         self._folders.append(folder)
         return folder
 
-    def skip(self, path: str, size: int, reason: str) -> FileSkipped:
+    def skip(self, path: str, size: int, reason: str, file: UploadedFile | None = None) -> FileSkipped:
         """Note a file that was there before, or is empty; it counts as done, and not into the rate."""
         self._bytes_skipped += size
-        self._skipped.append(FileSkipped(path, reason))
+        self._skipped.append(FileSkipped(path, reason, file))
         return self._skipped[-1]
 
     def send(self, size: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .errors import UploadError
@@ -56,6 +56,8 @@ class FileSkipped(Told):
 
     path: str
     reason: str
+    file: UploadedFile | None = field(default=None, compare=False)
+    """The one that was there before."""
 
     @property
     def is_empty(self) -> bool:

@@ -175,6 +175,9 @@ class Api:
                 refusals += 1
                 delay = wait_after_429(refusals, answer.retry_after)
             log.debug("%s: %s; again in %.1f s", operation.name, said(answer), delay)
+            if self._tell is None:
+                # No upload's, so no event tells of it: half a minute would pass without a word.
+                log.info("Frame.io is asked again in %.1f s: %s", delay, said(answer))
             self._tell_retry(operation, attempt, delay, _error(operation, answer, ids.get("file_id")))
             await anyio.sleep(delay)
 

@@ -52,7 +52,7 @@ PART: dict[str, Any] = {"number": 3, "attempts": 8, "status": 503, "code": "Slow
 FAILED_FOLDER = FolderResult((), (FileSkipped("b", "there"),), (FileFailed("a", UploadError("no")),), ())
 FAILED_FOLDER_TOLD = {
     "files": [],
-    "skipped": [{"event": "FileSkipped", "path": "b", "reason": "there"}],
+    "skipped": [{"event": "FileSkipped", "path": "b", "reason": "there", "file": None}],
     "failures": [{"event": "FileFailed", "path": "a", "error": {"type": "UploadError", "message": "no"}}],
     "folders": [],
 }
