@@ -174,7 +174,7 @@ NOT_A_FOLDER = (
     "error: --folder takes a folder's id, https://next.frame.io/project/<project>/<folder>,"
     " or https://next.frame.io/project/<project> for that project's root folder\n"
 )
-NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host\n"
+NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment\n"
 
 
 @pytest.mark.parametrize(
