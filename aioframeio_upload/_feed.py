@@ -29,6 +29,11 @@ class Feed:
         planned = (fact for fact in reversed(self.facts) if isinstance(fact, UploadPlanned | UploadReplanned))
         return next((fact.file_id for fact in planned), None)
 
+    @property
+    def bar(self) -> tuple[int, int]:
+        """How far progress was told, and how much of that an earlier run had sent."""
+        return (0, 0) if self.progress is None else (self.progress.bytes_uploaded, self.progress.bytes_before)
+
     def publish(self, event: Event) -> None:
         """Tell an event; nobody who listens can hold this up."""
         if isinstance(event, Progress):

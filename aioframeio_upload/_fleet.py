@@ -74,8 +74,8 @@ class FleetTransfer:
         self._receipts = list(done)
         self._brought: list[Arrived] = []
         """By lots that have ended: a report may have been lost with its worker."""
-        high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
-        self._state = FleetState(plan, anyio.current_time(), high_water, (receipt.number for receipt in done))
+        high_water, before = feed.bar
+        self._state = FleetState(plan, anyio.current_time(), high_water, (receipt.number for receipt in done), before)
         self._sent_before = self._state.sent
         self._busy = 0.0
         """Seconds in which bytes could move."""

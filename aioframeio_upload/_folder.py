@@ -17,6 +17,7 @@ from ._core.order import BIG, LocalFile, Order, folder_of
 from ._core.patterns import Patterns
 from ._core.remote import Conflict, Namesake, find_below, find_same
 from ._delivery import Delivery
+from ._failure import Caught
 from ._feed import Feed, FolderFeed
 from ._io.api import Api
 from ._io.files import in_thread
@@ -164,20 +165,21 @@ class FolderDelivery:
     async def _make_folders(self) -> None:
         """Make every folder ahead of the files that wait for it, parents before children; those without files, too."""
         for path in self._tree.folders:
-            try:
+            with Caught(path) as caught:
                 self._check_welcome()
                 await self._places.place(path)
-            except UploadError as error:
-                # A folder's files tell its error, each for itself.
-                if path in self._tree.bare:
-                    self._fail(path, error)
+            # A folder's files tell its error, each for itself.
+            if caught.failure is not None and path in self._tree.bare:
+                self._fail(path, caught.failure)
 
     async def _bring(self, taken: _Taken) -> None:
         """See one file to its end, whatever that is."""
+        path = taken.file.path
         try:
-            await self._deliver(taken)
-        except UploadError as error:
-            self._fail(taken.file.path, error)
+            with Caught(path) as caught:
+                await self._deliver(taken)
+            if caught.failure is not None:
+                self._fail(path, caught.failure)
         finally:
             self._make_room(taken)
             self._unsettled.release()
@@ -205,7 +207,7 @@ class FolderDelivery:
         begun_at = self._resources.service_now()
 
         async def settle(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
-            self._state.send(file.size)
+            self._state.send(file.size, taken.feed.bar[1])
             self._make_room(taken)
             done = await self._roll.confirm(plan, receipts, folder_id, begun_at, must=below is not None)
             if below is not None:
@@ -271,4 +273,5 @@ class FolderDelivery:
     def _publish_progress(self) -> None:
         told = [taken.feed.progress for taken in self._taken if taken.feed.progress is not None]
         uploaded, confirmed = sum(one.bytes_uploaded for one in told), sum(one.bytes_confirmed for one in told)
-        self._feed.publish(self._state.progress(uploaded, confirmed, anyio.current_time()))
+        before = sum(one.bytes_before for one in told)
+        self._feed.publish(self._state.progress(uploaded, confirmed, anyio.current_time(), before))

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from ._core.errors import UploadCancelled, UploadError
 from ._core.events import Event, Progress, UploadFailed
+from ._failure import unwrapped
 from ._feed import Feed
 from ._io.foreign import is_being_cancelled
 from ._io.gate import Gate
@@ -168,7 +169,8 @@ class Handle(Coroutine[Any, Any, R]):
             self._was_cancelled = not self._cancel_asked
             self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled")
         else:
-            self._error = _unwrapped(task.exception())
+            error = task.exception()
+            self._error = None if error is None else unwrapped(error)
         if self._error is None:
             self._outcome = (task.result(),)
             self._feed.end(self._completed(*self._outcome))
@@ -270,13 +272,6 @@ class Handle(Coroutine[Any, Any, R]):
             warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
         elif self._error is not None and not self._seen:
             log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
-
-
-def _unwrapped(error: BaseException | None) -> BaseException | None:
-    """The one error in a group of one: callers should not need `except*`."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _unexpected(error: BaseException) -> UploadError:

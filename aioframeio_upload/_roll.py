@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 
 from ._confirm import as_file, next_pause, read_status, seconds_for
-from ._core.errors import ApiError, ConfirmationError, UploadError
+from ._core.errors import ConfirmationError, UploadError
 from ._core.fields import read_instant
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.remote import read_namesake
+from ._failure import Caught
 from ._io.api import LIST_FILES, Api
 from ._io.listing import read_page
 from ._io.resources import Resources
@@ -31,6 +32,9 @@ MOST_ASKED = 5
 
 OVERDUE = 20.0
 """Seconds after which a file's status is asked for by itself: a listing does not tell that an upload failed."""
+
+MOST_PAGES = 100
+"""Pages of the newest files that are read in a round: what waits is on the first ten, unless others upload as well."""
 
 ODD = 5.0
 """The same for one that is not in the listing, or that a later one has overtaken."""
@@ -129,48 +133,54 @@ class Roll:
     async def _read(self, folder_id: str) -> int:
         """Read a folder's newest files, as far as there is one that waits; give how many were settled."""
         missing = {id: one for id, one in self._waiting.get(folder_id, {}).items() if not one.settled.is_set()}
+        asked = tuple(missing.values())
+        with Caught(f"the listing of folder {folder_id}") as caught:
+            await self._read_pages(folder_id, missing)
+        if caught.failure is not None:
+            for one in missing.values():
+                one.since = -inf  # each is asked for by itself, which tells what is wrong
+        for one in missing.values():  # moved meanwhile, deleted, stacked
+            one.is_odd = True
+        return sum(one.settled.is_set() for one in asked)
+
+    async def _read_pages(self, folder_id: str, missing: dict[str, _Waiting]) -> None:
+        """Settle those that have arrived, and remove from `missing` those that are listed."""
         oldest = min((one.begun_at for one in missing.values()), default=None)
-        settled, after = 0, None
+        after: str | None = None
+        cursors: set[str | None] = {None}
         while missing and oldest is not None:
-            try:
-                rows, after = await read_page(
-                    self._api,
-                    LIST_FILES,
-                    account_id=self._account_id,
-                    folder_id=folder_id,
-                    after=after,
-                    sort="created_at_desc",
-                )
-            except ApiError:
-                for one in missing.values():
-                    one.since = -inf  # each is asked for by itself, which tells what is wrong
-                break
+            rows, after = await read_page(
+                self._api,
+                LIST_FILES,
+                account_id=self._account_id,
+                folder_id=folder_id,
+                after=after,
+                sort="created_at_desc",
+            )
             for row in rows:
                 listed = missing.pop(str(row.get("id")), None) if isinstance(row, dict) else None
                 found = read_namesake(row) if listed is not None else None
                 if listed is not None and found is not None and found.has_arrived:
                     listed.confirm(found.status or "uploaded", found.media_type)
-                    settled += 1
-            if after is None or _is_before(rows, oldest - SLACK):
+            # A cursor that came before leads in a circle; one that is always another, to no end.
+            if after in cursors or len(cursors) == MOST_PAGES or _is_before(rows, oldest - SLACK):
                 break
-        for one in missing.values():  # moved meanwhile, deleted, stacked
-            one.is_odd = True
-        return settled
+            cursors.add(after)
 
     async def _ask(self) -> int:
         """Ask for the status of those that are overdue; give how many were settled."""
         settled = 0
         for one in self._overdue(time.monotonic()):
-            try:
+            with Caught(f"the status of file {one.id}") as caught:
                 told = await read_status(self._api, one.id, self._account_id)
-            except ApiError as error:
-                one.fail(error)
+                one.asked, one.since = one.asked + 1, time.monotonic()
+                if told.failed:
+                    one.fail(ConfirmationError("the service says that the upload failed", file_id=one.id))
+                elif told.complete:
+                    one.confirm("uploaded", told.media_type)
+            if caught.failure is not None:
+                one.fail(caught.failure)
                 continue
-            one.asked, one.since = one.asked + 1, time.monotonic()
-            if told.failed:
-                one.fail(ConfirmationError("the service says that the upload failed", file_id=one.id))
-            elif told.complete:
-                one.confirm("uploaded", told.media_type)
             settled += one.settled.is_set()
         return settled
 

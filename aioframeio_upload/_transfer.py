@@ -63,8 +63,8 @@ class Transfer:
         self._waiting = deque(part for part in parts if part.number not in sent)
         self._numbers = {part.number for part in self._waiting}
         # A new plan of the same file goes on from where the bar stands.
-        high_water = feed.progress.bytes_uploaded if feed.progress is not None else 0
-        self._state = UploadState(parts, anyio.current_time(), high_water, sent)
+        high_water, before = feed.bar
+        self._state = UploadState(parts, anyio.current_time(), high_water, sent, before)
         self._sent_before = self._state.sent
         self._busy = 0.0
         """Seconds in which bytes could move: no pause, and a part in flight."""

@@ -63,7 +63,7 @@ STOREYS = """
     _record
     _feed
     _places
-    _once _shielded
+    _once _shielded _failure
     _io/listing _io/walk
     _io/part
     _io/body

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import PART, on_disk, some_bytes, uploader_on
+from trees import plant
 
 pytest.importorskip("matplotlib")
 
-from aioframeio_upload import PartStarted, RetryPolicy, Uploader, UploadError, UploadPlanned
+from aioframeio_upload import FileCompleted, Limits, PartStarted, RetryPolicy, Uploader, UploadError, UploadPlanned
 from aioframeio_upload.plot import Timeline
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -97,6 +98,46 @@ async def test_a_folder_is_drawn_file_by_file(fake: FakeFrameio, uploader: Uploa
         timeline = Timeline()
         await timeline.watch(uploader.upload_folder(shoot, folder_id=fake.folder_id))
         assert expected in (await drawn(timeline, tmp_path / "out.svg")).splitlines()
+
+
+def moved(timeline: Timeline) -> int:
+    """The bytes of the throughput, all together."""
+    return round(sum(timeline._course.rates.bins))
+
+
+async def test_a_folders_throughput_is_what_moved_for_whoever_listens_and_whatever_was_there(
+    fake: FakeFrameio, uploader: Uploader, tmp_path: Path
+) -> None:
+    sizes = {"a.mov": 2 * PART, "b/c.mov": 70_000, "b/d.mov": 300, "b/e.mov": 1, "f.mov": PART + 1}
+    root = on_disk(plant, tmp_path / "shoot", {**sizes, "zero.mov": 0})
+    await uploader.upload_folder(root, folder_id=fake.folder_id, include=["f.mov"])
+    for fault in (Fault(do="trickle", number=1, rate=2 * PART, times=2), Fault(number=2, status=503, times=1)):
+        fake.add_fault(fault)
+    early, late, after = Timeline(), Timeline(), Timeline()
+    upload = uploader.upload_folder(root, folder_id=fake.folder_id)
+    listening = asyncio.create_task(early.watch(upload))
+    async for event in upload:
+        if isinstance(event, FileCompleted):  # something has moved, and something was there before
+            break
+    await asyncio.gather(listening, late.watch(upload))
+    await after.watch(upload)
+    assert {moved(timeline) for timeline in (early, late, after)} == {sum(sizes.values()) - sizes["f.mov"]}
+    told = await drawn(early, tmp_path / "out.svg")
+    assert "shoot: 3.2 MB in 6 files, 1 there before, 1 empty" in told
+
+
+async def test_a_folders_throughput_leaves_out_what_an_earlier_run_had_sent(fake: FakeFrameio, tmp_path: Path) -> None:
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": 3 * PART, "b.mov": 500})
+    journal = tmp_path / "journal" / "j.sqlite3"
+    fake.add_fault(Fault(number=3, status=500, times=2))
+    retry = RetryPolicy(attempts=2, base=0.001, cap=0.001)
+    async with uploader_on(fake, journal=journal, retry=retry, limits=Limits(parts=1, api_pacing=False)) as uploader:
+        first, second = Timeline(), Timeline()
+        await first.watch(uploader.upload_folder(root, folder_id=fake.folder_id))
+        upload = uploader.upload_folder(root, folder_id=fake.folder_id)
+        await second.watch(upload)
+        assert [file.outcome for file in (await upload).files] == ["resumed"]
+    assert moved(second) == PART
 
 
 async def test_a_picture_is_no_larger_for_thousands_of_parts_and_files(tmp_path: Path) -> None:

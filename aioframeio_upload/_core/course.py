@@ -76,7 +76,7 @@ class Track:
     running: dict[int | str, tuple[int, float]] = field(default_factory=dict)
     """Attempt and begin of what is under way."""
     sent: int = 0
-    """Bytes that were told to have left."""
+    """Bytes that were told to have moved, those of an earlier run not among them."""
 
     def open_bars(self, until: float) -> list[Bar]:
         """Give what is under way, as if it ended now."""
@@ -156,7 +156,7 @@ class Course:
                 track.name = track.name or event.name
                 track.count, track.size = event.total_parts, event.total_bytes
             case UploadResumed():
-                track.bytes_before = track.sent = event.bytes_completed
+                track.bytes_before = event.bytes_completed
             case UploadReplanned():
                 track.anew += 1
                 self._stop(track, now)
@@ -198,13 +198,11 @@ class Course:
         self._stop(track, now)
 
     def _move(self, track: Track, event: Progress, now: float) -> None:
-        if track.is_folder:
-            # What was there before counts as uploaded as well, and how much that is only the rate tells.
-            moved = event.bytes_per_second * (now - track.moved_at)
-        else:
-            moved = max(0, event.bytes_uploaded - track.sent)
-            track.sent = max(track.sent, event.bytes_uploaded)
-        self.rates.move(track.moved_at, now, moved)
+        # By differences of bytes, so that none is lost where a progress was not read. The rate is smoothed, so its sum
+        # over time is more than what moved. What was there before counts as uploaded, and did not move.
+        sent = event.bytes_uploaded - max(event.bytes_before, track.bytes_before)
+        self.rates.move(track.moved_at, now, sent - track.sent)
+        track.sent = max(track.sent, sent)
         track.moved_at = now
 
     def _count(self, error: UploadError) -> None:

@@ -122,6 +122,8 @@ class Progress(Told):
     """Over the last seconds."""
     seconds_left: float | None
     """At that rate; None while nothing moves."""
+    bytes_before: int = 0
+    """Of `bytes_uploaded`, what did not move now: an earlier run had sent it, or the file was there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,9 +143,10 @@ class FleetState:
         now: The time.
         high_water: Where an earlier plan of the same file has left the bar.
         done: Numbers of the parts that arrived before.
+        before: Bytes of the bar that an earlier run has sent.
     """
 
-    def __init__(self, plan: Plan, now: float, high_water: int, done: Iterable[int]) -> None:
+    def __init__(self, plan: Plan, now: float, high_water: int, done: Iterable[int], before: int = 0) -> None:
         self._sizes = {part.number: part.size for part in plan.parts}
         self._total = plan.size
         self.done = set(done)
@@ -154,6 +155,7 @@ class FleetState:
         self._lots: dict[int, Lot] = {}
         self._under_way: dict[int, int] = {}
         self._high_water = max(high_water, self._confirmed)
+        self._before = max(before, self._confirmed)
         self._rate = Rate(now, self._high_water)
 
     def begin(self, lots: Iterable[Lot]) -> None:
@@ -199,4 +201,5 @@ class FleetState:
             total_parts=len(self._sizes),
             bytes_per_second=rate,
             seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
+            bytes_before=self._before,
         )

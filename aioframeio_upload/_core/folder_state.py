@@ -21,7 +21,10 @@ class FolderState:
         self._rate = Rate(now)
         self._sent = 0
         self._bytes_skipped = 0
+        self._sent_before = 0
+        """Of what was sent: by an earlier run."""
         self._most_sent = 0
+        self._most_moved = 0
         self._files: list[UploadedFile] = []
         self._skipped: list[FileSkipped] = []
         self._failures: list[FileFailed] = []
@@ -38,9 +41,10 @@ class FolderState:
         self._skipped.append(FileSkipped(path, reason, file))
         return self._skipped[-1]
 
-    def send(self, size: int) -> None:
-        """Note that every part of a file was acknowledged."""
+    def send(self, size: int, before: int = 0) -> None:
+        """Note that every part of a file was acknowledged; so many bytes of it to an earlier run."""
         self._sent += size
+        self._sent_before += before
 
     def complete(self, path: str, file: UploadedFile) -> FileCompleted:
         """Note that the service has a file."""
@@ -60,18 +64,20 @@ class FolderState:
         """How many files are there."""
         return len(self._files) + len(self._skipped)
 
-    def progress(self, uploaded: int, confirmed: int, now: float) -> Progress:
+    def progress(self, uploaded: int, confirmed: int, now: float, before: int = 0) -> Progress:
         """Sum up. Never less than before, and never more than the folder.
 
         Args:
             uploaded: Bytes that left, of the files under way.
             confirmed: Those of them that S3 has acknowledged.
             now: The time.
+            before: Of those that left, the bytes that an earlier run has sent.
         """
         sent = self._sent + uploaded
         # An attempt that failed does not move the mark back.
         self._most_sent = max(self._most_sent, sent)
-        rate = self._rate.at(now, self._most_sent)
+        self._most_moved = max(self._most_moved, sent - self._sent_before - before)
+        rate = self._rate.at(now, self._most_moved)
         left = self._size - self._bytes_skipped - sent
         return Progress(
             bytes_uploaded=self._bytes_skipped + self._most_sent,
@@ -81,6 +87,7 @@ class FolderState:
             total_parts=self._count,
             bytes_per_second=rate,
             seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
+            bytes_before=self._bytes_skipped + self._most_sent - self._most_moved,
         )
 
     def result(self) -> FolderResult:

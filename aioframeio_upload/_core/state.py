@@ -55,7 +55,12 @@ class UploadState:
     """One upload's parts. Owned by its transfer; nobody else writes to it."""
 
     def __init__(
-        self, parts: Sequence[Part], now: float, high_water: int = 0, done: Collection[int] = frozenset()
+        self,
+        parts: Sequence[Part],
+        now: float,
+        high_water: int = 0,
+        done: Collection[int] = frozenset(),
+        before: int = 0,
     ) -> None:
         self._records = {part.number: _PartRecord(part) for part in parts}
         for number in done:  # by an earlier run
@@ -64,6 +69,8 @@ class UploadState:
         self._confirmed = sum(self._records[number].part.size for number in done)
         self._completed = len(done)
         self._high_water = max(high_water, self._confirmed)
+        self._before = max(before, self._confirmed)
+        """What did not move now: sent by an earlier run."""
         self._rate = Rate(now, self._high_water)
         self._quiet_since = now
         self.in_flight: set[int] = set()
@@ -146,6 +153,7 @@ class UploadState:
             total_parts=len(self._records),
             bytes_per_second=rate,
             seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
+            bytes_before=self._before,
         )
 
 

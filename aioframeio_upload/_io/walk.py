@@ -74,7 +74,13 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
         below = []
         for entry in inside:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=False):
+            try:
+                # Some file systems do not tell kinds with the names (a few of FUSE's): then this asks, and may fail.
+                is_folder = entry.is_dir(follow_symlinks=False)
+            except OSError as error:
+                _tell(tree, path, error.strerror or type(error).__name__, entry)
+                continue
+            if is_folder:
                 if not is_text(entry.name):
                     _tell(tree, path, NO_TEXT, entry)
                 elif not matcher.excludes(path + "/"):

@@ -170,11 +170,26 @@ def test_what_an_earlier_run_sent_and_what_is_sent_again_is_no_throughput() -> N
     assert sum(course.rates.bins) == pytest.approx(600)
 
 
-def test_of_a_folder_the_rate_counts_for_what_was_there_before_is_told_as_uploaded() -> None:
+def folder_progress(sent: int, before: int, rate: float = 1e9) -> Progress:
+    return Progress(sent, 0, 1000, 0, 1, rate, None, before)
+
+
+def test_of_a_folder_what_was_there_before_is_told_as_uploaded_and_is_no_throughput() -> None:
     course = course_of(
-        (0.0, FolderPlanned(2, 1, 1000)), (1.0, progress(900)), (2.0, progress(950, 50.0)), (3.0, progress(1000, 50.0))
+        (0.0, FolderPlanned(2, 1, 1000)),
+        (1.0, folder_progress(900, 900)),
+        (2.0, folder_progress(950, 900)),
+        (2.1, folder_progress(950, 900)),
+        (3.0, folder_progress(1000, 910)),
     )
-    assert sum(course.rates.bins) == pytest.approx(100)
+    assert sum(course.rates.bins) == pytest.approx(90)
+
+
+def test_a_listener_that_comes_late_to_a_folder_is_told_all_that_moved() -> None:
+    course = course_of(
+        (0.0, FolderPlanned(2, 1, 1000)), (0.0, folder_progress(700, 300)), (1.0, folder_progress(1000, 300))
+    )
+    assert sum(course.rates.bins) == pytest.approx(700)
 
 
 def test_bytes_after_a_wait_are_not_spread_over_it() -> None:

@@ -92,6 +92,32 @@ def test_what_was_there_before_is_not_in_the_rate() -> None:
     assert told.bytes_per_second == 100
 
 
+def test_what_an_earlier_run_sent_is_told_apart_from_what_moves() -> None:
+    state = FolderState(3, 1000, 0.0)
+    state.skip("a", 500, "there")
+    told = state.progress(250, 200, 1.0, before=200)
+    assert (told.bytes_uploaded, told.bytes_before, told.bytes_per_second) == (750, 700, 50)
+    state.send(300, before=200)
+    told = state.progress(0, 0, 2.0)
+    assert (told.bytes_uploaded, told.bytes_before, told.bytes_per_second) == (800, 700, 50)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.booleans()), max_size=20))
+def test_what_moved_never_runs_backwards_either(files: list[tuple[int, int, bool]]) -> None:
+    total = sum(before + fresh for before, fresh, _ in files)
+    state, moved = FolderState(len(files), total, 0.0), 0
+    for number, (before, fresh, fails) in enumerate(files):
+        for share in (0, fresh // 2, fresh):
+            told = state.progress(before + share, 0, float(number), before)
+            assert 0 <= told.bytes_before <= told.bytes_uploaded <= total
+            assert told.bytes_uploaded - told.bytes_before >= moved
+            moved = told.bytes_uploaded - told.bytes_before
+        if not fails:
+            state.send(before + fresh, before)
+    if not any(fails for _, _, fails in files):
+        assert moved == sum(fresh for _, fresh, _ in files)
+
+
 def test_a_failure_keeps_no_frame_alive() -> None:
     state = FolderState(1, 1, 0.0)
     try:
