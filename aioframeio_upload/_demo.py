@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar
@@ -72,7 +72,7 @@ async def _show(demo: Demo, source: Path | BinaryIO, name: str, size: int, conso
     part_size = _part_size(size)
     faults = demo.faults if demo.faults is not None else json.dumps(_two_faults(size, part_size))
     before = await asyncio.to_thread(_peak_memory)
-    async with _fake_process(part_size, faults) as fake:
+    async with _fake(part_size, faults) as fake:
         story = Story(name, asyncio.get_running_loop().time())
         live = is_terminal() and not console.is_dumb_terminal
         display = LiveDisplay(story, console) if live else PlainDisplay(story, console)
@@ -83,7 +83,8 @@ async def _show(demo: Demo, source: Path | BinaryIO, name: str, size: int, conso
         ):
             async for event in upload:
                 await display.show(story.tell(event, asyncio.get_running_loop().time()))
-        after = await asyncio.to_thread(_peak_memory)
+        # Beside the fake in one process it would be that of both.
+        after = await asyncio.to_thread(_peak_memory) if _has_python() else None
         sent = await _in_thread(lambda given_up: _sha256(source, given_up))
         arrived = await _sha256_at(fake["url"], upload.result.id)
     for line in report(story, before, after, sent, arrived):
@@ -184,15 +185,54 @@ def _two_faults(size: int, part_size: int | None) -> list[dict[str, Any]]:
     ]
 
 
+def _has_python() -> bool:
+    """Return whether there is an interpreter to run a second program with.
+
+    In a frozen binary (PyInstaller, cx_Freeze, Nuitka) `sys.executable` is the binary itself, which would only run this
+    command again; in an application that embeds Python it may be empty.
+    """
+    return bool(sys.executable) and not getattr(sys, "frozen", False) and "__compiled__" not in globals()
+
+
+def _fake(part_size: int | None, faults: str) -> AbstractAsyncContextManager[dict[str, str]]:
+    """Run the fake; where it can be, as a process, so that it takes no time and no memory of the upload's."""
+    return _fake_process(part_size, faults) if _has_python() else _fake_in_thread(part_size, faults)
+
+
+@asynccontextmanager
+async def _fake_in_thread(part_size: int | None, faults: str) -> AsyncIterator[dict[str, str]]:
+    from .testing import FakeFrameio, Fault
+
+    try:
+        fake = FakeFrameio(faults=[Fault(**fields) for fields in json.loads(faults)], part_size=part_size)
+    except (ValueError, TypeError) as error:
+        raise DemoError(f"the fake Frame.io did not start: {type(error).__name__}: {error}") from None
+    running = fake.in_thread()
+    await asyncio.to_thread(running.__enter__)
+    try:
+        yield {"url": fake.url, "token": fake.token, "account_id": fake.account_id, "folder_id": fake.folder_id}
+    finally:
+        # Within the time that a process has, and then without it: whoever stops the demo does not wait for it.
+        ending = asyncio.ensure_future(asyncio.to_thread(running.__exit__, None, None, None))
+        await asyncio.wait([ending], timeout=SECONDS_TO_END)
+
+
 @asynccontextmanager
 async def _fake_process(part_size: int | None, faults: str) -> AsyncIterator[dict[str, str]]:
     """Run the fake, which ends when its stdin closes: with this block, or with this process however that ends."""
-    command = [sys.executable, "-m", "aioframeio_upload.testing", "--faults", faults]
+    # Not from the working folder, where anything may be; but from wherever this process has it, a zip file too.
+    command = [sys.executable, "-P", "-m", "aioframeio_upload.testing", "--faults", faults]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if part_size is not None:
         command += ["--part-size", str(part_size)]
     stderr = await asyncio.to_thread(tempfile.TemporaryFile)
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, **_out_of_reach_of_ctrl_c()
+        *command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=environment,
+        **_out_of_reach_of_ctrl_c(),
     )
     try:
         assert process.stdout is not None

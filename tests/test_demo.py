@@ -133,6 +133,60 @@ def test_an_error_is_one_line(program: Program, arguments: list[str], sentence: 
     assert program.left_files() == []
 
 
+FROZEN = """
+import sys
+sys.frozen = True
+from aioframeio_upload.__main__ import main
+main()
+"""
+"""What a frozen binary does, and as in one `sys.executable` is the program itself."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs a script as a program")
+@pytest.mark.parametrize(
+    ("arguments", "expected", "ends"),
+    [
+        (["--size", "1"], 0, "identical"),
+        (["--size", "1", "--faults", STORES_OTHER_BYTES], 1, "DIFFERENT"),
+        (["--faults", "nonsense"], 1, ""),
+        (["--faults", '[{"do": "nothing"}]'], 1, ""),
+    ],
+)
+def test_a_frozen_binary_has_no_second_program_to_start(
+    program: Program, tmp_path: Path, arguments: list[str], expected: int, ends: str
+) -> None:
+    binary = tmp_path / "aioframeio-upload"
+    binary.write_text(f"#!{sys.executable}\n{FROZEN.replace('True', f'True; sys.executable = {str(binary)!r}')}")
+    binary.chmod(0o755)
+    ended = subprocess.run(
+        [binary, "demo", *arguments],
+        env=program.environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=50,
+        check=False,
+    )
+    assert ended.returncode == expected, ended.stderr
+    if ends:
+        assert ended.stdout.splitlines()[-1] == ends
+        assert re.search(r"^again in \d", ended.stdout, re.MULTILINE)
+        assert "peak memory" not in ended.stdout
+    else:
+        assert ended.stderr.startswith("error: the fake Frame.io did not start: ")
+        assert len(ended.stderr.splitlines()) == 1
+    assert program.left_files() == []
+
+
+def test_the_fake_is_not_looked_for_in_the_working_folder(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "aioframeio_upload").mkdir()
+    (tmp_path / "aioframeio_upload" / "__init__.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
+    command = [sys.executable, "-P", "-m", "aioframeio_upload", "demo", "--size", "1", "--faults", "[]"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=program.environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 @ON_LINUX
 def test_ctrl_c_ends_it_with_130_and_leaves_nothing(program: Program) -> None:
     with program.start("demo", "--size", "1", "--faults", NEVER_ANSWERS) as running:
