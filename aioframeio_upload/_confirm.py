@@ -70,7 +70,7 @@ async def confirm(
     if waiting.cancelled_caught:
         reason = f"the service did not say within {seconds:g} s that it is complete"
     if reason is not None:
-        raise ConfirmationError(reason, file_id=plan.file_id)
+        raise ConfirmationError(reason, file_id=plan.file_id, failed=told is not None and told.failed)
     if told is None:
         return as_file(plan, account_id, receipts)
     return as_file(plan, account_id, receipts, status="uploaded", media_type=told.media_type)

@@ -5,23 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import anyio
 
 from ._confirm import confirm
-from ._core.errors import ApiError, IntegrityError, JournalError, LinksExpired, SourceError
-from ._core.events import UploadPlanned, UploadReplanned, UploadResumed
+from ._core.errors import (
+    ApiError,
+    ConfirmationError,
+    IntegrityError,
+    JournalError,
+    LinksExpired,
+    PartError,
+    PartRejected,
+    SourceChanged,
+    SourceError,
+    UploadError,
+)
+from ._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
 from ._core.expiry import is_hopeless
+from ._core.integrity import name_parts, unproved
 from ._core.journal import Entry, Step, is_kept
 from ._core.model import Plan, Receipt, UploadedFile
 from ._core.state import UploadState
 from ._feed import Feed
 from ._io.api import Api
 from ._io.gate import Gate
-from ._io.kinds import Source
+from ._io.kinds import Source, is_stream
 from ._io.resources import Resources
 from ._io.source import OpenSource, check_size, open_source
 from ._parts import check_fit, open_parts
@@ -30,12 +43,14 @@ from ._record import ERASING, WHEN_CANCELLED, JournalRecord, Record, find_record
 from ._resume import ask, every_receipt, take_up
 from ._sending import Sending
 from ._shielded import wait_out
-from ._transfer import Transfer
+from ._transfer import Transfer, tell_unproved
 
 log = logging.getLogger("aioframeio_upload")
 
 LOOKING = 0.25
 """Seconds, of those that a cancelled upload has, to look at what an earlier run has left."""
+
+UNCONFIRMED = "and with `Timeouts(confirm=0)` nobody is asked: nothing proves that S3 has them"
 
 Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
 """What follows the last part: waiting until the service has the file, and putting it where it belongs."""
@@ -72,6 +87,12 @@ class Delivery:
     """Whether every part has arrived: now or in an earlier run."""
     transfer: Callable[..., Sending] = Transfer
     """What sends a plan's parts."""
+    unproved: tuple[int, ...] = ()
+    """Numbers of the parts that S3 acknowledged without a proof that it has them."""
+    seen: tuple[int, int | None] | None = None
+    """The source's size and time of change when it was opened last; None: it was not."""
+    kept: OpenSource | None = None
+    """The source, where parts may have to be sent again and it could not be opened a second time."""
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
 
@@ -88,11 +109,12 @@ class Delivery:
                 record = record or await self._own()
                 plan, receipts = await self._deliver(record)
                 self.is_whole = True
+                self._note_unproved(record, receipts)
                 if self.conflict != "version":
                     # What is left can be done twice without harm; and each lock is an open file, held for minutes where
                     # the service is slow. Only stacking is for one alone.
                     await record.release()
-            file = await (self.settle or self.confirm)(plan, receipts)
+            file = await self._settle(plan, receipts, record)
             await record.drop()
         except asyncio.CancelledError:
             self.gate.stop()
@@ -100,6 +122,7 @@ class Delivery:
                 record = await self._give_up(record)
             raise
         finally:
+            self._let_go()
             if record is not None:
                 await record.release(self.gate.left(WHEN_CANCELLED))
         return replace(file, outcome="resumed") if self.is_resumed else file
@@ -108,6 +131,120 @@ class Delivery:
         """Ask the service until it has the file."""
         seconds = self.resources.timeouts.confirm_for(plan.size)
         return await confirm(self.api, plan, self.account_id, seconds, receipts)
+
+    # -- what S3 acknowledged without proof --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _holding(self, found: OpenSource) -> Iterator[OpenSource]:
+        """Close a source at the end of the block; where that is a good one, only if it can be opened again."""
+        self.seen = found.size, found.modified_ns
+        try:
+            yield found
+        except BaseException:
+            found.close()
+            raise
+        if found.replayable and found.path is None:
+            self.kept = found
+        else:
+            found.close()
+
+    def _let_go(self) -> None:
+        if self.kept is not None:
+            self.kept.close()
+            self.kept = None
+
+    def _note_unproved(self, record: Record, receipts: tuple[Receipt, ...]) -> None:
+        """Note which parts may have to be sent again; where there is none the source is no longer needed."""
+        entry = record.entry
+        if entry is not None and not entry.is_whole:
+            receipts = ()  # lost with an earlier run, and the service has the file all the same
+        elif entry is not None:
+            self.seen = self.seen or (entry.fingerprint.size, entry.fingerprint.mtime_ns)
+        self.unproved = unproved(receipts)
+        if not self.unproved:
+            self._let_go()
+
+    async def _settle(self, plan: Plan, receipts: tuple[Receipt, ...], record: Record) -> UploadedFile:
+        """Wait until the service has the file; where that takes too long, send once more what nothing proves.
+
+        A 200 without an ETag may come from a server that has stored nothing, and then the service would wait for ever.
+
+        Raises:
+            ConfirmationError: It failed there, or took too long, also after parts were sent again.
+        """
+        settle = self.settle or self.confirm
+        doubt: ConfirmationError | None = None
+        try:
+            file = await settle(plan, receipts)
+        except ConfirmationError as error:
+            if not self.unproved:
+                raise
+            doubt = error
+        if doubt is None:
+            if file.status == plan.status:
+                tell_unproved(plan.name, (one for one in receipts if one.number in self.unproved), UNCONFIRMED)
+            return file
+        words = f"{doubt.reason}; S3 acknowledged {name_parts(self.unproved)} without an ETag"
+        if doubt.failed or not self._can_send_again():
+            why = "" if doubt.failed else ", and what was read only once cannot be sent again"
+            raise ConfirmationError(words + why, file_id=plan.file_id, failed=doubt.failed)
+        receipts = await self._send_again(plan, receipts, record, words)
+        try:
+            return await settle(plan, receipts)
+        except ConfirmationError as error:
+            again, failed = f"{error.reason}; {name_parts(self.unproved)} had been sent again meanwhile", error.failed
+        raise ConfirmationError(again, file_id=plan.file_id, failed=failed)
+
+    def _can_send_again(self) -> bool:
+        is_path = isinstance(self.source, str | os.PathLike)
+        return is_path or self.kept is not None or (self.seen is None and not is_stream(self.source))
+
+    async def _send_again(
+        self, plan: Plan, receipts: tuple[Receipt, ...], record: Record, words: str
+    ) -> tuple[Receipt, ...]:
+        """Send the parts that nothing proves once more; the file stays, whatever comes of it.
+
+        Raises:
+            ConfirmationError: That did not work.
+        """
+        log.warning("%r: %s: sent again", plan.name, words)
+        self.resources.retries += len(self.unproved)
+        for number in self.unproved:
+            doubt = PartError(
+                "acknowledged without an ETag, and never confirmed", number=number, attempts=1, status=200
+            )
+            self.feed.publish(PartRetrying(number, 1, 0.0, doubt))
+        proved = tuple(receipt for receipt in receipts if receipt.number not in self.unproved)
+        failure: UploadError | None = None
+        try:
+            async with self.resources.file_slots:
+                await record.own_again()
+                with contextlib.closing(await self._open_again(plan)) as found:
+                    again = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=proved)
+                    receipts = await again.run()
+                    await found.check()
+                if self.conflict != "version":
+                    await record.release()
+        except PartRejected as error:
+            # As S3 does where the parts were put together meanwhile: the service is asked once more.
+            log.warning("%r: %s", plan.name, error)
+        except UploadError as error:
+            failure = error
+        if failure is not None:
+            raise ConfirmationError(
+                f"{words}, and sending again did not work: {failure}", file_id=plan.file_id
+            ) from failure
+        return receipts
+
+    async def _open_again(self, plan: Plan) -> OpenSource:
+        if self.kept is not None:
+            found, self.kept = self.kept, None
+            return found
+        found = await open_parts(self.source, plan, self.resources, self.unproved)
+        if self.seen not in (None, (found.size, found.modified_ns)):
+            found.close()
+            raise SourceChanged("has changed since it was sent", path=found.path)
+        return found
 
     async def is_pending(self, file_id: str) -> bool:
         """Say whether that file is what the journal has of this upload: begun by an earlier run, and not finished."""
@@ -144,7 +281,7 @@ class Delivery:
             if entry is None or not await self._is_told_without_source(entry, record, error):
                 raise
             return self._arrived(entry.plan, every_receipt(entry))
-        with contextlib.closing(found):
+        with self._holding(found):
             step = await take_up(record, self.api, self.resources)
             if self.plan is None:
                 check_size(found, self.size)
@@ -186,7 +323,7 @@ class Delivery:
         if not missing:
             return self._arrived(plan, done)
         self.is_resumed = bool(done)
-        with contextlib.closing(await open_parts(self.source, plan, self.resources, missing)) as found:
+        with self._holding(await open_parts(self.source, plan, self.resources, missing)) as found:
             return await self._send(plan, found, record, done)
 
     def _arrived(self, plan: Plan, receipts: tuple[Receipt, ...]) -> tuple[Plan, tuple[Receipt, ...]]:

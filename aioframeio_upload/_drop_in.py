@@ -22,7 +22,7 @@ from ._io.kinds import Source, check_kind, is_stream
 from ._io.proxies import Proxies
 from ._io.resources import Resources, open_resources
 from ._parts import open_parts
-from ._transfer import Transfer
+from ._transfer import Transfer, tell_unproved
 
 BASE = 2.0
 """Seconds: with full jitter the waits are on average the official ones, 1, 2 and 4 s."""
@@ -113,7 +113,8 @@ class AsyncFrameioUploader:
         told = _Callback(self._on_progress, self._plan.size, scope)
         try:
             with scope:
-                await Transfer(self._plan, found, resources, told, Gate()).run()
+                receipts = await Transfer(self._plan, found, resources, told, Gate()).run()
+                tell_unproved(self._plan.name, receipts, "ask Frame.io whether the file is complete")
                 await found.check()
         finally:
             found.close()

@@ -207,8 +207,9 @@ class FolderDelivery:
         begun_at = self._resources.service_now()
 
         async def settle(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
-            self._state.send(file.size, taken.feed.bar[1])
-            self._make_room(taken)
+            if taken in self._taken:  # and not once more, after parts were sent again
+                self._state.send(file.size, taken.feed.bar[1])
+                self._make_room(taken)
             done = await self._roll.confirm(plan, receipts, folder_id, begun_at, must=below is not None)
             if below is not None:
                 await stack(self._api, done, below)

@@ -11,7 +11,7 @@ from ._io.gate import Gate
 from ._io.kinds import Source
 from ._io.resources import Resources
 from ._io.source import OpenSource, open_source
-from ._transfer import Transfer
+from ._transfer import Transfer, tell_unproved
 
 
 async def send_some(plan: Plan, source: Source, numbers: Collection[int], resources: Resources) -> tuple[Receipt, ...]:
@@ -20,9 +20,11 @@ async def send_some(plan: Plan, source: Source, numbers: Collection[int], resour
         return ()
     found = await open_parts(source, plan, resources, numbers)
     try:
-        return await Transfer(plan, found, resources, Feed(), Gate(), numbers).run()
+        receipts = await Transfer(plan, found, resources, Feed(), Gate(), numbers).run()
     finally:
         found.close()
+    tell_unproved(plan.name, receipts, "only the file's confirmation can prove that S3 has them")
+    return receipts
 
 
 async def open_parts(

@@ -39,6 +39,8 @@ async def take_up(record: Record, api: Api, resources: Resources, *, changed: bo
     told = await ask(api, account_id, file_id)
     fingerprint = None if changed else record.fingerprint or entry.fingerprint
     step = next_step(entry, fingerprint, told, resources.service_now())
+    if step is Step.REPLACE and record.fingerprint is None and not changed:
+        step = Step.CONFIRM  # the source is away, and it may be all that there is: nothing is removed meanwhile
     if step in (Step.RESUME, Step.CONFIRM):
         return step
     await record.own_again()

@@ -175,7 +175,8 @@ class Roll:
                 told = await read_status(self._api, one.id, self._account_id)
                 one.asked, one.since = one.asked + 1, time.monotonic()
                 if told.failed:
-                    one.fail(ConfirmationError("the service says that the upload failed", file_id=one.id))
+                    reason = "the service says that the upload failed"
+                    one.fail(ConfirmationError(reason, file_id=one.id, failed=True))
                 elif told.complete:
                     one.confirm("uploaded", told.media_type)
             if caught.failure is not None:

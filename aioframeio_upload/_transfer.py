@@ -13,6 +13,7 @@ from ._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted
 from ._core.expiry import Lifetime, lifetime
 from ._core.faults import Kind, Verdict
 from ._core.fleet import Lot
+from ._core.integrity import name_parts, unproved
 from ._core.model import Part, Plan, Receipt
 from ._core.redact import address_of
 from ._core.retry import Asking, Fault, explain, is_throttle, judge, next_asking, wait_before
@@ -33,6 +34,12 @@ PROGRESS_PERIOD = 1 / 20
 
 FORESIGHT = 5.0
 """Seconds of sending after which the rate is believed in a forecast."""
+
+
+def tell_unproved(name: str, receipts: Iterable[Receipt], meaning: str) -> None:
+    """Warn of parts of which nothing proves that S3 has them."""
+    if numbers := unproved(receipts):
+        log.warning("%r: %s acknowledged without an ETag; %s", name, name_parts(numbers), meaning)
 
 
 class Transfer:

@@ -251,6 +251,8 @@ class Uploader(Pending):
     async def confirm(self, plan: Plan) -> UploadedFile:
         """Wait until the service has put the parts together.
 
+        Where it takes too long and a receipt of the parts is not `is_proved`, send those parts again and confirm again.
+
         Raises:
             ConfirmationError: It failed there, or took longer than `Timeouts.confirm`.
             ApiError: The service cannot be asked.

@@ -37,6 +37,7 @@ from aioframeio_upload import (
     Progress,
     SourceChanged,
     SourceError,
+    Timeouts,
     Upload,
     UploadCancelled,
     UploadCompleted,
@@ -447,3 +448,15 @@ async def test_an_error_of_ours_passes_the_engine_as_it_is() -> None:
 async def test_only_a_path_is_a_source(client: Client, uploader: Uploader, fake: FakeFrameio) -> None:
     with pytest.raises(TypeError, match="workers elsewhere cannot read a bytes"):
         upload_file(client, b"bytes", uploader=uploader, folder_id=fake.folder_id)  # type: ignore[arg-type]
+
+
+async def test_a_part_that_nothing_proves_is_sent_again_by_the_cluster(
+    fake: FakeFrameio, client: Client, make_file: Callable[..., Path]
+) -> None:
+    path = make_file(3 * PART)
+    fake.add_fault(Fault(number=2, do="answer", status=200, body=""))
+    async with uploader_on(fake, timeouts=Timeouts(confirm=0.5)) as uploader:
+        file = await upload_file(client, path, uploader=uploader, folder_id=fake.folder_id)
+    assert (file.status, file.etags) == ("uploaded", fake.files[0].etags)
+    assert puts(fake) == {1: 1, 2: 2, 3: 1}
+    assert fake.files[0].sha256 == sha256(path)

@@ -192,10 +192,12 @@ class ConfirmationError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("file_id", "reason")
 
-    def __init__(self, reason: str, *, file_id: str) -> None:
+    def __init__(self, reason: str, *, file_id: str, failed: bool = False) -> None:
         super().__init__(f"file {file_id}: {reason}")
         self.file_id = file_id
         self.reason = reason
+        self.failed = failed
+        """Whether the service says that it failed, which is final; False: it did not say in time that it is there."""
 
 
 class JournalError(UploadError):

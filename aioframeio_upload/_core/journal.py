@@ -66,6 +66,11 @@ class Entry:
         """Whether every part was acknowledged."""
         return len(self.receipts) == len(self.plan.parts)
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether S3's answers prove that it has every part."""
+        return self.is_whole and all(receipt.is_proved for receipt in self.receipts)
+
 
 @dataclass(frozen=True, slots=True)
 class PendingUpload:
@@ -109,12 +114,12 @@ def next_step(entry: Entry, fingerprint: Fingerprint | None, told: UploadStatus 
     arrived = entry.is_whole or told.complete
     if fingerprint != entry.fingerprint:
         return Step.FORGET if arrived else Step.REPLACE
-    if arrived:
-        return Step.CONFIRM
     life = lifetime(part.url for part in entry.plan.parts)
-    if told.failed or (life is not None and not life.is_good(now)):
-        return Step.REPLACE
-    return Step.RESUME
+    is_over = told.failed or (life is not None and not life.is_good(now))
+    # What nothing proves is asked for only as long as it could be sent again, should the service not have it.
+    if told.complete or entry.is_proved or (arrived and not is_over):
+        return Step.CONFIRM
+    return Step.REPLACE if is_over else Step.RESUME
 
 
 def is_kept(error: BaseException, *, whole: bool, recorded: bool, given_up: bool) -> bool:

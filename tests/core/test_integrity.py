@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.faults import Kind
-from aioframeio_upload._core.integrity import EtagTrust
+from aioframeio_upload._core.faults import Kind, Verdict
+from aioframeio_upload._core.integrity import Acknowledged, EtagTrust, name_parts, read_answer, unproved
 from aioframeio_upload._core.model import Receipt
-from aioframeio_upload._core.retry import Fault
+from aioframeio_upload._core.retry import Fault, is_md5, judge
 
 HOST, OTHER = "bucket.s3.amazonaws.com", "other.s3.amazonaws.com"
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -73,3 +76,65 @@ def test_whatever_comes_no_wrong_bytes_are_believed_where_an_etag_ever_was_the_m
         elif outcome is not DIFFERS or host in matched:
             assert believed is None
     assert trust.proven == matched
+
+
+# -- which answer acknowledges a part ----------------------------------------------------------------------------------
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+KMS = {"x-amz-server-side-encryption": "aws:kms"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "said"),
+    [
+        ({"ETag": f'"{MD5}"'}, b"", Acknowledged(MD5, is_md5=True)),
+        ({"ETag": f'W/"{MD5}"'}, b"\r\n", Acknowledged(MD5, is_md5=True)),
+        ({"ETag": f'"{MD5}"', "x-amz-request-id": "R"}, b"", Acknowledged(MD5, is_md5=True, request_id="R")),
+        ({"ETag": f'"{MD5}"'} | KMS, b"", Acknowledged(MD5)),
+        ({"ETag": f'"{MD5}-3"'}, b"", Acknowledged(f"{MD5}-3")),
+        ({"ETag": f'"{MD5}"'}, b"a gateway's greeting", Acknowledged(MD5, is_md5=True)),
+        ({}, b"", Acknowledged(None)),
+        ({"ETag": '""'}, b" ", Acknowledged(None)),
+        ({"ETag": "null"}, b"", Acknowledged(None)),
+    ],
+)
+def test_a_200_that_acknowledges_a_part(headers: dict[str, str], body: bytes, said: Acknowledged) -> None:
+    assert read_answer(200, headers, body, NOW) == said
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"0", None])
+@pytest.mark.parametrize("etag", ["", '""', f'"{MD5}-3"', '"5f3c-264"'])
+def test_a_200_with_a_body_is_no_acknowledgement(body: bytes | None, etag: str) -> None:
+    fault = read_answer(200, {"ETag": etag, "Retry-After": "7"}, body, NOW)
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.status, fault.code, fault.retry_after) == (Kind.REFUSED, 200, None, 7.0)
+    assert judge(fault) is Verdict.AGAIN
+
+
+@given(
+    st.integers(100, 599),
+    st.dictionaries(st.sampled_from(["ETag", "Retry-After", "Date"]), st.text(max_size=40)),
+    st.none() | st.binary(max_size=60) | st.just(b"<Error><Code>InternalError</Code></Error>"),
+)
+def test_only_a_200_without_an_error_acknowledges_anything(
+    status: int, headers: dict[str, str], body: bytes | None
+) -> None:
+    said = read_answer(status, headers, body, NOW)
+    if isinstance(said, Acknowledged):
+        assert status == 200
+        assert body is not None
+        assert b"<Code>InternalError" not in body
+        assert not body.strip() or is_md5(said.etag)
+    else:
+        assert judge(said) in Verdict
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [((2,), "part 2"), ((3, 2), "parts 2, 3"), (range(1, 10), "parts 1, 2, 3, 4, 5 and 4 more")]
+)
+def test_parts_are_named_in_words(numbers: Iterable[int], words: str) -> None:
+    assert name_parts(numbers) == words
+
+
+def test_a_receipt_without_an_etag_is_not_proved() -> None:
+    assert unproved([MATCH, Receipt(2, 10, None, MD5), STORED, Receipt(4, 10, None)]) == (2, 4)

@@ -135,7 +135,7 @@ SIGNED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def entry_of(parts: int, done: int, seconds: int = 3600) -> Entry:
     link = f"https://s3.example/part?X-Amz-Date={SIGNED_AT:%Y%m%dT%H%M%SZ}&X-Amz-Expires={seconds}"
     every = tuple(Part(number, (number - 1) * 10, 10, link) for number in range(1, parts + 1))
-    receipts = tuple(Receipt(number, 10, None, None) for number in range(1, done + 1))
+    receipts = tuple(Receipt(number, 10, "e", None) for number in range(1, done + 1))
     plan = Plan("f1", "d1", "take.mov", 10 * parts, every)
     return Entry(
         Identity("a1", "d1", "take.mov", "/take.mov"), Fingerprint(10 * parts, 1, "e"), plan, receipts=receipts
@@ -181,6 +181,23 @@ def test_the_next_run_does_this(whole: bool, source: str, told: str, links: str,
     fingerprint = entry.fingerprint if source == "same" else replace(entry.fingerprint, edges="other")
     now = SIGNED_AT + timedelta(seconds=0 if links == "good" else 3600)
     assert next_step(entry, fingerprint, TOLD[told], now) is step
+
+
+@pytest.mark.parametrize(
+    ("told", "links", "step"),
+    [
+        ("created", "good", Step.CONFIRM),
+        ("created", "dead", Step.REPLACE),
+        ("failed", "good", Step.REPLACE),
+        ("complete", "dead", Step.CONFIRM),
+    ],
+)
+def test_what_nothing_proves_is_asked_for_as_long_as_it_could_be_sent_again(told: str, links: str, step: Step) -> None:
+    entry = entry_of(3, 3)
+    entry = replace(entry, receipts=(*entry.receipts[:2], replace(entry.receipts[2], etag=None)))
+    assert (entry.is_whole, entry.is_proved) == (True, False)
+    now = SIGNED_AT + timedelta(seconds=0 if links == "good" else 3600)
+    assert next_step(entry, entry.fingerprint, TOLD[told], now) is step
 
 
 @pytest.mark.parametrize("changes", [{"size": 31}, {"mtime_ns": 2}, {"edges": "f"}])

@@ -15,9 +15,12 @@ from aioframeio_upload import RetryPolicy
 from aioframeio_upload._core.faults import Kind, Verdict
 from aioframeio_upload._core.retry import (
     MAX_RETRY_AFTER,
+    Asking,
     Fault,
     is_md5,
     judge,
+    may_be_asking,
+    next_asking,
     read_refusal,
     read_retry_after,
     wait_after_429,
@@ -214,6 +217,50 @@ def test_a_refusal_that_quotes_the_request_shows_nothing_of_its_secrets(
     body = f"<Error><Code>X</Code><Message>{before} {quote(url)} did not match</Message></Error>".encode()
     fault = read_refusal(403, {}, body, NOW)
     assert SECRET[:6] not in repr(fault)
+
+
+# -- asking for leave --------------------------------------------------------------------------------------------------
+
+BROKE = Fault(Kind.LOST, "the connection broke")
+AT_THE_QUESTION = Fault(Kind.LOST, "the connection broke", unanswered=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "fault", "after"),
+    [
+        (Asking.NO, BROKE, Asking.AGAIN),
+        (Asking.AGAIN, AT_THE_QUESTION, Asking.WITHOUT),
+        (Asking.WITHOUT, BROKE, Asking.AGAIN),
+        (Asking.AGAIN, BROKE, Asking.AGAIN),
+        (Asking.FIRST, Fault(Kind.UNREACHABLE, "no connection"), Asking.FIRST),
+        (Asking.AGAIN, Fault(Kind.PAUSED, "paused"), Asking.AGAIN),
+        (Asking.AGAIN, Fault(Kind.REFUSED, "busy", status=503), Asking.NO),
+        (Asking.FIRST, Fault(Kind.STALLED, "no byte moved"), Asking.NO),
+    ],
+)
+def test_whether_the_next_attempt_asks(before: Asking, fault: Fault, after: Asking) -> None:
+    assert next_asking(before, fault) is after
+
+
+@pytest.mark.parametrize(
+    ("fault", "may_be"),
+    [
+        (BROKE, True),
+        (Fault(Kind.LOST, "answered after 0 of 9 bytes", status=200), True),
+        (Fault(Kind.REFUSED, "", status=400), True),
+        (Fault(Kind.REFUSED, "", status=417, code="ExpectationFailed"), True),
+        (Fault(Kind.REFUSED, "", status=403), True),
+        (Fault(Kind.REFUSED, "", status=502), True),
+        (Fault(Kind.REFUSED, "", status=400, code="InvalidRequest"), False),
+        (Fault(Kind.REFUSED, "", status=400, request_id="R"), False),
+        (Fault(Kind.REFUSED, "", status=502, retry_after=3), False),
+        *((Fault(Kind.REFUSED, "", status=status), False) for status in (200, 302, 408, 429, 503)),
+        (Fault(Kind.UNREACHABLE, "no connection"), False),
+        (Fault(Kind.UNTRUSTED, "no certificate"), False),
+    ],
+)
+def test_what_may_be_due_to_the_question(fault: Fault, may_be: bool) -> None:
+    assert may_be_asking(fault) is may_be
 
 
 # -- ETags -----------------------------------------------------------------------------------------------------------
