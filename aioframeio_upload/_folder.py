@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -196,9 +197,9 @@ class FolderDelivery:
             self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}", there))
             return
         await self._gate.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
-        path = self._tree.path(file.path)
+        path = self._tree.file(file.path)
         threads = self._resources.executor
-        await threads.answer(lambda: check_unchanged(path, file, threads), path)
+        await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
         self._feed.publish(FileStarted(file.path, file.size))
         self._feed.publish(self._state.complete(file.path, await delivery.run()))
 
@@ -216,7 +217,7 @@ class FolderDelivery:
             return done
 
         return Delivery(
-            source=self._tree.path(file.path),
+            source=self._tree.file(file.path),
             size=file.size,
             name=file.name,
             folder_id=folder_id,

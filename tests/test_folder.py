@@ -6,11 +6,12 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PART, on_both_loops, on_disk, our_records, reached, uploader_on
+from conftest import PART, on_both_loops, on_disk, our_records, reached, sha256, uploader_on
 from trees import arrived, content_of, count, events_of, folders, plant, send
 
 from aioframeio_upload import (
@@ -309,6 +310,38 @@ async def test_a_folder_of_empty_files_alone_and_what_systems_leave_is_uploaded_
     assert folders(fake) == ["card"]
     with pytest.raises(SourceError, match="is empty"):
         await uploader.upload(root / "zero.mov", folder_id=fake.folder_id)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links there need a right")
+@pytest.mark.parametrize("late", [False, True], ids=["before it is looked at", "before it is opened"])
+async def test_a_folder_that_becomes_a_link_while_files_are_sent_gives_nothing_away(
+    fake: FakeFrameio, tmp_path: Path, late: bool
+) -> None:
+    """Who may write into the folder would otherwise have any file sent that we may read."""
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": b"a", "b/key": b"mine", "c.mov": b"c"})
+    secret = on_disk(plant, tmp_path / "secret", {"key": b"hers"})  # as long, and of the same time
+
+    def swap() -> None:
+        (root / "b").rename(tmp_path / "b")
+        (root / "b").symlink_to(secret)
+
+    async with uploader_on(fake, limits=Limits(files=1, parts=1, api_pacing=False)) as uploader:
+        upload = uploader.upload_folder(root, folder_id=fake.folder_id)
+        async for event in upload:
+            if (isinstance(event, FileStarted) and event.path == "b/key") if late else isinstance(event, FolderPlanned):
+                on_disk(swap)
+                break
+        with suppress(FolderUploadError):
+            await upload
+    there = arrived(fake)
+    if late and "shoot/b/key" in there:  # it was open already
+        assert there.pop("shoot/b/key") == sha256(b"mine")
+    else:
+        with pytest.raises(FolderUploadError) as caught:
+            _ = upload.result
+        failure = only_failure(caught.value.result)
+        assert (failure.path, type(failure.error)) == ("b/key", SourceChanged)
+    assert sorted(there) == ["shoot/a.mov", "shoot/c.mov"]
 
 
 # -- a failing file stops no other -------------------------------------------------------------------------------------

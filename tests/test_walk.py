@@ -16,6 +16,7 @@ from conftest import on_disk
 from aioframeio_upload import SourceChanged, SourceError
 from aioframeio_upload._core.order import LocalFile
 from aioframeio_upload._core.patterns import patterns
+from aioframeio_upload._io import tree_path
 from aioframeio_upload._io.walk import Tree, check_unchanged, walk
 
 TREE = """
@@ -232,6 +233,43 @@ async def test_a_file_that_changed_since_the_walk_is_told(root: Path, executor: 
     on_disk(path.unlink)
     with pytest.raises(SourceError, match="No such file"):
         await check_unchanged(str(path), file, executor)
+
+
+@posix
+@pytest.mark.parametrize("holds", [True, False], ids=["held", "looked at"])
+@pytest.mark.parametrize("swapped", ["b", "b/d"])
+async def test_a_folder_that_became_a_link_after_the_walk_is_not_followed(
+    root: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, swapped: str, holds: bool
+) -> None:
+    monkeypatch.setattr(tree_path, "CAN_HOLD", holds)  # as on Windows
+    tree = await found(root, executor)
+    files = {file.path: file for file in tree.files}
+    (held,) = [on_disk(tree.file("b/d/e.mov").open, "", os.O_RDONLY)]
+    os.close(held)
+    on_disk((root / swapped).rename, root.parent / "moved")
+    on_disk((root / swapped).symlink_to, root.parent / "moved")
+    with pytest.raises(SourceChanged, match=f"'{swapped}' became a link") as caught:
+        await check_unchanged(tree.file("b/d/e.mov"), files["b/d/e.mov"], executor)
+    assert caught.value.path == str(root / "b/d/e.mov")
+    with pytest.raises(SourceChanged):
+        on_disk(tree.file("b/d/e.mov").open, "", os.O_RDONLY)
+    await check_unchanged(tree.file("a.mov"), files["a.mov"], executor)
+
+
+@posix
+async def test_a_root_that_is_a_link_and_a_link_to_a_file_are_followed(
+    root: Path, executor: ThreadPoolExecutor
+) -> None:
+    on_disk((root.parent / "link").symlink_to, root)
+    on_disk((root / "b" / "far.mov").symlink_to, root / "a.mov")
+    tree = await found(root.parent / "link", executor)
+    for file in tree.files:
+        await check_unchanged(tree.file(file.path), file, executor)
+        os.close(on_disk(tree.file(file.path).open, "", os.O_RDONLY))
+    on_disk((root / "b" / "c.mov").unlink)
+    with pytest.raises(SourceError, match="No such file") as caught:
+        await check_unchanged(tree.file("b/c.mov"), LocalFile("b/c.mov", 1, 1), executor)
+    assert caught.value.is_away
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from .files import Descriptor, Lent, LentSlice, Threads, opened, reason_of
 from .foreign import await_foreign
 from .kinds import Source, is_stream
 from .spool import SeekableSource, Spool, StreamSource, unreadable
+from .tree_path import TreePath
 
 
 class OpenSource(Protocol):
@@ -67,7 +69,8 @@ async def open_source(
     """
     found: OpenSource
     if isinstance(source, str | os.PathLike):
-        found = await _open_path(os.fspath(source), executor)
+        opener = source.open if isinstance(source, TreePath) else None
+        found = await _open_path(os.fspath(source), executor, opener)
     elif isinstance(source, bytes | bytearray | memoryview):
         found = MemorySource(memoryview(source).cast("B"))
     else:
@@ -229,13 +232,14 @@ class _LentMemory:
         return self.peek(offset, buffer)
 
 
-async def _open_path(path: str, executor: Threads) -> PathSource:
+async def _open_path(path: str, executor: Threads, opener: Callable[[str, int], int] | None = None) -> PathSource:
     try:
         # Looked at before it is opened: opening a FIFO would wait for its writer.
         mode = (await executor.ask(os.stat, path, path=path)).st_mode
         if not stat.S_ISREG(mode):
             raise SourceError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
-        file = await executor.answer(lambda: opened(aiofiles.open(path, "rb", executor=executor), path), path)
+        handle = partial(aiofiles.open, path, "rb", executor=executor, opener=opener)
+        file = await executor.answer(lambda: opened(handle(), path), path)
     except OSError as error:
         raise SourceError(reason_of(error), path=path, away=True) from error
     except ValueError:  # a NUL byte in it

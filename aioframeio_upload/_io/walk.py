@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 from .._core.errors import SourceChanged, SourceError
 from .._core.order import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .files import in_thread, printable
 from .kinds import NO_TEXT, is_text
+from .tree_path import TreePath
 
 
 @dataclass(slots=True)
@@ -35,8 +37,12 @@ class Tree:
     """Files and folders of which another one has the same name but for the way it is encoded."""
 
     def path(self, relative: str) -> str:
-        """Give where a file is."""
+        """Return where a file is."""
         return os.path.join(self.root, *relative.split("/"))
+
+    def file(self, relative: str) -> TreePath:
+        """Return where a file is, to be opened through the folders that were walked and no others."""
+        return TreePath(self.root, relative)
 
 
 async def walk(root: str, wanted: Patterns, executor: Executor) -> Tree:
@@ -144,16 +150,17 @@ def _leading(files: list[LocalFile]) -> set[str]:
     return leading
 
 
-async def check_unchanged(path: str, file: LocalFile, executor: Executor) -> None:
+async def check_unchanged(path: str | TreePath, file: LocalFile, executor: Executor) -> None:
     """Raise if a file is not any more what the walk found: it is to be sent as planned, or not at all.
 
     Raises:
         SourceError: It has gone, or cannot be looked at.
-        SourceChanged: It is another size, or was written to.
+        SourceChanged: It is another size, was written to, or a folder on the way is a link now.
     """
+    told = printable(os.fspath(path))
     try:
-        now = await in_thread(executor, os.stat, path)
+        now = await in_thread(executor, path.stat if isinstance(path, TreePath) else partial(os.stat, path))
     except OSError as error:
-        raise SourceError(error.strerror or type(error).__name__, path=printable(path)) from error
+        raise SourceError(error.strerror or type(error).__name__, path=told, away=True) from error
     if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
-        raise SourceChanged("changed since the folder was walked", path=printable(path))
+        raise SourceChanged("changed since the folder was walked", path=told)
