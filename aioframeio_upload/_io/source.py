@@ -270,6 +270,10 @@ def _look(path: str | int) -> _Look:
     return _Look(stat.S_ISREG(found.st_mode), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+ASYNC_HANDLES = ("_file", "wrapped")
+"""Where aiofiles and anyio keep the file behind a handle of theirs."""
+
+
 # -- the caller's objects ----------------------------------------------------------------------------------------------
 
 
@@ -313,20 +317,27 @@ def _open_anywhere(file: Any, returned: Callable[[], None]) -> tuple[Descriptor,
         return Descriptor(file, returned=returned), start, max(0, file.getbuffer().nbytes - start), None
     if isinstance(file, tempfile._TemporaryFileWrapper):
         file = file.file  # documented: the true file object; the wrapper only deletes it
-    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
-    if type(raw) is not io.FileIO or not stat.S_ISREG((found := os.fstat(raw.fileno())).st_mode):
+    raw = _true_file(file)
+    if raw is None:
         return None
     if not file.readable():
         raise SourceError("the file object cannot be read: it is not open for reading")
     file.flush()  # a buffer may hold what was written and is not in the file yet
-    start = file.tell()
-    size = max(0, os.fstat(raw.fileno()).st_size - start)
+    start, found = file.tell(), os.fstat(raw.fileno())
+    size = max(0, found.st_size - start)
     if not hasattr(os, "pread"):  # Windows: its own cursor is moved, under a lock
         return Descriptor(file, returned=returned), start, size, found.st_mtime_ns
     # A descriptor of our own: the caller may close the file, and its number then becomes another file's. `pread` leaves
     # the caller's position alone, which both share.
     own = io.FileIO(os.dup(raw.fileno()))
     return Descriptor(own, owner=own, returned=returned), start, size, found.st_mtime_ns
+
+
+def _true_file(file: Any) -> io.FileIO | None:
+    """Return the file on disk of which an object gives the very bytes, or None."""
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    is_true = type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+    return raw if is_true else None
 
 
 def _is_seekable(file: Any) -> bool:
@@ -367,14 +378,18 @@ async def _open_stream(
 
 
 async def _own_size(stream: Any, executor: Threads) -> int | None:
-    """The size that a stream tells itself: an UploadFile's `size`, or that of the file behind an aiofiles handle."""
+    """The size that a stream tells itself: an UploadFile's `size`, or that of the file behind an async handle."""
     told = getattr(stream, "size", None)
     if isinstance(told, int) and not isinstance(told, bool):
         return told
-    if not callable(getattr(stream, "fileno", None)) or not iscoroutinefunction(getattr(stream, "tell", None)):
+    behind = next((getattr(stream, name) for name in ASYNC_HANDLES if hasattr(stream, name)), None)
+    if behind is None or not iscoroutinefunction(getattr(stream, "tell", None)):
         return None
     try:
-        found = await executor.ask(os.stat, stream.fileno())
-        return found.st_size - int(await await_foreign(stream.tell())) if stat.S_ISREG(found.st_mode) else None
+        raw = await executor.ask(_true_file, behind)
+        if raw is None:
+            return None
+        found = await executor.ask(os.stat, raw.fileno())
+        return found.st_size - int(await await_foreign(stream.tell()))
     except Exception as error:  # as above
         raise unreadable(error) from error
