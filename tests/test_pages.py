@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import trustme
@@ -96,6 +98,8 @@ def beside(
     """What a block takes as given besides: a cluster, a proxy, what an earlier run has left, a SIGTERM at its end."""
     if "from fastapi import" in block:
         pytest.importorskip("fastapi")
+    if "UploadFile]" in block:
+        pytest.importorskip("python_multipart")
     if NEEDS_CLUSTER in block:
         pytest.importorskip("distributed")
         from cluster import cluster_of, may_block
@@ -185,6 +189,9 @@ def test_each_python_block_runs(
 
 async def ask(app: Any, page: Path) -> None:
     """Use a page's web application."""
+    if page.name == "web-forms.md":
+        await post_a_form(app)
+        return
     if page != README:
         await put_a_body(app)
         return
@@ -217,6 +224,32 @@ async def put_a_body(app: Any) -> None:
             replies = [await http.put("/takes/take.mov", content=body) for body in (b"frames", b"", chunked())]
             told, statuses = replies[0].json(), [reply.status_code for reply in replies]
     assert (told["size"], statuses) == (6, [201, 400, 411])
+
+
+async def post_a_form(app: Any) -> None:
+    """Send a form of three files through an application, of which one is empty."""
+    takes = {"a.mov": b"frames", "b.mov": bytes(300_000), "c.mov": b""}
+    if isinstance(app, web.Application):
+        async with TestClient(TestServer(app)) as client:
+            for some, status in ((list(takes)[:2], 201), (list(takes), 400)):
+                form = aiohttp.FormData({"sizes": json.dumps([len(takes[name]) for name in some])})
+                for name in some:
+                    form.add_field("takes", takes[name], filename=name)
+                answer = await client.post("/takes", data=form)
+                assert answer.status == status
+                if status == 201:
+                    told = await answer.json()
+    else:
+        transport = httpx.ASGITransport(app=app)
+        files = [("takes", (name, body)) for name, body in takes.items()]
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://app") as http,
+        ):
+            reply = await http.post("/takes", files=files)
+            told = reply.json()
+        assert (reply.status_code, "is empty" in told.pop()["error"]) == (502, True)
+    assert [(one["name"], one["size"]) for one in told] == [("a.mov", 6), ("b.mov", 300_000)]
 
 
 def test_the_tutorial_is_true_from_its_top_to_its_end(
