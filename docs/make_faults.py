@@ -21,10 +21,11 @@ Each attempt at a part ends in a receipt or in one of these faults; the first ro
 * **new links**: the file is begun anew with fresh links (`UploadReplanned`); `LinksExpired` where that would not help.
 * **given up at once**: `PartRejected`, and the upload's other parts end with it.
 
-What acknowledges a part is a 200 with an ETag and no body; an S3 `<Error>` with status 200 is the error that it names, \
-and no other success (201, 202, 204, 206) is S3's. A 200 with neither ETag nor body is taken, but proves nothing: where \
-the service then does not say in time that the file is complete, those parts are sent again, once, and it is asked once \
-more. With `Timeouts(confirm=0)`, from `send_parts()` and from `AsyncFrameioUploader` such a part is named in a warning.
+What acknowledges a part is a 200 with an ETag and no body; an S3 `<Error>` with status 200 is the error that it \
+names, and no other success (201, 202, 204, 206) is S3's. A 200 with neither ETag nor body is taken, but proves \
+nothing: where the service then does not say in time that the file is complete, those parts are sent again, once, and \
+it is asked once more. With `Timeouts(confirm=0)`, from `send_parts()` and from `AsyncFrameioUploader` such a part is \
+named in a warning.
 
 | fault | what it is | what becomes of it | known from |
 | --- | --- | --- | --- |
