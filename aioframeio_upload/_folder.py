@@ -129,8 +129,11 @@ class FolderDelivery:
     async def run(self) -> FolderResult:
         """Upload all; see `deliver_folder`."""
         # Before it is told as planned: whoever was told so may answer 202, and the folder is there.
-        if self._tree.folders:
-            await self._places.place("")
+        with Caught(f"the folder {self._asked.name!r}") as caught:
+            if self._tree.folders:
+                await self._places.place("")
+        if caught.failure is not None:
+            raise caught.failure
         self._feed.publish(self._planned)
         self._is_planned = True
         for folder in self._made_early:

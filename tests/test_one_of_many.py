@@ -104,6 +104,23 @@ async def test_an_odd_page_stops_no_file_that_has_nothing_to_do_with_it(
     assert all(isinstance(failure.error, UploadError) for failure in result.failures)
 
 
+@pytest.mark.parametrize("page", ODD_PAGES, ids=str)
+async def test_an_odd_page_above_the_root_ends_in_an_error_of_ours_or_does_not_matter(
+    fake: FakeFrameio, tmp_path: Path, page: Any
+) -> None:
+    root = on_disk(plant, tmp_path / "shoot", SHOOT)
+    fake.add_fault(Fault(on="list_children", status=200, body=json.dumps(page)))
+    async with uploader_on(fake) as uploader, asyncio.timeout(30):
+        upload = uploader.upload_folder(root, folder_id=fake.folder_id)
+        (outcome,) = await asyncio.gather(upload, return_exceptions=True)
+    if isinstance(outcome, BaseException):
+        assert isinstance(outcome, UploadError)
+        assert not isinstance(outcome, FolderUploadError)
+        assert fake.files == ()
+    else:
+        assert len(outcome.files) == 5
+
+
 async def test_cursors_that_lead_in_a_circle_hold_no_folder_up(fake: FakeFrameio, tmp_path: Path) -> None:
     root = on_disk(plant, tmp_path / "shoot", SHOOT)
     for number, there in enumerate("BA", 1):
