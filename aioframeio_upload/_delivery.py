@@ -173,15 +173,14 @@ class Delivery:
             ConfirmationError: It failed there, or took too long, also after parts were sent again.
         """
         settle = self.settle or self.confirm
-        doubt: ConfirmationError | None = None
         try:
             file = await settle(plan, receipts)
         except ConfirmationError as error:
             if not self.unproved:
                 raise
             doubt = error
-        if doubt is None:
-            if file.status == plan.status:
+        else:
+            if file.status == plan.status:  # nobody was asked
                 tell_unproved(plan.name, (one for one in receipts if one.number in self.unproved), UNCONFIRMED)
             return file
         words = f"{doubt.reason}; S3 acknowledged {name_parts(self.unproved)} without an ETag"
