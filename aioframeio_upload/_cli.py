@@ -139,7 +139,7 @@ def upload(
     from . import _cli_upload as flow
     from ._cli_settings import read_service
 
-    recorded = the_journal(journal, no_journal)
+    recorded = the_journal(journal, no_journal, needed=False)
     order = flow.Order(
         paths=paths,
         target=read_folder(folder),

@@ -115,14 +115,22 @@ def timeouts_of(stall: float | None) -> Timeouts:
         raise Usage("--timeout takes a number of seconds, more than 0") from None
 
 
-def the_journal(path: Path | None, none: bool) -> Path | None:
-    """Give the journal's path; None where there is to be none.
+def the_journal(path: Path | None, none: bool, *, needed: bool = True) -> Path | None:
+    """Return the journal's path; None where there is to be none, or where there can be none and it is not needed.
 
     Raises:
-        Usage: Both were asked for.
+        Usage: Both were asked for; or there can be none.
     """
     from ._cli_settings import default_journal
 
     if none and path is not None:
         raise Usage("--journal and --no-journal exclude each other")
-    return None if none else path or default_journal()
+    if none or path is not None:
+        return path
+    try:
+        return default_journal()
+    except Usage as error:
+        if needed:
+            raise
+        complain(f"nothing is recorded: {error}")
+        return None

@@ -186,7 +186,20 @@ def _read_ca(option: Path | None) -> ssl.SSLContext | None:
 
 
 def default_journal() -> Path:
-    """Give the journal of this user: with it, the same command again goes on."""
+    """Return the journal of this user: with it, the same command again goes on.
+
+    Raises:
+        Usage: This user has no home folder, or none to write to, as in a container that runs under any number.
+    """
     import platformdirs
 
-    return platformdirs.user_state_path("aioframeio-upload", appauthor=False) / "uploads.sqlite3"
+    try:
+        folder = platformdirs.user_state_path("aioframeio-upload", appauthor=False)
+    except RuntimeError:  # from 4.4 on; before, "~" stays as it is
+        folder = Path()
+    if not folder.is_absolute():
+        raise Usage("there is no home folder to keep a journal in; name one with --journal, or set HOME")
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise Usage(f"no journal can be kept in {folder}: {there} cannot be written to; name one with --journal")
+    return folder / "uploads.sqlite3"

@@ -140,6 +140,8 @@ def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Uploa
         return uploader.upload(path, folder_id=folder_id, conflict=order.conflict)
     except ValueError as error:
         raise Usage(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise Usage(f"{path}: the working folder is gone; give the whole path") from None
 
 
 async def resume(service: Service, journal: Path, limits: Limits, timeouts: Timeouts, voice: Voice) -> int:
@@ -234,7 +236,9 @@ async def _draw(voice: Voice) -> bool:
     try:
         await voice.timeline.draw(voice.picture)
     except OSError as error:
-        await asyncio.to_thread(complain, f"error: {voice.picture}: the picture cannot be written: {error.strerror}")
+        await asyncio.to_thread(
+            complain, f"error: {voice.picture}: the picture cannot be written: {error.strerror or error}"
+        )
         return False
     return True
 

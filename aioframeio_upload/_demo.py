@@ -64,7 +64,8 @@ async def run_demo(demo: Demo) -> int:
             return await _show(demo, source, name, size, console)
     except (UploadError, DemoError, OSError, aiohttp.ClientError) as error:
         kind = f"{type(error).__name__}: " if isinstance(error, UploadError) else ""
-        await asyncio.to_thread(complain, f"error: {kind}{error}")
+        reason = error.strerror if isinstance(error, OSError) and error.filename is None else None
+        await asyncio.to_thread(complain, f"error: {kind}{reason or error}")
         return 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,3 +113,66 @@ async def test_a_change_before_it_begins_is_none(fake: FakeFrameio, make_file: C
         on_disk(path.write_bytes, b"other bytes")
         await upload
     assert fake.files[0].sha256 == sha256(b"other bytes")
+
+
+# -- the same size and time of change, and another ctime ---------------------------------------------------------------
+
+
+def chmod(path: Path) -> None:
+    path.chmod(0o640)
+
+
+def link(path: Path) -> None:
+    path.with_name("link").hardlink_to(path)
+
+
+def rename_and_back(path: Path) -> None:
+    path.rename(path.with_name("other"))
+    path.with_name("other").rename(path)
+
+
+def put_time_back(path: Path) -> None:
+    found = path.stat()
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@pytest.mark.parametrize("journal", [True, False], ids=["journal", "no journal"])
+@pytest.mark.parametrize("touch", [chmod, link, rename_and_back, put_time_back])
+async def test_what_changes_nothing_of_the_bytes_is_no_change(
+    fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, touch: Callable[[Path], None], journal: bool
+) -> None:
+    fake.add_fault(hold := Fault(do="hold", number=1))
+    path = make_file(SIZE)
+    async with uploader_on(fake, limits=ONE_AT_A_TIME, journal=tmp_path / "j" if journal else None) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        on_disk(touch, path)
+        fake.release(hold)
+        await upload
+    assert fake.files[0].sha256 == sha256(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its st_ctime is the time of creation")
+@pytest.mark.parametrize("at", [0, SIZE - 1], ids=["at its start", "at its end"])
+async def test_who_writes_to_its_ends_and_puts_the_time_back_is_found(
+    fake: FakeFrameio, make_file: Callable[..., Path], at: int
+) -> None:
+    """As `rsync --times --inplace` and some renderers do."""
+    fake.add_fault(hold := Fault(do="hold", number=1))
+    path = make_file(SIZE)
+
+    def rewrite_in_silence() -> None:
+        found = path.stat()
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(b"?")
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    async with uploader_on(fake, limits=ONE_AT_A_TIME) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        on_disk(rewrite_in_silence)
+        fake.release(hold)
+        with pytest.raises(SourceChanged, match="its time put back"):
+            await upload
+    assert (fake.files, len(fake.deleted)) == ((), 1)

@@ -58,10 +58,10 @@ class JournalFile:
 
     def __init__(self, path: str, sync: bool) -> None:
         self.path = path
-        self._place = os.path.abspath(path)
-        """Where the locks are, whatever the working directory is later."""
         self._locks: dict[object, filelock.BaseFileLock] = {}
         with self._told():
+            self._place = os.path.abspath(path)
+            """Where the locks are, whatever the working directory is later."""
             make_file(path)
             prove_ours(path)
             hide(path)

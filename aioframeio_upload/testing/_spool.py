@@ -55,7 +55,11 @@ class Spool:
     async def open(self) -> None:
         """Make the directory."""
         if self.store:
-            self.directory = Path(await self.off_loop(tempfile.mkdtemp, prefix="fake-frameio-"))
+            try:
+                self.directory = Path(await self.off_loop(tempfile.mkdtemp, prefix="fake-frameio-"))
+            except FileNotFoundError as error:
+                reason = "FakeFrameio keeps what it is sent in a temporary directory, and there is none"
+                raise RuntimeError(f"{reason}: set TMPDIR, or give store=False") from error
 
     async def close(self) -> None:
         """Remove the directory with all it holds."""
