@@ -16,6 +16,7 @@ from ._core.model import Plan
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._feed import Feed
+from ._home import running_loop
 from ._io.files import reason_of
 from ._io.gate import Gate
 from ._io.kinds import Source, check_kind, is_stream
@@ -78,7 +79,9 @@ class AsyncFrameioUploader:
             PlanError: It has another size than the asset.
             PartError: A part was given up.
             LinksExpired: The links are too old.
+            RuntimeError: No event loop of asyncio's runs here.
         """
+        running_loop()
         resources = open_resources(
             limits=self._limits,
             timeouts=Timeouts(),

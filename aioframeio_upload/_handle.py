@@ -15,6 +15,7 @@ from ._core.errors import UploadCancelled, UploadError
 from ._core.events import Event, Progress, UploadFailed
 from ._failure import unwrapped
 from ._feed import Feed
+from ._home import Home, running_loop
 from ._io.foreign import is_being_cancelled
 from ._io.gate import Gate
 from ._shielded import wait_out
@@ -33,12 +34,14 @@ class Handle(Coroutine[Any, Any, R]):
         deliver: Callable[[], Awaitable[R]],
         feed: Feed,
         gate: Gate,
+        home: Home,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
     ) -> None:
         self.name = name
         """Its name at Frame.io."""
         self._deliver = deliver
+        self._home = home
         self._adopt = adopt
         self._release = release
         self._feed = feed
@@ -104,11 +107,14 @@ class Handle(Coroutine[Any, Any, R]):
         """Start it, in a task that the Uploader owns, and give it back. Starting it again does nothing.
 
         Raises:
-            RuntimeError: The Uploader is not entered, or was left or shut down; or no event loop runs here.
+            RuntimeError: The Uploader is not entered, or was left or shut down, or lives on another event loop; or none
+                runs here.
         """
         self._used = True
+        if not self.done:
+            self._home.check()
         if self._task is None and not self.done:
-            loop = asyncio.get_running_loop()
+            loop = running_loop()
             self._adopt(self)
             self._task = loop.create_task(self._run(), name=f"upload {self.name}")
             self._task.add_done_callback(self._finish)
@@ -119,9 +125,13 @@ class Handle(Coroutine[Any, Any, R]):
 
         A file whose parts have all arrived is kept, and one of `execute(receipts=...)`, which is the caller's.
         Cancelling an upload that has ended does nothing.
+
+        Raises:
+            RuntimeError: As for `start`; this and `pause` and `resume` belong to the Uploader's thread and loop.
         """
         if self.done:
             return
+        self._home.check_thread()
         self._cancel_asked = self._gate.given_up = True
         if self._task is None:
             self._end_unstarted()
@@ -134,10 +144,12 @@ class Handle(Coroutine[Any, Any, R]):
         S3 drops a silent connection after 20 to 30 s. So after 15 s the parts under way are given up, their slots go to
         other uploads, and they are sent again on resuming. What the kernel has buffered still goes out.
         """
+        self._home.check_thread()
         self._gate.close()
 
     def resume(self) -> None:
         """Go on after `pause()`."""
+        self._home.check_thread()
         self._gate.open()
 
     def _stop(self) -> None:
@@ -187,7 +199,7 @@ class Handle(Coroutine[Any, Any, R]):
 
     async def _wait(self) -> R:
         self.start()
-        if self._task is not None:
+        if self._task is not None and not self.done:
             self._waiters += 1
             try:
                 # Not `await task`: a waiter that anyio cancels would pass on one cancellation after another.
@@ -224,6 +236,7 @@ class Handle(Coroutine[Any, Any, R]):
         if error is None:
             await self._wait()
         else:
+            self._home.check()
             await self._stopped()
             self._seen = True
 
@@ -235,6 +248,8 @@ class Handle(Coroutine[Any, Any, R]):
 
     def send(self, value: Any) -> Any:
         """Run on, as a coroutine does; `asyncio.Task` calls this."""
+        if not self.done:
+            self._home.check()
         return self._drive(self._wait).send(value)
 
     def throw(self, *exception: Any) -> Any:
@@ -242,6 +257,8 @@ class Handle(Coroutine[Any, Any, R]):
         task = asyncio.current_task()
         if task in self._driven:
             return self._driven[task].throw(*exception)
+        if not self.done:
+            self._home.check()
         if self._task is None and not self.done:
             self._was_cancelled = True
             self._end_unstarted()

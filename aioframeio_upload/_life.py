@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl as ssl_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 from types import TracebackType
@@ -13,8 +15,9 @@ import aiohttp
 from ._core.model import Statistics
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
-from ._io.api import Api, Token, check_base_url, is_base_url
+from ._io.api import Api, Token, check_base_url, is_base_url, is_readable_on_the_way
 from ._io.journal import Journal, OpenJournal
+from ._io.log import log
 from ._io.proxies import Proxies, Proxy
 from ._io.resources import Resources, open_resources
 from ._running import Running
@@ -45,6 +48,8 @@ class Life:
         self._token, self._address, way = Secret(token), Secret(base_url), Secret(proxy)
         del token, base_url, proxy
         check_base_url(self._address)
+        if is_readable_on_the_way(self._address):
+            log.warning("base_url %s is not https: everybody on the way can read the token", self._address.reveal())
         self._account_id = account_id
         self._open_resources = partial(
             open_resources,
@@ -69,6 +74,7 @@ class Life:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("an Uploader is entered once")
+        self._running.home.settle()
         self._entered = True
         resources = self._open_resources()
         if self._journal is not None:
@@ -86,6 +92,7 @@ class Life:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._running.home.check()
         try:
             if error is None:
                 await self._running.finish()
@@ -104,10 +111,31 @@ class Life:
     async def shutdown(self, grace: float = 5.0) -> None:
         """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
 
-        For SIGTERM and lifespans. No upload can be started afterwards, and the block is still to be left.
+        For SIGTERM and lifespans. Calls that are awaited elsewhere (`plan`, `send_parts`, `confirm`, ...) get the same
+        time; those still running then raise `UploadCancelled` there, and what they made is removed or told. No upload
+        can be started afterwards, and the block is still to be left.
         """
+        self._running.home.check()
         self._running.closed_because = "the Uploader was shut down"
         await self._running.stop(grace)
+
+    @contextmanager
+    def _call(self, *, begins: bool = False) -> Iterator[tuple[Resources, Api]]:
+        """Run a verb in the caller's task.
+
+        Args:
+            begins: It begins something, which is refused after a shutdown.
+
+        Raises:
+            RuntimeError: The Uploader is not entered, was left or shut down, or lives on another loop.
+            UploadCancelled: The Uploader was shut down meanwhile.
+        """
+        self._running.home.check()
+        opened = self._opened()
+        if begins and self._running.closed_because is not None:
+            raise RuntimeError(self._running.closed_because)
+        with self._running.call():
+            yield opened
 
     def _opened(self) -> tuple[Resources, Api]:
         if self._open is None:

@@ -38,7 +38,7 @@ class Pending(Life):
             if record is not None:  # also where it was cancelled before its first step
                 record.release_later()
 
-        return Upload(printable(name), run, self._running.adopt, release)
+        return Upload(printable(name), run, self._running.home, self._running.adopt, release)
 
     async def resume_pending(self) -> tuple[Upload, ...]:
         """Start everything that the journal holds and nobody else is at: a worker's first line.
@@ -49,7 +49,8 @@ class Pending(Life):
             JournalError: The journal cannot be read.
             ValueError: There is no journal.
         """
-        claimed = await claim_pending(self._journalled())
+        with self._call(begins=True):
+            claimed = await claim_pending(self._journalled())
         return tuple(
             self._upload(
                 source=entry.identity.path,
@@ -72,7 +73,8 @@ class Pending(Life):
             JournalError: The journal cannot be read.
             ValueError: There is no journal.
         """
-        return await list_pending(self._journalled())
+        with self._call():
+            return await list_pending(self._journalled())
 
     async def discard(self, file_id: str) -> None:
         """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
@@ -82,4 +84,5 @@ class Pending(Life):
             ApiError: The service refused; the entry stays.
             ValueError: There is no journal.
         """
-        await discard(self._journalled(), self._opened()[1], file_id)
+        with self._call() as (_, api):
+            await discard(self._journalled(), api, file_id)

@@ -10,6 +10,7 @@ from ._core.folders import FolderCompleted, FolderPlanned, FolderResult, FolderU
 from ._core.model import UploadedFile
 from ._feed import Feed, FolderFeed
 from ._handle import Handle
+from ._home import Home
 from ._io.gate import Gate
 
 
@@ -32,11 +33,12 @@ class Upload(Handle[UploadedFile]):
         self,
         name: str,
         deliver: Callable[[Feed, Gate], Awaitable[UploadedFile]],
+        home: Home,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
     ) -> None:
         feed, gate = Feed(), Gate()
-        super().__init__(name, lambda: deliver(feed, gate), feed, gate, adopt, release)
+        super().__init__(name, lambda: deliver(feed, gate), feed, gate, home, adopt, release)
 
     def _completed(self, result: UploadedFile) -> Event:
         return UploadCompleted(result)
@@ -76,11 +78,12 @@ class FolderUpload(Handle[FolderResult]):
         self,
         name: str,
         deliver: Callable[[FolderFeed, Gate], Awaitable[FolderResult]],
+        home: Home,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
     ) -> None:
         feed, gate = FolderFeed(), Gate()
-        super().__init__(name, lambda: deliver(feed, gate), feed, gate, adopt, release)
+        super().__init__(name, lambda: deliver(feed, gate), feed, gate, home, adopt, release)
 
     def _completed(self, result: FolderResult) -> Event:
         return FolderCompleted(result)

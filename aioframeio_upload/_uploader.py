@@ -37,7 +37,8 @@ class Uploader(Pending):
         token: A string, or a callable (sync or async) that returns one. It is asked for each API call, and again once
             after a 401. One that is not async runs in a thread.
         account_id: The default for every call that takes one.
-        base_url: Where the API is.
+        base_url: Where the API is: http(s), a host and perhaps a path. Plain http to another machine is logged as a
+            warning, for everybody on the way can read the token.
         limits: What all uploads may use together.
         timeouts: How long to wait.
         retry: How often to try.
@@ -47,7 +48,8 @@ class Uploader(Pending):
         check_etags: Compare each part's ETag with the MD5 of what was sent, where it is an MD5. Costs one core 1.7 s a
             GB, beside the sending. Until one has matched on a host, a mismatch that repeats turns the check off for
             that host, with a logged warning.
-        session: A session whose connector is shared (pool, resolver, TLS). Nothing else of it is used.
+        session: A session whose connector is shared (pool, resolver, TLS). Nothing else of it is used. Close it after
+            the Uploader: closed before, uploads fail, and their placeholders are removed over a connection of our own.
         proxy: The URL of an HTTP proxy, for API and parts alike; or a callable that chooses one for each host. It is
             given `scheme://host[:port]` of each request, and returns a URL, or None for a direct connection. User and
             password in the URL are percent-encoded UTF-8. SOCKS is not supported.
@@ -159,7 +161,7 @@ class Uploader(Pending):
                 check_name(asked.name, root)
             return await deliver_folder(asked, feed, gate, resources, api.telling(feed.publish))
 
-        return FolderUpload(printable(name), run, self._running.adopt, self._running.release)
+        return FolderUpload(printable(name), run, self._running.home, self._running.adopt, self._running.release)
 
     def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
@@ -219,13 +221,13 @@ class Uploader(Pending):
         check_kind(source)
         name, account = name_of(source, name), self._account(account_id)
         check_name(name, source)
-        resources, api = self._opened()
-        found = await open_source(source, size, resources.executor, resources.spool)
-        found.close()
-        length = check_size(found, size)
-        return await create_file(
-            api, name=name, size=length, folder_id=folder_id, account_id=account, media_type=media_type
-        )
+        with self._call(begins=True) as (resources, api):
+            found = await open_source(source, size, resources.executor, resources.spool)
+            found.close()
+            length = check_size(found, size)
+            return await create_file(
+                api, name=name, size=length, folder_id=folder_id, account_id=account, media_type=media_type
+            )
 
     async def send_parts(self, plan: Plan, source: Source, numbers: Iterable[int]) -> tuple[Receipt, ...]:
         """Send only those parts and give their receipts, in the order of the parts; safe to do twice.
@@ -245,8 +247,8 @@ class Uploader(Pending):
         wanted = frozenset(numbers)
         if not wanted <= {part.number for part in plan.parts}:
             raise ValueError(f"the plan has {len(plan.parts)} parts, numbered from 1")
-        resources, _ = self._opened()
-        return await send_some(plan, source, wanted, resources)
+        with self._call(begins=True) as (resources, _):
+            return await send_some(plan, source, wanted, resources)
 
     async def confirm(self, plan: Plan) -> UploadedFile:
         """Wait until the service has put the parts together.
@@ -257,8 +259,9 @@ class Uploader(Pending):
             ConfirmationError: It failed there, or took longer than `Timeouts.confirm`.
             ApiError: The service cannot be asked.
         """
-        resources, api = self._opened()
-        return await confirm(api, plan, self._account(plan.account_id), resources.timeouts.confirm_for(plan.size))
+        account = self._account(plan.account_id)
+        with self._call() as (resources, api):
+            return await confirm(api, plan, account, resources.timeouts.confirm_for(plan.size))
 
     async def status(self, file_id: str, *, account_id: str | None = None) -> UploadStatus:
         """Ask what the service says of a file's bytes.
@@ -266,8 +269,9 @@ class Uploader(Pending):
         Raises:
             ApiError: The service refused.
         """
-        _, api = self._opened()
-        return await read_status(api, file_id, self._account(account_id))
+        account = self._account(account_id)
+        with self._call() as (_, api):
+            return await read_status(api, file_id, account)
 
     async def delete(self, file_id: str, *, account_id: str | None = None) -> None:
         """Remove a file, or the placeholder of a plan that is not used.
@@ -275,8 +279,9 @@ class Uploader(Pending):
         Raises:
             ApiError: The service refused.
         """
-        _, api = self._opened()
-        await api.call(DELETE, account_id=self._account(account_id), file_id=file_id)
+        account = self._account(account_id)
+        with self._call() as (_, api):
+            await api.call(DELETE, account_id=account, file_id=file_id)
 
     async def remote_upload(
         self, source_url: str, *, folder_id: str, name: str, account_id: str | None = None
@@ -294,7 +299,6 @@ class Uploader(Pending):
         """
         url = Secret(source_url)
         del source_url  # a traceback would show it
-        _, api = self._opened()
-        return await create_remote_file(
-            api, url, name=name_of(None, name), folder_id=folder_id, account_id=self._account(account_id)
-        )
+        name, account = name_of(None, name), self._account(account_id)
+        with self._call(begins=True) as (_, api):
+            return await create_remote_file(api, url, name=name, folder_id=folder_id, account_id=account)

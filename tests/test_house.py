@@ -63,7 +63,7 @@ STOREYS = """
     _record
     _feed
     _places
-    _once _shielded _failure
+    _once _shielded _failure _home
     _io/listing _io/walk
     _io/part
     _io/body
@@ -79,7 +79,7 @@ STOREYS = """
     _io/kinds
     _io/files
     _io/proxies
-    _io/foreign _io/wire _io/tree_path
+    _io/foreign _io/wire _io/tree_path _io/log
     _io/__init__
     _core/picture
     _core/folder_state _core/fleet _core/course

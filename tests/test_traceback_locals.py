@@ -190,7 +190,7 @@ async def test_of_a_remote_upload_whose_source_url_is_a_credential(
         assert_hidden(cancelled.value, fake, SOURCE_SECRET)
         fake.release()
         with pytest.raises(RuntimeError, match="not entered") as refused:
-            await Uploader(fake.token).remote_upload(SOURCE, folder_id="f", name="a")
+            await Uploader(fake.token, account_id="a").remote_upload(SOURCE, folder_id="f", name="a")
         assert_hidden(refused.value, fake, SOURCE_SECRET)
 
 

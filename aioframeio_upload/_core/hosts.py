@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, ip_address
 
 LONGEST_NAME = 253
 """Characters: RFC 1035 allows 255 bytes on the wire, of which the first and the last one are lengths."""
@@ -29,3 +29,13 @@ def is_host(host: str | None) -> bool:
     except UnicodeError:
         return False
     return " " not in host
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine: what goes there passes no network."""
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

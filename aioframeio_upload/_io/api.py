@@ -19,7 +19,7 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.events import ApiRetrying
-from .._core.hosts import is_host
+from .._core.hosts import is_host, is_loopback
 from .._core.pacing import Bucket
 from .._core.redact import Secret, redact, without_frames
 from .._core.retry import may_pass, wait_after_429, wait_before
@@ -77,6 +77,12 @@ def check_base_url(base_url: Secret[str]) -> None:
         raise ValueError(
             "base_url must be http(s), a host and perhaps a path: without user and password, query and fragment"
         )
+
+
+def is_readable_on_the_way(base_url: Secret[str]) -> bool:
+    """Return whether tokens and files would travel to the API in plain text, over a network."""
+    base = URL(base_url.reveal())
+    return base.scheme == "http" and not is_loopback(base.raw_host or "")
 
 
 def is_base_url(base_url: Secret[str]) -> bool:
@@ -215,7 +221,7 @@ class Api:
         links = [value.reveal() for value in (body or {}).values() if isinstance(value, Secret)]
         timeouts = self._resources.timeouts
         try:
-            async with self._resources.session.request(
+            async with self._resources.session_for(cleaning=operation is DELETE).request(
                 operation.method,
                 url,
                 json=None if body is None else {"data": plain},

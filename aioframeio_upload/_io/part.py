@@ -168,7 +168,7 @@ class Attempt:
         try:
             async with (
                 guard.deadline,
-                resources.session.put(
+                resources.session_for().put(
                     url,
                     data=body,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),

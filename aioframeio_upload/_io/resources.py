@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import time
@@ -26,10 +25,10 @@ from .blocks import SILENCE, Blocks, block_for
 from .files import Threads
 from .gate import Bandwidth
 from .journal import OpenJournal
+from .log import log
 from .proxies import Proxies
 from .spool import Spool
-
-log = logging.getLogger("aioframeio_upload")
+from .wire import Misrouted
 
 KEEPALIVE = 4.0
 """Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
@@ -41,6 +40,7 @@ class Resources:
     """Made when the Uploader is entered, closed when it is left; only the Uploader does either."""
 
     session: aiohttp.ClientSession
+    """Own, or on the connector of a caller's; requests take it from `session_for`."""
     executor: Threads
     spool: Spool
     blocks: Blocks
@@ -61,6 +61,8 @@ class Resources:
     etags: EtagTrust = field(default_factory=EtagTrust)
     expectless: set[str] = field(default_factory=set)
     """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
+    spare: aiohttp.ClientSession | None = None
+    """Of our own, for cleaning up after a caller's session was closed."""
     retries: int = 0
     """Part attempts that failed and were made again."""
 
@@ -68,6 +70,24 @@ class Resources:
         """Return the service's time and ours."""
         local = datetime.now(UTC)
         return Clocks(self.clock.now(time.monotonic(), local), local)
+
+    def session_for(self, *, cleaning: bool = False) -> aiohttp.ClientSession:
+        """Return the session for the next request.
+
+        Args:
+            cleaning: It removes what an upload has left. Where the caller has closed the session that was given, this
+                alone goes over a connection of our own: nothing else may bypass a caller's resolver, pool and TLS.
+
+        Raises:
+            Misrouted: The caller has closed the session that was given.
+        """
+        if not self.session.closed:
+            return self.session
+        if not cleaning:
+            raise Misrouted("the aiohttp session that was given to the Uploader is closed; close it after the Uploader")
+        if self.spare is None:
+            self.spare = open_session(None)
+        return self.spare
 
     def service_now(self) -> datetime:
         """Give the service's time."""
@@ -92,6 +112,8 @@ class Resources:
         try:
             with anyio.CancelScope(shield=True):
                 await self.session.close()
+                if self.spare is not None:
+                    await self.spare.close()
                 if self.journal is not None:
                     await self.journal.close()
         finally:
