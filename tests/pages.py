@@ -20,7 +20,14 @@ NEEDS_CLUSTER = "from distributed import"
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-SITE = [README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS, *sorted((ROOT / "examples").glob("*/*.md"))]
+SITE = [
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *DOCS,
+    *sorted((ROOT / "examples").glob("*/*.md")),
+]
 """Every page of the site."""
 
 

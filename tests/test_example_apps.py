@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -205,6 +206,37 @@ def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio, tmp_path: Path
             nameless = client.put(f"/uploads/{KEY}", params={**about(), "name": name}, content=BODY)
             assert (nameless.status_code, nameless.json()) == (422, {"detail": "the name is empty"})
     assert fake.files == ()
+
+
+def test_the_fastapi_app_answers_to_its_own_names_only(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path, HOSTS="127.0.0.1,upload.studio.example") as (client, _):
+        for host in ("rebound.example", "127.0.0.1.rebound.example", ""):
+            for method, path in (("GET", "/"), ("PUT", f"/uploads/{KEY}"), ("GET", f"/uploads/{KEY}/events")):
+                answer = client.request(method, path, params=about(), headers={"Host": host})
+                assert answer.status_code == 400, host
+        assert client.get("/", headers={"Host": "upload.studio.example:8443"}).status_code == 200
+    assert fake.files == ()
+
+
+def test_the_page_of_the_fastapi_app_runs_its_own_script_only(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path) as (client, _):
+        page = client.get("/")
+        preflight = {"Origin": "https://other.example", "Access-Control-Request-Method": "PUT"}
+        asked_first = client.options(f"/uploads/{KEY}", params=about(), headers=preflight)
+    policy = page.headers["content-security-policy"]
+    directives = dict(one.strip().split(" ", 1) for one in policy.split(";"))
+    assert directives["default-src"] == "'none'"
+    assert directives["connect-src"] == "'self'"
+    assert directives["frame-ancestors"] == "'none'"
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        (inline,) = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), page.content, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inline).digest()).decode()
+        assert directives[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert b" style=" not in page.content, "which the policy would forbid"
+    assert not re.search(rb" on[a-z]+=", page.content)
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in asked_first.headers
 
 
 def test_the_fastapi_app_passes_a_body_on_while_it_comes_and_tells_it_to_who_reconnects(
