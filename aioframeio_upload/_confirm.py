@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from ._core.errors import ApiError, ConfirmationError
@@ -29,9 +31,11 @@ def seconds_for(timeouts: Timeouts, size: int, *, must: bool) -> float:
     return timeouts.confirm_for(size) or (Timeouts().confirm_for(size) if must else 0.0)
 
 
-async def read_status(api: Api, file_id: str, account_id: str) -> UploadStatus:
-    """Ask once."""
-    told = await api.call(STATUS, account_id=account_id, file_id=file_id)
+async def read_status(
+    api: Api, file_id: str, account_id: str, on_outage: Callable[[float], None] | None = None
+) -> UploadStatus:
+    """Ask once; see `Api.call` for `on_outage`."""
+    told = await api.call(STATUS, account_id=account_id, file_id=file_id, on_outage=on_outage)
     for name in ("upload_complete", "upload_failed"):
         if not isinstance(told.get(name), bool):
             raise ApiError(f"the answer has no {name}", operation=STATUS.name, status=200, file_id=file_id)
@@ -58,9 +62,13 @@ async def confirm(
     told: UploadStatus | None = None
     reason: str | None = None
     with anyio.move_on_after(seconds) as waiting:
+
+        def on_outage(lost: float) -> None:
+            waiting.deadline += lost  # the service had no chance to say so
+
         pause = FIRST_PAUSE
         while seconds > 0:
-            told = await read_status(api, plan.file_id, account_id)
+            told = await read_status(api, plan.file_id, account_id, on_outage)
             if told.failed:
                 reason = "the service says that the upload failed"
             if told.complete or told.failed:

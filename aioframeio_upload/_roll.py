@@ -17,7 +17,7 @@ from ._core.model import Plan, Receipt, UploadedFile
 from ._core.remote import read_namesake
 from ._failure import Caught
 from ._io.api import LIST_FILES, Api
-from ._io.listing import read_page
+from ._io.listing import Pages
 from ._io.resources import Resources
 
 SLACK = timedelta(minutes=1)
@@ -56,6 +56,8 @@ class _Waiting:
     error: UploadError | None = None
     asked: int = 0
     is_odd: bool = False
+    waiting: anyio.CancelScope | None = None
+    """In which it is waited for; its deadline moves while the service cannot be reached."""
 
     def confirm(self, status: str, media_type: str | None) -> None:
         self.status, self.media_type = status, media_type
@@ -103,6 +105,7 @@ class Roll:
         self._news.set()
         try:
             with anyio.move_on_after(seconds) as waiting:
+                one.waiting = waiting
                 await one.settled.wait()
         finally:
             del self._waiting[folder_id][one.id]
@@ -146,33 +149,25 @@ class Roll:
     async def _read_pages(self, folder_id: str, missing: dict[str, _Waiting]) -> None:
         """Settle those that have arrived, and remove from `missing` those that are listed."""
         oldest = min((one.begun_at for one in missing.values()), default=None)
-        after: str | None = None
-        cursors: set[str | None] = {None}
-        while missing and oldest is not None:
-            rows, after = await read_page(
-                self._api,
-                LIST_FILES,
-                account_id=self._account_id,
-                folder_id=folder_id,
-                after=after,
-                sort="created_at_desc",
-            )
+        pages = Pages(self._api, LIST_FILES, account_id=self._account_id, folder_id=folder_id, sort="created_at_desc")
+        for _ in range(MOST_PAGES):
+            if not missing or oldest is None:
+                break
+            rows = await pages.read(self._on_outage)
             for row in rows:
                 listed = missing.pop(str(row.get("id")), None) if isinstance(row, dict) else None
                 found = read_namesake(row) if listed is not None else None
                 if listed is not None and found is not None and found.has_arrived:
                     listed.confirm(found.status or "uploaded", found.media_type)
-            # A cursor that came before leads in a circle; one that is always another, to no end.
-            if after in cursors or len(cursors) == MOST_PAGES or _is_before(rows, oldest - SLACK):
+            if pages.is_over or _is_before(rows, oldest - SLACK):
                 break
-            cursors.add(after)
 
     async def _ask(self) -> int:
         """Ask for the status of those that are overdue; give how many were settled."""
         settled = 0
         for one in self._overdue(time.monotonic()):
             with Caught(f"the status of file {one.id}") as caught:
-                told = await read_status(self._api, one.id, self._account_id)
+                told = await read_status(self._api, one.id, self._account_id, self._on_outage)
                 one.asked, one.since = one.asked + 1, time.monotonic()
                 if told.failed:
                     reason = "the service says that the upload failed"
@@ -184,6 +179,12 @@ class Roll:
                 continue
             settled += one.settled.is_set()
         return settled
+
+    def _on_outage(self, lost: float) -> None:
+        """Give all that wait the time back in which the service could not be asked."""
+        for one in (one for some in self._waiting.values() for one in some.values()):
+            if one.waiting is not None:
+                one.waiting.deadline += lost
 
     def _overdue(self, now: float) -> list[_Waiting]:
         found = []

@@ -27,6 +27,10 @@ nothing: where the service then does not say in time that the file is complete, 
 it is asked once more. With `Timeouts(confirm=0)`, from `send_parts()` and from `AsyncFrameioUploader` such a part is \
 named in a warning.
 
+A call of Frame.io's API that gets no answer goes by the same table (*untrusted*, *misconfigured*, *unreachable*, \
+*lost*): given up at once means `ApiError`, and within `RetryPolicy.patience` an unreachable service uses up no attempt.
+Of its answers 408, 429 and 5xx are tried again. `ApiRetrying` tells each.
+
 | fault | what it is | what becomes of it | known from |
 | --- | --- | --- | --- |
 """

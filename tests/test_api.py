@@ -7,6 +7,7 @@ import logging
 import pickle
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -220,7 +221,7 @@ async def test_the_last_attempts_answer_is_the_error(fake: FakeFrameio) -> None:
 async def test_a_service_that_cannot_be_reached_is_an_error_without_a_status(caplog: pytest.LogCaptureFixture) -> None:
     async with FakeFrameio() as fake:
         pass
-    async with uploader_on(fake, retry=TWICE) as uploader:
+    async with uploader_on(fake, retry=replace(TWICE, patience=0)) as uploader:
         with pytest.raises(ApiError, match="no connection") as caught:
             await uploader.plan(b"x", name="x", folder_id="f")
     assert caught.value.status is None

@@ -92,7 +92,7 @@ STOREYS = """
     _core/model _core/told
     _core/errors
     _core/remote
-    _core/order _core/patterns _core/fields _core/hosts _core/rates
+    _core/order _core/patterns _core/fields _core/hosts _core/listing _core/rates
     _core/expiry _core/pacing _core/settings _core/redact
     _core/__init__
     _version

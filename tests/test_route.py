@@ -214,7 +214,8 @@ async def test_user_and_password_of_a_proxy_are_utf_8(userinfo: str, expected: s
 
 
 async def test_a_proxy_that_is_not_there_is_an_api_error_without_its_password(fake: FakeFrameio) -> None:
-    async with uploader_on(fake, proxy="http://user:hunter2@127.0.0.1:9") as uploader:
+    impatient = RetryPolicy(attempts=2, base=0.01, cap=0.01, patience=0)
+    async with uploader_on(fake, proxy="http://user:hunter2@127.0.0.1:9", retry=impatient) as uploader:
         with pytest.raises(ApiError, match="the proxy could not be reached") as caught:
             await send(fake, uploader)
     assert caught.value.status is None

@@ -123,7 +123,8 @@ async def test_a_link_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptu
     words = everything_said(caught.value, [], caplog)
     assert SIGNATURE not in words
     assert "the-secret-token" not in words
-    assert "the last: " in str(caught.value)
+    # TLS with what speaks none fails in the same way each time.
+    assert ("WRONG_VERSION_NUMBER" if origin == "https://{canned}" else "the last: ") in str(caught.value)
 
 
 async def test_an_api_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:

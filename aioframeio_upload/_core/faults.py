@@ -15,6 +15,8 @@ class Kind(Enum):
     """No connection was made, so not a byte went out."""
     UNTRUSTED = "untrusted"
     """The server's certificate is not one that we trust."""
+    MISCONFIGURED = "misconfigured"
+    """No request can be made this way, now or later: nothing but other settings helps."""
     LOST = "lost"
     """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
     STALLED = "stalled"
@@ -104,10 +106,18 @@ FAULTS: tuple[Row, ...] = (
     Row(_REFUSED, _AGAIN, _HTTP, meaning="an answer that means nothing here, as a proxy's may"),
     Row(Kind.UNTRUSTED, _GIVE_UP, _AIOHTTP, meaning="the server's certificate is not trusted"),
     Row(
+        Kind.MISCONFIGURED,
+        _GIVE_UP,
+        _AIOHTTP,
+        meaning="a URL that is none, a proxy that wants another login (407) or does not allow it (4xx), "
+        "no TLS there or no version of it that both sides speak",
+    ),
+    Row(
         Kind.UNREACHABLE,
         _AGAIN,
         _AIOHTTP,
-        meaning="no connection: name not found, refused, unreachable, TLS failed, time-out; "
+        meaning="no connection: name not found, refused, unreachable, TLS broke off, time-out, a proxy that finds none "
+        "(502 to 504); "
         "uses up no attempt within `RetryPolicy.patience`",
     ),
     Row(Kind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or garbled"),

@@ -99,6 +99,61 @@ def _row(fault: Fault) -> Row:
     return find(fault.kind, fault.status, fault.code, fault.reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another try of an API call follows."""
+
+    attempt: int
+    """The one that failed, from 1."""
+    delay: float
+    is_patient: bool
+    """Whether the failed try used up no attempt."""
+
+
+@dataclass(slots=True)
+class CallTries:
+    """Decide what follows each failed try of one API call. Owned by the call."""
+
+    policy: RetryPolicy
+    attempts: int = 0
+    """Those that were used up."""
+    outages: int = 0
+    """Tries in a row that found no connection."""
+    refusals: int = 0
+    """Answers of 429."""
+    quiet_since: float | None = None
+    """When the service was last there, or else when the first try began."""
+
+    def fail(
+        self, kind: Kind, status: int | None, retry_after: float | None, *, began: float, now: float
+    ) -> Again | None:
+        """Count a failed try; return None where the call is given up.
+
+        Args:
+            kind: How it ended; `Kind.REFUSED` where an answer came.
+            status: Of the answer.
+            retry_after: Seconds that the answer asks for.
+            began: When this try began.
+            now: On the same clock.
+        """
+        if kind is not Kind.UNREACHABLE:
+            self.outages, self.quiet_since = 0, now
+        else:
+            self.outages += 1
+        quiet = now - (began if self.quiet_since is None else self.quiet_since)
+        self.quiet_since = now - quiet
+        attempt, is_patient = self.attempts + 1, kind is Kind.UNREACHABLE and quiet < self.policy.patience
+        self.attempts += not is_patient
+        passes = may_pass(status) if kind is Kind.REFUSED else find(kind, None, None, "").verdict is Verdict.AGAIN
+        if not passes or (not is_patient and self.attempts >= self.policy.attempts):
+            return None
+        if status == 429:
+            self.refusals += 1
+            return Again(attempt, wait_after_429(self.refusals, retry_after), is_patient)
+        number = self.outages if is_patient else attempt
+        return Again(attempt, wait_before(self.policy, number, retry_after), is_patient)
+
+
 MAX_RETRY_AFTER = 300.0
 """Seconds: a server that asks for more is not obeyed, or one wrong header would park an upload for a day."""
 
@@ -130,8 +185,13 @@ def widest_wait(policy: RetryPolicy, attempt: int) -> float:
 
 
 def may_pass(status: int | None) -> bool:
-    """Say whether a call of the API may work later: no answer came, or one that tells of a passing state."""
-    return status in (None, 408, 429) or status >= 500
+    """Say whether a call of the API may work later: its answer tells of a passing state."""
+    return status is None or status in (408, 429) or status >= 500
+
+
+def may_have_acted(status: int | None) -> bool:
+    """Return whether the service may have done what a call asked for, although its answer does not tell so."""
+    return status is None or status >= 500 or 200 <= status < 300
 
 
 def wait_after_429(refusals: int, retry_after: float | None = None) -> float:

@@ -90,8 +90,8 @@ class RetryPolicy:
     """Seconds: no wait is drawn from a wider range."""
 
     patience: float = 600.0
-    """Seconds: a part that finds no connection at all uses up no attempt until nothing was acknowledged for so long.
-    Links drop, and come back; ten minutes outlast a router's restart. API calls have none."""
+    """Seconds: a part or an API call that finds no connection uses up no attempt until nothing was acknowledged for so
+    long, or the call was not answered. Links drop, and come back; ten minutes outlast a router's restart."""
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import aiohttp
 
+from .._core.faults import Kind
 from .._core.retry import read_retry_after
 from .files import in_thread
 from .wire import read_bounded
@@ -35,8 +36,8 @@ class Answer:
     trouble: str | None = None
     request_id: str | None = None
     retry_after: float | None = None
-    sent: bool = True
-    """False where the request surely did not reach the service."""
+    kind: Kind = Kind.REFUSED
+    """How it failed, where no answer came."""
 
 
 async def read_text(response: aiohttp.ClientResponse) -> bytes | None:

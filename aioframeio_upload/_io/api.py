@@ -19,15 +19,16 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.events import ApiRetrying
+from .._core.faults import Kind
 from .._core.hosts import is_host, is_loopback
 from .._core.pacing import Bucket
 from .._core.redact import Secret, redact, without_frames
-from .._core.retry import may_pass, wait_after_429, wait_before
+from .._core.retry import Again, CallTries, may_have_acted
 from .answers import Answer, Shape, read_answer, read_text, said
 from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
 from .resources import Resources
-from .wire import FAILURES, describe, never_sent, send_once
+from .wire import FAILURES, describe, kind_of, send_once
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -96,6 +97,18 @@ def is_base_url(base_url: Secret[str]) -> bool:
     return base.scheme in ("https", "http") and is_host(base.raw_host) and not marks and base.raw_user is None
 
 
+@dataclass(slots=True)
+class Flight:
+    """One try of a call."""
+
+    has_left: bool = False
+    """Whether a byte of it may have reached the service: there was a connection, and the headers were written."""
+
+    def sent(self) -> None:
+        """Note that the headers have left. Told by the session's traces."""
+        self.has_left = True
+
+
 class Api:
     """The calls of one user. Owned by an Uploader."""
 
@@ -129,6 +142,7 @@ class Api:
         query: Mapping[str, str] | None = None,
         on_lost: Callable[[str], None] | None = None,
         on_flight: Callable[[bool], None] | None = None,
+        on_outage: Callable[[float], None] | None = None,
         **ids: str,
     ) -> Any:
         """Make a call and give its answer's `data`; of a listing the whole document, and None where there is none.
@@ -140,22 +154,25 @@ class Api:
             query: What goes into the URL.
             on_lost: Called with the reason each time the service may have acted although no answer told so.
             on_flight: Called with True when a request begins, and with False when it has come to nothing.
+            on_outage: Called with the seconds that a try without a connection costs, before they have passed.
             **ids: The path's other ids; a `file_id` that is not among them is told by the error.
 
         Raises:
             ApiError: Refused, or no answer after every attempt.
         """
-        policy, attempt, refusals, renewed, lost = self._resources.retry, 0, 0, False, False
+        tries = CallTries(self._resources.retry)
+        is_renewed = is_lost = False
         while True:
-            attempt += 1
             await self._pace(operation)
             token = await self._fresh_token(operation)
+            url, began = self._url(operation, account_id, ids, query), time.monotonic()
             if on_flight is not None:
                 on_flight(True)
+            flight = Flight()
             try:
-                answer = await self._request(operation, self._url(operation, account_id, ids, query), body, token)
+                answer = await self._request(operation, url, body, token, flight)
             except BaseException as error:
-                if on_lost is not None:
+                if on_lost is not None and flight.has_left:
                     on_lost("cancelled before the answer came")
                 without_frames(error)
                 raise
@@ -163,33 +180,34 @@ class Api:
                 return answer.document
             if on_flight is not None:
                 on_flight(False)
-            if answer.status == 401 and callable(self._token.reveal()) and not renewed:
+            failure = _error(operation, answer, ids.get("file_id"))
+            if answer.status == 401 and callable(self._token.reveal()) and not is_renewed:
                 # The token may have died between two calls of a long upload; a fresh one gets one try.
-                self._tell_retry(operation, attempt, 0.0, _error(operation, answer, ids.get("file_id")))
-                renewed, attempt = True, attempt - 1
+                is_renewed = True
+                self._tell_retry(operation, Again(tries.attempts + 1, 0.0, is_patient=True), failure)
                 continue
-            if answer.status == 404 and lost and operation is DELETE:
+            if answer.status == 404 and is_lost and operation is DELETE:
                 return None  # the try whose answer was lost has deleted it
-            if answer.sent and (answer.status is None or answer.status >= 500 or 200 <= answer.status < 300):
-                lost = True
+            if flight.has_left and may_have_acted(answer.status):
+                is_lost = True
                 if on_lost is not None:
                     on_lost(said(answer))
-            if not may_pass(answer.status) or attempt >= policy.attempts:
-                raise _error(operation, answer, ids.get("file_id"))
-            delay = wait_before(policy, attempt, answer.retry_after)
-            if answer.status == 429:
-                refusals += 1
-                delay = wait_after_429(refusals, answer.retry_after)
-            log.debug("%s: %s; again in %.1f s", operation.name, said(answer), delay)
+            now = time.monotonic()
+            again = tries.fail(answer.kind, answer.status, answer.retry_after, began=began, now=now)
+            if again is None:
+                raise failure
+            log.debug("%s: %s; again in %.1f s", operation.name, said(answer), again.delay)
             if self._tell is None:
                 # No upload's, so no event tells of it: half a minute would pass without a word.
-                log.info("Frame.io is asked again in %.1f s: %s", delay, said(answer))
-            self._tell_retry(operation, attempt, delay, _error(operation, answer, ids.get("file_id")))
-            await anyio.sleep(delay)
+                log.info("Frame.io is asked again in %.1f s: %s", again.delay, said(answer))
+            self._tell_retry(operation, again, failure)
+            if again.is_patient and on_outage is not None:
+                on_outage(now - began + again.delay)
+            await anyio.sleep(again.delay)
 
-    def _tell_retry(self, operation: Operation, attempt: int, delay: float, error: ApiError) -> None:
+    def _tell_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
         if self._tell is not None:
-            self._tell(ApiRetrying(operation.name, attempt, delay, error))
+            self._tell(ApiRetrying(operation.name, again.attempt, again.delay, error))
 
     async def _pace(self, operation: Operation) -> None:
         """Wait for the operation's turn in its bucket."""
@@ -214,7 +232,9 @@ class Api:
         tail = f"?{urlencode(query)}" if query else ""
         return URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}{tail}", encoded=True)
 
-    async def _request(self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str]) -> Answer:
+    async def _request(
+        self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str], flight: Flight
+    ) -> Answer:
         """Make the call once; the frames from here on hold token and answer, and are in no traceback that leaves."""
         headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
         plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (body or {}).items()}
@@ -228,11 +248,17 @@ class Api:
                 timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
                 allow_redirects=False,
                 middlewares=(send_once,),
+                trace_request_ctx=flight,
                 **self._resources.route_to(url, headers),
             ) as response:
                 text = await read_text(response)
         except FAILURES as error:
-            return Answer(None, trouble=describe(error), sent=not never_sent(error))
+            kind, words = kind_of(error), describe(error, url.raw_host)
+            if kind is Kind.LOST and not flight.has_left:
+                # `connect` is for TCP alone: a name that is never found, or a full pool of a caller's connector, is
+                # ended by the time for the whole call.
+                kind, words = Kind.UNREACHABLE, "no connection in time" if isinstance(error, TimeoutError) else words
+            return Answer(None, trouble=words, kind=kind)
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
         self._observe(operation, response)
         clean = partial(redact, tokens=[token.reveal()], links=links)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+from .._core.errors import ApiError
+from .._core.listing import BadListing, Cursors
 from .._core.remote import Listing
 from .api import LIST_CHILDREN, Api, Operation
 
@@ -12,22 +14,43 @@ PAGE_SIZE = "100"
 """The most that the service gives at once; a call is what is scarce."""
 
 
-async def read_page(
-    api: Api, operation: Operation, *, account_id: str, folder_id: str, after: str | None, **query: str
-) -> tuple[list[Any], str | None]:
-    """Read one page, and the cursor of the next; None for `after` is the first, and None in return the end.
+class Pages:
+    """A listing that is read from page to page, as far as somebody asks."""
 
-    Raises:
-        ApiError: The service refused.
-    """
-    # `links.next` holds the cursor and nothing else: every other parameter is to be given anew.
-    asked = {"page_size": PAGE_SIZE, **query} | ({} if after is None else {"after": after})
-    document = await api.call(operation, account_id=account_id, folder_id=folder_id, query=asked)
-    links = document.get("links")
-    link = links.get("next") if isinstance(links, dict) else None
-    cursor = parse_qs(urlsplit(link).query).get("after", [None])[0] if isinstance(link, str) else None
-    # A cursor that leads to the same page again would never end.
-    return document["data"], cursor if cursor != after else None
+    def __init__(self, api: Api, operation: Operation, *, account_id: str, folder_id: str, **query: str) -> None:
+        self._api = api
+        self._operation = operation
+        self._account_id = account_id
+        self._folder_id = folder_id
+        self._query = {"page_size": PAGE_SIZE, **query}
+        self._cursors = Cursors()
+        self._after: str | None = None
+        self.is_over = False
+        """Whether the last page was read."""
+
+    async def read(self, on_outage: Callable[[float], None] | None = None) -> list[Any]:
+        """Return the rows of the next page; see `Api.call` for `on_outage`.
+
+        Raises:
+            ApiError: The service refused, or the pages do not lead to an end.
+        """
+        asked = self._query | ({} if self._after is None else {"after": self._after})
+        document = await self._api.call(
+            self._operation,
+            account_id=self._account_id,
+            folder_id=self._folder_id,
+            query=asked,
+            on_outage=on_outage,
+        )
+        try:
+            self._after = self._cursors.follow(document)
+        except BadListing as error:
+            words = str(error)
+        else:
+            self.is_over = self._after is None
+            rows: list[Any] = document["data"]
+            return rows
+        raise ApiError(words, operation=self._operation.name, status=200)
 
 
 async def read_listing(api: Api, account_id: str, folder_id: str, *, only: str | None = None) -> Listing:
@@ -36,12 +59,9 @@ async def read_listing(api: Api, account_id: str, folder_id: str, *, only: str |
     Raises:
         ApiError: The service refused.
     """
-    listing, after = Listing(), None
     query = {"sort": "created_at_asc"} | ({} if only is None else {"type": only})
-    while True:
-        rows, after = await read_page(
-            api, LIST_CHILDREN, account_id=account_id, folder_id=folder_id, after=after, **query
-        )
-        listing.add(rows)
-        if after is None:
-            return listing
+    pages = Pages(api, LIST_CHILDREN, account_id=account_id, folder_id=folder_id, **query)
+    listing = Listing()
+    while not pages.is_over:
+        listing.add(await pages.read())
+    return listing

@@ -19,7 +19,7 @@ from .body import Slice
 from .files import Lent
 from .gate import Gate, Guard
 from .resources import Resources
-from .wire import FAILURES, describe, read_bounded, unreachable, untrusted
+from .wire import FAILURES, describe, kind_of, read_bounded
 
 OCTET_STREAM = "application/octet-stream"
 """What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
@@ -188,9 +188,11 @@ class Attempt:
             if is_late and question.is_sent and not body.begun:
                 return Unanswered()
             connected = question.is_sent or body.begun
-            outcome = broke = self._late(guard, connected, resources.timeouts) if is_late else _lost(error)
+            outcome = broke = (
+                self._late(guard, connected, resources.timeouts) if is_late else _lost(error, url.raw_host)
+            )
         except FAILURES as error:
-            outcome = broke = _lost(error)
+            outcome = broke = _lost(error, url.raw_host)
         if isinstance(outcome, Fault) and question.is_sent and not body.begun and may_be_asking(outcome):
             return Unanswered(broke)
         return outcome
@@ -220,9 +222,8 @@ class Attempt:
         return Fault(Kind.STALLED, f"no byte moved for {timeouts.stall:g} s")
 
 
-def _lost(error: BaseException) -> Fault:
-    kind = Kind.UNTRUSTED if untrusted(error) else Kind.UNREACHABLE if unreachable(error) else Kind.LOST
-    return Fault(kind, describe(error))
+def _lost(error: BaseException, host: str | None) -> Fault:
+    return Fault(kind_of(error), describe(error, host))
 
 
 def _receipt(part: Part, said: Acknowledged, md5: str | None) -> Receipt | Fault:

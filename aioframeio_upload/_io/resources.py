@@ -188,7 +188,7 @@ def open_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
 
 
 async def _tell_headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, told: object) -> None:
-    """Tell the question that a request gave as its `trace_request_ctx`: now the server's leave is awaited."""
+    """Tell what a request gave as its `trace_request_ctx` that its headers have left."""
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.sent()
 

@@ -6,9 +6,30 @@ import errno
 import ssl
 
 import aiohttp
+from yarl import URL
 
-FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
-"""Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`.)"""
+from .._core.faults import Kind
+
+FAILURES = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
+"""Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`; a resolver
+raises UnicodeError for a name that it cannot encode.)"""
+
+NO_COMMON_TLS = frozenset(
+    {
+        *("WRONG_VERSION_NUMBER", "WRONG_SSL_VERSION", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"),  # not TLS at all
+        *("UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "TLSV1_ALERT_PROTOCOL_VERSION", "VERSION_TOO_LOW"),
+        *("NO_CIPHERS_AVAILABLE", "NO_SHARED_CIPHER", "TLSV1_ALERT_INSUFFICIENT_SECURITY"),
+        *("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"),
+        "TLSV1_ALERT_UNKNOWN_CA",
+    }
+)
+"""OpenSSL's reasons (`sslerr.h`) for a handshake that fails in the same way each time. Others, such as an end of file,
+are those of a server that restarts."""
+
+PROXY_FINDS_NONE = (502, 503, 504)
+"""What a proxy answers a CONNECT with where its own link is down, or the name is not found (Squid: 503)."""
+
+PROXY_MAY_TAKE_IT_LATER = (408, 429)
 
 
 class Lost(aiohttp.ClientConnectionError):
@@ -33,32 +54,51 @@ async def send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerT
     raise Lost(words)
 
 
-def never_sent(error: BaseException) -> bool:
-    """Say whether the request surely did not reach the server: there was no connection to send it on."""
-    return isinstance(
-        error,
-        aiohttp.ClientConnectorError
-        | aiohttp.ConnectionTimeoutError
-        | aiohttp.ClientHttpProxyError
-        | aiohttp.InvalidURL,
-    )
+def kind_of(error: BaseException) -> Kind:
+    """Classify a failure; what becomes of each kind is in the table of faults, for parts and API calls alike."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
+        return Kind.UNTRUSTED
+    if _is_misconfigured(error):
+        return Kind.MISCONFIGURED
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Kind.UNREACHABLE if error.status in PROXY_FINDS_NONE else Kind.LOST
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return Kind.UNREACHABLE
+    return Kind.LOST
 
 
-def unreachable(error: BaseException) -> bool:
-    """Say whether there was no connection, as when a link is down; a proxy that refuses is there."""
-    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+def _is_misconfigured(error: BaseException) -> bool:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return 400 <= error.status < 500 and error.status not in PROXY_MAY_TAKE_IT_LATER
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return _tls_reason(error) in NO_COMMON_TLS
+    return isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | UnicodeError)
 
 
-def untrusted(error: BaseException) -> bool:
-    """Say whether the server's certificate was refused: that is no accident, and does not pass."""
-    return isinstance(error, aiohttp.ClientConnectorCertificateError)
+def _tls_reason(error: BaseException) -> str | None:
+    """Return OpenSSL's word for why a handshake failed, a constant such as `WRONG_VERSION_NUMBER`."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorSSLError) else error.__cause__
+    return cause.reason if isinstance(cause, ssl.SSLError) else None
 
 
-def describe(error: BaseException) -> str:
-    """Say what happened, without any word that came with the exception."""
+def describe(error: BaseException, host: str | None = None) -> str:
+    """Return what happened, without any word that came with the exception.
+
+    Args:
+        error: What the request raised.
+        host: The host that was asked, to tell a URL of ours that is not valid from a proxy's.
+    """
     if isinstance(error, Lost | Misrouted):
         return str(error)
-    return next((words for kinds, words in _WORDS if isinstance(error, kinds)), "the request failed") + _errno(error)
+    if isinstance(error, aiohttp.InvalidURL):
+        its = error.url.raw_host if isinstance(error.url, URL) else str(error.url)
+        return f"the URL of host {host} is not valid" if host and its == host else "the proxy's URL is not valid"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused ({error.status})"
+    words = next((words for kinds, words in _WORDS if isinstance(error, kinds)), "the request failed")
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and (reason := _tls_reason(error)):
+        return f"{words} ({reason})"
+    return words + _errno(error)
 
 
 def _errno(error: BaseException) -> str:
@@ -76,17 +116,18 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
     (aiohttp.ClientConnectorCertificateError, "the server's certificate is not trusted"),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ClientProxyConnectionError, "the proxy could not be reached"),
-    (aiohttp.ClientHttpProxyError, "the proxy refused"),
     (aiohttp.ConnectionTimeoutError, "no connection in time"),
     (aiohttp.ClientConnectorError, "no connection"),
     (aiohttp.ServerTimeoutError, "no answer in time"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "the answer broke off"),
     (aiohttp.ClientResponseError, "the answer was not HTTP"),
-    (aiohttp.InvalidURL, "the URL is not valid"),
+    (aiohttp.NonHttpUrlClientError, "the URL is neither http nor https"),
+    (aiohttp.ServerFingerprintMismatch, "the server's certificate is not trusted"),
     (aiohttp.ClientConnectionError, "the connection broke"),
     (TimeoutError, "no answer in time"),
     (OSError, "the connection broke"),
+    (UnicodeError, "the host's name is not valid"),
 )
 
 

@@ -91,6 +91,7 @@ WHAT_BECOMES: list[tuple[Kind, int | None, str | None, str, Verdict]] = [
     *((Kind.REFUSED, status, None, "", GIVE_UP) for status in (300, 301, 302, 303, 304, 308)),
     (Kind.REFUSED, 400, "ACodeOfTomorrow", "Request has expired", GIVE_UP),
     (Kind.UNTRUSTED, None, None, "the server's certificate is not trusted", GIVE_UP),
+    (Kind.MISCONFIGURED, None, None, "the proxy refused (407)", GIVE_UP),
 ]
 
 

@@ -15,7 +15,9 @@ from aioframeio_upload import RetryPolicy
 from aioframeio_upload._core.faults import Kind, Verdict
 from aioframeio_upload._core.retry import (
     MAX_RETRY_AFTER,
+    Again,
     Asking,
+    CallTries,
     Fault,
     is_md5,
     judge,
@@ -281,3 +283,34 @@ def test_what_may_be_due_to_the_question(fault: Fault, may_be: bool) -> None:
 )
 def test_an_etag_can_be_an_md5_only_with_its_32_hex_digits(etag: str | None, can_be: bool) -> None:
     assert is_md5(etag) is can_be
+
+
+# -- the tries of a call of the API ------------------------------------------------------------------------------------
+
+
+def test_a_try_without_a_connection_uses_up_no_attempt_within_patience() -> None:
+    tries = CallTries(RetryPolicy(attempts=3, base=0, cap=0, patience=10))
+    for second in range(10):
+        again = tries.fail(Kind.UNREACHABLE, None, None, began=second, now=second + 1.0 * (second < 9))
+        assert again == Again(1, 0.0, is_patient=True)
+    assert tries.fail(Kind.UNREACHABLE, None, None, began=9, now=10) == Again(1, 0.0, is_patient=False)
+    assert tries.fail(Kind.UNREACHABLE, None, None, began=10, now=11) == Again(2, 0.0, is_patient=False)
+    assert tries.fail(Kind.UNREACHABLE, None, None, began=11, now=12) is None
+
+
+def test_an_answer_starts_the_patience_anew() -> None:
+    tries = CallTries(RetryPolicy(attempts=3, base=0, cap=0, patience=10))
+    assert tries.fail(Kind.UNREACHABLE, None, None, began=0, now=9) == Again(1, 0.0, is_patient=True)
+    assert tries.fail(Kind.REFUSED, 503, None, began=9, now=10) == Again(1, 0.0, is_patient=False)
+    assert tries.fail(Kind.UNREACHABLE, None, None, began=10, now=19) == Again(2, 0.0, is_patient=True)
+
+
+@pytest.mark.parametrize("kind", [Kind.UNTRUSTED, Kind.MISCONFIGURED])
+def test_what_cannot_heal_is_not_tried_again(kind: Kind) -> None:
+    assert CallTries(RetryPolicy()).fail(kind, None, None, began=0, now=1) is None
+
+
+def test_one_attempt_is_one_attempt_and_still_waits_for_a_connection() -> None:
+    tries = CallTries(RetryPolicy(attempts=1))
+    assert tries.fail(Kind.UNREACHABLE, None, None, began=0, now=1) is not None
+    assert tries.fail(Kind.LOST, None, None, began=1, now=2) is None
