@@ -1,4 +1,5 @@
-"""The soak: random faults at small sizes, round after round in one process, which holds no more at its end.
+"""The soak: random faults and hostile answers at small sizes, round after round in one process, which holds no more
+at its end.
 
 `python3 run.py soak` runs it for an hour; `python tests/soak.py --seconds 120` for two minutes. One Uploader lives as
 long as the process; each round has its own service on the same port, for a fake keeps all that it saw.
@@ -24,12 +25,16 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from conftest import on_disk, open_descriptors, other_tasks, sha256
+from hostile import drawn_hostile
 
 from aioframeio_upload import (
     Event,
+    FolderResult,
+    FolderUpload,
+    FolderUploadError,
     Limits,
     RetryPolicy,
     Timeouts,
@@ -44,6 +49,12 @@ from aioframeio_upload.testing import FakeFrameio, Fault
 PART = 16_384
 FILES = 8
 """Uploads of a round, all at once; as many part slots as half of them."""
+
+TOKENS_LOST = 0.01
+"""How often the token callable ends in a cancellation that nobody sent to the library."""
+
+Conflict = Literal["create", "skip", "version"]
+CONFLICTS: tuple[Conflict, ...] = ("create", "create", "skip", "version")
 
 KINDS = {
     "part": (
@@ -134,12 +145,19 @@ class Job:
     way: str
     after: int
     """How many events are waited for before something is done."""
+    conflict: Conflict = "create"
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Job:
         """Draw one."""
         content = chance.randbytes(chance.randint(1, 5 * PART))
-        return cls(content, chance.choice(("path", "bytes", "stream")), chance.choice(WAYS), chance.randint(0, 12))
+        return cls(
+            content,
+            chance.choice(("path", "bytes", "stream")),
+            chance.choice(WAYS),
+            chance.randint(0, 12),
+            chance.choice(CONFLICTS),
+        )
 
     def source(self, path: Path) -> Any:
         """Give the source; a path is written to."""
@@ -152,8 +170,8 @@ class Job:
         for at in range(0, len(self.content), PART // 3):
             yield self.content[at : at + PART // 3]
 
-    async def run(self, upload: Upload) -> UploadedFile | str:
-        """Give the file, or the name of the error that it ended in."""
+    async def run(self, upload: Upload | FolderUpload) -> UploadedFile | FolderResult | str:
+        """Return the file or the folder's result, or the name of the error that it ended in."""
         try:
             match self.way:
                 case "await":
@@ -167,7 +185,7 @@ class Job:
                         await self._some_events(upload)
                         raise OwnError
                 case "cancel its task":
-                    task = asyncio.create_task(upload)
+                    task: asyncio.Task[UploadedFile | FolderResult] = asyncio.create_task(upload)
                     await self._some_events(upload)
                     task.cancel()
                     return await task
@@ -183,6 +201,8 @@ class Job:
                         return await upload
                     finally:
                         resuming.cancel()
+        except FolderUploadError as error:
+            return error.result
         except (UploadError, OwnError) as error:
             return type(error).__name__
         except asyncio.CancelledError:
@@ -190,7 +210,7 @@ class Job:
                 raise
             return UploadCancelled.__name__
 
-    async def _some_events(self, upload: Upload) -> list[Event]:
+    async def _some_events(self, upload: Upload | FolderUpload) -> list[Event]:
         seen: list[Event] = []
         async for event in upload:
             seen.append(event)
@@ -207,7 +227,7 @@ def drawn_fault(chance: random.Random) -> Fault:
     on = chance.choice(("part", "part", "part", "create", "status", "delete"))
     return Fault(
         on=on,
-        do=chance.choice(KINDS[on]),  # type: ignore[arg-type]
+        do=chance.choice(KINDS[on]),
         number=chance.choice((None, 1, 2, 3)) if on == "part" else None,
         first=chance.randint(1, 6),
         times=chance.choice((1, 1, 2, 3)),
@@ -218,6 +238,11 @@ def drawn_fault(chance: random.Random) -> Fault:
         rate=20 * PART,
         headers={"Retry-After": "0.01"},  # an API 429 without one waits for a second at least
     )
+
+
+def brief(faults: list[Fault]) -> list[tuple[Any, ...]]:
+    """Return what tells the faults of a round apart, in a line each."""
+    return [(one.on, one.do, one.number, one.first, one.times, one.status, (one.body or "")[:80]) for one in faults]
 
 
 class Soak:
@@ -233,6 +258,10 @@ class Soak:
         self._tell = tell
         self.fake: FakeFrameio | None = None
         self._chance = random.Random(seed)
+        self._chance_of_tokens = random.Random(seed)
+        """By itself: how often it is asked depends on who is faster."""
+        self._is_hostile = False
+        """Not before the service is known."""
         self._directory = directory
         self._warnings = Warnings()
 
@@ -255,6 +284,7 @@ class Soak:
                 # A good one, so that the ETags of this host are known to be MD5s.
                 folder_id, account_id = self.fake.folder_id, self.fake.account_id
                 await uploader.upload(b"first", name="first", folder_id=folder_id, account_id=account_id)
+                self._is_hostile = True
             try:
                 while (now := time.monotonic()) - began < seconds and self.rounds < most:
                     await self._round(uploader, port)
@@ -292,6 +322,11 @@ class Soak:
 
     async def _token(self) -> str:
         assert self.fake is not None
+        if self._is_hostile and self._chance_of_tokens.random() < TOKENS_LOST:
+            # The refresh that several callers share, and that somebody has cancelled.
+            shared = asyncio.get_running_loop().create_future()
+            shared.cancel()
+            await shared
         return self.fake.token
 
     async def _round(self, uploader: Uploader, port: int) -> None:
@@ -299,29 +334,78 @@ class Soak:
         self.rounds += 1
         chance, warned = self._chance, self._warnings.count
         jobs = [Job.drawn(chance) for _ in range(FILES)]
+        folder = {name: chance.randbytes(chance.choice((0, 1, PART, 2 * PART))) for name in self._names}
+        beside = Job(b"", "folder", chance.choice(WAYS), chance.randint(0, 30), chance.choice(CONFLICTS))
         faults = [drawn_fault(chance) for _ in range(chance.randint(0, 8))]
+        for _ in range(chance.randint(0, 4)):
+            faults += drawn_hostile(chance)
+        chance.shuffle(faults)
         async with FakeFrameio(rate_limits=False, part_size=PART, faults=faults, port=port) as self.fake:
             fake = self.fake
-            ends = await asyncio.gather(*(self._upload(uploader, fake, number, job) for number, job in enumerate(jobs)))
+            *ends, end_of_folder = await asyncio.gather(
+                *(self._upload(uploader, fake, number, job) for number, job in enumerate(jobs)),
+                self._upload_folder(uploader, fake, beside, folder),
+            )
             for job, end in zip(jobs, ends, strict=True):
                 self.outcomes[end if isinstance(end, str) else "uploaded"] += 1
                 if isinstance(end, UploadedFile):
-                    (file,) = (file for file in fake.files if file.id == end.id)
-                    assert file.complete
-                    assert file.sha256 == sha256(job.content), (self.rounds, faults)
+                    self._check(fake, end, job.content, faults)
+            if isinstance(end_of_folder, FolderResult):
+                self._check_folder(fake, end_of_folder, folder, faults)
+            self.outcomes[f"folder: {end_of_folder if isinstance(end_of_folder, str) else 'ended'}"] += 1
             # One that was cancelled after its last part is kept, and may still be put together.
             unfinished = [file.name for file in fake.files if not file.complete and not file.has_every_part()]
-            assert len(unfinished) <= self._warnings.count - warned, (self.rounds, faults, unfinished)
-            assert fake.max_writes_of_a_part <= 1, (self.rounds, faults)
-            assert fake.max_parts_in_flight <= FILES // 2, (self.rounds, faults)
+            assert len(unfinished) <= self._warnings.count - warned, (self.rounds, brief(faults), unfinished)
+            assert fake.max_writes_of_a_part <= 1, (self.rounds, brief(faults))
+            assert fake.max_parts_in_flight <= FILES // 2, (self.rounds, brief(faults))
 
-    async def _upload(self, uploader: Uploader, fake: FakeFrameio, number: int, job: Job) -> UploadedFile | str:
+    def _check(self, fake: FakeFrameio, end: UploadedFile, content: bytes, faults: list[Fault]) -> None:
+        (file,) = (file for file in fake.files if file.id == end.id)
+        assert file.complete, (self.rounds, brief(faults))
+        if end.outcome != "skipped":
+            assert file.sha256 == sha256(content), (self.rounds, brief(faults))
+
+    def _check_folder(
+        self, fake: FakeFrameio, result: FolderResult, folder: dict[str, bytes], faults: list[Fault]
+    ) -> None:
+        """Every file is in exactly one place of the result, and what is called uploaded is there."""
+        # A folder of empty files alone that cannot be made is a failure as well.
+        failed = [one.path for one in result.failures if one.path in folder]
+        skipped = [one.path for one in result.skipped]
+        assert len(result.files) + len(failed) + len(skipped) == len(folder), (self.rounds, brief(faults))
+        assert len({*failed, *skipped}) == len(failed) + len(skipped), (self.rounds, brief(faults))
+        contents = {name.rpartition("/")[2]: content for name, content in folder.items()}
+        for file in result.files:
+            self._check(fake, file, contents[file.name], faults)
+        self.outcomes.update(f"of a folder: {type(one.error).__name__}" for one in result.failures)
+        self.outcomes["of a folder: uploaded"] += len(result.files)
+        self.outcomes["of a folder: skipped"] += len(skipped)
+
+    async def _upload(
+        self, uploader: Uploader, fake: FakeFrameio, number: int, job: Job
+    ) -> UploadedFile | FolderResult | str:
         upload = uploader.upload(
             job.source(self._directory / f"{number}.mov"),
-            name=f"{number}.mov",
+            name=f"{number % 5}.mov",
             size=len(job.content),
             folder_id=fake.folder_id,
             account_id=fake.account_id,
+            conflict=job.conflict,
+        )
+        async with asyncio.timeout(60):
+            return await job.run(upload)
+
+    _names = ("a.mov", "b.mov", "in/c.mov", "in/d.mov", "in/deep/e.mov")
+
+    async def _upload_folder(
+        self, uploader: Uploader, fake: FakeFrameio, job: Job, folder: dict[str, bytes]
+    ) -> UploadedFile | FolderResult | str:
+        for name, content in folder.items():
+            path = self._directory / "shoot" / name
+            on_disk(path.parent.mkdir, parents=True, exist_ok=True)
+            on_disk(path.write_bytes, content)
+        upload = uploader.upload_folder(
+            self._directory / "shoot", folder_id=fake.folder_id, account_id=fake.account_id, conflict=job.conflict
         )
         async with asyncio.timeout(60):
             return await job.run(upload)
