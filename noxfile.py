@@ -172,7 +172,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """An hour of random faults and hostile answers in one process, flat in all that it holds; `-- --seconds 120` is a shorter one."""
+    """An hour of random faults and hostile answers in one process, flat in what it holds; `-- --seconds 120`: less."""
     install(session, "-e", ".[test]")
     session.run("python", "-X", "dev", "-W", "error", "tests/soak.py", *session.posargs)
 
