@@ -26,10 +26,10 @@ from ._core.errors import (
     UploadError,
 )
 from ._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
-from ._core.expiry import is_hopeless
+from ._core.expiry import why_not_replaced
 from ._core.integrity import name_parts, unproved
 from ._core.journal import Entry, Step, is_kept
-from ._core.model import Plan, Receipt, UploadedFile
+from ._core.model import Plan, Receipt, UploadedFile, check_secure
 from ._core.state import UploadState
 from ._feed import Feed
 from ._io.api import Api
@@ -95,6 +95,8 @@ class Delivery:
     """The source, where parts may have to be sent again and it could not be opened a second time."""
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
+    replaced: int = 0
+    """How often it began anew because links had died."""
 
     async def run(self) -> UploadedFile:
         """Upload the source.
@@ -271,6 +273,8 @@ class Delivery:
 
     async def _deliver(self, record: Record) -> tuple[Plan, tuple[Receipt, ...]]:
         """Make sure that every part of the source has arrived; what an earlier run has sent is not sent again."""
+        if self.plan is not None and self.api.is_secure:
+            check_secure(self.plan, is_own=False)
         if self.plan is not None and self.done is not None:
             return await self._go_on(self.plan, record, self.done)
         entry = record.entry
@@ -433,6 +437,8 @@ class Delivery:
             self.was_spoiled = True
         elif (hopeless := self._hopeless(old, found, transfer)) is not None:
             raise LinksExpired(f"{error}; {hopeless}", file_id=old.file_id)
+        else:
+            self.replaced += 1
         # Before there is a new one: a cancellation in between finds never more than one placeholder to remove.
         await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
         await record.drop()
@@ -440,13 +446,15 @@ class Delivery:
 
     def _hopeless(self, old: Plan, found: OpenSource, transfer: Sending) -> str | None:
         """Say why new links would not help."""
-        life, rate = transfer.life, transfer.bytes_per_second
         if not found.replayable:
             return "a stream cannot be sent anew"
         if self.folder_id is None:
             return "the plan does not tell its folder"
-        if life is not None and life.is_fresh(self.resources.service_now()):
-            return "the links were just issued: the clocks of S3 and of the service differ"
-        if is_hopeless(old.size, rate, life):
-            return f"at {rate:.0f} bytes/s the file takes longer than new links would live"
-        return None
+        return why_not_replaced(
+            transfer.links,
+            self.resources.now(),
+            replaced=self.replaced,
+            has_sent=transfer.has_sent,
+            size=old.size,
+            rate=transfer.bytes_per_second,
+        )

@@ -12,7 +12,7 @@ import anyio
 
 from ._core.errors import SourceError, UploadError
 from ._core.events import Event, PartCompleted
-from ._core.model import Plan
+from ._core.model import Plan, check_secure
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._feed import Feed
@@ -46,7 +46,8 @@ class AsyncFrameioUploader:
 
     Raises:
         ValueError: The asset has no links, or a number is less than 1.
-        PlanError: The asset lacks a field, or its links are not for a file of its size.
+        PlanError: The asset lacks a field, its links are not for a file of its size, or they are http and do not lead
+            to this machine itself.
         TypeError: The file is none.
     """
 
@@ -65,7 +66,8 @@ class AsyncFrameioUploader:
         if not has_links:
             raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
         check_kind(file)
-        self._plan = Plan.from_response(given.reveal())
+        # The SDK's API is not known here; Frame.io's own is https.
+        self._plan = check_secure(Plan.from_response(given.reveal()), is_own=False)
         self._file = file
         self._limits = Limits(parts=max_workers)
         self._retry = RetryPolicy(attempts=max_retries, base=BASE, patience=0)

@@ -14,7 +14,7 @@ from distributed import Client, Future, Queue
 from distributed.scheduler import KilledWorker
 
 from ._core.errors import IntegrityError, LinksExpired, SourceError, UploadError
-from ._core.expiry import Lifetime, lifetime
+from ._core.expiry import Links
 from ._core.fleet import Arrived, FleetState, Lot, Outcome, cut, merge
 from ._core.model import Plan, Receipt
 from ._crew import Crew, send_lot
@@ -82,13 +82,19 @@ class FleetTransfer:
         self._failure: UploadError | None = None
         self._was_paused = False
         """In the round that is under way, or was last."""
-        self.life: Lifetime | None = lifetime(part.url for part in plan.parts)
+        self.links: Links = resources.links(plan.file_id, plan.parts, plan.received_at)
+        self._sent_earlier = len(self._state.done)
         self.is_spoiled = False
 
     @property
     def is_whole(self) -> bool:
         """Whether every part was acknowledged, and as it was sent."""
         return self._state.is_whole and not self.is_spoiled
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether S3 acknowledged a part under these links."""
+        return len(self._state.done) > self._sent_earlier
 
     @property
     def bytes_per_second(self) -> float:
@@ -222,7 +228,8 @@ class FleetTransfer:
 
     async def _check_links(self) -> None:
         """Raise LinksExpired where they died while no worker was there, who would say so."""
-        dead = self.life is not None and self.life.left(self._resources.service_now()) <= 0
+        life, now = self.links.life, self._resources.now()
+        dead = life is not None and self.links.spent(now) >= life.seconds
         if dead and not await _engine(self._client.nthreads()):
             raise LinksExpired("no worker came before the links died", file_id=self._plan.file_id)
 

@@ -11,7 +11,7 @@ import anyio
 
 from ._core.errors import ApiError, PlanError, UploadError
 from ._core.fields import read_size
-from ._core.model import MalformedAnswer, Plan, UploadedFile
+from ._core.model import MalformedAnswer, Plan, UploadedFile, check_secure
 from ._core.redact import Secret
 from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
 from ._shielded import wait_out
@@ -36,7 +36,8 @@ async def create_file(
 
     Raises:
         ApiError: Refused, no answer, or one that lacks a field.
-        PlanError: The sizes of the parts do not add up to the file's; it was deleted again.
+        PlanError: The sizes of the parts do not add up to the file's, or a link is http and the API https; it was
+            deleted again.
     """
 
     def on_lost(reason: str) -> None:
@@ -63,9 +64,16 @@ async def create_file(
                 on_flight=on_flight,
             )
         )
+        received = api.now()
         plan = await _read_plan(api, answer, size, account_id)
         if isinstance(plan, Plan):
-            return replace(plan, media_type=plan.media_type or media_type, folder_id=plan.folder_id or folder_id)
+            api.note_arrival(plan.file_id, received)
+            return replace(
+                plan,
+                media_type=plan.media_type or media_type,
+                folder_id=plan.folder_id or folder_id,
+                received_at=received.service,
+            )
         if (made := _id_of(answer)) is not None:
             await delete_placeholder(api, made, account_id, DELETE_AFTER_ERROR)
         raise plan
@@ -85,9 +93,14 @@ async def create_file(
 
 async def _read_plan(api: Api, answer: Secret[Any], size: int, account_id: str) -> Plan | UploadError:
     """Read the plan in an answer, or say what is wrong with it."""
+
+    def read() -> Plan:
+        plan = Plan.from_response(answer.reveal(), account_id=account_id)
+        return check_secure(plan, is_own=True) if api.is_secure else plan
+
     try:
         # The links of 10,000 parts take longer to read than the loop may be held.
-        plan = await api.off_loop(lambda: Plan.from_response(answer.reveal(), account_id=account_id))
+        plan = await api.off_loop(read)
     except MalformedAnswer as error:
         return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:

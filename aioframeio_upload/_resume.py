@@ -38,7 +38,7 @@ async def take_up(record: Record, api: Api, resources: Resources, *, changed: bo
     account_id, file_id = entry.identity.account_id, entry.plan.file_id
     told = await ask(api, account_id, file_id)
     fingerprint = None if changed else record.fingerprint or entry.fingerprint
-    step = next_step(entry, fingerprint, told, resources.service_now())
+    step = next_step(entry, fingerprint, told, resources.now().service, secure=api.is_secure)
     if step is Step.REPLACE and record.fingerprint is None and not changed:
         step = Step.CONFIRM  # the source is away, and it may be all that there is: nothing is removed meanwhile
     if step in (Step.RESUME, Step.CONFIRM):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ._core.expiry import Lifetime
+from ._core.expiry import Links
 from ._core.model import Receipt
 
 
@@ -14,8 +14,14 @@ class Sending(Protocol):
     is_spoiled: bool
 
     @property
-    def life(self) -> Lifetime | None:
-        """How long the links live."""
+    def links(self) -> Links:
+        """How old the links are, and how long they live."""
+        ...
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether S3 acknowledged a part under these links."""
+        ...
 
     @property
     def is_whole(self) -> bool:

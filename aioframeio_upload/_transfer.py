@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from ._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, UploadError
-from ._core.expiry import Lifetime, lifetime
+from ._core.expiry import Links
 from ._core.faults import Kind, Verdict
 from ._core.fleet import Lot
 from ._core.integrity import name_parts, unproved
@@ -63,9 +63,11 @@ class Transfer:
         self._resources = resources
         self._feed = feed
         self._gate = gate
-        self._life = lifetime(part.url for part in plan.parts)
+        received_at = plan.received_at if isinstance(plan, Plan) else None
+        self.links: Links = resources.links(plan.file_id, plan.parts, received_at)
         self._record = record or Record()
         sent = {receipt.number for receipt in done}
+        self._sent_earlier = len(sent)
         parts = [part for part in plan.parts if wanted is None or part.number in wanted]
         self._waiting = deque(part for part in parts if part.number not in sent)
         self._numbers = {part.number for part in self._waiting}
@@ -142,9 +144,9 @@ class Transfer:
         self._feed.publish(self._state.progress(anyio.current_time()))
 
     @property
-    def life(self) -> Lifetime | None:
-        """How long the links live."""
-        return self._life
+    def has_sent(self) -> bool:
+        """Whether S3 acknowledged a part under these links."""
+        return len(self._acknowledged) > self._sent_earlier
 
     @property
     def is_whole(self) -> bool:
@@ -158,16 +160,17 @@ class Transfer:
 
     def _foresee(self) -> None:
         """Warn, once, as soon as it can be seen that the links will die before the last part."""
-        if self._warned or self._life is None or self._busy < FORESIGHT or not self.bytes_per_second:
+        left = self.links.left(self._resources.now())
+        if self._warned or left is None or self._busy < FORESIGHT or not self.bytes_per_second:
             return
-        needed, left = self._state.left / self.bytes_per_second, self._life.left(self._resources.service_now())
+        needed = self._state.left / self.bytes_per_second
         if needed > left:
             self._warned = True
             log.warning("%r needs %.0f s more at this rate, and its links die in %.0f s", self._plan.name, needed, left)
 
     async def _work(self, scope: anyio.CancelScope) -> None:
         try:
-            while self._waiting:
+            while self._waiting and self._failure is None:
                 if not self._gate.is_open:
                     await self._pass_gate()  # before a place of the spool is taken, which others could use meanwhile
                     continue
@@ -179,7 +182,20 @@ class Transfer:
             if self._failure is None:
                 log.debug("%r is given up: %s", self._plan.name, error)
                 self._failure = error
+                if self._is_worth_a_second_opinion(error):
+                    return
+        if self._failure is not None:
             scope.cancel()
+
+    def _is_worth_a_second_opinion(self, error: UploadError) -> bool:
+        """Return whether to wait for what S3 says of one more part before all are ended.
+
+        It says that one of the links has expired which were received a moment ago, and which do not tell how long they
+        live. If it takes another of them, new links may help; if it refuses that too, they would not.
+        """
+        is_early = isinstance(error, LinksExpired) and self.links.life is None
+        undecided = is_early and not self.has_sent and self.links.are_new(self._resources.now())
+        return undecided and bool(self._attempts)
 
     async def _send(self, part: Part, lent: Lent) -> None:
         """Try one part until S3 has it."""
@@ -202,7 +218,10 @@ class Transfer:
             doubted = doubted or outcome.kind is Kind.ETAG
             asking = next_asking(asking, outcome)
             outages = outages + 1 if outcome.kind is Kind.UNREACHABLE else 0
-            await anyio.sleep(self._delay_after(part, outcome, outages))
+            delay = self._delay_after(part, outcome, outages)
+            if self._failure is not None:
+                return  # this part's word was waited for
+            await anyio.sleep(delay)
 
     async def _attempt(self, part: Part, lent: Lent, asking: Asking) -> Receipt | Fault:
         """Make one attempt, when the upload is not paused and a slot is free."""
@@ -214,7 +233,7 @@ class Transfer:
             async with self._resources.part_slots:
                 if not self._gate.is_open:
                     continue
-                if self._life is not None and not self._life.is_good(self._resources.service_now()):
+                if not self.links.may_begin(self._resources.now()):
                     raise self._expired(f"the link of part {part.number} is about to die")
                 self._feed.publish(self._state.begin(part.number, anyio.current_time()))
                 attempt = Attempt(part, lent, self._plan.media_type, self._gate, asking=asking)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ._confirm import confirm, read_status
 from ._core.fleet import one_each
 from ._core.folders import FolderResult
-from ._core.model import Plan, Receipt, UploadedFile, UploadStatus
+from ._core.model import Plan, Receipt, UploadedFile, UploadStatus, check_secure
 from ._core.patterns import patterns
 from ._core.redact import Secret
 from ._core.remote import Conflict, check_conflict
@@ -172,6 +172,9 @@ class Uploader(Pending):
         With `receipts` the caller keeps the record, and can go on with a stream too. The file is the caller's then:
         whatever ends the upload, it is neither deleted nor replaced, and the journal has nothing of it.
 
+        A plan with http links for an API that is https ends in a `PlanError` before a byte is sent, unless the links
+        lead to this machine itself; its file stays, for the plan is yours.
+
         Args:
             plan: Of `plan()`; or another tool's, by `Plan.from_response`.
             source: As for `upload`.
@@ -217,6 +220,8 @@ class Uploader(Pending):
         Raises:
             SourceError: The source is missing, empty or unreadable.
             ApiError: The service refused.
+            PlanError: What the service planned cannot be used: its parts do not add up to the file, or a link is http
+                although the API is https. The file was removed again.
         """
         check_kind(source)
         name, account = name_of(source, name), self._account(account_id)
@@ -241,13 +246,16 @@ class Uploader(Pending):
             ValueError: The plan has no part of such a number.
             LinksExpired: The plan is too old.
             PartError: A part was given up.
-            PlanError: The plan is for another size.
+            PlanError: The plan is for another size, or its links are http although the API is https (they may be
+                where they lead to this machine itself).
         """
         check_kind(source)
         wanted = frozenset(numbers)
         if not wanted <= {part.number for part in plan.parts}:
             raise ValueError(f"the plan has {len(plan.parts)} parts, numbered from 1")
-        with self._call(begins=True) as (resources, _):
+        with self._call(begins=True) as (resources, api):
+            if api.is_secure:
+                check_secure(plan, is_own=False)
             return await send_some(plan, source, wanted, resources)
 
     async def confirm(self, plan: Plan) -> UploadedFile:

@@ -42,7 +42,7 @@ from aioframeio_upload import (
     UploadError,
     UploadStatus,
 )
-from aioframeio_upload._core.expiry import ServiceClock, is_hopeless, lifetime
+from aioframeio_upload._core.expiry import Links, Now, ServiceClock, lifetime, why_not_replaced
 from aioframeio_upload._core.faults import Verdict
 from aioframeio_upload._core.pacing import SLOWEST, Bucket
 from aioframeio_upload._core.retry import explain, is_throttle, judge, read_refusal, read_retry_after, wait_before
@@ -277,11 +277,14 @@ def test_any_retry_after_is_a_wait_that_ends_or_none(said: str, date: str) -> No
 def test_any_date_sets_a_clock_that_goes_on(date: str, at: float, later: float) -> None:
     clock = ServiceClock()
     clock.observe(date, at)
-    first = clock.now(at, NOW)
-    assert clock.now(at + later, NOW) - first in (timedelta(0), timedelta(seconds=at + later - at))
+    first, second = clock.now(at), clock.now(at + later)
+    assert (first is None) == (second is None)
+    if first is not None and second is not None:
+        assert second - first == timedelta(seconds=at + later - at)
     life = lifetime([CREATED["upload_urls"][0]["url"]])  # type: ignore[index]
     assert life is not None
-    assert life.is_good(first) in (True, False)
+    assert Links(life, at, first, is_own=True).may_begin(Now(at, first))
+    assert Links(life, at, first, is_own=False).may_begin(Now(at, second)) in (True, False)
 
 
 @FUZZ
@@ -310,12 +313,14 @@ def test_any_link_tells_a_life_that_can_be_reckoned_with_or_none(
     links: list[str], now: datetime, size: int, rate: float
 ) -> None:
     life = lifetime(links)
-    assert is_hopeless(size, rate, life) in (True, False)
     if life is not None:
         assert life.signed_at <= life.expires_at
         assert 0 <= life.margin <= 60
-        assert life.is_good(now) == (life.left(now) > life.margin)
-        assert life.is_fresh(now) in (True, False)
+    for is_own in (True, False):
+        found = Links(life, 0.0, now, is_own=is_own)
+        assert found.may_begin(Now(1.0, None)) in (True, False)
+        words = why_not_replaced(found, Now(1.0, now), replaced=0, has_sent=False, size=size, rate=rate)
+        assert words is None or 0 < len(words) < 200
 
 
 # -- read from a socket ------------------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import aiohttp
 import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
+from canned import answer, canned
 from conftest import PART, sha256, some_bytes, uploader_on
 from seen import puts, told
 
@@ -22,6 +25,7 @@ from aioframeio_upload import (
     PartRejected,
     PartRetrying,
     PartStarted,
+    Plan,
     RetryPolicy,
     Timeouts,
     Upload,
@@ -102,9 +106,10 @@ async def test_patience_ends_when_nothing_was_acknowledged_for_so_long(fake: Fak
 
 
 class Resolver(AbstractResolver):
-    """Knows 127.0.0.1 only; any other name it cannot find, or never answers for."""
+    """Does not find a name, or never answers, so many times; then it is this machine."""
 
-    def __init__(self, *, silent: bool = False) -> None:
+    def __init__(self, times: int, *, silent: bool = False) -> None:
+        self.times = times
         self.silent = silent
         self.asked = 0
 
@@ -112,6 +117,8 @@ class Resolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         self.asked += 1
+        if self.asked > self.times:
+            return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)]
         if self.silent:
             await asyncio.Event().wait()
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -120,36 +127,42 @@ class Resolver(AbstractResolver):
         pass
 
 
-async def sent_to_nobody(fake: FakeFrameio, resolver: Resolver, times: int, timeouts: Timeouts) -> list[PartRetrying]:
-    """Upload where S3 sends part 2 to a host that is not there, so many times."""
-    fake.add_fault(Fault(number=2, do="redirect", location=NOBODY + "/part?X-Amz-Signature=5ec2e7", times=times))
+def with_link(plan: Plan, number: int, url: str) -> Plan:
+    """The plan with another link of one part."""
+    return replace(plan, parts=tuple(replace(p, url=url) if p.number == number else p for p in plan.parts))
+
+
+async def sent_to_nobody(fake: FakeFrameio, resolver: Resolver, timeouts: Timeouts) -> list[PartRetrying]:
+    """Upload where part 2 is for a host that is not there at first."""
     async with (
+        canned(answer(200, b"", etag=hashlib.md5(CONTENT[PART : 2 * PART]).hexdigest())) as late,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, resolver=resolver)) as session,
         uploader_on(fake, retry=FEW, session=session, timeouts=timeouts) as uploader,
     ):
-        upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
+        plan = with_link(plan, 2, late.url.replace("http://127.0.0.1", NOBODY) + "/part?X-Amz-Signature=5ec2e7")
+        upload = uploader.execute(plan, CONTENT)
         await upload
+        assert len(late.heads) == 1
         return [event async for event in upload if isinstance(event, PartRetrying)]
 
 
 async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrameio) -> None:
-    failed = await sent_to_nobody(fake, resolver := Resolver(), 4, Timeouts())
-    assert resolver.asked == 4
+    failed = await sent_to_nobody(fake, resolver := Resolver(4), Timeouts(confirm=0))
+    assert resolver.asked == 5
     assert [(event.number, event.attempt) for event in failed] == [(2, 1)] * 4
     assert "the host's name could not be resolved" in str(failed[0].error)
-    assert fake.files[0].sha256 == sha256(CONTENT)
 
 
 @pytest.mark.slow
 async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
     """By default `Timeouts.stall` is as long as `Timeouts.connect`: whichever ends it, no connection was made."""
-    failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3))
+    failed = await sent_to_nobody(fake, Resolver(3, silent=True), Timeouts(stall=0.3, confirm=0))
     # A busy machine may make another attempt stall, which is one that counts.
     unreached = [event for event in failed if "no byte moved" not in str(event.error)]
     assert len(unreached) >= 3
     assert len({event.attempt for event in unreached[:3]}) == 1
     assert "no connection in 0.3 s" in str(unreached[0].error)
-    assert fake.files[0].sha256 == sha256(CONTENT)
 
 
 @pytest.fixture
@@ -165,10 +178,10 @@ def stranger() -> Iterator[FakeFrameio]:
 
 
 async def test_a_certificate_that_is_not_trusted_is_given_up_at_once(fake: FakeFrameio, stranger: FakeFrameio) -> None:
-    fake.add_fault(Fault(number=2, do="redirect", location=stranger.url + "/part"))
     async with uploader_on(fake) as uploader:
+        plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
         with pytest.raises(PartRejected, match="certificate is not trusted") as caught:
-            await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+            await uploader.execute(with_link(plan, 2, stranger.url + "/part"), CONTENT)
     assert (caught.value.number, caught.value.attempts, caught.value.status) == (2, 1, None)
     assert (fake.files, len(fake.deleted)) == ((), 1)
 

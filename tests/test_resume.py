@@ -313,13 +313,21 @@ def longer(path: Path, journal: Path, fake: FakeFrameio) -> None:
 
 
 def expired(path: Path, journal: Path, fake: FakeFrameio) -> None:
-    """The links were signed long ago."""
+    """The service sent the links long ago."""
+    changed = rows(journal, "SELECT plan FROM uploads")[0][0].count('"received_at":"20')
+    rows(journal, """UPDATE uploads SET plan = replace(plan, '"received_at":"20', '"received_at":"19')""")
+    assert changed == 1
+
+
+def expired_by_their_stamps(path: Path, journal: Path, fake: FakeFrameio) -> None:
+    """The links were signed long ago, and there is no word of when the service sent them."""
     changed = rows(journal, "SELECT plan FROM uploads")[0][0].count("X-Amz-Date=20")
     rows(journal, "UPDATE uploads SET plan = replace(plan, 'X-Amz-Date=20', 'X-Amz-Date=19')")
+    rows(journal, "UPDATE uploads SET plan = json_remove(plan, '$.received_at')")
     assert changed == 5
 
 
-@pytest.mark.parametrize("how", [rewritten, touched, longer, expired])
+@pytest.mark.parametrize("how", [rewritten, touched, longer, expired, expired_by_their_stamps])
 async def test_what_cannot_be_gone_on_with_begins_anew_and_the_old_placeholder_goes(
     fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, how: Callable[[Path, Path, FakeFrameio], None]
 ) -> None:

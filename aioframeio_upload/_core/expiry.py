@@ -1,4 +1,9 @@
-"""When part links die, and whether a file can be sent before; every instant is the service's, not our clock's."""
+"""When part links die, whether a part may begin, and whether new links would help.
+
+Three clocks are in play: that of whoever signed the links (`X-Amz-Date`), the API's (`Date`), and ours, which only goes
+forward and knows no date. They are never compared with one another: only time that passed on one and the same clock
+counts, and S3, whose clock decides, is asked where that leaves a doubt.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +35,74 @@ class Lifetime:
         """Seconds that must be left when a part begins; half of a short life, or its links would never be used."""
         return min(MARGIN.total_seconds(), self.seconds / 2)
 
-    def left(self, now: datetime) -> float:
-        """Seconds until they die; negative afterwards."""
-        return (self.expires_at - now).total_seconds()
 
-    def is_good(self, now: datetime) -> bool:
-        """Say whether a part may begin."""
-        return self.left(now) > self.margin
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time, by each clock that can be read."""
 
-    def is_fresh(self, now: datetime) -> bool:
-        """Say whether they were issued a moment ago: refused as expired all the same, new ones would be so too."""
-        return (now - self.signed_at).total_seconds() < self.margin
+    monotonic: float
+    """Ours, in seconds. It may stand still while the machine sleeps (Linux, macOS)."""
+    service: datetime | None
+    """The API's; None before an answer has told it. The local date does not stand in for it: it may be years off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The links of a plan in force, and since when they are known."""
+
+    life: Lifetime | None
+    """None where the links do not tell."""
+    known_since: float
+    """By our own clock: when this process received them, or took up a plan that came from elsewhere."""
+    received_at: datetime | None
+    """When the service sent them, by the API's clock."""
+    is_own: bool
+    """Whether this process received them at `known_since`; otherwise they are older than that."""
+
+    def spent(self, now: Now) -> float:
+        """Return the seconds for which they have lived at least, by the clock that saw more of them."""
+        passed = now.monotonic - self.known_since
+        if self.received_at is not None and now.service is not None:
+            passed = max(passed, (now.service - self.received_at).total_seconds())
+        return passed
+
+    def left(self, now: Now) -> float | None:
+        """Return the seconds until they die, negative afterwards; None where they do not tell.
+
+        Of links that this process received, our own clock alone tells: one wrong `Date` must not cost what has arrived.
+        After a sleep it tells too little, and S3 refuses the next part, which costs one request.
+        """
+        if self.life is None:
+            return None
+        return self.life.seconds - (now.monotonic - self.known_since if self.is_own else self.spent(now))
+
+    def may_begin(self, now: Now) -> bool:
+        """Return whether a part may begin. Links received a moment ago may always be tried."""
+        left = self.left(now)
+        return self.life is None or left is None or left > self.life.margin
+
+    def are_new(self, now: Now) -> bool:
+        """Return whether they were received a moment ago."""
+        moment = MARGIN.total_seconds() if self.life is None else self.life.margin
+        return self.is_own and self.spent(now) < moment
+
+
+class Arrivals:
+    """The plans that this process received within the last moment, by our own clock."""
+
+    def __init__(self) -> None:
+        self._received: dict[str, float] = {}
+        """In the order in which they came."""
+
+    def note(self, file_id: str, monotonic: float) -> None:
+        """Note a plan that just arrived, and forget those that are no longer new."""
+        while self._received and monotonic - next(iter(self._received.values())) >= MARGIN.total_seconds():
+            del self._received[next(iter(self._received))]
+        self._received[file_id] = monotonic
+
+    def find(self, file_id: str) -> float | None:
+        """Return when a plan arrived; None if it came from elsewhere, or is not new."""
+        return self._received.get(file_id)
 
 
 _SIGNED_AT = re.compile(r"[?&]X-Amz-Date=(\d{8}T\d{6}Z)(?=&|$)")
@@ -68,9 +130,41 @@ def _read(signed_at: str, seconds: str) -> Lifetime | None:
         return None
 
 
-def is_hopeless(size: int, bytes_per_second: float, life: Lifetime | None) -> bool:
-    """Say whether a file is longer under way than new links would live, at the rate that was measured."""
-    return life is not None and bytes_per_second > 0 and size / bytes_per_second > life.seconds - life.margin
+REPLANS = 3
+"""New plans for one upload. Each one sends the file from its start again: where links of a day die under a file four
+times, it does not get through, and where they die sooner files would be made and removed without end."""
+
+
+def why_not_replaced(links: Links, now: Now, *, replaced: int, has_sent: bool, size: int, rate: float) -> str | None:
+    """Return why new links would not help, or None if they may.
+
+    Args:
+        links: Those that died.
+        now: The time.
+        replaced: How often this upload has got new links before.
+        has_sent: Whether S3 took a part under these links.
+        size: The file's.
+        rate: Bytes per second, as measured; 0 where nothing was.
+    """
+    if replaced >= REPLANS:
+        return f"this upload's links have died {replaced + 1} times"
+    if links.are_new(now):
+        # S3 would say so of new ones too. Only where they do not tell how long they live, and S3 took one of them
+        # just now, may they have been as short-lived as that.
+        may_help = links.life is None and has_sent
+        return None if may_help else "the links were just issued: the clocks of S3 and of the service differ"
+    usable = [] if links.life is None else [links.life.seconds - links.life.margin]
+    if links.is_own:
+        # They may live for less than they say: with the credentials they were signed with (`ExpiredToken`).
+        usable.append(links.spent(now))
+    if usable and is_hopeless(size, rate, min(usable)):
+        return f"at {rate:.0f} bytes/s the file takes longer than new links would live"
+    return None
+
+
+def is_hopeless(size: int, bytes_per_second: float, seconds: float) -> bool:
+    """Return whether a file takes longer than links can be used, at the rate that was measured."""
+    return bytes_per_second > 0 and size / bytes_per_second > seconds
 
 
 class ServiceClock:
@@ -89,9 +183,9 @@ class ServiceClock:
             return
         self._known = told if told.tzinfo else told.replace(tzinfo=UTC), monotonic
 
-    def now(self, monotonic: float, local: datetime) -> datetime:
-        """Give the service's time; ours while it has told none."""
+    def now(self, monotonic: float) -> datetime | None:
+        """Return the service's time; None while it has told none."""
         if self._known is None:
-            return local
+            return None
         told, at = self._known
         return told + timedelta(seconds=monotonic - at)

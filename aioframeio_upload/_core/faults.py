@@ -23,6 +23,8 @@ class Kind(Enum):
     """No byte moved for `Timeouts.stall`, or no answer came within `Timeouts.answer` of the last one."""
     ETAG = "etag"
     """S3 stored something else than was sent."""
+    REDIRECTED = "redirected"
+    """S3, or somebody in its place, sends the part to where it is not sent: to a stranger, or in a circle."""
     PAUSED = "paused"
     """Nothing failed: a pause outlasted what S3 keeps a silent connection for."""
 
@@ -121,6 +123,13 @@ FAULTS: tuple[Row, ...] = (
         "uses up no attempt within `RetryPolicy.patience`",
     ),
     Row(Kind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or garbled"),
+    Row(
+        Kind.REDIRECTED,
+        _AGAIN,
+        _HTTP,
+        meaning="a 307 that leads out of S3 (another host than S3's or the link's, or from https to http), or in a "
+        "circle; the part is not sent there",
+    ),
     Row(
         Kind.STALLED,
         _AGAIN,

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import IntegrityError, PartRejected, SourceError
 from .expiry import lifetime
-from .model import Plan, Receipt, UploadStatus
+from .model import Plan, Receipt, UploadStatus, find_insecure
 
 EDGE = 1 << 20
 """Bytes at each end of a source that are hashed: a container's header and index are there, and every render writes
@@ -99,14 +99,22 @@ class Step(Enum):
     FORGET = "leave what is there, if anything, and begin anew"
 
 
-def next_step(entry: Entry, fingerprint: Fingerprint | None, told: UploadStatus | None, now: datetime) -> Step:
+def next_step(
+    entry: Entry,
+    fingerprint: Fingerprint | None,
+    told: UploadStatus | None,
+    now: datetime | None,
+    *,
+    secure: bool = False,
+) -> Step:
     """Decide what to do with an entry.
 
     Args:
         entry: What is recorded.
         fingerprint: The source's, as it is now; None: it is nothing that can be sent any more.
         told: What the service says of the file; None: it has none.
-        now: The service's time.
+        now: The service's time; None where it has not told it.
+        secure: The API is https, so that links must be.
     """
     if told is None:
         return Step.FORGET
@@ -114,12 +122,22 @@ def next_step(entry: Entry, fingerprint: Fingerprint | None, told: UploadStatus 
     arrived = entry.is_whole or told.complete
     if fingerprint != entry.fingerprint:
         return Step.FORGET if arrived else Step.REPLACE
-    life = lifetime(part.url for part in entry.plan.parts)
-    is_over = told.failed or (life is not None and not life.is_good(now))
+    useless = _are_dead(entry.plan, now) or (secure and find_insecure(entry.plan, is_own=False) is not None)
+    is_over = told.failed or useless
     # What nothing proves is asked for only as long as it could be sent again, should the service not have it.
     if told.complete or entry.is_proved or (arrived and not is_over):
         return Step.CONFIRM
     return Step.REPLACE if is_over else Step.RESUME
+
+
+def _are_dead(plan: Plan, now: datetime | None) -> bool:
+    """Return whether a plan's links are dead or about to die; where that is not known S3 decides."""
+    life = lifetime(part.url for part in plan.parts)
+    if life is None or now is None:
+        return False
+    # By the API's clock at both ends. A plan that does not tell when it came (another tool's) has the signer's word.
+    spent = (now - (plan.received_at or life.signed_at)).total_seconds()
+    return life.seconds - spent <= life.margin
 
 
 def is_kept(error: BaseException, *, whole: bool, recorded: bool, given_up: bool) -> bool:

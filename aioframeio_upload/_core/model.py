@@ -11,8 +11,8 @@ from typing import Any, Literal
 from .errors import PlanError
 from .expiry import lifetime
 from .fields import MAX_SIZE
-from .hosts import is_host
-from .redact import PartUrl, Secret, split_url, without_frames
+from .links import is_secure, is_usable, stays_here
+from .redact import PartUrl, Secret, without_frames
 
 
 class MalformedAnswer(PlanError):
@@ -53,6 +53,8 @@ class Plan:
     """What the links are signed for; None stands for `application/octet-stream`."""
     view_url: str | None = None
     status: str = "created"
+    received_at: datetime | None = None
+    """When the service sent it, by the `Date` of its answer: its links' age is counted from here. None: unknown."""
 
     def __post_init__(self) -> None:
         _prove_tiling(self.parts, self.size)
@@ -65,7 +67,8 @@ class Plan:
 
     def to_json(self) -> str:
         """Give the plan as text. It holds the part URLs, which are credentials: keep it as you keep a token."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        told = asdict(self) | {"received_at": None if self.received_at is None else self.received_at.isoformat()}
+        return json.dumps(told, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
@@ -109,7 +112,8 @@ def _parse_plan(text: str | bytes) -> Plan | None:
     try:
         told = json.loads(text)
         parts = tuple(Part(**_checked(part, _PART_TYPES)) for part in told.pop("parts"))
-        return Plan(**_checked(told, _PLAN_TYPES), parts=parts)
+        received_at = _instant(told.pop("received_at", None))
+        return Plan(**_checked(told, _PLAN_TYPES), parts=parts, received_at=received_at)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # The text holds credentials: neither it nor a parser's complaint about it is passed on.
         return None
@@ -161,6 +165,16 @@ def _checked(told: dict[str, Any], types: Mapping[str, tuple[type, ...]]) -> dic
     return told
 
 
+def _instant(told: Any) -> datetime | None:
+    """Read what `isoformat` wrote of an instant with its zone."""
+    if told is None:
+        return None
+    instant = datetime.fromisoformat(told)
+    if instant.tzinfo is None:
+        raise ValueError
+    return instant
+
+
 def _attributes(record: Any) -> dict[str, Any]:
     names = ("id", "parent_id", "name", "file_size", "media_type", "view_url", "status", "upload_urls")
     return {name: getattr(record, name, None) for name in (*names, "size", "url")}
@@ -185,26 +199,37 @@ def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:
             raise PlanError(
                 f"part {part.number} (offset {part.offset}, size {part.size}) does not follow on from byte {offset}"
             )
-        if not _is_usable(part.url):
+        if not is_usable(part.url):
             raise PlanError(f"part {number} has no usable http(s) URL")
         offset += part.size
     if offset != size or not parts:
         raise PlanError(f"{len(parts)} parts hold {offset} bytes, the file has {size}")
 
 
-def _is_usable(url: str) -> bool:
-    """Say whether a request can be made of a URL just as it stands: an address, and no character to be escaped."""
-    found = split_url(url)
-    return (
-        found is not None
-        and found.scheme in ("https", "http")
-        and is_host(found.hostname)
-        and url.isascii()
-        and url.isprintable()
-        and " " not in url
-        # RFC 3986 knows none, and yarl refuses one in the authority.
-        and "\\" not in url
-    )
+def find_insecure(plan: Plan, *, is_own: bool) -> int | None:
+    """Return the number of the first part whose bytes would travel in plain text, or None.
+
+    Args:
+        plan: Its links.
+        is_own: Whether the API has just handed it out. In a plan that was brought, http to this machine itself is no
+            fault: it is a test's, and nothing leaves the machine.
+    """
+    insecure = (part for part in plan.parts if not is_secure(part.url))
+    return next((part.number for part in insecure if is_own or not stays_here(part.url)), None)
+
+
+def check_secure(plan: Plan, *, is_own: bool) -> Plan:
+    """Return the plan, if no part's bytes would travel in plain text; for an API that is asked by https.
+
+    Raises:
+        PlanError: One would.
+    """
+    if (number := find_insecure(plan, is_own=is_own)) is not None:
+        raise PlanError(
+            f"the link of part {number} is http although the API is https, so the part would be sent in plain text; "
+            "nothing was sent"
+        )
+    return plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ def next_asking(before: Asking, fault: Fault) -> Asking:
     """Decide whether to ask, after an attempt that asked so, or did not, has failed."""
     if fault.kind is Kind.LOST:
         return Asking.WITHOUT if fault.unanswered else Asking.AGAIN
+    if fault.kind is Kind.REDIRECTED:
+        return Asking.AGAIN  # a redirect that is not followed is best told before the body is sent for nothing
     return before if fault.kind in (Kind.UNREACHABLE, Kind.PAUSED) else Asking.NO
 
 

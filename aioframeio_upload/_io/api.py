@@ -19,8 +19,10 @@ from yarl import URL
 
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.events import ApiRetrying
+from .._core.expiry import Now
 from .._core.faults import Kind
 from .._core.hosts import is_host, is_loopback
+from .._core.links import is_secure
 from .._core.pacing import Bucket
 from .._core.redact import Secret, redact, without_frames
 from .._core.retry import Again, CallTries, may_have_acted
@@ -208,6 +210,19 @@ class Api:
     def _tell_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
         if self._tell is not None:
             self._tell(ApiRetrying(operation.name, again.attempt, again.delay, error))
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is asked by https: then parts are not sent in plain text."""
+        return is_secure(self._base)
+
+    def now(self) -> Now:
+        """Return the time, by our own clock and by the service's."""
+        return self._resources.now()
+
+    def note_arrival(self, file_id: str, now: Now) -> None:
+        """Note when a plan arrived: how old its links are is judged by that."""
+        self._resources.arrivals.note(file_id, now.monotonic)
 
     async def _pace(self, operation: Operation) -> None:
         """Wait for the operation's turn in its bucket."""

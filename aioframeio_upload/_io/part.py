@@ -11,6 +11,7 @@ from yarl import URL
 
 from .._core.faults import Kind, Verdict
 from .._core.integrity import Acknowledged, read_answer
+from .._core.links import resolve_redirect, why_not_followed
 from .._core.model import Part, Receipt
 from .._core.redact import Secret, without_frames
 from .._core.retry import Asking, Fault, is_of_s3, judge, may_be_asking
@@ -122,7 +123,7 @@ class Attempt:
                 redirects, link = redirects + 1, outcome
             else:
                 return outcome
-        return Fault(Kind.LOST, "redirected in a circle", status=307)
+        return Fault(Kind.REDIRECTED, "redirected in a circle", status=307)
 
     async def _put_to(
         self, link: Secret[URL], resources: Resources, expect: bool
@@ -193,6 +194,8 @@ class Attempt:
             )
         except FAILURES as error:
             outcome = broke = _lost(error, url.raw_host)
+        except UnicodeError:  # see `_address`
+            outcome = broke = Fault(Kind.LOST, "the URL is not valid: its host's name stands for none")
         if isinstance(outcome, Fault) and question.is_sent and not body.begun and may_be_asking(outcome):
             return Unanswered(broke)
         return outcome
@@ -202,13 +205,21 @@ class Attempt:
     ) -> Acknowledged | Fault | Secret[URL]:
         """Read an answer: an acknowledgement, a fault, or where S3 redirects to."""
         if response.status == 307 and (location := response.headers.get("Location")):
-            target = _redirect(url, location)
-            return Secret(target) if target else Fault(Kind.LOST, "redirected to no usable URL", status=307)
+            return self._redirect(url, location)
         links = [str(url), self._part.url]
         outcome = read_answer(response.status, response.headers, answer, datetime.now(UTC), links)
         if isinstance(outcome, Acknowledged) and sent != self._part.size:
             return Fault(Kind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
         return outcome
+
+    def _redirect(self, url: URL, location: str) -> Secret[URL] | Fault:
+        """Return where S3 sends the part, or the fault of a redirect that is not followed: the bytes stay here."""
+        here = str(url)
+        target = resolve_redirect(here, location)
+        why_not = "to no usable URL" if target is None else why_not_followed(self._part.url, here, target)
+        if target is None or why_not is not None:
+            return Fault(Kind.REDIRECTED, f"redirected {why_not}", status=307)
+        return Secret(URL(target, encoded=True))
 
     def _late(self, guard: Guard, connected: bool, timeouts: Timeouts) -> Fault:
         """Say what an attempt waited for in vain."""
@@ -241,17 +252,5 @@ def _receipt(part: Part, said: Acknowledged, md5: str | None) -> Receipt | Fault
 
 def _address(link: Secret[URL]) -> str:
     """Return a link's host and port, which are no secret; user and password are."""
-    return f"{link.reveal().host}:{link.reveal().port}"
-
-
-def _redirect(url: URL, location: str) -> URL | None:
-    try:
-        target = URL(location, encoded=True)
-        if not target.absolute:
-            target = url.join(target)
-        if not target.host or not 0 < (target.port or 0) < 1 << 16:
-            return None
-    except ValueError:
-        return None
-    # Never from TLS to plain text: the body is somebody's film.
-    return target if target.scheme == url.scheme or target.scheme == "https" else None
+    # As it stands: yarl raises a UnicodeError where an encoded name (`xn--…`) stands for none.
+    return f"{link.reveal().raw_host}:{link.reveal().port}"

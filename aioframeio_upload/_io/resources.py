@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -15,8 +15,9 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from .._core.expiry import ServiceClock
+from .._core.expiry import Arrivals, Links, Now, ServiceClock, lifetime
 from .._core.integrity import EtagTrust
+from .._core.model import Part
 from .._core.pacing import Slots
 from .._core.remote import Clocks
 from .._core.settings import Limits, RetryPolicy, Timeouts
@@ -55,6 +56,7 @@ class Resources:
     """How many of them there may be."""
     bandwidth: Bandwidth
     clock: ServiceClock
+    arrivals: Arrivals
     file_slots: anyio.Semaphore
     journal: OpenJournal | None = None
     """Opened by the Uploader, which alone can wait for it."""
@@ -69,7 +71,12 @@ class Resources:
     def clocks(self) -> Clocks:
         """Return the service's time and ours."""
         local = datetime.now(UTC)
-        return Clocks(self.clock.now(time.monotonic(), local), local)
+        return Clocks(self.now().service or local, local)
+
+    def now(self) -> Now:
+        """Return the time, by our own clock and by the service's."""
+        monotonic = time.monotonic()
+        return Now(monotonic, self.clock.now(monotonic))
 
     def session_for(self, *, cleaning: bool = False) -> aiohttp.ClientSession:
         """Return the session for the next request.
@@ -90,8 +97,17 @@ class Resources:
         return self.spare
 
     def service_now(self) -> datetime:
-        """Give the service's time."""
-        return self.clock.now(time.monotonic(), datetime.now(UTC))
+        """Give the service's time; ours while it has told none."""
+        return self.now().service or datetime.now(UTC)
+
+    def links(self, file_id: str, parts: Iterable[Part], received_at: datetime | None = None) -> Links:
+        """Return what is known of the links of a plan that is taken up now."""
+        own = self.arrivals.find(file_id)
+        since = time.monotonic() if own is None else own
+        life = lifetime(part.url for part in parts)
+        if life is not None and life.seconds < 1:
+            life = None  # S3 signs for a second at least: such links tell nothing, and S3 decides
+        return Links(life, since, received_at, is_own=own is not None)
 
     def throttled(self) -> None:
         """Use fewer part slots for a while: S3 asked for it."""
@@ -159,6 +175,7 @@ def open_resources(
         slots=Slots(slots, slots),
         bandwidth=Bandwidth(limits.bandwidth),
         clock=ServiceClock(),
+        arrivals=Arrivals(),
         file_slots=anyio.Semaphore(limits.files),
     )
 
