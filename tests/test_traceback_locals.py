@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,18 @@ async def test_of_a_token_that_is_none(fake: FakeFrameio, token: str, give: Call
         assert_hidden(caught.value, fake, *([token] if token else []))
 
 
+async def test_of_a_source_whose_words_hold_a_link(fake: FakeFrameio, give: Callable[[str], Any]) -> None:
+    class Remote(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ValueError(f"cannot read {SOURCE}\nforged")
+
+    async with an_uploader(fake, give) as uploader:
+        with pytest.raises(UploadError, match="ValueError: cannot read …") as caught:
+            await uploader.upload(Remote(CONTENT), name="a", folder_id=fake.folder_id)
+    assert SOURCE_SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 async def test_of_a_source_that_fails(fake: FakeFrameio, give: Callable[[str], Any]) -> None:
     async def stream() -> AsyncIterator[bytes]:
         yield CONTENT[:PART]
@@ -271,6 +285,24 @@ def test_of_a_constructor_that_refuses(wrong: dict[str, Any], give: Callable[[st
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         Uploader(give(token), **{"proxy": "http://me:the-password@proxy:3128"} | wrong)
     assert not shown_by(caught.value, token, "the-password")
+
+
+async def test_of_a_damaged_journal(fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path) -> None:
+    path, journal = make_file(len(CONTENT)), tmp_path / "journal"
+    fake.add_fault(Fault(number=2, status=500, times=None))
+    async with uploader_on(fake, retry=ONCE, journal=journal) as uploader:
+        with pytest.raises(UploadError):
+            await uploader.upload(path, folder_id=fake.folder_id)
+
+    def damage() -> None:
+        with closing(sqlite3.connect(journal)) as connection, connection:
+            connection.execute("UPDATE uploads SET plan = substr(plan, 1, length(plan) - 1)")
+
+    on_disk(damage)
+    async with uploader_on(fake, retry=ONCE, journal=journal) as uploader:
+        with pytest.raises(UploadError) as caught:
+            await uploader.upload(path, folder_id=fake.folder_id)
+        assert_hidden(caught.value, fake)
 
 
 async def test_of_an_answer_that_quotes_the_token_in_every_header(

@@ -87,12 +87,13 @@ def address_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def without_frames(error: E) -> E:
+def without_frames(error: E, *, causes: bool = False) -> E:
     """Remove the frames that an exception came through so far, because their variables hold credentials.
 
     To be raised again at once, by a bare `raise`: the traceback then begins in the frame above. Exceptions of aiohttp
     and yarl that hang on it are removed as well, for their messages quote the URL. The innermost place is kept as a
-    note, without values.
+    note, without values. The causes of an error keep their frames, which are mostly the caller's own code; with
+    `causes` they lose them as well.
     """
     innermost = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
@@ -109,6 +110,10 @@ def without_frames(error: E) -> E:
     error.__traceback__ = None
     if _quotes_urls(error.__cause__):
         error.__cause__ = None
+    cause = error.__cause__
+    while causes and cause is not None:
+        cause.__traceback__ = cause.__context__ = None
+        cause = cause.__cause__
     context = error.__context__
     # anyio recognises its cancellations by the chain of them, so those stay.
     if context is not None and not _is_cancellation(context):

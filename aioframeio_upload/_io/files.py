@@ -14,6 +14,7 @@ import aiofiles.os
 import anyio
 
 from .._core.errors import SourceChanged, SourceError
+from .._core.redact import redact
 from .foreign import await_foreign
 
 T = TypeVar("T")
@@ -292,9 +293,12 @@ def printable(path: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Say why a file cannot be read: in the system's words, or in those of the caller's own object."""
+    """Return why a file cannot be read: in the system's words, or in those of the caller's own object.
+
+    Without credentials: an object that reads over a network may quote the presigned URL that it reads from.
+    """
     if isinstance(error, SourceError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return redact(str(error.strerror))
+    return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

@@ -14,6 +14,7 @@ import anyio
 from .._core.errors import JournalError
 from .._core.journal import Entry, Identity, PendingUpload
 from .._core.model import Receipt
+from .._core.redact import without_frames
 
 if TYPE_CHECKING:
     from .journal_file import JournalFile
@@ -174,4 +175,8 @@ class OpenJournal:
 
     async def _call(self, function: Callable[[], T]) -> T:
         self._record_waiting()
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function))
+        try:
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function))
+        except BaseException as error:
+            without_frames(error, causes=True)  # what is recorded has the links in it
+            raise
