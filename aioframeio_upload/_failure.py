@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import traceback
 from types import TracebackType
 from typing import Self
@@ -11,8 +10,7 @@ from typing import Self
 from ._core.errors import UploadError
 from ._core.redact import one_line, redact
 from ._io.foreign import is_being_cancelled
-
-log = logging.getLogger("aioframeio_upload")
+from ._io.log import Lines, log
 
 
 class Caught:
@@ -60,7 +58,7 @@ def _unexpected(error: Exception, what: str) -> UploadError:
     kind = type(error).__name__
     # The lines alone: an exception's own text may quote a link, and so may that of the one that it came of.
     lines = "".join(traceback.format_tb(error.__traceback__)).rstrip()
-    log.error("%s: unexpected %s: %s\n%s", one_line(what), kind, redact(str(error)), lines)
+    log.error("%s: unexpected %s: %s%s", what, kind, redact(str(error)), Lines(f"\n{lines}"))
     failure = UploadError(f"unexpected: {kind}")
     if not _may_quote_links(error):
         failure.__cause__ = error

@@ -22,6 +22,7 @@ from aioframeio_upload import (
     Uploader,
     UploadError,
 )
+from aioframeio_upload._io.log import Lines
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 CONTENT = some_bytes(2 * PART)
@@ -208,6 +209,12 @@ def test_a_record_of_the_log_is_one_line(caplog: pytest.LogCaptureFixture) -> No
     (record,) = our_records(caplog)
     assert record.getMessage().isprintable()
     assert "\\n2026-11-28" in record.getMessage()
+
+
+def test_lines_of_our_own_stay_lines(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("aioframeio_upload").warning("%s:%s", "a\nb", Lines("\none\ntwo"))
+    (record,) = our_records(caplog)
+    assert record.getMessage() == "a\\nb:\none\ntwo"
 
 
 async def test_a_files_name_forges_no_record(

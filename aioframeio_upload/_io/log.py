@@ -7,6 +7,12 @@ import logging
 from .._core.redact import one_line
 
 
+class Lines(str):
+    """Text of our own that is meant to have several lines, such as the places of a traceback."""
+
+    __slots__ = ()
+
+
 class OneLine(logging.Filter):
     """Shows control characters of a message as escapes: a line break would forge a record, an escape sequence a screen.
 
@@ -17,6 +23,9 @@ class OneLine(logging.Filter):
         """Keep every record; change those that need it."""
         message = record.getMessage()
         shown = one_line(message)
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(argument, Lines):
+                shown = shown.replace(one_line(argument), argument)
         if shown != message:
             record.msg, record.args = shown, ()
         return True
