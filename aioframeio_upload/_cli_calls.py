@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import NotFound, PendingUpload
+from . import JournalError, NotFound, PendingUpload
 from ._cli_ask import find_folder
 from ._cli_item import missing, sized
 from ._cli_output import say, say_json
-from ._cli_settings import Service
+from ._cli_settings import Service, is_there
 from ._cli_words import Target, Usage
 
 
@@ -86,7 +86,10 @@ async def status(service: Service, file_id: str, as_json: bool) -> int:
 
 
 async def pending(service: Service, journal: Path, as_json: bool) -> int:
-    """Say what the journal holds."""
+    """Show what the journal holds; one that is not there holds nothing, and is not made."""
+    if not await asyncio.to_thread(is_there, journal):
+        await _tell_nothing(as_json)
+        return 0
     async with service.uploader(journal=journal) as uploader:
         found = await uploader.pending()
     for one in found:
@@ -94,12 +97,20 @@ async def pending(service: Service, journal: Path, as_json: bool) -> int:
             await _tell_record(one)
         else:
             await _tell(_line(one))
-    if not found and not as_json:
-        await _tell("nothing is pending")
+    if not found:
+        await _tell_nothing(as_json)
     return 0
 
 
+async def _tell_nothing(as_json: bool) -> None:
+    if not as_json:
+        await _tell("nothing is pending")
+
+
 def _line(one: PendingUpload) -> str:
+    if one.damage is not None:
+        known = f"  {one.path}" if one.path else ""
+        return f"{one.file_id}{known}: damaged, can only be discarded: {one.damage}"
     sent = f"{sized(one.bytes_confirmed)} of {sized(one.size)} sent"
     until = "" if one.expires_at is None else f", can go on until {one.expires_at:%Y-%m-%d %H:%M} UTC"
     return f"{one.file_id}  {one.path}: {sent}{until}"
@@ -107,6 +118,8 @@ def _line(one: PendingUpload) -> str:
 
 async def discard(service: Service, journal: Path, file_ids: list[str]) -> int:
     """Drop uploads from the journal, with their unfinished files."""
+    if not await asyncio.to_thread(is_there, journal):
+        raise JournalError("there is no journal, and so nothing to discard", path=str(journal))
     async with service.uploader(journal=journal) as uploader:
         for file_id in dict.fromkeys(file_ids):  # given twice, it is there the first time only
             await uploader.discard(file_id)

@@ -119,12 +119,18 @@ def the_journal(path: Path | None, none: bool, *, needed: bool = True) -> Path |
     """Return the journal's path; None where there is to be none, or where there can be none and it is not needed.
 
     Raises:
-        Usage: Both were asked for; or there can be none.
+        Usage: Both were asked for; or the path is none of a file; or there can be none.
     """
+    from . import Journal
     from ._cli_settings import default_journal
 
     if none and path is not None:
         raise Usage("--journal and --no-journal exclude each other")
+    if path is not None:
+        try:
+            Journal(path)
+        except ValueError as error:
+            raise Usage(f"--journal: {error}") from None
     if none or path is not None:
         return path
     try:

@@ -203,3 +203,14 @@ def default_journal() -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise Usage(f"no journal can be kept in {folder}: {there} cannot be written to; name one with --journal")
     return folder / "uploads.sqlite3"
+
+
+def is_there(journal: Path) -> bool:
+    """Return whether there is a journal; where that cannot be told, opening it says why."""
+    try:
+        os.lstat(journal)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import FolderUpload, Limits, PendingUpload, Timeouts, Upload, Uploader, UploadError
+from . import FolderUpload, Limits, Timeouts, Upload, Uploader, UploadError
 from ._cli_ask import find_folder
 from ._cli_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from ._cli_item import Item, missing, sized
 from ._cli_output import complain, is_terminal, say
 from ._cli_report import check_writable, write_report
-from ._cli_settings import Service
+from ._cli_settings import Service, is_there
 from ._cli_words import Target, Usage
 
 if TYPE_CHECKING:
@@ -145,35 +144,30 @@ def _begin(uploader: Uploader, path: str, folder_id: str, order: Order) -> Uploa
 
 
 async def resume(service: Service, journal: Path, limits: Limits, timeouts: Timeouts, voice: Voice) -> int:
-    """Go on with all that the journal holds, and give the exit status."""
+    """Go on with all that the journal holds, and return the exit status: 1 where one failed, or is damaged."""
 
     async def run() -> int:
+        if not await asyncio.to_thread(is_there, journal):  # and it is not made for this
+            await _tell_none_pending(voice)
+            return await watch([], voice)
         async with service.uploader(journal=journal, limits=limits, timeouts=timeouts) as uploader:
-            pending = await uploader.pending()
             uploads = await uploader.resume_pending()
-            labels = paths_of([one.name for one in uploads], pending)
-            items = [
-                Item(label, one, reported=voice.report is not None) for label, one in zip(labels, uploads, strict=True)
-            ]
-            if not pending and not voice.as_json and not voice.quiet:
-                await asyncio.to_thread(say, "nothing is pending")
-            if len(items) < len(pending):
-                await asyncio.to_thread(complain, f"{len(pending) - len(items)} are another process's")
-            return await watch(items, voice)
+            items = [Item(str(one.source), one, reported=voice.report is not None) for one in uploads]
+            ours = {(str(one.source), one.folder_id, one.name) for one in uploads}
+            others = [one for one in await uploader.pending() if (one.path, one.folder_id, one.name) not in ours]
+            damaged = [one for one in others if one.damage is not None]  # a warning has told each
+            if not items and not others:
+                await _tell_none_pending(voice)
+            if len(others) > len(damaged):
+                await asyncio.to_thread(complain, f"{len(others) - len(damaged)} are another process's")
+            return await watch(items, voice) or int(bool(damaged))
 
     return await _and_draw(run, voice)
 
 
-def paths_of(names: Sequence[str], pending: Sequence[PendingUpload]) -> list[str]:
-    """Give the paths of uploads that were resumed, told by name in the journal's order.
-
-    Of several with one name, some of which another process is at, nobody knows which are ours: they keep the name.
-    """
-    paths: dict[str, list[str]] = {}
-    for one in pending:
-        paths.setdefault(one.name, []).append(one.path)
-    known = {name: iter(paths[name]) for name, ours in Counter(names).items() if ours == len(paths.get(name, ()))}
-    return [next(known[name]) if name in known else name for name in names]
+async def _tell_none_pending(voice: Voice) -> None:
+    if not voice.as_json and not voice.quiet:
+        await asyncio.to_thread(say, "nothing is pending")
 
 
 async def watch(items: list[Item], voice: Voice) -> int:

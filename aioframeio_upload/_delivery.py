@@ -93,6 +93,8 @@ class Delivery:
     """The source's size and time of change when it was opened last; None: it was not."""
     kept: OpenSource | None = None
     """The source, where parts may have to be sent again and it could not be opened a second time."""
+    instead_of: tuple[str, str] | None = None
+    """The file that an earlier run had begun, and why another one is made instead of it."""
     was_spoiled: bool = False
     """Whether it began anew already because of bytes that were stored wrongly."""
     replaced: int = 0
@@ -109,12 +111,14 @@ class Delivery:
         try:
             async with resources.file_slots:
                 record = record or await self._own()
+                if record.entry is not None:
+                    self.feed.recorded_id = record.entry.plan.file_id
                 plan, receipts = await self._deliver(record)
                 self.is_whole = True
                 self._note_unproved(record, receipts)
                 if self.conflict != "version":
-                    # What is left can be done twice without harm; and each lock is an open file, held for minutes where
-                    # the service is slow. Only stacking is for one alone.
+                    # What is left can be done twice without harm, and another process need not wait for a service that
+                    # is slow. Only stacking is for one alone.
                     await record.release()
             file = await self._settle(plan, receipts, record)
             await record.drop()
@@ -285,15 +289,17 @@ class Delivery:
                 raise
             return self._arrived(entry.plan, every_receipt(entry))
         with self._holding(found):
-            step = await take_up(record, self.api, self.resources)
+            taken = await take_up(record, self.api, self.resources)
             if self.plan is None:
                 check_size(found, self.size)
-            if entry is not None and step is Step.CONFIRM:
-                return self._arrived(entry.plan, every_receipt(entry))
-            if entry is not None and step is Step.RESUME:
-                self.plan, self.is_resumed = entry.plan, True
-                return await self._send(entry.plan, found, record, entry.receipts)
-            if self.plan is None or step is not None:
+            if entry is not None and taken is not None:
+                if taken.step is Step.CONFIRM:
+                    return self._arrived(entry.plan, every_receipt(entry))
+                if taken.step is Step.RESUME:
+                    self.plan, self.is_resumed = entry.plan, True
+                    return await self._send(entry.plan, found, record, entry.receipts)
+                self.feed.recorded_id, self.instead_of = None, (entry.plan.file_id, taken.reason)
+            if self.plan is None or taken is not None:
                 self.plan = await self._create(found)
             return await self._send(check_fit(self.plan, found), found, record)
 
@@ -313,7 +319,8 @@ class Delivery:
         can be looked at, and is a directory or empty now, has changed.
         """
         if error.is_away:
-            return entry.is_whole and await take_up(record, self.api, self.resources) is Step.CONFIRM
+            taken = await take_up(record, self.api, self.resources) if entry.is_whole else None
+            return taken is not None and taken.step is Step.CONFIRM
         try:
             await take_up(record, self.api, self.resources, changed=True)
         except (ApiError, JournalError, LinksExpired) as failed:
@@ -363,6 +370,9 @@ class Delivery:
             if not self.is_resumed:
                 await record.begin(plan)
             self._tell_planned(plan, done)
+            if self.instead_of is not None:
+                # After the plan, which is an upload's first event.
+                self.feed.publish(UploadReplanned(plan.file_id, *self.instead_of))
             transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=done)
             while receipts is None:
                 try:

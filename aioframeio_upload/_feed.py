@@ -18,6 +18,8 @@ class Feed:
         self.facts: list[Event] = []
         self.progress: Progress | None = None
         self.ended: bool = False
+        self.recorded_id: str | None = None
+        """The file that an earlier run, or a plan that was given, has made; known before anything is told."""
         self.progress_after: int = 0
         """How many facts came before the latest progress."""
         self.progress_count: int = 0
@@ -25,9 +27,9 @@ class Feed:
 
     @property
     def file_id(self) -> str | None:
-        """The file at Frame.io, once it is planned; the latest one, where it had to be planned anew."""
+        """The file at Frame.io, once it is known; the latest one, where it had to be planned anew."""
         planned = (fact for fact in reversed(self.facts) if isinstance(fact, UploadPlanned | UploadReplanned))
-        return next((fact.file_id for fact in planned), None)
+        return next((fact.file_id for fact in planned), self.recorded_id)
 
     @property
     def bar(self) -> tuple[int, int]:

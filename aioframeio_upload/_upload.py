@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from ._feed import Feed, FolderFeed
 from ._handle import Handle
 from ._home import Home
 from ._io.gate import Gate
+from ._io.kinds import Source
 
 
 class Upload(Handle[UploadedFile]):
@@ -36,16 +38,29 @@ class Upload(Handle[UploadedFile]):
         home: Home,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
+        *,
+        source: Source,
+        folder_id: str | None,
+        file_id: str | None = None,
     ) -> None:
         feed, gate = Feed(), Gate()
+        feed.recorded_id = file_id
         super().__init__(name, lambda: deliver(feed, gate), feed, gate, home, adopt, release)
+        self.source: str | os.PathLike[str] | None = source if isinstance(source, str | os.PathLike) else None
+        """The path, as it was given; of `resume_pending()`, as it was recorded; None for anything but a path."""
+        self.folder_id = folder_id
+        """Where to; None where a plan that was given does not tell."""
 
     def _completed(self, result: UploadedFile) -> Event:
         return UploadCompleted(result)
 
     @property
     def file_id(self) -> str | None:
-        """The file at Frame.io; None before it is planned."""
+        """The file at Frame.io; None before it is planned.
+
+        Known from the start for `resume_pending()` and `execute()`. It becomes another one where the upload begins
+        anew, which `UploadReplanned` tells.
+        """
         return self._feed.file_id
 
     async def planned(self) -> UploadPlanned | None:
@@ -81,9 +96,16 @@ class FolderUpload(Handle[FolderResult]):
         home: Home,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
+        *,
+        source: str | os.PathLike[str],
+        folder_id: str,
     ) -> None:
         feed, gate = FolderFeed(), Gate()
         super().__init__(name, lambda: deliver(feed, gate), feed, gate, home, adopt, release)
+        self.source = source
+        """The folder's path, as it was given."""
+        self.folder_id = folder_id
+        """The folder at Frame.io that was given; `FolderCreated` tells those that are made in it."""
 
     def _completed(self, result: FolderResult) -> Event:
         return FolderCompleted(result)

@@ -137,7 +137,7 @@ class Uploader(Pending):
             TypeError: The root is no path.
         """
         check_conflict(conflict)
-        root = os.fspath(root)
+        given, root = root, os.fspath(root)
         if not isinstance(root, str):
             raise TypeError("the root is no path of text")
         try:
@@ -161,7 +161,15 @@ class Uploader(Pending):
                 check_name(asked.name, root)
             return await deliver_folder(asked, feed, gate, resources, api.telling(feed.publish))
 
-        return FolderUpload(printable(name), run, self._running.home, self._running.adopt, self._running.release)
+        return FolderUpload(
+            printable(name),
+            run,
+            self._running.home,
+            self._running.adopt,
+            self._running.release,
+            source=given,
+            folder_id=folder_id,
+        )
 
     def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
@@ -200,6 +208,7 @@ class Uploader(Pending):
             media_type=plan.media_type,
             plan=plan,
             origin=plan.file_id,
+            file_id=plan.file_id,
             done=None if receipts is None else one_each(plan, receipts),
         )
 

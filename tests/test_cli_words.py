@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from aioframeio_upload import PendingUpload, Progress
+from aioframeio_upload import Progress
 from aioframeio_upload._cli_ask import FAILURES, words_of
 from aioframeio_upload._cli_item import sized
 from aioframeio_upload._cli_live import drawn
 from aioframeio_upload._cli_settings import read_proxy
-from aioframeio_upload._cli_upload import paths_of
 from aioframeio_upload._cli_words import Target, Usage, read_folder, read_rate, shown
 
 PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
@@ -242,18 +241,6 @@ def test_what_failed_on_the_way_is_said_in_words(error: BaseException, words: st
 @pytest.mark.parametrize("kind", FAILURES)
 def test_whatever_fails_there_are_words_for_it(kind: type[BaseException]) -> None:
     assert words_of(kind())
-
-
-def pending_at(path: str) -> PendingUpload:
-    return PendingUpload("id", path.rpartition("/")[2], None, path, 1, 0, None)
-
-
-def test_what_is_resumed_is_called_by_its_path_where_that_is_sure() -> None:
-    pending = [pending_at(path) for path in ("/a/x", "/a/y", "/b/x", "/b/y")]
-    assert paths_of(["x", "y", "x", "y"], pending) == ["/a/x", "/a/y", "/b/x", "/b/y"]
-    # Another process is at one of the two.
-    assert paths_of(["x", "x", "y"], pending) == ["/a/x", "/b/x", "y"]
-    assert paths_of(["new"], pending) == ["new"]
 
 
 @pytest.fixture

@@ -72,6 +72,8 @@ STOREYS = """
     _io/resources
     _io/journal
     _io/journal_file
+    _io/claims
+    _io/ownership
     _io/blocks
     _io/gate
     _io/source

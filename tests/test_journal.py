@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import NoneType
@@ -98,15 +99,19 @@ async def test_the_links_of_a_finished_upload_are_nowhere(
 
 
 async def test_nothing_that_is_told_of_the_journal_holds_a_link(
-    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stopped_at(fake, make_file(SIZE), journal, 3)
     told = repr(await pending_in(fake, journal))
     assert "X-Amz" not in told
     rows(journal, "UPDATE uploads SET plan = substr(plan, 1, length(plan) - 9)")
     async with uploader_on(fake, journal=journal) as uploader:
+        assert await uploader.resume_pending() == ()
         with pytest.raises(JournalError, match="is damaged") as caught:
-            await uploader.resume_pending()
+            await uploader.upload(journal.parent / "take.mov", folder_id=fake.folder_id)
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "X-Amz" not in shown
+    assert "X-Amz" not in caplog.text
     error: BaseException | None = caught.value
     while error is not None:
         assert "X-Amz" not in f"{error!r}{vars(error)}"
@@ -410,11 +415,11 @@ async def test_a_release_that_nobody_waits_for_comes_after_what_was_asked_before
         waiting = await asked(opened, one, 1, 2)
         opened.release_later(owner)
         told: list[Any] = []
-        opened._thread.submit(lambda: told.append((opened._opened.find(one), dict(opened._opened._locks))))
+        opened._thread.submit(lambda: told.append((opened._opened.find(one), opened._opened._claims.taken)))
     await asyncio.gather(*waiting)
     await opened.pending()
-    ((found, locks),) = told
-    assert ([receipt.number for receipt in found.receipts], locks) == ([1, 2], {})
+    ((found, taken),) = told
+    assert ([receipt.number for receipt in found.receipts], taken) == ([1, 2], 0)
 
 
 async def test_an_interpreter_that_ends_is_told_and_leaves_nobody_waiting(opened: OpenJournal) -> None:

@@ -205,12 +205,14 @@ class JournalError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
 
-    def __init__(self, reason: str, *, path: str) -> None:
+    def __init__(self, reason: str, *, path: str, file_id: str | None = None) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
         """The journal's file."""
         self.reason = reason
         """What is said of it."""
+        self.file_id = file_id
+        """The one recorded upload that it is about, as `pending()` names it; None where it is about the journal."""
 
 
 class UploadCancelled(UploadError):

@@ -93,9 +93,15 @@ class ApiRetrying(Told):
 
 @dataclass(frozen=True, slots=True)
 class UploadReplanned(Told):
-    """The part links died, so the file begins anew under another id; the old placeholder is removed.
+    """The file begins anew under another id, and `reason` says why.
 
-    Progress does not fall back: it stands still until the new parts have caught up.
+    In the middle of an upload, because the part links died or S3 stored other bytes than were sent. Progress does not
+    fall back then: it stands still until the new parts have caught up. At its beginning, because what the journal holds
+    of it cannot be gone on with: the source has changed since, the links have expired, the upload failed at Frame.io,
+    or the file is not there any more. `UploadPlanned`, the first event of every upload that sends something, then tells
+    the new file, and this event follows it at once.
+
+    The old placeholder is removed; a file that had arrived as a whole stays.
     """
 
     file_id: str

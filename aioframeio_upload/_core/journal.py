@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -85,6 +86,44 @@ class PendingUpload:
     """What S3 had acknowledged when it was last recorded."""
     expires_at: datetime | None
     """When its links die; afterwards it begins anew. None where they do not tell."""
+    damage: str | None = None
+    """Why it cannot be gone on with: what is recorded of it is damaged. The other fields are what could be read of it,
+    and `discard(file_id)` removes it; without a readable id, `file_id` is only its name in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An upload in the journal, without its plan and its receipts."""
+
+    key: str
+    """Of its claim; of a sound row, its identity's."""
+    mark: str
+    """Its key in the file, in hexadecimal digits: a damaged one may be anything."""
+    identity: Identity | None
+    """None where it is damaged."""
+    account_id: str | None
+    pending: PendingUpload
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it can only be discarded."""
+        return self.identity is None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the id is that of a file at the service."""
+        return self.pending.file_id != _name_of(self.key)
+
+    @property
+    def complaint(self) -> str:
+        """What is said of a damaged one."""
+        one = self.pending
+        what = repr(one.path or one.name) if one.path or one.name else "an upload"
+        return f"what is recorded of {what} is damaged: {one.damage}; discard({one.file_id!r}) removes it"
+
+    def without_file(self) -> Row:
+        """Return the same without its file's id, which another row has."""
+        return replace(self, pending=replace(self.pending, file_id=_name_of(self.key)))
 
 
 # -- what becomes of it ------------------------------------------------------------------------------------------------
@@ -99,6 +138,15 @@ class Step(Enum):
     FORGET = "leave what is there, if anything, and begin anew"
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What the next run does with an entry, and why."""
+
+    step: Step
+    reason: str = ""
+    """Why it begins anew; empty where it does not."""
+
+
 def next_step(
     entry: Entry,
     fingerprint: Fingerprint | None,
@@ -106,7 +154,7 @@ def next_step(
     now: datetime | None,
     *,
     secure: bool = False,
-) -> Step:
+) -> Resumption:
     """Decide what to do with an entry.
 
     Args:
@@ -117,17 +165,25 @@ def next_step(
         secure: The API is https, so that links must be.
     """
     if told is None:
-        return Step.FORGET
+        return Resumption(Step.FORGET, "Frame.io has no such file any more")
     # The last receipt may have been lost with the process; the service knows better.
     arrived = entry.is_whole or told.complete
     if fingerprint != entry.fingerprint:
-        return Step.FORGET if arrived else Step.REPLACE
-    useless = _are_dead(entry.plan, now) or (secure and find_insecure(entry.plan, is_own=False) is not None)
-    is_over = told.failed or useless
+        reason = "the source has changed since"
+        if arrived:
+            return Resumption(Step.FORGET, f"{reason}; the file that had arrived stays")
+        return Resumption(Step.REPLACE, reason)
+    over = ""
+    if told.failed:
+        over = "Frame.io says that its upload failed"
+    elif _are_dead(entry.plan, now):
+        over = "its links have expired, or are about to"
+    elif secure and find_insecure(entry.plan, is_own=False) is not None:
+        over = "its links are http, and the API is https"
     # What nothing proves is asked for only as long as it could be sent again, should the service not have it.
-    if told.complete or entry.is_proved or (arrived and not is_over):
-        return Step.CONFIRM
-    return Step.REPLACE if is_over else Step.RESUME
+    if told.complete or entry.is_proved or (arrived and not over):
+        return Resumption(Step.CONFIRM)
+    return Resumption(Step.REPLACE, over) if over else Resumption(Step.RESUME)
 
 
 def _are_dead(plan: Plan, now: datetime | None) -> bool:
@@ -181,7 +237,7 @@ def write_receipt(receipt: Receipt) -> str:
     return json.dumps([receipt.etag, receipt.md5])
 
 
-def read_entry(text: str, plan: str, receipts: Iterable[tuple[int, int, str]]) -> Entry:
+def read_entry(text: object, plan: Any, receipts: Iterable[tuple[Any, Any, Any]]) -> Entry:
     """Read what was written.
 
     Args:
@@ -198,7 +254,7 @@ def read_entry(text: str, plan: str, receipts: Iterable[tuple[int, int, str]]) -
     sizes = {part.number: part.size for part in found.parts}
     read = []
     for number, size, words in receipts:
-        match json.loads(words):
+        match _loads(words):
             case [str() | None as etag, str() | None as md5] if sizes.get(number) == size:
                 read.append(Receipt(number, size, etag, md5))
             case _:
@@ -215,7 +271,7 @@ def read_entry(text: str, plan: str, receipts: Iterable[tuple[int, int, str]]) -
     )
 
 
-def read_pending(text: str, bytes_confirmed: int) -> tuple[Identity, PendingUpload]:
+def read_pending(text: object, bytes_confirmed: int) -> tuple[Identity, PendingUpload]:
     """Read what is told of an entry without its plan.
 
     Raises:
@@ -229,6 +285,79 @@ def read_pending(text: str, bytes_confirmed: int) -> tuple[Identity, PendingUplo
     )
     return identity, pending
 
+
+def read_row(mark: str, told: object, sent: object = 0, *, plan: object = None, damage: str | None = None) -> Row:
+    """Read a row of the journal; of a damaged one, what can be read.
+
+    Args:
+        mark: The key in the file, in hexadecimal digits.
+        told: By `write_entry`, or anything.
+        sent: The bytes of its receipts.
+        plan: The beginning of its plan, which tells the file where `told` does not.
+        damage: What is known to be wrong with the rest of it.
+    """
+    key = bytes.fromhex(mark).decode("ascii", "replace")
+    if not isinstance(sent, int) or sent < 0:
+        sent, damage = 0, damage or "the sizes of its parts are no numbers"
+    if damage is None:
+        try:
+            identity, pending = read_pending(told, sent)
+            if identity.key == key:
+                return Row(key, mark, identity, identity.account_id, pending)
+            damage = "it is recorded under another upload's key"
+        except ValueError:
+            damage = "its words are not those of a journal"
+    key = key if is_key(key) else hashlib.sha256(mark.encode()).hexdigest()
+    found = _salvage(told)
+    file_id = found.get("file_id") or _salvage(plan).get("file_id") or ""
+    pending = PendingUpload(
+        file_id if _ID.fullmatch(file_id) else _name_of(key),
+        found.get("name", ""),
+        found.get("folder_id"),
+        found.get("path", ""),
+        found["size"] if isinstance(found.get("size"), int) else 0,
+        sent,
+        None,
+        damage,
+    )
+    return Row(key, mark, None, found.get("account_id"), pending)
+
+
+def mark_of(key: str) -> str:
+    """Return the hexadecimal digits of a key."""
+    return key.encode().hex().upper()
+
+
+def is_key(key: str) -> bool:
+    """Return whether it is a word that `Identity.key` gives."""
+    return _KEY.fullmatch(key) is not None
+
+
+def _name_of(key: str) -> str:
+    """Return what a row is called that has no file's id."""
+    return key[:16]
+
+
+def _salvage(text: object) -> dict[str, Any]:
+    """Return the fields that can be read of what is damaged."""
+    if not isinstance(text, str):
+        return {}
+    found: dict[str, Any] = {}
+    for name, value in _FIELD.findall(text):
+        try:
+            read = json.loads(value)
+        except ValueError:
+            continue
+        if name not in found and type(read) in _TYPES[name]:
+            found[name] = read
+    return found
+
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""Ids of the service are UUIDs. Whatever else stands there, a link perhaps, is not shown."""
+
+_FIELD = re.compile(r'"(account_id|folder_id|name|path|size|file_id)"\s*:\s*("(?:[^"\\]|\\.){0,5000}"|\d{1,18}(?!\d))')
 
 _OPTIONAL = (str, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -248,11 +377,25 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _read(text: str) -> dict[str, Any]:
-    told = json.loads(text)
+def _read(text: object) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise ValueError("it is no text")
+    told = _loads(text)
     if not isinstance(told, dict) or told.keys() != _TYPES.keys():
         raise ValueError("it has other fields")
     wrong = [name for name, value in told.items() if type(value) not in _TYPES[name]]
     if wrong:
         raise ValueError(f"its {wrong[0]} is of another type")
     return told
+
+
+def _loads(text: Any) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return json.loads(text)
+    except (TypeError, RecursionError):
+        raise ValueError("it is no JSON") from None

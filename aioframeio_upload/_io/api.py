@@ -167,17 +167,18 @@ class Api:
         while True:
             await self._pace(operation)
             token = await self._fresh_token(operation)
-            url, began = self._url(operation, account_id, ids, query), time.monotonic()
-            if on_flight is not None:
-                on_flight(True)
-            flight = Flight()
-            try:
-                answer = await self._request(operation, url, body, token, flight)
-            except BaseException as error:
-                if on_lost is not None and flight.has_left:
-                    on_lost("cancelled before the answer came")
-                without_frames(error)
-                raise
+            async with self._resources.api_slots:
+                url, began = self._url(operation, account_id, ids, query), time.monotonic()
+                if on_flight is not None:
+                    on_flight(True)
+                flight = Flight()
+                try:
+                    answer = await self._request(operation, url, body, token, flight)
+                except BaseException as error:
+                    if on_lost is not None and flight.has_left:
+                        on_lost("cancelled before the answer came")
+                    without_frames(error)
+                    raise
             if answer.trouble is None:
                 return answer.document
             if on_flight is not None:

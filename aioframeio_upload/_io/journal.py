@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from .._core.errors import JournalError
-from .._core.journal import Entry, Identity, PendingUpload
+from .._core.journal import Entry, Row
 from .._core.model import Receipt
 from .._core.redact import without_frames
 
@@ -35,6 +35,20 @@ class Journal:
 
     path: str | os.PathLike[str]
     sync: bool = True
+
+    def __post_init__(self) -> None:
+        path = os.fspath(self.path)
+        if not isinstance(path, str):
+            raise TypeError("the journal's path is not text")
+        if not path:
+            raise ValueError("the journal's path is empty; name a file, or give journal=None to record nothing")
+        if "\0" in path:
+            raise ValueError("the journal's path has a NUL character, which no file's name can have")
+        if path == ":memory:" or path.lower().startswith("file:"):
+            raise ValueError(
+                f"{path!r} is no path of a file: a journal is there for the next process, which finds no database in"
+                " memory; give a path (./ before a name that looks like this one), or journal=None to record nothing"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,8 @@ class OpenJournal:
         self._file: JournalFile | None = None
         self._waiting: list[Note] = []
         """For the batch before it. Owned by the loop, and so is the next."""
+        self.warned: set[str] = set()
+        """The keys of damaged uploads that were told in the log."""
         self._batches = 0
         """How many are on their way to the file."""
 
@@ -147,7 +163,11 @@ class OpenJournal:
         """Erase an upload, if it is that file's still."""
         await self._call(lambda: self._opened.drop(key, file_id))
 
-    async def pending(self) -> list[tuple[Identity, PendingUpload]]:
+    async def erase(self, mark: str) -> None:
+        """Erase a row, whatever is in it, by the `mark` that `pending` gives."""
+        await self._call(lambda: self._opened.erase(mark))
+
+    async def pending(self) -> list[Row]:
         """Give all that is recorded."""
         return await self._call(lambda: self._opened.pending())
 

@@ -35,6 +35,11 @@ KEEPALIVE = 4.0
 """Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
 on a dead connection is a lost attempt."""
 
+API_CALLS = 32
+"""API calls under way at the same time. The documented rates are five a second or less for each operation, so a service
+that takes seconds to answer is still asked as often as it allows. Without a bound, a slow one would have a connection
+for every upload that waits for its confirmation, and some systems allow a process 256 open files."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Resources:
@@ -58,6 +63,8 @@ class Resources:
     clock: ServiceClock
     arrivals: Arrivals
     file_slots: anyio.Semaphore
+    api_slots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(API_CALLS))
+    """For API calls under way: each has a connection, and so an open file, and a thousand uploads may ask at once."""
     journal: OpenJournal | None = None
     """Opened by the Uploader, which alone can wait for it."""
     etags: EtagTrust = field(default_factory=EtagTrust)

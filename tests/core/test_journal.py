@@ -180,7 +180,9 @@ def test_the_next_run_does_this(whole: bool, source: str, told: str, links: str,
     entry = entry_of(3, 3 if whole else 2)
     fingerprint = entry.fingerprint if source == "same" else replace(entry.fingerprint, edges="other")
     now = SIGNED_AT + timedelta(seconds=0 if links == "good" else 3600)
-    assert next_step(entry, fingerprint, TOLD[told], now) is step
+    found = next_step(entry, fingerprint, TOLD[told], now)
+    assert found.step is step
+    assert bool(found.reason) == (step in (Step.REPLACE, Step.FORGET)), "who begins anew says why"
 
 
 @pytest.mark.parametrize(
@@ -197,19 +199,20 @@ def test_what_nothing_proves_is_asked_for_as_long_as_it_could_be_sent_again(told
     entry = replace(entry, receipts=(*entry.receipts[:2], replace(entry.receipts[2], etag=None)))
     assert (entry.is_whole, entry.is_proved) == (True, False)
     now = SIGNED_AT + timedelta(seconds=0 if links == "good" else 3600)
-    assert next_step(entry, entry.fingerprint, TOLD[told], now) is step
+    assert next_step(entry, entry.fingerprint, TOLD[told], now).step is step
 
 
 @pytest.mark.parametrize("changes", [{"size": 31}, {"mtime_ns": 2}, {"edges": "f"}])
 def test_any_difference_makes_another_source(changes: dict[str, Any]) -> None:
     entry = entry_of(3, 1)
-    assert next_step(entry, replace(entry.fingerprint, **changes), TOLD["created"], SIGNED_AT) is Step.REPLACE
+    found = next_step(entry, replace(entry.fingerprint, **changes), TOLD["created"], SIGNED_AT)
+    assert (found.step, found.reason) == (Step.REPLACE, "the source has changed since")
 
 
 @given(st.integers(1, 604_800), st.integers(0, 700_000))
 def test_links_are_of_use_until_the_margin_or_half_of_a_short_life(seconds: int, age: int) -> None:
     entry, now = entry_of(3, 1, seconds), SIGNED_AT + timedelta(seconds=age)
-    step = next_step(entry, entry.fingerprint, TOLD["created"], now)
+    step = next_step(entry, entry.fingerprint, TOLD["created"], now).step
     assert (step is Step.RESUME) == (seconds - age > min(MARGIN.total_seconds(), seconds / 2))
     assert age > 0 or step is Step.RESUME, "links just issued are always tried"
 
@@ -217,7 +220,7 @@ def test_links_are_of_use_until_the_margin_or_half_of_a_short_life(seconds: int,
 def test_links_that_do_not_tell_their_life_are_tried() -> None:
     entry = entry_of(3, 1)
     plan = replace(entry.plan, parts=tuple(replace(part, url="https://s3.example/part") for part in entry.plan.parts))
-    assert next_step(replace(entry, plan=plan), entry.fingerprint, TOLD["created"], SIGNED_AT) is Step.RESUME
+    assert next_step(replace(entry, plan=plan), entry.fingerprint, TOLD["created"], SIGNED_AT).step is Step.RESUME
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------
