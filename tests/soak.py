@@ -361,6 +361,7 @@ class Soak:
             # One that was cancelled after its last part is kept, and may still be put together.
             unfinished = [file.name for file in fake.files if not file.complete and not file.has_every_part()]
             assert len(unfinished) <= self._warnings.count - warned, (self.rounds, brief(faults), unfinished)
+            assert not self._warnings.secret, (self.rounds, brief(faults))
             assert fake.max_writes_of_a_part <= 1, (self.rounds, brief(faults))
             assert fake.max_parts_in_flight <= FILES // 2, (self.rounds, brief(faults))
 
@@ -379,6 +380,8 @@ class Soak:
         skipped = [one.path for one in result.skipped]
         assert len(result.files) + len(failed) + len(skipped) == len(folder), (self.rounds, brief(faults))
         assert len({*failed, *skipped}) == len(failed) + len(skipped), (self.rounds, brief(faults))
+        unforeseen = [str(one.error) for one in result.failures if str(one.error).startswith("unexpected")]
+        assert not unforeseen, (self.rounds, brief(faults))
         contents = {name.rpartition("/")[2]: content for name, content in folder.items()}
         for file in result.files:
             self._check(fake, file, contents[file.name], faults)
@@ -417,15 +420,20 @@ class Soak:
 
 
 class Warnings(logging.Handler):
-    """Counts what the library warned of: a placeholder may be left only where it said so."""
+    """Counts what the library warned of, for a placeholder may be left only where it said so; and looks for secrets."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.count = 0
+        self.secret: list[str] = []
+        """What held a part's link, or forged a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count."""
         self.count += 1
+        text = record.getMessage()
+        if "X-Amz-Signature=" in text or not text.replace("\n  ", "").isprintable():
+            self.secret.append(ascii(text))
 
 
 # -- flat, or not ------------------------------------------------------------------------------------------------------
