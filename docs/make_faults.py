@@ -18,7 +18,8 @@ Each attempt at a part ends in a receipt or in one of these faults; the first ro
 
 * **tried again**: after a wait (`Retry-After`, or full jitter), until `RetryPolicy.attempts` are used up; then \
 `PartExhausted`, or `IntegrityError` where S3 kept acknowledging other bytes.
-* **new links**: the file is begun anew with fresh links (`UploadReplanned`); `LinksExpired` where that would not help.
+* **new links**: the file is begun anew with fresh links (`UploadReplanned`), three times at most; `LinksExpired` \
+where that would not help, as with links that were received a moment ago.
 * **given up at once**: `PartRejected`, and the upload's other parts end with it.
 
 What acknowledges a part is a 200 with an ETag and no body; an S3 `<Error>` with status 200 is the error that it \

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from ssl import SSLContext
 
 TLS = b"\x16"
 """The first byte of a TLS handshake, which is answered at once."""
@@ -24,10 +25,10 @@ class Canned:
 
 
 @asynccontextmanager
-async def canned(*answers: bytes) -> AsyncIterator[Canned]:
+async def canned(*answers: bytes, ssl: SSLContext | None = None) -> AsyncIterator[Canned]:
     """Serve on loopback: each request, wholly read, gets the next answer, the last of them over and over.
 
-    After an answer the connection ends.
+    After an answer the connection ends. With `ssl` it is https.
     """
     serving: set[asyncio.Task[None]] = set()
 
@@ -50,8 +51,8 @@ async def canned(*answers: bytes) -> AsyncIterator[Canned]:
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    seen = Canned(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", list(answers))
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ssl)
+    seen = Canned(f"http{'s' if ssl else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}", list(answers))
     try:
         yield seen
     finally:

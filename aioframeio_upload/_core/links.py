@@ -58,8 +58,12 @@ def resolve_redirect(url: str, location: str) -> str | None:
     if not (location.isascii() and location.isprintable()):
         return None
     try:
-        # Only what is not complete is joined, which may write it anew.
-        target = location if urlsplit(location).scheme else urljoin(url, location)
+        if location.startswith("//"):
+            target = f"{urlsplit(url).scheme}:{location}"
+        elif urlsplit(location).scheme:
+            target = location
+        else:
+            target = urljoin(url, location)
     except ValueError:
         return None
     return target if is_usable(target) else None

@@ -233,6 +233,7 @@ AT_THE_QUESTION = Fault(Kind.LOST, "the connection broke", unanswered=True)
         (Asking.NO, BROKE, Asking.AGAIN),
         (Asking.AGAIN, AT_THE_QUESTION, Asking.WITHOUT),
         (Asking.WITHOUT, BROKE, Asking.AGAIN),
+        (Asking.NO, Fault(Kind.REDIRECTED, "redirected to a stranger", status=307), Asking.AGAIN),
         (Asking.AGAIN, BROKE, Asking.AGAIN),
         (Asking.FIRST, Fault(Kind.UNREACHABLE, "no connection"), Asking.FIRST),
         (Asking.AGAIN, Fault(Kind.PAUSED, "paused"), Asking.AGAIN),
