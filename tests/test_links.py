@@ -50,6 +50,11 @@ EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Messag
 TOKEN_EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 
 
+def with_(**more: Any) -> dict[str, Any]:
+    """The usual settings, and others."""
+    return {**QUICK, **more}
+
+
 def signed(age: float = 0.0, lifetime: int = 86400) -> str:
     """A query as S3 signs it, so many seconds ago."""
     stamp = datetime.now(UTC) - timedelta(seconds=age)
@@ -174,7 +179,7 @@ async def test_links_that_do_not_tell_their_life_and_die_in_the_middle_are_repla
 
     service = Service(QUERIES["without a word"], refuses=refuses)
     limits = Limits(parts=slots, api_pacing=False)
-    async with serving(service), Uploader("t", base_url=service.url, **QUICK | {"limits": limits}) as uploader:
+    async with serving(service), Uploader("t", base_url=service.url, **with_(limits=limits)) as uploader:
         file = await uploader.upload(CONTENT, name="a.mov", folder_id="d")
     assert (file.id, service.made, service.deleted) == ("f2", 2, 1)
     assert {put for put in service.puts if put[0] == 2} == {(2, number) for number in range(1, 6)}
@@ -184,7 +189,7 @@ async def test_links_that_do_not_tell_their_life_and_die_in_the_middle_are_repla
 async def test_one_part_that_s3_never_takes_costs_a_few_files_at_most(slots: int) -> None:
     service = Service(QUERIES["without a word"], refuses=always(EXPIRED, 3))
     limits = Limits(parts=slots, api_pacing=False)
-    async with serving(service), Uploader("t", base_url=service.url, **QUICK | {"limits": limits}) as uploader:
+    async with serving(service), Uploader("t", base_url=service.url, **with_(limits=limits)) as uploader:
         upload = uploader.upload(CONTENT, name="a.mov", folder_id="d")
         with pytest.raises(LinksExpired, match="this upload's links have died 4 times"):
             await upload
@@ -244,7 +249,7 @@ async def test_an_upload_is_gone_on_with_whatever_the_services_date_is(
 ) -> None:
     path = make_file(len(CONTENT))
     service = Service(date=date, refuses=always(b"<Error><Code>InternalError</Code></Error>", 4))
-    settings = QUICK | {"journal": tmp_path / "j"}
+    settings = with_(journal=tmp_path / "j")
     async with serving(service):
         async with Uploader("t", base_url=service.url, **settings) as uploader:
             with pytest.raises(PartExhausted, match="part 4"):
@@ -280,7 +285,7 @@ def plan_to(url: str) -> Plan:
 async def uploader_here() -> AsyncIterator[Uploader]:
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Here())) as session,
-        Uploader("t", base_url="http://127.0.0.1:9", session=session, **QUICK | {"retry": ONCE}) as uploader,
+        Uploader("t", base_url="http://127.0.0.1:9", session=session, **with_(retry=ONCE)) as uploader,
     ):
         yield uploader
 
@@ -364,7 +369,7 @@ async def test_an_https_api_that_hands_out_http_links_gets_no_byte_and_its_file_
         links = [{"size": len(CONTENT), "url": f"{s3.url}/part?{signed()}"}]
         api.answers.append(answer(201, json.dumps({"data": told | {"upload_urls": links}}).encode()))
         api.answers.append(b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n")
-        settings = QUICK | {"ssl": trusting, "journal": tmp_path / "j"}
+        settings = with_(ssl=trusting, journal=tmp_path / "j")
         async with Uploader("t", base_url=api.url, **settings) as uploader:
             with pytest.raises(PlanError, match="the link of part 1 is http although the API is https") as caught:
                 await getattr(uploader, verb)(CONTENT, name="a", folder_id="d")
