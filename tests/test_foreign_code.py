@@ -19,10 +19,12 @@ import pytest
 from conftest import PART, on_disk, some_bytes, uploader_on
 
 from aioframeio_upload import (
+    ApiError,
     AsyncFrameioUploader,
     AuthenticationError,
     FolderUploadError,
     Limits,
+    RetryPolicy,
     SourceError,
     Uploader,
     UploadError,
@@ -160,26 +162,46 @@ async def test_a_file_object_that_ends_in_a_cancellation_is_a_source_error(
 
 
 class CancelledResolver(aiohttp.abc.AbstractResolver):
-    """A caller's own resolver, whose look-ups wait for something that was cancelled."""
+    """A caller's own resolver, whose look-ups wait for something that was cancelled, every time or as often as said."""
+
+    def __init__(self, times: int | None = None) -> None:
+        self.times = times
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
-        await raised_in_the_loop()
+        if self.times is None or self.times > 0:
+            self.times = None if self.times is None else self.times - 1
+            await raised_in_the_loop()
+        found = {"hostname": host, "host": "127.0.0.1", "port": port, "family": family, "proto": 0, "flags": 0}
+        return [found]
 
     async def close(self) -> None:
         pass
 
 
-async def test_a_cancellation_in_a_callers_connector_fails_the_upload(fake: FakeFrameio) -> None:
+async def through(resolver: CancelledResolver, fake: FakeFrameio) -> asyncio.Task[Any]:
+    """Upload through a connector with that resolver, in a task, and give it when it is done."""
     url = fake.url.replace("127.0.0.1", "frame.test")
-    connector = aiohttp.TCPConnector(resolver=CancelledResolver())
+    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)
+    how: dict[str, Any] = {"account_id": fake.account_id, "base_url": url, "retry": RetryPolicy(3, 0.01, 0.01, 0.05)}
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        Uploader(fake.token, account_id=fake.account_id, base_url=url, session=session) as uploader,
+        Uploader(fake.token, session=session, **how) as uploader,
     ):
         task = asyncio.ensure_future(uploader.upload(b"x", name="a", folder_id=fake.folder_id))
         await asyncio.wait([task])
-        assert not task.cancelled()
-        assert isinstance(task.exception(), UploadError)
+    return task
+
+
+async def test_a_cancellation_in_a_callers_connector_fails_the_upload(fake: FakeFrameio) -> None:
+    task = await through(CancelledResolver(), fake)
+    assert not task.cancelled()
+    assert isinstance(task.exception(), ApiError)
+    assert "what the connection waited for was cancelled" in str(task.exception())
+
+
+async def test_one_that_passes_is_tried_again_as_a_broken_connection(fake: FakeFrameio) -> None:
+    task = await through(CancelledResolver(times=1), fake)
+    assert task.result().name == "a"
 
 
 async def test_a_callback_that_ends_in_a_cancellation_ends_the_upload_with_an_error(fake: FakeFrameio) -> None:

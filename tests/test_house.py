@@ -81,7 +81,8 @@ STOREYS = """
     _io/kinds
     _io/files
     _io/proxies
-    _io/foreign _io/wire _io/tree_path _io/log
+    _io/wire _io/tree_path _io/log
+    _io/foreign
     _io/__init__
     _core/picture
     _core/folder_state _core/fleet _core/course

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,16 @@ class Disk:
         self.let_go = threading.Event()
 
     def stat(self, path: Any, **options: Any) -> os.stat_result:
-        if self.path is not None and path == self.path:
-            self.answer(self.number if not self.reads_fail else None)
+        if self.path is not None and path == self.path and not self.reads_fail:
+            self.answer()
         return REAL_STAT(path, **options)
 
     def pread(self, descriptor: int, size: int, offset: int) -> bytes:
         if self.is_ours(descriptor):
             if self.reads_end:
                 return b""
-            self.answer(self.number if self.reads_fail else None)
+            if self.reads_fail:
+                self.answer()
         return REAL_PREAD(descriptor, size, offset)
 
     def preadv(self, *_: Any) -> int:
@@ -53,11 +54,11 @@ class Disk:
     def is_ours(self, descriptor: int) -> bool:
         return self.path is not None and os.path.samestat(os.fstat(descriptor), REAL_STAT(self.path))
 
-    def answer(self, number: int | None) -> None:
+    def answer(self) -> None:
         if self.hangs:
             self.let_go.wait(60)
-        if number is not None:
-            raise OSError(number, os.strerror(number))
+        if self.number is not None:
+            raise OSError(self.number, os.strerror(self.number))
 
 
 @pytest.fixture
@@ -108,6 +109,10 @@ def hanging(disk: Disk, path: Path) -> None:
     disk.path, disk.hangs = str(path), True
 
 
+def hanging_where_it_is_read(disk: Disk, path: Path) -> None:
+    disk.path, disk.hangs, disk.reads_fail = str(path), True, True
+
+
 NUMBERS = {name: getattr(errno, name) for name in ("EIO", "ESTALE", "ETIMEDOUT", "EACCES", "ENODEV", "EHOSTDOWN")}
 WAYS: dict[str, Callable[[Disk, Path], None]] = {
     "unplugged": unplugged,
@@ -117,6 +122,7 @@ WAYS: dict[str, Callable[[Disk, Path], None]] = {
     "ESTALE where it is read": answering(errno.ESTALE, reads=True),
     "read as if it ended": reading_as_if_it_ended,
     "no answer": hanging,
+    "no answer where it is read": hanging_where_it_is_read,
 }
 
 
@@ -321,7 +327,7 @@ async def test_a_file_of_a_folder_that_is_away_is_a_failed_file_and_the_next_run
 async def test_a_stream_that_raises_an_oserror_is_away_and_no_journal_keeps_it(
     fake: FakeFrameio, tmp_path: Path
 ) -> None:
-    async def cut() -> Any:
+    async def cut() -> AsyncIterator[bytes]:
         yield some_bytes(SIZE)[: 2 * PART]
         raise OSError(errno.EIO, "Input/output error")
 

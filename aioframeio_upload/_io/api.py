@@ -30,7 +30,7 @@ from .answers import Answer, Shape, read_answer, read_text, said
 from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
 from .resources import Resources
-from .wire import FAILURES, describe, kind_of, send_once
+from .wire import FAILURES, cancelled_by_us_alone, describe, kind_of, send_once
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -257,16 +257,19 @@ class Api:
         links = [value.reveal() for value in (body or {}).values() if isinstance(value, Secret)]
         timeouts = self._resources.timeouts
         try:
-            async with self._resources.session_for(cleaning=operation is DELETE).request(
-                operation.method,
-                url,
-                json=None if body is None else {"data": plain},
-                timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
-                allow_redirects=False,
-                middlewares=(send_once,),
-                trace_request_ctx=flight,
-                **self._resources.route_to(url, headers),
-            ) as response:
+            async with (
+                cancelled_by_us_alone(),
+                self._resources.session_for(cleaning=operation is DELETE).request(
+                    operation.method,
+                    url,
+                    json=None if body is None else {"data": plain},
+                    timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
+                    allow_redirects=False,
+                    middlewares=(send_once,),
+                    trace_request_ctx=flight,
+                    **self._resources.route_to(url, headers),
+                ) as response,
+            ):
                 text = await read_text(response)
         except FAILURES as error:
             kind, words = kind_of(error), describe(error, url.raw_host)
@@ -315,7 +318,7 @@ class Api:
         # interrupted, and the interpreter waits for them at exit. Hidden in the thread already: of a slow callback,
         # asyncio's debug mode logs what it was called with.
         context = contextvars.copy_context()
-        asked = await in_thread(self._resources.executor, context.run, lambda: Secret(give.reveal()()))
+        asked: Secret[Any] = await in_thread(self._resources.executor, context.run, lambda: Secret(give.reveal()()))
         return Secret(await asked.reveal()) if isawaitable(asked.reveal()) else asked
 
 

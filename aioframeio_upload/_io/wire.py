@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 from yarl import URL
 
 from .._core.faults import Kind
+from .foreign import is_being_cancelled
 
 FAILURES = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
 """Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`; a resolver
@@ -38,6 +42,21 @@ class Lost(aiohttp.ClientConnectionError):
 
 class Misrouted(aiohttp.InvalidURL):
     """There is no way to a host as it was asked for, as with a proxy that is none; in words of ours."""
+
+
+@asynccontextmanager
+async def cancelled_by_us_alone() -> AsyncIterator[None]:
+    """Make a broken connection of a cancellation that nobody sent to the current task.
+
+    A caller's connector shares its look-ups among requests, and may ask a resolver of the caller's.
+    """
+    try:
+        yield
+        return
+    except asyncio.CancelledError:
+        if is_being_cancelled():
+            raise
+    raise Lost("what the connection waited for was cancelled")
 
 
 async def send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
