@@ -194,8 +194,6 @@ class Attempt:
             )
         except FAILURES as error:
             outcome = broke = _lost(error, url.raw_host)
-        except UnicodeError:  # see `_address`
-            outcome = broke = Fault(Kind.LOST, "the URL is not valid: its host's name stands for none")
         if isinstance(outcome, Fault) and question.is_sent and not body.begun and may_be_asking(outcome):
             return Unanswered(broke)
         return outcome
