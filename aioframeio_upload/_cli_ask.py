@@ -7,7 +7,6 @@ would have to be installed for them.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,8 +20,10 @@ from . import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLim
 from ._cli_output import complain
 from ._cli_settings import Service
 from ._cli_words import Target, asked_again
+from ._core.documents import MAX_ANSWER, read_document
 from ._core.redact import Secret, redact, without_frames
 from ._io.proxies import Misrouted, Proxies
+from ._io.wire import read_bounded
 
 TRIES = 5
 """15 s of pauses: somebody waits at a terminal."""
@@ -34,9 +35,6 @@ ERRORS: dict[int, type[ApiError]] = {
     429: RateLimited,
 }
 
-
-MAX_ANSWER = 16 << 20
-"""Bytes; a page of a hundred rows takes some hundred kB."""
 
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError)
 WORDS: tuple[tuple[type[BaseException], str], ...] = (
@@ -157,12 +155,10 @@ class Asker:
             allow_redirects=False,
             **self._proxies.route_to(url, headers),
         ) as answer:
-            text = bytearray()
-            async for piece in answer.content.iter_any():
-                text += piece
-                if len(text) > MAX_ANSWER:
-                    return Reply(answer.status, words=f"the answer is longer than {MAX_ANSWER} bytes")
-            document = json.loads(text)
+            text = await read_bounded(answer, MAX_ANSWER)
+            if text is None:
+                return Reply(answer.status, words=f"the answer is longer than {MAX_ANSWER} bytes")
+            document = await asyncio.to_thread(read_document, text)
         if answer.status == 200 and isinstance(document, dict):
             return Reply(200, document)
         return Reply(answer.status, words=redact(_detail(document), tokens=[token.reveal()]))

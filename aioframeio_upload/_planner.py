@@ -65,15 +65,23 @@ async def create_file(
             )
         )
         received = api.now()
-        plan = await _read_plan(api, answer, size, account_id)
-        if isinstance(plan, Plan):
-            api.note_arrival(plan.file_id, received)
+
+        def read() -> Plan | UploadError:
+            plan = _read_plan(answer, size, account_id, is_secure=api.is_secure)
+            if not isinstance(plan, Plan):
+                return plan
             return replace(
                 plan,
                 media_type=plan.media_type or media_type,
                 folder_id=plan.folder_id or folder_id,
                 received_at=received.service,
             )
+
+        # The links of 10,000 parts take longer to read, and to check, than the loop may be held.
+        plan = await api.off_loop(read)
+        if isinstance(plan, Plan):
+            api.note_arrival(plan.file_id, received)
+            return plan
         if (made := _id_of(answer)) is not None:
             await delete_placeholder(api, made, account_id, DELETE_AFTER_ERROR)
         raise plan
@@ -91,16 +99,12 @@ async def create_file(
         raise
 
 
-async def _read_plan(api: Api, answer: Secret[Any], size: int, account_id: str) -> Plan | UploadError:
+def _read_plan(answer: Secret[Any], size: int, account_id: str, *, is_secure: bool) -> Plan | UploadError:
     """Read the plan in an answer, or say what is wrong with it."""
-
-    def read() -> Plan:
-        plan = Plan.from_response(answer.reveal(), account_id=account_id)
-        return check_secure(plan, is_own=True) if api.is_secure else plan
-
     try:
-        # The links of 10,000 parts take longer to read than the loop may be held.
-        plan = await api.off_loop(read)
+        plan = Plan.from_response(answer.reveal(), account_id=account_id)
+        if is_secure:
+            check_secure(plan, is_own=True)
     except MalformedAnswer as error:
         return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:
@@ -108,7 +112,9 @@ async def _read_plan(api: Api, answer: Secret[Any], size: int, account_id: str) 
     if plan.media_type is not None and not plan.media_type.isprintable():
         # It becomes a header of every part.
         return ApiError("the answer's media_type is none", operation=CREATE.name, status=201, file_id=plan.file_id)
-    return plan if plan.size == size else PlanError(f"the service planned {plan.size} bytes, the source has {size}")
+    if plan.size != size:
+        return PlanError(f"the service planned {plan.size} bytes, the source has {size}")
+    return plan
 
 
 async def _undo(api: Api, creating: asyncio.Future[Plan], account_id: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from canned import answer, canned
 from conftest import uploader_on
 
-from aioframeio_upload import ApiError, Limits, PlanError, RetryPolicy, Uploader
+from aioframeio_upload import ApiError, Limits, Plan, PlanError, RetryPolicy, Uploader
 from aioframeio_upload._io import answers
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -160,6 +160,31 @@ async def test_a_delete_is_done_whatever_its_answer_holds(fake: FakeFrameio, upl
 STATUS = json.dumps({"data": {"upload_complete": True, "upload_failed": False}}).encode()
 
 
+LARGE_HEADS = [
+    pytest.param({"content-security-policy": "x" * 60_000}, id="a long field"),
+    pytest.param({f"x-{number}": "y" for number in range(400)}, id="many fields"),
+]
+
+
+@pytest.mark.parametrize("fields", LARGE_HEADS)
+async def test_an_answer_with_a_large_head_is_read(fields: dict[str, str]) -> None:
+    async with (
+        canned(answer(200, STATUS, **fields)) as server,
+        Uploader("t", account_id="a", base_url=server.url, retry=ONCE) as uploader,
+    ):
+        assert (await uploader.status("x")).complete
+
+
+@pytest.mark.parametrize("fields", LARGE_HEADS)
+async def test_s3s_answer_with_a_large_head_is_read(fields: dict[str, str]) -> None:
+    async with canned(answer(200, b"", etag='"e"', **fields)) as server:
+        parts = [{"size": 1, "url": f"{server.url}/p"}]
+        plan = Plan.from_response({"id": "i", "name": "a", "file_size": 1, "upload_urls": parts})
+        async with Uploader("t", account_id="a", retry=ONCE) as uploader:
+            (receipt,) = await uploader.send_parts(plan, b"x", [1])
+    assert receipt.etag == "e"
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
@@ -168,7 +193,7 @@ STATUS = json.dumps({"data": {"upload_complete": True, "upload_failed": False}})
         (answer(200, b"no gzip", content_encoding="gzip"), "the answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Le", "the server closed the connection"),
         (b"\x16\x03\x01 not HTTP\r\n\r\n", "the answer was not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", "the answer was not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", "the answer was not HTTP"),
         (b"", "the server closed the connection"),
     ],
 )

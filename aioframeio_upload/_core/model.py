@@ -14,6 +14,9 @@ from .fields import MAX_SIZE
 from .links import is_secure, is_usable, stays_here
 from .redact import PartUrl, Secret, without_frames
 
+MOST_PARTS = 10_000
+"""Of one upload to S3 ("Amazon S3 multipart upload limits")."""
+
 
 class MalformedAnswer(PlanError):
     """The answer that should make a plan lacks a field, or has one of the wrong type."""
@@ -124,6 +127,8 @@ def _plan_of(data: Any, account_id: str | None) -> Plan:
     slices = told.get("upload_urls")
     if not isinstance(slices, Sequence) or isinstance(slices, str) or not slices:
         raise MalformedAnswer("the answer has no upload_urls")
+    if len(slices) > MOST_PARTS:
+        raise MalformedAnswer(f"the answer has {len(slices)} upload_urls, and S3 takes no more than {MOST_PARTS} parts")
     parts = []
     offset = 0
     for number, slice_ in enumerate(slices, 1):

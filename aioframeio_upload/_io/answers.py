@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -12,16 +11,11 @@ from typing import Any, Literal, TypeAlias
 
 import aiohttp
 
+from .._core.documents import MAX_ANSWER, READ_IN_THREAD, BadDocument, as_text, read_document
 from .._core.faults import Kind
 from .._core.retry import read_retry_after
 from .files import in_thread
 from .wire import read_bounded
-
-MAX_ANSWER = 64 << 20
-"""Bytes. The longest answer is a plan: 10,000 links of 1.5 kB are 15 MB."""
-
-PARSE_IN_THREAD = 1 << 16
-"""Bytes from which on parsing JSON would hold the loop for more than about a millisecond."""
 
 Shape: TypeAlias = Literal["object", "page", "nothing"]
 """What a call gives where it succeeds: an object under `data`, a list there and a link to the next, or nothing."""
@@ -69,11 +63,11 @@ async def read_answer(
     if not text:
         return answer(trouble="the answer is empty")
     try:
-        parse = partial(json.loads, text)
-        document = parse() if len(text) < PARSE_IN_THREAD else await in_thread(executor, parse)
-    except (ValueError, RecursionError):
-        kind = clean(response.content_type)[:80]
-        return answer(trouble=f"the answer is not JSON ({kind}, {len(text)} bytes)")
+        read = partial(read_document, text)
+        document = read() if len(text) < READ_IN_THREAD else await in_thread(executor, read)
+    except BadDocument as error:
+        kind = clean(as_text(response.content_type))[:80]
+        return answer(trouble=f"the answer {error} ({kind}, {len(text)} bytes)")
     if not 200 <= response.status < 300:
         return answer(trouble=clean(_detail(document)) or f"{response.status} without a reason")
     kind, wanted = ("list", list) if gives == "page" else ("object", dict)

@@ -31,6 +31,12 @@ from .proxies import Proxies
 from .spool import Spool
 from .wire import Misrouted
 
+LONGEST_FIELD = 64 << 10
+"""Bytes of one header field of an answer."""
+
+MOST_FIELDS = 512
+"""Header fields of an answer."""
+
 KEEPALIVE = 4.0
 """Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
 on a dead connection is a lost attempt."""
@@ -206,6 +212,11 @@ def open_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"aioframeio-upload/{__version__}"},
         auto_decompress=True,
+        # Of an answer: aiohttp's own 8 KB for a line or a field, and 128 fields, are a server's defence. Gateways and
+        # policies put longer ones into good answers.
+        max_line_size=LONGEST_FIELD,
+        max_field_size=LONGEST_FIELD,
+        max_headers=MOST_FIELDS,
         requote_redirect_url=False,
         trust_env=False,
     )
