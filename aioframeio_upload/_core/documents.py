@@ -9,9 +9,9 @@ MAX_ANSWER = 16 << 20
 """Bytes. The longest answer is a plan: 10,000 parts, S3's limit for one upload, with links of 1.5 kB."""
 
 MOST_VALUES = 250_000
-"""Values of a document. A plan of 10,000 parts has 30,000, a page of a listing some thousands. Each costs some 60 to 200
-bytes of memory and a fraction of a microsecond in which no other thread runs: 16 MiB of empty lists would be half a
-gigabyte and two seconds."""
+"""Values of a document. A plan of 10,000 parts has 30,000, a page of a listing some thousands. Each costs some 60 to
+200 bytes of memory and a fraction of a microsecond in which no other thread runs: 16 MiB of empty lists would be half
+a gigabyte and two seconds."""
 
 READ_IN_THREAD = 1 << 16
 """Bytes from which on reading a document would hold the loop for more than about a millisecond."""
