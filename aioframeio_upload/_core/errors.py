@@ -216,4 +216,4 @@ class JournalError(UploadError):
 
 
 class UploadCancelled(UploadError):
-    """The upload was cancelled."""
+    """The upload was cancelled; or a call, such as `plan`, was stopped because the Uploader was shut down."""

@@ -155,7 +155,14 @@ HARMLESS: Final = frozenset(
 """Parameters of a link whose values are no secret (AWS SigV4, "query parameters")."""
 
 
-def redact(words: str, *, tokens: Iterable[str] = (), links: Iterable[str] = (), limit: int = 1000) -> str:
+def redact(
+    words: str,
+    *,
+    tokens: Iterable[str] = (),
+    links: Iterable[str] = (),
+    limit: int = 1000,
+    digests: bool = False,
+) -> str:
     """Return foreign words as they may be logged: without credentials, on one line, and cut.
 
     In this order: a secret that was cut first would not be recognised. A word that holds a credential, in whatever
@@ -166,8 +173,9 @@ def redact(words: str, *, tokens: Iterable[str] = (), links: Iterable[str] = (),
         tokens: Credentials that are taken out wherever eight of their characters in a row turn up.
         links: URLs whose query's values are taken out.
         limit: The most characters to return.
+        digests: Keep 64 hexadecimal digits, which are a signature elsewhere; not those of a known link.
     """
-    known = _Known(tokens, links)
+    known = _Known(tokens, links, _LOOKS_SECRET if digests else _LOOKS_LIKE_SIGNED)
     text = _KEYED.sub(_hide_value, words[:MAX_WORDS])
     text = re.sub(r"\S+", lambda word: _hide_word(word[0]) if known.shows_in(word[0]) else word[0], text)
     text = one_line(text)
@@ -176,7 +184,7 @@ def redact(words: str, *, tokens: Iterable[str] = (), links: Iterable[str] = (),
 
 def redact_id(word: str | None, *, tokens: Iterable[str] = (), links: Iterable[str] = ()) -> str | None:
     """Return an identifier of the service's as it may be shown; None where it is none or may be a credential."""
-    if not word or redact(word, tokens=tokens, links=links, limit=MAX_WORDS) != word:
+    if not word or redact(word, tokens=tokens, links=links, limit=MAX_WORDS, digests=True) != word:
         return None
     return word[:120]
 
@@ -237,23 +245,26 @@ _LOOKS_SECRET: Final = re.compile(
     rf"|[?&;](?:{_NAMES})=|(?:x-amz-[a-z-]{{1,60}}|signature|credential|awsaccesskeyid)=[^\s=]"
     r"|\beyj[\w-]{8,}"  # a JSON web token
     r"|\bfio-[a-z]-[\w-]{8,}"  # a developer token of Frame.io's
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}"  # an access key of AWS's (IAM, "unique identifiers")
-    r"|\b[0-9a-f]{64}\b",  # a SigV4 signature
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}",  # an access key of AWS's (IAM, "unique identifiers")
     re.IGNORECASE,
 )
+
+_LOOKS_LIKE_SIGNED: Final = re.compile(rf"{_LOOKS_SECRET.pattern}|\b[0-9a-f]{{64}}\b", re.IGNORECASE)
+"""The same, and a SigV4 signature. In an identifier it is a digest, such as the ETag of other servers than S3."""
 
 
 class _Known:
     """The credentials of a call, in every spelling that a server may quote them in."""
 
-    def __init__(self, tokens: Iterable[str], links: Iterable[str]) -> None:
+    def __init__(self, tokens: Iterable[str], links: Iterable[str], looks: re.Pattern[str]) -> None:
+        self._looks = looks
         self._short = _pieces((token for token in tokens if len(token) >= SHORTEST_SECRET), TOKEN_PIECE)
         self._long = _pieces((value for link in links for value in _values(link)), LINK_PIECE)
 
     def shows_in(self, word: str) -> bool:
         """Say whether a word holds one of them, or looks as if it held another."""
         for spelling in _spellings(word):
-            if _LOOKS_SECRET.search(spelling):
+            if self._looks.search(spelling):
                 return True
             if _shares(spelling, self._short, TOKEN_PIECE) or _shares(spelling, self._long, LINK_PIECE):
                 return True

@@ -152,6 +152,9 @@ def test_a_line_of_a_log_cannot_be_forged() -> None:
 def test_an_identifier_that_may_be_a_credential_is_none(bad: str | None) -> None:
     assert redact_id(bad, tokens=[TOKEN], links=[LINK]) is None
     assert redact_id("SlowDown", tokens=[TOKEN], links=[LINK]) == "SlowDown"
+    digest = "0123456789abcdef" * 4
+    assert redact_id(digest, links=[f"https://h/p?X-Amz-Signature={digest[::-1]}"]) == digest
+    assert redact_id(digest, links=[f"https://h/p?X-Amz-Signature={digest}"]) is None
     assert redact_id("6M0TBR2S" * 100, tokens=[TOKEN]) == ("6M0TBR2S" * 100)[:120]
 
 
