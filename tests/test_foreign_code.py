@@ -242,30 +242,40 @@ async def test_a_stream_that_is_cancelled_at_its_first_piece(fake: FakeFrameio, 
 # -- the end of a program ----------------------------------------------------------------------------------------------
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, gzip, io, sys
 from aioframeio_upload import Limits, Uploader
 from aioframeio_upload.testing import FakeFrameio, Fault
 
-async def main():
-    async with FakeFrameio(rate_limits=False, part_size=1 << 20, faults=[Fault(do="hold", times=None)]) as fake:
-        async with Uploader(lambda: fake.token, account_id=fake.account_id, base_url=fake.url) as uploader:
-            upload = uploader.upload(bytes(3 << 20), name="a", folder_id=fake.folder_id).start()
+SOURCES = {
+    "memory": lambda path: bytes(3 << 20),
+    "path": lambda path: path,
+    "packed": lambda path: gzip.open(io.BytesIO(gzip.compress(bytes(3 << 20), 1))),
+}
+
+async def main(kind, path):
+    hold = Fault(do="hold", times=None)
+    how = {"journal": path + ".sqlite3"} if kind == "path" else {}
+    async with FakeFrameio(rate_limits=False, part_size=1 << 14, faults=[hold]) as fake:
+        async with Uploader(lambda: fake.token, account_id=fake.account_id, base_url=fake.url, **how) as uploader:
+            upload = uploader.upload(SOURCES[kind](path), name="a", folder_id=fake.folder_id).start()
             await fake.until(lambda fake: any(seen.operation == "part" for seen in fake.requests))
             print("ready", flush=True)
             await upload
 
 loop = asyncio.new_event_loop()
 try:
-    loop.run_until_complete(main())
+    loop.run_until_complete(main(*sys.argv[1:]))
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
-def test_a_program_with_run_until_complete_ends_after_a_ctrl_c() -> None:
-    """It leaves its task where it is; no thread of ours may wait for that one's end."""
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize("kind", ["memory", "path", "packed"])
+def test_a_program_with_run_until_complete_ends_after_a_ctrl_c(make_file: Callable[..., Path], kind: str) -> None:
+    """It leaves its task where it is; no thread of ours may wait for that one's end. Its plan is read in a thread."""
+    command = [sys.executable, "-c", PROGRAM, kind, str(make_file(3 << 20))]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert program.stdout is not None
     try:
         assert program.stdout.readline() == b"ready\n"

@@ -229,6 +229,7 @@ async def put_a_body(app: Any) -> None:
 async def post_a_form(app: Any) -> None:
     """Send a form of three files through an application, of which one is empty."""
     takes = {"a.mov": b"frames", "b.mov": bytes(300_000), "c.mov": b""}
+    told: list[dict[str, Any]] = []
     if isinstance(app, web.Application):
         async with TestClient(TestServer(app)) as client:
             for some, status in ((list(takes)[:2], 201), (list(takes), 400)):

@@ -205,6 +205,7 @@ async def test_a_root_that_cannot_be_walked_is_an_error(root: Path, executor: Th
     with pytest.raises(SourceError) as caught:
         await found(root / name, executor)
     assert "\0" not in str(caught.value)
+    assert caught.value.is_away == (name == "nowhere")
 
 
 @posix

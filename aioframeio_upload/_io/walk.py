@@ -71,7 +71,8 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
             inside = sorted(_entries(tree.path(folder) if folder else root), key=lambda entry: entry.name)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or "is no path"
-            failure = SourceError(reason, path=printable(tree.path(folder) if folder else root))
+            away = isinstance(error, OSError) and not isinstance(error, NotADirectoryError)
+            failure = SourceError(reason, path=printable(tree.path(folder) if folder else root), away=away)
             if not folder:
                 raise failure from error
             tree.failures.append((folder, failure))
@@ -84,7 +85,7 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
                 # Some file systems do not tell kinds with the names (a few of FUSE's): then this asks, and may fail.
                 is_folder = entry.is_dir(follow_symlinks=False)
             except OSError as error:
-                _tell(tree, path, error.strerror or type(error).__name__, entry)
+                _tell(tree, path, error.strerror or type(error).__name__, entry, away=True)
                 continue
             if is_folder:
                 if not is_text(entry.name):
@@ -125,7 +126,7 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
     try:
         found = entry.stat()
     except OSError as error:
-        _tell(tree, path, error.strerror or type(error).__name__, entry)
+        _tell(tree, path, error.strerror or type(error).__name__, entry, away=True)
         return
     if not stat.S_ISREG(found.st_mode):
         _tell(tree, path, "is not a regular file", entry)
@@ -135,8 +136,8 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
         tree.files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
 
 
-def _tell(tree: Tree, path: str, reason: str, entry: os.DirEntry[str]) -> None:
-    tree.failures.append((printable(path), SourceError(reason, path=printable(entry.path))))
+def _tell(tree: Tree, path: str, reason: str, entry: os.DirEntry[str], *, away: bool = False) -> None:
+    tree.failures.append((printable(path), SourceError(reason, path=printable(entry.path), away=away)))
 
 
 def _leading(files: list[LocalFile]) -> set[str]:
