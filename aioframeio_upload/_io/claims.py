@@ -61,7 +61,8 @@ class Claims:
         if (holder := self._read(path, key)) is not None:
             if holder != self._id and self._is_alive(holder):
                 return False
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):  # given up at this moment, which needs no write lock
+                os.unlink(path)
         self._hold()
         try:
             self._write(path)
