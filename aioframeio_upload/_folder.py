@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import anyio
 
 from ._conflict import found_there, stack
 from ._core.errors import AuthenticationError, UploadError
+from ._core.events import Event, UploadReplanned
 from ._core.folder_state import FolderState
 from ._core.folders import EMPTY, FileStarted, FolderCreated, FolderPlanned, FolderResult, FolderUploadError
 from ._core.model import Plan, Receipt, UploadedFile
@@ -28,6 +30,8 @@ from ._io.walk import Tree, check_unchanged, walk
 from ._places import Places
 from ._roll import Roll
 from ._transfer import PROGRESS_PERIOD
+
+log = logging.getLogger("aioframeio_upload")
 
 UNSETTLED = 1000
 """Files that may be sent and not yet confirmed: three minutes' worth at five creates a second. Each of them is a task
@@ -47,13 +51,30 @@ class Asked:
     conflict: Conflict
 
 
+class _FileFeed(Feed):
+    """The events of one file of a folder, whose listeners are not told them: a new beginning goes to the log."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def publish(self, event: Event) -> None:
+        """Keep an event, and log it where a user should know."""
+        super().publish(event)
+        if isinstance(event, UploadReplanned):
+            log.info("%r begins anew: %s", self._path, event.reason)
+
+
 @dataclass(slots=True, eq=False)
 class _Taken:
     """A file whose turn it is, until its last byte is sent."""
 
     file: LocalFile
-    feed: Feed = field(default_factory=Feed)
+    feed: Feed = field(init=False)
     """Its own events, of which only the progress is looked at."""
+
+    def __post_init__(self) -> None:
+        self.feed = _FileFeed(self.file.path)
 
 
 async def deliver_folder(asked: Asked, feed: FolderFeed, gate: Gate, resources: Resources, api: Api) -> FolderResult:

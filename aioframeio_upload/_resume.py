@@ -49,7 +49,7 @@ async def take_up(record: Record, api: Api, resources: Resources, *, changed: bo
     if found.step in (Step.RESUME, Step.CONFIRM):
         return found
     await record.own_again()
-    log.info("%r begins anew: %s", entry.identity.path, found.reason)
+    log.debug("%r begins anew: %s", entry.identity.path, found.reason)
     if found.step is Step.REPLACE:
         await delete_placeholder(api, file_id, account_id, DELETE_AFTER_ERROR)
     await record.drop()

@@ -27,6 +27,7 @@ from aioframeio_upload import (
 )
 from aioframeio_upload._core.redact import Secret
 from aioframeio_upload._io.api import check_base_url
+from aioframeio_upload._io.resources import API_CALLS
 from aioframeio_upload.testing import FakeFrameio, Fault
 
 TWICE = RetryPolicy(attempts=2, base=0.01, cap=0.01)
@@ -390,3 +391,16 @@ def test_a_base_url_that_cannot_work_is_refused_without_being_shown(base_url: st
     assert "secret" not in str(caught.value)
     check_base_url(Secret("http://127.0.0.1:8080/frameio/"))
     check_base_url(Secret("https://müller.example"))
+
+
+async def test_calls_under_way_at_once_are_bounded_or_each_would_have_a_connection(fake: FakeFrameio) -> None:
+    file_id = await new_file(fake)
+    fake.add_fault(hold := Fault(on="status", do="hold", times=None))
+    async with uploader_on(fake) as uploader:
+        asking = [asyncio.ensure_future(uploader.status(file_id)) for _ in range(2 * API_CALLS)]
+        async with asyncio.timeout(10):
+            await fake.until(lambda fake: fake.hits(hold) == API_CALLS)
+        assert fake.connections <= API_CALLS + 1
+        fake.release(hold)
+        assert {found.complete for found in await asyncio.gather(*asking)} == {False}
+        assert fake.connections <= API_CALLS + 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from commands import Program
 from conftest import PART, sha256, some_bytes
+from journals import rows
 from pages import ROOT
 from seen import puts
 
@@ -386,6 +387,54 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
 def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:
     assert program.run("resume") == (0, "nothing is pending\n", "")
     assert program.run("resume", "--json") == program.run("resume", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize("journal", [[], ["--journal", "new/uploads.sqlite3"]])
+def test_looking_for_what_is_pending_makes_no_journal(program: Program, journal: list[str], tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert program.run("pending", *journal) == (0, "nothing is pending\n", "")
+    assert program.run("pending", "--json", *journal) == (0, "", "")
+    assert program.run("resume", *journal) == (0, "nothing is pending\n", "")
+    status, said, complaint = program.run("discard", "f1", *journal)
+    assert (status, said) == (1, "")
+    assert complaint.endswith("uploads.sqlite3: there is no journal, and so nothing to discard\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("journal", [":memory:", "file:uploads.sqlite3?mode=memory"])
+def test_a_journal_that_is_no_file_is_refused_in_words(program: Program, take: Path, journal: str) -> None:
+    for command in (["pending"], ["resume"], ["discard", "f"], ["upload", "take.mov", "--folder", "f"]):
+        status, _, complaint = program.run(*command, "--journal", journal)
+        assert (status, len(complaint.splitlines())) == (2, 1)
+        assert complaint.startswith(f"error: --journal: '{journal}' is no path of a file")
+
+
+@HAS_SIGNALS
+def test_a_resume_that_begins_anew_says_why(fake: FakeFrameio, program: Program, take: Path) -> None:
+    interrupted(fake, program)
+    os.utime(take)
+    status, said, complaint = program.run("resume")
+    assert (status, complaint) == (0, "")
+    assert f"{take}: begins anew: the source has changed since" in said.splitlines()
+    assert "goes on" not in said
+
+
+@HAS_SIGNALS
+def test_a_damaged_upload_is_shown_and_stops_no_other(
+    fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
+) -> None:
+    interrupted(fake, program, "--journal", "own.sqlite3")
+    (file,) = fake.files
+    journal = ("--journal", "own.sqlite3")
+    rows(tmp_path / "own.sqlite3", "UPDATE uploads SET plan = substr(plan, 1, length(plan) - 9)")
+    status, said, complaint = program.run("pending", *journal)
+    assert (status, len(complaint.splitlines())) == (0, 1)
+    assert said == f"{file.id}  {take}: damaged, can only be discarded: its plan cannot be read\n"
+    status, said, complaint = program.run("resume", *journal)
+    assert (status, said) == (1, "")
+    assert f"discard('{file.id}') removes it" in complaint
+    assert program.run("discard", file.id, *journal)[:2] == (0, f"{file.id}: discarded\n")
+    assert file.deleted
 
 
 # -- drawn -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
+from conftest import PART, on_both_loops, on_disk, our_records, reached, sha256, some_bytes, uploader_on
 from journals import ONE_BY_ONE, let_time_pass, pending_in, recorded_parts, rows, stopped_at
 from seen import operations, puts, watched
 from trees import arrived, content_of, plant
@@ -56,6 +56,12 @@ async def again(fake: FakeFrameio, path: Path, journal: Path, **how: Any) -> tup
         upload = uploader.upload(path, folder_id=fake.folder_id, **how)
         events = [event async for event in upload]
         return await upload, events
+
+
+def why_anew(events: list[Any]) -> str:
+    """Prove that one event tells that it begins anew, and give the reason."""
+    (event,) = [event for event in events if isinstance(event, UploadReplanned)]
+    return str(event.reason)
 
 
 def one_finished(fake: FakeFrameio, path: Path) -> str:
@@ -149,6 +155,53 @@ async def test_every_pending_upload_is_started_by_one_line(
     assert {file.outcome for file in files} == {"resumed"}
     assert {file.sha256 for file in fake.files} == {sha256(path) for path in paths}
     assert await pending_in(fake, journal) == ()
+
+
+async def test_what_is_resumed_can_be_told_apart_before_anything_happens(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, tmp_path: Path
+) -> None:
+    """By two files of one name in two folders, as cameras make them."""
+    paths = [on_disk(plant, tmp_path / card, {"clip.mov": SIZE}) / "clip.mov" for card in ("card-1", "card-2")]
+    stopped = [await stopped_at(fake, path, journal, 2) for path in paths]
+    async with uploader_on(fake, journal=journal) as uploader:
+        uploads = await uploader.resume_pending()
+        known = {upload.file_id: (upload.source, upload.folder_id, upload.name) for upload in uploads}
+        assert known == {
+            one.file_id: (str(path), fake.folder_id, "clip.mov") for one, path in zip(stopped, paths, strict=True)
+        }
+        await asyncio.gather(*uploads)
+
+
+async def test_the_files_id_is_that_of_the_new_one_where_it_begins_anew(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    path = make_file(SIZE)
+    stopped = await stopped_at(fake, path, journal, 2)
+    on_disk(os.utime, path)
+    async with uploader_on(fake, journal=journal) as uploader:
+        (upload,) = await uploader.resume_pending()
+        assert upload.file_id == stopped.file_id
+        assert (await upload).id == upload.file_id != stopped.file_id
+
+
+async def test_a_handle_tells_its_source_and_folder(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    path = make_file(SIZE)
+    async with uploader_on(fake, journal=journal) as uploader:
+        plan = await uploader.plan(path, folder_id=fake.folder_id)
+        handles: list[Any] = [
+            uploader.upload(path, folder_id="f"),
+            uploader.upload(str(path), folder_id="f"),
+            uploader.upload(b"x", name="x", folder_id="f"),
+            uploader.execute(plan, path),
+            uploader.upload_folder(path.parent, folder_id="f"),
+        ]
+        for one in handles:
+            one.cancel()
+        assert [one.source for one in handles] == [path, str(path), None, path, path.parent]
+        assert [one.folder_id for one in handles] == ["f", "f", "f", fake.folder_id, "f"]
+        assert [one.file_id for one in handles[:4]] == [None, None, None, plan.file_id]
 
 
 async def test_what_was_resumed_and_cancelled_before_its_first_step_can_be_taken_up(
@@ -263,9 +316,10 @@ async def test_a_file_that_arrived_is_kept_when_its_source_has_changed_and_the_n
     path = make_file(SIZE)
     await sent_whole(fake, path, journal)
     on_disk(os.utime, path)
-    file, _ = await again(fake, path, journal)
+    file, events = await again(fake, path, journal)
     assert [one.complete for one in fake.files] == [True, True]
     assert (file.id, file.outcome) == (fake.files[1].id, "uploaded")
+    assert why_anew(events) == "the source has changed since; the file that had arrived stays"
     assert await pending_in(fake, journal) == ()
 
 
@@ -339,6 +393,10 @@ async def test_what_cannot_be_gone_on_with_begins_anew_and_the_old_placeholder_g
     assert (one_finished(fake, path), file.outcome) == (file.id, "uploaded")
     assert [one.id for one in fake.deleted] == [stopped.file_id]
     assert not [event for event in events if isinstance(event, UploadResumed)]
+    assert [type(event) for event in events[:2]] == [UploadPlanned, UploadReplanned], "the plan is the first event"
+    assert (events[0].file_id, events[1].file_id, events[1].replaced_file_id) == (file.id, file.id, stopped.file_id)
+    reason = "its links have expired" if how in (expired, expired_by_their_stamps) else "the source has changed since"
+    assert events[1].reason.startswith(reason)
     assert await pending_in(fake, journal) == ()
 
 
@@ -349,9 +407,10 @@ async def test_a_placeholder_that_somebody_has_deleted_is_made_anew(
     stopped = await stopped_at(fake, path, journal, 3)
     async with uploader_on(fake) as uploader:
         await uploader.delete(stopped.file_id or "")
-    file, _ = await again(fake, path, journal)
+    file, events = await again(fake, path, journal)
     assert (one_finished(fake, path), file.outcome) == (file.id, "uploaded")
     assert operations(fake).count("delete") == 1
+    assert why_anew(events) == "Frame.io has no such file any more"
 
 
 async def test_a_placeholder_that_failed_there_is_made_anew(
@@ -360,8 +419,9 @@ async def test_a_placeholder_that_failed_there_is_made_anew(
     path = make_file(SIZE)
     stopped = await stopped_at(fake, path, journal, 3)
     fake.fail(stopped.file_id or "")
-    file, _ = await again(fake, path, journal)
+    file, events = await again(fake, path, journal)
     assert (one_finished(fake, path), file.outcome) == (file.id, "uploaded")
+    assert why_anew(events) == "Frame.io says that its upload failed"
 
 
 async def test_another_folder_or_name_is_another_upload(
@@ -526,6 +586,26 @@ async def test_what_waits_only_for_its_confirmation_holds_no_lock(
         assert (await uploader.pending(), operations(fake).count("create")) == ((), 3)
 
 
+async def test_a_version_that_waits_for_its_stack_is_one_uploads_alone(
+    fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
+) -> None:
+    """Two that stack would stack it twice."""
+    path = make_file(SIZE)
+    async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
+        await uploader.upload(b"older", name=path.name, folder_id=fake.folder_id)
+        fake.add_fault(hold := Fault(on="create_stack", do="hold"))
+        first = uploader.upload(path, folder_id=fake.folder_id, conflict="version").start()
+        await reached(fake, hold)
+        assert await other.resume_pending() == await uploader.resume_pending() == ()
+        with pytest.raises(JournalError, match="another process's"):
+            await other.upload(path, folder_id=fake.folder_id, conflict="version")
+        await uploader.shutdown(0)
+        (second,) = await other.resume_pending()
+        fake.release()
+        assert (await second).id == first.file_id
+    assert operations(fake).count("create") == 2
+
+
 async def test_one_that_waits_for_its_confirmation_does_not_erase_what_was_begun_anew_since(
     fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
 ) -> None:
@@ -685,3 +765,23 @@ async def test_a_folder_goes_on_part_by_part(fake: FakeFrameio, tmp_path: Path, 
     assert "resumed" in {file.outcome for file in result.files}
     assert arrived(fake) == {f"shoot/{path}": digest for path, digest in on_disk(content_of, root).items()}
     assert [puts(fake)[number] for number in (2, 3, 4, 5)] == [1, 1, 2, 1]
+
+
+async def test_a_file_of_a_folder_that_begins_anew_is_told_in_the_log(
+    fake: FakeFrameio, tmp_path: Path, journal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder's listeners are told of no file's own events."""
+    root = tmp_path / "shoot"
+    on_disk(plant, root, {"reel/take.mov": some_bytes(SIZE)})
+    fake.add_fault(held := Fault(do="hold", number=3))
+    async with uploader_on(fake, journal=journal, limits=ONE_BY_ONE) as uploader:
+        uploader.upload_folder(root, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        await uploader.shutdown(0)
+    fake.release(held)
+    on_disk(os.utime, root / "reel" / "take.mov")
+    with caplog.at_level("INFO", "aioframeio_upload"):
+        async with uploader_on(fake, journal=journal) as uploader:
+            await uploader.upload_folder(root, folder_id=fake.folder_id)
+    told = [record.getMessage() for record in our_records(caplog) if record.levelname == "INFO"]
+    assert told == ["'reel/take.mov' begins anew: the source has changed since"]
