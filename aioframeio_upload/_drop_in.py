@@ -12,6 +12,7 @@ import anyio
 
 from ._core.errors import SourceError, UploadError
 from ._core.events import Event, PartCompleted
+from ._core.fields import is_header_name, is_header_value
 from ._core.model import Plan, check_secure
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
@@ -45,7 +46,7 @@ class AsyncFrameioUploader:
             What it raises ends the upload, and is raised by `upload()`.
 
     Raises:
-        ValueError: The asset has no links, or a number is less than 1.
+        ValueError: The asset has no links, a number is less than 1, or a header is none.
         PlanError: The asset lacks a field, its links are not for a file of its size, or they are http and do not lead
             to this machine itself.
         TypeError: The file is none.
@@ -63,6 +64,8 @@ class AsyncFrameioUploader:
         has_links = bool(asset.get("upload_urls") if isinstance(asset, Mapping) else asset.upload_urls)
         given, self._headers = Secret(asset), Secret(dict(headers or {}))
         del asset, headers  # a traceback would show them
+        if not all(map(_is_header, self._headers.reveal().items())):
+            raise ValueError("headers must be names and values as HTTP has them: printable ASCII")
         if not has_links:
             raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
         check_kind(file)
@@ -139,6 +142,11 @@ class AsyncFrameioUploader:
             await resources.executor.ask(rewind)
         except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
             raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
+
+
+def _is_header(field: tuple[Any, Any]) -> bool:
+    name, value = field
+    return isinstance(name, str) and isinstance(value, str) and is_header_name(name) and is_header_value(value)
 
 
 class _Callback(Feed):

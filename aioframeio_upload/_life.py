@@ -12,6 +12,7 @@ from typing import Self
 
 import aiohttp
 
+from ._core.fields import check_id
 from ._core.model import Statistics
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
@@ -152,7 +153,7 @@ class Life:
         found = account_id or self._account_id
         if not found:
             raise ValueError("no account: give account_id= to the Uploader or to this call")
-        return found
+        return check_id("account_id", found)
 
     @property
     def uploads(self) -> tuple[Upload | FolderUpload, ...]:

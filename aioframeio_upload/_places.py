@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from ._core.errors import ApiError
+from ._core.fields import read_id
 from ._core.folders import FolderCreated
 from ._core.remote import Listing
 from ._io.api import CREATE_FOLDER, Api
@@ -106,7 +107,7 @@ class Places:
         made = await self._api.call(
             CREATE_FOLDER, account_id=self._account_id, folder_id=parent_id, body={"name": name}, on_lost=on_lost
         )
-        if not isinstance(made.get("id"), str):
+        if (made_id := read_id(made.get("id"))) is None:
             raise ApiError("the answer's id is missing", operation=CREATE_FOLDER.name, status=201)
-        self._told(FolderCreated(path, made["id"]))
-        return Place(made["id"], True)
+        self._told(FolderCreated(path, made_id))
+        return Place(made_id, True)

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from ._core.errors import ApiError, PlanError, UploadError
-from ._core.fields import read_size
+from ._core.fields import is_header_value, read_id, read_size
 from ._core.model import MalformedAnswer, Plan, UploadedFile, check_secure
 from ._core.redact import Secret
 from ._io.api import CREATE, CREATE_REMOTE, DELETE, Api
@@ -109,7 +109,7 @@ def _read_plan(answer: Secret[Any], size: int, account_id: str, *, is_secure: bo
         return ApiError(str(error), operation=CREATE.name, status=201, file_id=_id_of(answer))
     except PlanError as error:
         return error
-    if plan.media_type is not None and not plan.media_type.isprintable():
+    if plan.media_type is not None and not is_header_value(plan.media_type):
         # It becomes a header of every part.
         return ApiError("the answer's media_type is none", operation=CREATE.name, status=201, file_id=plan.file_id)
     if plan.size != size:
@@ -128,8 +128,7 @@ async def _undo(api: Api, creating: asyncio.Future[Plan], account_id: str) -> No
 
 
 def _id_of(answer: Secret[Any]) -> str | None:
-    made = answer.reveal().get("id") if isinstance(answer.reveal(), dict) else None
-    return made if isinstance(made, str) else None
+    return read_id(answer.reveal().get("id")) if isinstance(answer.reveal(), dict) else None
 
 
 async def create_remote_file(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from ._confirm import confirm, read_status
+from ._core.fields import check_id, check_media_type, is_text
 from ._core.fleet import one_each
 from ._core.folders import FolderResult
 from ._core.model import Plan, Receipt, UploadedFile, UploadStatus, check_secure
@@ -86,7 +87,7 @@ class Uploader(Pending):
                 outcome `"skipped"`. `"version"` stacks the new file, once it has arrived, on the one of that name.
 
         Raises:
-            ValueError: There is no name or no account.
+            ValueError: There is no name or no account, an id is empty or no text, or the media type is no header value.
             TypeError: The source is none.
         """
         check_kind(source)
@@ -97,9 +98,9 @@ class Uploader(Pending):
             source=source,
             size=size,
             name=name,
-            folder_id=folder_id,
+            folder_id=check_id("folder_id", folder_id),
             account_id=account,
-            media_type=media_type,
+            media_type=check_media_type(media_type),
             conflict=conflict,
         )
 
@@ -149,7 +150,7 @@ class Uploader(Pending):
         asked = Asked(
             root=root,
             name=None if contents_only else name,
-            folder_id=folder_id,
+            folder_id=check_id("folder_id", folder_id),
             account_id=self._account(account_id),
             wanted=patterns(include, exclude),
             conflict=conflict,
@@ -205,7 +206,7 @@ class Uploader(Pending):
             name=plan.name,
             folder_id=plan.folder_id,
             account_id=account,
-            media_type=plan.media_type,
+            media_type=check_media_type(plan.media_type),
             plan=plan,
             origin=plan.file_id,
             file_id=plan.file_id,
@@ -235,6 +236,7 @@ class Uploader(Pending):
         check_kind(source)
         name, account = name_of(source, name), self._account(account_id)
         check_name(name, source)
+        folder_id, media_type = check_id("folder_id", folder_id), check_media_type(media_type)
         with self._call(begins=True) as (resources, api):
             found = await open_source(source, size, resources.executor, resources.spool)
             found.close()
@@ -262,6 +264,7 @@ class Uploader(Pending):
         wanted = frozenset(numbers)
         if not wanted <= {part.number for part in plan.parts}:
             raise ValueError(f"the plan has {len(plan.parts)} parts, numbered from 1")
+        check_media_type(plan.media_type)
         with self._call(begins=True) as (resources, api):
             if api.is_secure:
                 check_secure(plan, is_own=False)
@@ -288,7 +291,7 @@ class Uploader(Pending):
         """
         account = self._account(account_id)
         with self._call() as (_, api):
-            return await read_status(api, file_id, account)
+            return await read_status(api, check_id("file_id", file_id), account)
 
     async def delete(self, file_id: str, *, account_id: str | None = None) -> None:
         """Remove a file, or the placeholder of a plan that is not used.
@@ -298,7 +301,7 @@ class Uploader(Pending):
         """
         account = self._account(account_id)
         with self._call() as (_, api):
-            await api.call(DELETE, account_id=account, file_id=file_id)
+            await api.call(DELETE, account_id=account, file_id=check_id("file_id", file_id))
 
     async def remote_upload(
         self, source_url: str, *, folder_id: str, name: str, account_id: str | None = None
@@ -316,6 +319,9 @@ class Uploader(Pending):
         """
         url = Secret(source_url)
         del source_url  # a traceback would show it
+        if not is_text(url.reveal()):
+            raise ValueError("source_url holds a lone surrogate, which is no text")
+        folder_id = check_id("folder_id", folder_id)
         name, account = name_of(None, name), self._account(account_id)
         with self._call(begins=True) as (_, api):
             return await create_remote_file(api, url, name=name, folder_id=folder_id, account_id=account)

@@ -95,8 +95,8 @@ STOREYS = """
     _core/model _core/told
     _core/errors
     _core/remote
-    _core/links
-    _core/order _core/patterns _core/fields _core/hosts _core/listing _core/rates _core/documents
+    _core/links _core/documents
+    _core/order _core/patterns _core/fields _core/hosts _core/listing _core/rates
     _core/expiry _core/pacing _core/settings _core/redact
     _core/__init__
     _version

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from .fields import as_text
+
 MAX_ANSWER = 16 << 20
 """Bytes. The longest answer is a plan: 10,000 parts, S3's limit for one upload, with links of 1.5 kB."""
 
@@ -15,8 +17,6 @@ a gigabyte and two seconds."""
 
 READ_IN_THREAD = 1 << 16
 """Bytes from which on reading a document would hold the loop for more than about a millisecond."""
-
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class BadDocument(ValueError):
@@ -64,15 +64,3 @@ def _without_surrogates(value: Any) -> Any:
     if isinstance(value, dict):
         return {as_text(name): _without_surrogates(one) for name, one in value.items()}
     return value
-
-
-def as_text(words: str) -> str:
-    """Replace what is no text: lone surrogates, which no file, terminal, header or database takes."""
-    if words.isascii():
-        return words
-    return "".join(REPLACEMENT if "\ud800" <= character <= "\udfff" else character for character in words)
-
-
-def is_text(words: str) -> bool:
-    """Return whether a string can be written as UTF-8: it holds no lone surrogate."""
-    return as_text(words) == words

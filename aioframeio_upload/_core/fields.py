@@ -1,4 +1,4 @@
-"""Single fields of an answer, as the service writes them: instants and sizes."""
+"""Single fields: of an answer, as the service writes them, and of a call, as the caller gives them."""
 
 from __future__ import annotations
 
@@ -28,3 +28,72 @@ def read_size(told: Mapping[str, Any]) -> int | None:
     """Read how long a file is, where that may be unknown; None where it is no number, or one that no file is long."""
     size = told.get("file_size")
     return size if type(size) is int and 0 <= size < MAX_SIZE else None
+
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def as_text(words: str) -> str:
+    """Replace what is no text: lone surrogates, which no file, terminal, header or database takes."""
+    if words.isascii():
+        return words
+    return "".join(REPLACEMENT if "\ud800" <= character <= "\udfff" else character for character in words)
+
+
+def is_text(words: str) -> bool:
+    """Return whether a string can be written as UTF-8: it holds no lone surrogate.
+
+    A name on Linux may be any bytes, and on Windows hold such surrogates.
+    """
+    return as_text(words) == words
+
+
+def read_id(value: Any) -> str | None:
+    """Read an id of the service's; None where it is none: empty, or not text (then it was replaced, or is to be)."""
+    is_id = isinstance(value, str) and bool(value) and is_text(value) and REPLACEMENT not in value
+    return value if is_id else None
+
+
+def check_id(name: str, value: str) -> str:
+    """Return an id that a caller gave, as an argument of that name.
+
+    Raises:
+        TypeError: It is no string.
+        ValueError: It is empty, or not text.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} is empty")
+    if not is_text(value):
+        raise ValueError(f"{name} holds a lone surrogate, which is no text")
+    return value
+
+
+def check_media_type(value: str | None) -> str | None:
+    """Return a media type that a caller gave: it becomes a header of every part.
+
+    Raises:
+        TypeError: It is no string.
+        ValueError: It cannot be the value of a header.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"media_type must be a string, not {type(value).__name__}")
+    if not is_header_value(value):
+        raise ValueError("media_type must be printable ASCII, such as 'video/quicktime'")
+    return value
+
+
+def is_header_value(value: str) -> bool:
+    """Return whether a string can be the value of a header as it stands (RFC 9110, 5.5, without its obsolete part)."""
+    return value.isascii() and value.isprintable() and value == value.strip()
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def is_header_name(name: str) -> bool:
+    """Return whether a string can be the name of a header (RFC 9110, 5.6.2)."""
+    return _TOKEN.fullmatch(name) is not None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .errors import PlanError
 from .expiry import lifetime
-from .fields import MAX_SIZE
+from .fields import MAX_SIZE, is_text, read_id
 from .links import is_secure, is_usable, stays_here
 from .redact import PartUrl, Secret, without_frames
 
@@ -60,6 +60,7 @@ class Plan:
     """When the service sent it, by the `Date` of its answer: its links' age is counted from here. None: unknown."""
 
     def __post_init__(self) -> None:
+        _prove_text(self)
         _prove_tiling(self.parts, self.size)
 
     @property
@@ -138,7 +139,7 @@ def _plan_of(data: Any, account_id: str | None) -> Plan:
         parts.append(Part(number, offset, size, url))
         offset += size
     return Plan(
-        file_id=_typed(told, "id", str),
+        file_id=_id(told),
         folder_id=_typed(told, "parent_id", str, optional=True),
         name=_typed(told, "name", str),
         size=_typed(told, "file_size", int),
@@ -185,6 +186,13 @@ def _attributes(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name, None) for name in (*names, "size", "url")}
 
 
+def _id(told: Mapping[str, Any]) -> str:
+    found = read_id(_typed(told, "id", str))
+    if found is None:
+        raise MalformedAnswer("the answer's id is empty or no text")
+    return found
+
+
 def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", optional: bool = False) -> Any:
     value = told.get(name)
     if value is None and optional:
@@ -195,6 +203,14 @@ def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", o
     if isinstance(value, int) and abs(value) >= MAX_SIZE:
         raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} is out of range")
     return value
+
+
+def _prove_text(plan: Plan) -> None:
+    """Raise PlanError where a word of a plan could not be written into a request, a journal or a log."""
+    names = ("file_id", "folder_id", "name", "account_id", "media_type", "view_url", "status")
+    odd = [name for name in names if (value := getattr(plan, name)) is not None and not is_text(value)]
+    if odd:
+        raise PlanError(f"the plan's {odd[0]} holds a lone surrogate, which is no text")
 
 
 def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:

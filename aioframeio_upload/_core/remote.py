@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
-from .fields import read_instant, read_size
+from .fields import read_id, read_instant, read_size
 from .patterns import same_name
 
 Conflict: TypeAlias = Literal["create", "skip", "version"]
@@ -50,7 +50,7 @@ class Listing:
     def add(self, rows: Iterable[Any]) -> None:
         """Take in a page."""
         for row in rows:
-            if not isinstance(row, Mapping) or not isinstance(row.get("id"), str):
+            if not isinstance(row, Mapping) or read_id(row.get("id")) is None:
                 continue
             if row.get("type") == "folder" and isinstance(name := row.get("name"), str):
                 self.folders.setdefault(same_name(name), []).append((name, row["id"]))
@@ -80,7 +80,7 @@ def read_namesake(row: Mapping[str, Any]) -> Namesake | None:
         head, stack_id = row.get("head_version"), row["id"]
         row = head if isinstance(head, Mapping) else {**row, "type": "file"}
     words = {key: value for key, value in row.items() if isinstance(value, str)}
-    if words.get("type") != "file" or "id" not in words or "name" not in words:
+    if words.get("type") != "file" or read_id(words.get("id")) is None or "name" not in words:
         return None
     return Namesake(
         id=words["id"],

@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 import aiohttp
 
-from .._core.documents import MAX_ANSWER, READ_IN_THREAD, BadDocument, as_text, read_document
+from .._core.documents import MAX_ANSWER, READ_IN_THREAD, BadDocument, read_document
 from .._core.faults import Kind
+from .._core.fields import as_text
 from .._core.retry import read_retry_after
 from .files import in_thread
 from .wire import read_bounded

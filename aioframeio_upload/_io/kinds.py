@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from .._core.errors import SourceError
+from .._core.fields import is_text
 from .files import printable
 
 
@@ -127,15 +128,6 @@ def _harmless(name: str) -> str:
     """
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     return "".join(char for char in last if unicodedata.category(char) != "Cc" and char not in BIDI).strip(" ")
-
-
-def is_text(name: str) -> bool:
-    """Return whether a name can be sent as it is: on Linux it may be any bytes, on Windows lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 NO_TEXT = "its name is no text, so it cannot be told"

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from .._core.errors import SourceChanged, SourceError
+from .._core.fields import is_text
 from .._core.order import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .files import in_thread, printable
-from .kinds import NO_TEXT, is_text
+from .kinds import NO_TEXT
 from .tree_path import TreePath
 
 
