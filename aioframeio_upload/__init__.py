@@ -35,6 +35,15 @@ if TYPE_CHECKING:
     from ._core.events import (
         ApiRetrying,
         Event,
+        FileCompleted,
+        FileFailed,
+        FileSkipped,
+        FileStarted,
+        FolderCompleted,
+        FolderCreated,
+        FolderPlanned,
+        FolderResult,
+        FolderUploadError,
         PartCompleted,
         PartRetrying,
         PartStarted,
@@ -45,22 +54,11 @@ if TYPE_CHECKING:
         UploadReplanned,
         UploadResumed,
     )
-    from ._core.folders import (
-        FileCompleted,
-        FileFailed,
-        FileSkipped,
-        FileStarted,
-        FolderCompleted,
-        FolderCreated,
-        FolderPlanned,
-        FolderResult,
-        FolderUploadError,
-    )
     from ._core.journal import PendingUpload
     from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
     from ._core.settings import Limits, RetryPolicy, Timeouts
-    from ._drop_in import AsyncFrameioUploader
     from ._io.journal import Journal
+    from ._sdk_compat import AsyncFrameioUploader
     from ._upload import FolderUpload, Upload
     from ._uploader import Uploader
 
@@ -121,8 +119,8 @@ __all__ = [
 ]
 
 _HOMES = (
-    *("_core.errors", "_core.settings", "_core.model", "_core.folders", "_core.events", "_core.journal"),
-    *("_io.journal", "_upload", "_uploader", "_drop_in"),
+    *("_core.errors", "_core.settings", "_core.model", "_core.events", "_core.journal"),
+    *("_io.journal", "_upload", "_uploader", "_sdk_compat"),
 )
 """Where the names are. Each is loaded when it is first asked for: of the whole, most is the making of dataclasses, and
 neither `--help` nor a pytest run in which the package's plugin is installed needs them."""

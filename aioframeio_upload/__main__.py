@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from ._cli_signals import end_by_signals, leave
+from ._cli.signals import end_by_signals, leave
 
 MISSING = "The command line needs rich, typer and platformdirs: pip install 'aioframeio-upload[cli]'"
 
@@ -13,11 +13,11 @@ MISSING = "The command line needs rich, typer and platformdirs: pip install 'aio
 def main() -> NoReturn:
     """Run the command line; the console script `aioframeio-upload` calls this."""
     end_by_signals()  # before anything else is loaded, which takes long enough for a Ctrl-C
-    from ._cli_output import complain, open_standard_streams
+    from ._cli.output import complain, open_standard_streams
 
     open_standard_streams()
     try:
-        from ._cli import run
+        from ._cli.app import run
 
         leave(run(sys.argv[1:]))
     except ModuleNotFoundError as error:

@@ -1,29 +1,292 @@
-"""The Uploader: its verbs."""
+"""`Uploader`: its life cycle and all its methods."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import ssl as ssl_module
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self
 
-from ._confirm import confirm, read_status
-from ._core.fields import check_id, check_media_type, is_text
-from ._core.fleet import one_each
-from ._core.folders import FolderResult
-from ._core.model import Plan, Receipt, UploadedFile, UploadStatus, check_secure
+import aiohttp
+
+from ._core.api_schema import check_id, check_media_type, is_text
+from ._core.events import FolderResult
+from ._core.journal import PendingUpload
+from ._core.listing import Conflict, check_conflict
+from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus, check_secure
 from ._core.patterns import patterns
+from ._core.receipts import one_each
 from ._core.redact import Secret
-from ._core.remote import Conflict, check_conflict
-from ._feed import FolderFeed
-from ._folder import Asked, deliver_folder
-from ._io.api import DELETE
+from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._engine.confirm import confirm, read_status
+from ._engine.conflict import deliver
+from ._engine.event_log import EventLog, FolderEventLog
+from ._engine.folder import FolderRequest, deliver_folder
+from ._engine.job import UploadJob
+from ._engine.parts import send_some
+from ._engine.placeholder import create_file, create_remote_file
+from ._engine.resume import JournalSession, claim_pending, discard, list_pending
 from ._io.files import printable
-from ._io.gate import Gate
-from ._io.kinds import Source, check_kind, check_name, name_of
-from ._io.source import check_size, open_source
-from ._parts import send_some
-from ._pending import Pending
-from ._planner import create_file, create_remote_file
-from ._upload import FolderUpload, Upload
+from ._io.flow_control import PauseGate
+from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
+from ._io.journal import AsyncJournal, Journal
+from ._io.log import log
+from ._io.proxies import Proxies, Proxy
+from ._io.session import Session, open_session
+from ._io.source_kinds import Source, check_kind, check_name, name_of
+from ._io.sources import check_size, open_source
+from ._upload import FolderUpload, Upload, UploadRegistry
+
+
+class Life:
+    """What an Uploader is apart from its verbs. Owns the resources: made on entering, closed on leaving."""
+
+    def __init__(
+        self,
+        token: Token,
+        *,
+        account_id: str | None = None,
+        base_url: str = "https://api.frame.io",
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        journal: str | PathLike[str] | Journal | None = None,
+        check_etags: bool = True,
+        session: aiohttp.ClientSession | None = None,
+        proxy: Proxy = None,
+        ssl: ssl_module.SSLContext | None = None,
+        spool_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        # Hidden first: what is refused below shows this frame and its arguments in a traceback.
+        self._running = UploadRegistry()
+        self._token, self._address, way = Secret(token), Secret(base_url), Secret(proxy)
+        del token, base_url, proxy
+        check_base_url(self._address)
+        if is_readable_on_the_way(self._address):
+            log.warning("base_url %s is not https: everybody on the way can read the token", self._address.reveal())
+        self._account_id = account_id
+        self._open_resources = partial(
+            open_session,
+            limits=limits,
+            timeouts=timeouts,
+            retry=retry,
+            check_etags=check_etags,
+            session=session,
+            proxies=Proxies(way),
+            ssl=ssl,
+            spool_dir=spool_dir,
+        )
+        self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
+        self._entered = False
+        self._open: tuple[Session, FrameioApi] | None = None
+
+    def __repr__(self) -> str:
+        if not is_base_url(self._address):  # refused, because it may hold a password; a traceback shows `self`
+            return f"<{type(self).__name__}>"
+        return f"<{type(self).__name__} {self._address.reveal()}, {len(self._running.uploads)} running>"
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("an Uploader is entered once")
+        self._running.home.settle()
+        self._entered = True
+        resources = self._open_resources()
+        if self._journal is not None:
+            journal = AsyncJournal(self._journal)
+            try:
+                await journal.open()
+            except BaseException:
+                await resources.close()
+                raise
+            resources.journal = journal
+        self._open = resources, FrameioApi(resources, self._token, self._address.reveal())
+        self._running.closed_because = None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.home.check()
+        try:
+            if error is None:
+                await self._running.finish()
+        finally:
+            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
+            try:
+                await self.shutdown(0)
+            finally:
+                await self._close()
+
+    async def _close(self) -> None:
+        if self._open is not None:
+            resources, self._open = self._open[0], None
+            await resources.close()
+
+    async def shutdown(self, grace: float = 5.0) -> None:
+        """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
+
+        For SIGTERM and lifespans. Calls that are awaited elsewhere (`plan`, `send_parts`, `confirm`, ...) get the same
+        time; those still running then raise `UploadCancelled` there, and what they made is removed or told. No upload
+        can be started afterwards, and the block is still to be left.
+        """
+        self._running.home.check()
+        self._running.closed_because = "the Uploader was shut down"
+        await self._running.stop(grace)
+
+    @contextmanager
+    def _call(self, *, begins: bool = False) -> Iterator[tuple[Session, FrameioApi]]:
+        """Run a verb in the caller's task.
+
+        Args:
+            begins: It begins something, which is refused after a shutdown.
+
+        Raises:
+            RuntimeError: The Uploader is not entered, was left or shut down, or lives on another loop.
+            UploadCancelled: The Uploader was shut down meanwhile.
+        """
+        self._running.home.check()
+        opened = self._opened()
+        if begins and self._running.closed_because is not None:
+            raise RuntimeError(self._running.closed_because)
+        with self._running.call():
+            yield opened
+
+    def _opened(self) -> tuple[Session, FrameioApi]:
+        if self._open is None:
+            raise RuntimeError(self._running.closed_because or "the Uploader is not entered")
+        return self._open
+
+    def _journalled(self) -> AsyncJournal:
+        journal = self._opened()[0].journal
+        if journal is None:
+            raise ValueError("no journal: give journal= to the Uploader")
+        return journal
+
+    def _account(self, account_id: str | None) -> str:
+        found = account_id or self._account_id
+        if not found:
+            raise ValueError("no account: give account_id= to the Uploader or to this call")
+        return check_id("account_id", found)
+
+    @property
+    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
+        """The uploads that were started and have not ended."""
+        return tuple(self._running.uploads)
+
+    def statistics(self) -> Statistics:
+        """Tell what is going on at this moment."""
+        return self._running.statistics(self._opened()[0])
+
+
+class Pending(Life):
+    """The verbs of an Uploader with a journal."""
+
+    def _upload(
+        self,
+        *,
+        name: str,
+        source: Source,
+        folder_id: str | None,
+        file_id: str | None = None,
+        record: JournalSession | None = None,
+        **what: Any,
+    ) -> Upload:
+        """Make the handle of a delivery that begins when the handle is used."""
+
+        async def run(feed: EventLog, gate: PauseGate) -> UploadedFile:
+            resources, api = self._opened()
+            if what.get("plan") is None:  # the name of a plan is the service's own
+                check_name(name, source)
+            told = api.telling(feed.publish)
+            return await deliver(
+                UploadJob(
+                    source=source,
+                    folder_id=folder_id,
+                    name=name,
+                    record=record,
+                    feed=feed,
+                    gate=gate,
+                    resources=resources,
+                    api=told,
+                    **what,
+                )
+            )
+
+        def release(upload: Upload) -> None:
+            self._running.release(upload)
+            if record is not None:  # also where it was cancelled before its first step
+                record.release_later()
+
+        return Upload(
+            printable(name),
+            run,
+            self._running.home,
+            self._running.adopt,
+            release,
+            source=source,
+            folder_id=folder_id,
+            file_id=file_id,
+        )
+
+    async def resume_pending(self) -> tuple[Upload, ...]:
+        """Start everything that the journal holds and nobody else is at: a worker's first line.
+
+        Each goes on as `upload()` of the same source would; one whose parts had all arrived is only confirmed. Its
+        `source`, `folder_id` and `file_id` are those that were recorded. One whose record is damaged is passed over,
+        with a logged warning; `pending()` tells it.
+
+        Raises:
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
+        """
+        with self._call(begins=True):
+            claimed = await claim_pending(self._journalled())
+        return tuple(
+            self._upload(
+                source=entry.identity.path,
+                size=None,
+                name=entry.identity.name,
+                folder_id=entry.identity.folder_id,
+                file_id=entry.plan.file_id,
+                account_id=entry.identity.account_id,
+                media_type=entry.media_type,
+                conflict=entry.conflict,
+                origin=entry.identity.origin,
+                record=record,
+            ).start()
+            for record, entry in claimed
+        )
+
+    async def pending(self) -> tuple[PendingUpload, ...]:
+        """Return what the journal holds: uploads that were begun, by whomever, and are not finished.
+
+        One whose record is damaged has a reason in its `damage`, which is logged as a warning, too. It stops no other,
+        and `discard` removes it.
+
+        Raises:
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
+        """
+        with self._call():
+            return await list_pending(self._journalled())
+
+    async def discard(self, file_id: str) -> None:
+        """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
+
+        Args:
+            file_id: As `pending()` tells it.
+
+        Raises:
+            JournalError: The journal holds no such upload, or it is running.
+            ApiError: The service refused; the entry stays.
+            ValueError: There is no journal.
+        """
+        with self._call() as (_, api):
+            await discard(self._journalled(), api, file_id, self._account_id)
 
 
 class Uploader(Pending):
@@ -147,7 +410,7 @@ class Uploader(Pending):
             if not contents_only:
                 raise
             name = root  # `/`: there it is the folder that is to be filled, which has a name
-        asked = Asked(
+        asked = FolderRequest(
             root=root,
             name=None if contents_only else name,
             folder_id=check_id("folder_id", folder_id),
@@ -156,7 +419,7 @@ class Uploader(Pending):
             conflict=conflict,
         )
 
-        async def run(feed: FolderFeed, gate: Gate) -> FolderResult:
+        async def run(feed: FolderEventLog, gate: PauseGate) -> FolderResult:
             resources, api = self._opened()
             if asked.name is not None:
                 check_name(asked.name, root)

@@ -7,9 +7,9 @@ from functools import partial
 
 from distributed import Client
 
-from ._core.remote import Conflict, check_conflict
-from ._fleet import FleetTransfer
-from ._io.kinds import name_of
+from ._core.listing import Conflict, check_conflict
+from ._dask.sender import DaskPartSender
+from ._io.source_kinds import name_of
 from ._upload import Upload
 from ._uploader import Uploader
 
@@ -64,5 +64,5 @@ def upload_file(
         account_id=uploader._account(account_id),
         media_type=media_type,
         conflict=conflict,
-        transfer=partial(FleetTransfer, client),
+        transfer=partial(DaskPartSender, client),
     )

@@ -8,11 +8,11 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from ._core.course import Course
 from ._core.events import Event
-from ._core.picture import compose
+from ._io.atomic_write import write_atomically
+from ._plot.layout import compose
+from ._plot.model import UploadHistory
 from ._upload import FolderUpload, Upload
-from ._whole_file import write_whole
 
 __all__ = ["SUFFIXES", "Timeline"]
 
@@ -41,7 +41,7 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        self._course = Course()
+        self._course = UploadHistory()
 
     def add(self, event: Event, source: str = "", *, at: float | None = None) -> None:
         """Take in an event, for those who listen to the upload anyway.
@@ -83,8 +83,8 @@ class Timeline:
         await asyncio.to_thread(_draw, course, target)
 
 
-def _draw(course: Course, path: Path) -> None:
-    from ._drawing import draw  # matplotlib takes half a second, and nobody needs it before
+def _draw(course: UploadHistory, path: Path) -> None:
+    from ._plot.render import draw  # matplotlib takes half a second, and nobody needs it before
 
     content = draw(course, compose(course), path.suffix.lower().removeprefix("."))
-    write_whole(path, content)
+    write_atomically(path, content)

@@ -1,140 +1,162 @@
-"""Writes `docs/architecture.svg` from the house's storeys and its imports: `python docs/make_architecture.py`.
+"""Draw `docs/architecture.svg` from the package's imports and its layers: `python docs/make_architecture.py`.
 
-Both are what tests/test_house.py holds the package to; so this needs what the tests need.
+The layers are those of the import-linter contract in pyproject.toml, which `python3 run.py lint` enforces; the
+imports are read by grimp, import-linter's own reader. So the picture cannot disagree with what is enforced.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from html import escape
-from itertools import groupby
 from pathlib import Path
 
-PICTURE = Path(__file__).resolve().with_name("architecture.svg")
+import grimp
 
-sys.path.append(str(PICTURE.parent.parent / "tests"))
-from test_house import OURS, PACKAGE, STOREYS, imported, parse, room_named, room_of  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "architecture.svg"
+PACKAGE = "aioframeio_upload"
 
 LINE = 18
-"""Pixels from one room to the next."""
+"""Pixels from one module to the next."""
 GAP = 44
-"""Above each wing, for its name."""
-ARCS, NAMES, WIDTH = 260, 140, 1120
-"""Pixels for the arcs, for the names, and for all."""
-FAKE = "testing/"
+"""Pixels above each layer, for its title."""
+ARCS, NAMES, WIDTH = 260, 170, 1120
+"""Pixels for the arcs, for the names, and for the whole picture."""
+
+PURPOSES = {
+    "__main__": ("the entry point", "#a15c00"),
+    "_cli": ("the command line and the demo, on public names only", "#a15c00"),
+    "dask": ("public add-ons", "#b3262b"),
+    "_uploader": ("what a program holds: the Uploader, its uploads, and what is behind the add-ons", "#1b6ca8"),
+    "_engine": ("_engine: asyncio orchestration, what happens in which order", "#0b7285"),
+    "_io": ("_io: touches the world, one module for each thing it touches", "#1b7f4f"),
+    "_core": ("_core: pure decisions and records; no asyncio, no files, no clock", "#8e3aa8"),
+}
+"""A title and a colour for each layer, by the first package of the layer."""
 
 
 @dataclass(frozen=True)
-class Wing:
-    """Rooms that belong together."""
+class Module:
+    """A module and its place in the picture."""
 
     name: str
+    purpose: str
     color: str
-    starts: tuple[str, ...]
-    """What its rooms' names begin with; the first wing that fits has the room."""
-
-
-WINGS = (
-    Wing("the command line and the demo: on public names only", "#a15c00", ("__main__", "_cli", "_demo")),
-    Wing("testing: the fake Frame.io and S3, which import nothing of the library", "#5f6b76", (FAKE,)),
-    Wing("_core: decides, and touches nothing of the world", "#8e3aa8", ("_core/",)),
-    Wing("_io: touches the world, one thing of it in each room", "#1b7f4f", ("_io/",)),
-    Wing("the flow: what a program calls, and what follows from it", "#1b6ca8", ("",)),
-)
-
-
-@dataclass(frozen=True)
-class Room:
-    """A module at its height in the picture; all of the fake is one."""
-
-    name: str
-    wing: Wing
-    idea: str
     y: int
 
 
 def picture() -> str:
-    """Give the whole picture."""
-    found = rooms()
-    arcs = [arc(above, below) for above, below in imports(found)]
-    labels = [label(room) for room in found.values()]
-    wings = [title(next(members)) for _, members in groupby(found.values(), key=lambda room: room.wing)]
-    height = max(room.y for room in found.values()) + LINE
+    """Return the picture as SVG."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))  # grimp finds the package as an import would
+    graph = grimp.build_graph(PACKAGE, exclude_type_checking_imports=True)
+    found: dict[str, Module] = {}
+    titles = []
+    y = 0
+    for title, color, names in layers(graph):
+        y += GAP
+        titles.append(heading(title, color, y))
+        for name in names:
+            found[name] = Module(name, purpose_of(name), color, y)
+            y += LINE
+    arcs = [arc(found[above], found[below]) for above in found for below in imported(graph, above) if below in found]
+    height = max(module.y for module in found.values()) + LINE
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
             ' font-family="system-ui, sans-serif" font-size="11.5">',
             "<!-- Written by docs/make_architecture.py: change it there. -->",
-            f"<title>{len(found)} rooms and {len(arcs)} imports, each of which leads down</title>",
+            f"<title>{len(found)} modules and {len(arcs)} imports, each of which points down</title>",
             '<rect width="100%" height="100%" fill="#fff"/>',
             '<g fill="none" stroke-opacity="0.3">',
             *arcs,
             "</g>",
-            *wings,
-            *labels,
+            *titles,
+            *(label(module) for module in found.values()),
             "</svg>\n",
         ]
     )
 
 
-def rooms() -> dict[str, Room]:
-    """Give every room by its name, from the roof down; those of one storey, too, stand one under the other."""
-    ideas = {room_of(path): idea_of(path) for path in OURS}
-    # The packages' own files are empty, but for the one that shows the public names.
-    names = [name for name in STOREYS.split() if name != "_version" and not name.endswith("/__init__")]
-    ideas[FAKE] = idea_of(PACKAGE / "testing" / "__init__.py")
-    found: dict[str, Room] = {}
-    y, above = 0, None
-    for name in [*names, FAKE]:
-        wing = next(wing for wing in WINGS if name.startswith(wing.starts))
-        y += LINE if wing is above else GAP
-        above = wing
-        found[name] = Room(name, wing, ideas[name], y)
-    return found
+def layers(graph: grimp.ImportGraph) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield each layer of the contract, from the top down: its title, its colour, its modules in import order."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (contract,) = (contract for contract in contracts if contract["type"] == "layers")
+    for layer in contract["layers"]:
+        packages = re.split(r"\s*[:|]\s*", layer)
+        if packages[0] not in PURPOSES:
+            continue  # `_version` has one line
+        title, color = PURPOSES[packages[0]]
+        roots = [f"{PACKAGE}.{package}" for package in packages]
+        members = {
+            module
+            for module in graph.modules
+            if any(module == root or module.startswith(f"{root}.") for root in roots) and not is_package(module)
+        }
+        yield title, color, in_order(graph, members)
 
 
-def idea_of(path: Path) -> str:
-    """Give the one idea that a module begins with."""
-    return (ast.get_docstring(parse(path)) or "").split("\n")[0].replace("`", "").rstrip(":")
+def in_order(graph: grimp.ImportGraph, members: set[str]) -> list[str]:
+    """Return modules so that each stands above those that it imports, alphabetically where that leaves a choice."""
+    sorter = TopologicalSorter({name: set(graph.find_modules_that_directly_import(name)) & members for name in members})
+    sorter.prepare()
+    ordered: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        ordered += ready
+        sorter.done(*ready)
+    return ordered
 
 
-def imports(found: dict[str, Room]) -> Iterator[tuple[Room, Room]]:
-    """Give who imports whom, each pair once."""
-    for path in OURS:
-        above = found.get(room_of(path))
-        if above is None:
-            continue
-        names = {room for room in map(room_named, imported(path)) if room is not None}
-        for name in sorted({FAKE if name.startswith(FAKE) else name for name in names} & found.keys()):
-            yield above, found[name]
+def imported(graph: grimp.ImportGraph, name: str) -> list[str]:
+    """Return the modules that a module imports."""
+    return sorted(graph.find_modules_directly_imported_by(name))
 
 
-def arc(above: Room, below: Room) -> str:
-    """Draw an import, from a room down to another one; the farther, the wider."""
-    out = ARCS - round(22 + (below.y - above.y) * 0.21)
-    return f'<path d="M{ARCS} {above.y}C{out} {above.y} {out} {below.y} {ARCS} {below.y}" stroke="{above.wing.color}"/>'
+def path_of(name: str) -> Path:
+    """Return the file of a module."""
+    path = ROOT.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def label(room: Room) -> str:
-    """Draw a room: a dot, its name, its idea."""
-    name = room.name.rpartition("/")[2] or room.name
+def is_package(name: str) -> bool:
+    """Return whether a name is that of a package, whose own file is empty."""
+    return path_of(name).name == "__init__.py"
+
+
+def purpose_of(name: str) -> str:
+    """Return the first line of a module's docstring."""
+    docstring = ast.get_docstring(ast.parse(path_of(name).read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n")[0].replace("`", "").rstrip(":")
+
+
+def arc(above: Module, below: Module) -> str:
+    """Draw an import, from a module down to another one; the farther, the wider."""
+    out = ARCS - round(22 + (below.y - above.y) * 0.18)
+    return f'<path d="M{ARCS} {above.y}C{out} {above.y} {out} {below.y} {ARCS} {below.y}" stroke="{above.color}"/>'
+
+
+def label(module: Module) -> str:
+    """Draw a module: a dot, its name, its purpose."""
+    name = re.sub(r"^(_engine|_io|_core)\.", "", module.name.removeprefix(f"{PACKAGE}."))
     return (
-        f'<circle cx="{ARCS}" cy="{room.y}" r="3" fill="{room.wing.color}"/>'
-        f'<text x="{ARCS + 10}" y="{room.y + 4}" fill="{room.wing.color}" font-family="ui-monospace, monospace">'
+        f'<circle cx="{ARCS}" cy="{module.y}" r="3" fill="{module.color}"/>'
+        f'<text x="{ARCS + 10}" y="{module.y + 4}" fill="{module.color}" font-family="ui-monospace, monospace">'
         f"{escape(name)}</text>"
-        f'<text x="{ARCS + NAMES}" y="{room.y + 4}" fill="#333">{escape(room.idea)}</text>'
+        f'<text x="{ARCS + NAMES}" y="{module.y + 4}" fill="#333">{escape(module.purpose)}</text>'
     )
 
 
-def title(first: Room) -> str:
-    """Draw a wing's name above its first room."""
-    return (
-        f'<text x="{ARCS + 10}" y="{first.y - 18}" fill="{first.wing.color}" font-size="14" font-weight="600">'
-        f"{escape(first.wing.name)}</text>"
-    )
+def heading(title: str, color: str, y: int) -> str:
+    """Draw a layer's title above its first module."""
+    return f'<text x="{ARCS + 10}" y="{y - 18}" fill="{color}" font-size="14" font-weight="600">{escape(title)}</text>'
 
 
 if __name__ == "__main__":

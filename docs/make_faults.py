@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from aioframeio_upload._core.faults import FAULTS, Kind, Row
+from aioframeio_upload._core.failures import FAILURES, FailureKind, FailureRule
 
 PAGE = Path(__file__).resolve().with_name("faults.md")
 
@@ -39,17 +39,17 @@ Of its answers 408, 429 and 5xx are tried again. `ApiRetrying` tells each.
 
 def page() -> str:
     """Give the whole page."""
-    return HEAD + "".join(_lines(FAULTS))
+    return HEAD + "".join(_lines(FAILURES))
 
 
-def _lines(rows: Iterable[Row]) -> Iterable[str]:
+def _lines(rows: Iterable[FailureRule]) -> Iterable[str]:
     for row in rows:
         yield f"| {look_of(row)} | {row.meaning} | {row.verdict.value} | {row.source} |\n"
 
 
-def look_of(row: Row) -> str:
+def look_of(row: FailureRule) -> str:
     """Say how a fault is recognised."""
-    if row.kind is not Kind.REFUSED:
+    if row.kind is not FailureKind.REFUSED:
         return row.kind.value
     if row.code is not None:
         return f"`{row.code}`" + (f' with "{row.words}"' if row.words else "")

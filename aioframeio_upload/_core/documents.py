@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from .fields import as_text
+from .api_schema import as_text
 
 MAX_ANSWER = 16 << 20
 """Bytes. The longest answer is a plan: 10,000 parts, S3's limit for one upload, with links of 1.5 kB."""

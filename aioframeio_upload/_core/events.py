@@ -1,25 +1,144 @@
-"""The events: what happens to an upload, as facts in order, and its progress, of which only the latest counts."""
+"""The events that an upload and a folder publish, and how they become JSON."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from typing import Any, ClassVar
 
 from .errors import ApiError, PartError, UploadError
-from .folders import (
-    FileCompleted,
-    FileFailed,
-    FileSkipped,
-    FileStarted,
-    FolderCompleted,
-    FolderCreated,
-    FolderPlanned,
-)
 from .model import UploadedFile
-from .told import Told
+
+
+class EventBase:
+    """The base of every event; a frozen dataclass each."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the event in JSON's types: its name under `event`, an error as its `to_dict()`, a record as a dict."""
+        return {"event": type(self).__name__, **record_to_dict(self)}
+
+
+def record_to_dict(record: Any) -> dict[str, Any]:
+    """Give a record in JSON's types."""
+    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, EventBase | UploadError):
+        return value.to_dict()
+    if is_dataclass(value):
+        return record_to_dict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
-class UploadPlanned(Told):
+class FolderPlanned(EventBase):
+    """The tree was walked: this is what is to be there at the end, whether it has to be sent or is there already."""
+
+    files: int
+    folders: int
+    """The root's own among them, unless only its contents go."""
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCreated(EventBase):
+    """A folder was made at Frame.io; one that was there by that name is used, and not told."""
+
+    path: str
+    """Relative to the root, with `/`; the root itself is `.`."""
+    folder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStarted(EventBase):
+    """A file begins: it is not there yet."""
+
+    path: str
+    """Relative to the root, with `/`; so in every event of a file."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileCompleted(EventBase):
+    """A file is there, and confirmed."""
+
+    path: str
+    file: UploadedFile
+
+
+EMPTY = "it is empty, and Frame.io takes no empty file"
+"""Why a file that holds nothing is skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSkipped(EventBase):
+    """A file was there before, or is empty, so nothing was sent."""
+
+    path: str
+    reason: str
+    file: UploadedFile | None = field(default=None, compare=False)
+    """The one that was there before."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was skipped because it holds nothing."""
+        return self.reason == EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed(EventBase):
+    """A file could not be uploaded; the others go on."""
+
+    path: str
+    """Of a folder, where that could not be read or made and no file in it is known."""
+    error: UploadError
+
+
+@dataclass(frozen=True, slots=True)
+class FolderResult:
+    """What became of each file of a folder: every one is in exactly one of `files`, `skipped` and `failures`."""
+
+    files: tuple[UploadedFile, ...]
+    skipped: tuple[FileSkipped, ...]
+    failures: tuple[FileFailed, ...]
+    folders: tuple[FolderCreated, ...]
+    """Those that were made, parents before children."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCompleted(EventBase):
+    """The end: every file is there, was there, or failed."""
+
+    result: FolderResult
+
+
+class FolderUploadError(UploadError):
+    """Some files of a folder could not be uploaded; `result` names them, and all that is there."""
+
+    fields: ClassVar[tuple[str, ...]] = ("result",)
+
+    def __init__(self, result: FolderResult) -> None:
+        failed = len(result.failures)
+        done = failed + len(result.files) + len(result.skipped)
+        first = result.failures[0] if failed else None
+        tail = f"; the first: {first.path!r}: {first.error}" if first is not None else ""
+        super().__init__(f"{failed} of {done} files failed{tail}")
+        self.result = result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tell the error in JSON's types: `type`, `message` and the `result` as a dict."""
+        return super().to_dict() | {"result": record_to_dict(self.result)}
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPlanned(EventBase):
     """The file exists at Frame.io, without its bytes; nobody but the service has confirmed anything yet."""
 
     file_id: str
@@ -30,7 +149,7 @@ class UploadPlanned(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadResumed(Told):
+class UploadResumed(EventBase):
     """An earlier run had begun this file, and it goes on; the parts recorded then are not told again."""
 
     file_id: str
@@ -39,7 +158,7 @@ class UploadResumed(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PartStarted(Told):
+class PartStarted(EventBase):
     """An attempt at a part begins."""
 
     number: int
@@ -51,7 +170,7 @@ class PartStarted(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PartRetrying(Told):
+class PartRetrying(EventBase):
     """An attempt failed, and another one follows after `delay` seconds."""
 
     number: int
@@ -62,7 +181,7 @@ class PartRetrying(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PartCompleted(Told):
+class PartCompleted(EventBase):
     """S3 has acknowledged the part."""
 
     number: int
@@ -75,7 +194,7 @@ class PartCompleted(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class ApiRetrying(Told):
+class ApiRetrying(EventBase):
     """A call of this upload to Frame.io's API failed, and is made again after `delay` seconds.
 
     Every call of an upload is told: creating the file, asking for its status, listing a folder, creating one, stacking,
@@ -92,7 +211,7 @@ class ApiRetrying(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadReplanned(Told):
+class UploadReplanned(EventBase):
     """The file begins anew under another id, and `reason` says why.
 
     In the middle of an upload, because the part links died or S3 stored other bytes than were sent. Progress does not
@@ -110,7 +229,7 @@ class UploadReplanned(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress(Told):
+class Progress(EventBase):
     """How far the upload is; the latest one replaces those that were not read.
 
     Of a `FolderUpload` it tells all files together. Its parts are the files: those of one file are known only when the
@@ -133,14 +252,14 @@ class Progress(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class UploadCompleted(Told):
+class UploadCompleted(EventBase):
     """The end: the file is there."""
 
     file: UploadedFile
 
 
 @dataclass(frozen=True, slots=True)
-class UploadFailed(Told):
+class UploadFailed(EventBase):
     """The end: the upload raises this error where it is awaited."""
 
     error: UploadError

@@ -6,10 +6,9 @@ Whoever holds it tells it what happened; it answers with the event to publish.
 from __future__ import annotations
 
 from .errors import UploadError
-from .events import Progress
-from .folders import FileCompleted, FileFailed, FileSkipped, FolderCreated, FolderResult
+from .events import FileCompleted, FileFailed, FileSkipped, FolderCreated, FolderResult, Progress
 from .model import UploadedFile
-from .state import Rate
+from .progress import Rate
 
 
 class FolderState:

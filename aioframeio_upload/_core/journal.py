@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any
 
 from .errors import IntegrityError, PartRejected, SourceError
-from .expiry import lifetime
 from .model import Plan, Receipt, UploadStatus, find_insecure
+from .presigned import link_lifetime
 
 EDGE = 1 << 20
 """Bytes at each end of a source that are hashed: a container's header and index are there, and every render writes
@@ -129,7 +129,7 @@ class Row:
 # -- what becomes of it ------------------------------------------------------------------------------------------------
 
 
-class Step(Enum):
+class ResumeAction(Enum):
     """What the next run does with an entry."""
 
     RESUME = "send what is missing"
@@ -142,7 +142,7 @@ class Step(Enum):
 class Resumption:
     """What the next run does with an entry, and why."""
 
-    step: Step
+    step: ResumeAction
     reason: str = ""
     """Why it begins anew; empty where it does not."""
 
@@ -165,14 +165,14 @@ def next_step(
         secure: The API is https, so that links must be.
     """
     if told is None:
-        return Resumption(Step.FORGET, "Frame.io has no such file any more")
+        return Resumption(ResumeAction.FORGET, "Frame.io has no such file any more")
     # The last receipt may have been lost with the process; the service knows better.
     arrived = entry.is_whole or told.complete
     if fingerprint != entry.fingerprint:
         reason = "the source has changed since"
         if arrived:
-            return Resumption(Step.FORGET, f"{reason}; the file that had arrived stays")
-        return Resumption(Step.REPLACE, reason)
+            return Resumption(ResumeAction.FORGET, f"{reason}; the file that had arrived stays")
+        return Resumption(ResumeAction.REPLACE, reason)
     over = ""
     if told.failed:
         over = "Frame.io says that its upload failed"
@@ -182,13 +182,13 @@ def next_step(
         over = "its links are http, and the API is https"
     # What nothing proves is asked for only as long as it could be sent again, should the service not have it.
     if told.complete or entry.is_proved or (arrived and not over):
-        return Resumption(Step.CONFIRM)
-    return Resumption(Step.REPLACE, over) if over else Resumption(Step.RESUME)
+        return Resumption(ResumeAction.CONFIRM)
+    return Resumption(ResumeAction.REPLACE, over) if over else Resumption(ResumeAction.RESUME)
 
 
 def _are_dead(plan: Plan, now: datetime | None) -> bool:
     """Return whether a plan's links are dead or about to die; where that is not known S3 decides."""
-    life = lifetime(part.url for part in plan.parts)
+    life = link_lifetime(part.url for part in plan.parts)
     if life is None or now is None:
         return False
     # By the API's clock at both ends. A plan that does not tell when it came (another tool's) has the signer's word.

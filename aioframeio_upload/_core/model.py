@@ -1,4 +1,4 @@
-"""The records: what is planned, what S3 acknowledged, what the service says of a file."""
+"""The records: what is planned, what S3 acknowledged, what the service reports of a file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from .api_schema import MalformedAnswer, _attributes, _typed, is_text, read_id
 from .errors import PlanError
-from .expiry import lifetime
-from .fields import MAX_SIZE, is_text, read_id
 from .links import is_secure, is_usable, stays_here
+from .presigned import link_lifetime
 from .redact import PartUrl, Secret, without_frames
 
 MOST_PARTS = 10_000
 """Of one upload to S3 ("Amazon S3 multipart upload limits")."""
-
-
-class MalformedAnswer(PlanError):
-    """The answer that should make a plan lacks a field, or has one of the wrong type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class Plan:
     @property
     def expires_at(self) -> datetime | None:
         """When the first of the links dies; None where they do not tell."""
-        life = lifetime(part.url for part in self.parts)
+        life = link_lifetime(part.url for part in self.parts)
         return None if life is None else life.expires_at
 
     def to_json(self) -> str:
@@ -181,28 +177,11 @@ def _instant(told: Any) -> datetime | None:
     return instant
 
 
-def _attributes(record: Any) -> dict[str, Any]:
-    names = ("id", "parent_id", "name", "file_size", "media_type", "view_url", "status", "upload_urls")
-    return {name: getattr(record, name, None) for name in (*names, "size", "url")}
-
-
 def _id(told: Mapping[str, Any]) -> str:
     found = read_id(_typed(told, "id", str))
     if found is None:
         raise MalformedAnswer("the answer's id is empty or no text")
     return found
-
-
-def _typed(told: Mapping[str, Any], name: str, kind: type, *, where: str = "", optional: bool = False) -> Any:
-    value = told.get(name)
-    if value is None and optional:
-        return None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        found = "is missing" if value is None else f"is {type(value).__name__}, not {kind.__name__}"
-        raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} {found}")
-    if isinstance(value, int) and abs(value) >= MAX_SIZE:
-        raise MalformedAnswer(f"the answer's {where + '.' if where else ''}{name} is out of range")
-    return value
 
 
 def _prove_text(plan: Plan) -> None:

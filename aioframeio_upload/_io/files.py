@@ -27,7 +27,7 @@ GLANCE = 0.05
 """Seconds between two looks whether a read that hangs has ended."""
 
 
-class Lent(Protocol):
+class PartReader(Protocol):
     """One part's bytes, wherever they lie; while they are lent they can be read any number of times."""
 
     def peek(self, offset: int, buffer: memoryview) -> memoryview | None:
@@ -48,7 +48,7 @@ class Lent(Protocol):
         ...
 
 
-class Threads(ThreadPoolExecutor):
+class ReadThreads(ThreadPoolExecutor):
     """The threads that touch the disks of all uploads: one that hangs keeps no other source waiting.
 
     Reads are bounded by the parts in flight, and by `Timeouts.stall`. Whatever else is asked of a disk goes through
@@ -107,7 +107,7 @@ def carried(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         raise RuntimeError("it raised StopIteration") from error
 
 
-async def opened(opening: Awaitable[Any], path: str | None = None) -> Descriptor:
+async def opened(opening: Awaitable[Any], path: str | None = None) -> SharedFile:
     """Await an aiofiles handle; if the wait is cancelled, the file is closed as soon as it is open."""
     task = asyncio.ensure_future(opening)
     try:
@@ -115,7 +115,7 @@ async def opened(opening: Awaitable[Any], path: str | None = None) -> Descriptor
     except asyncio.CancelledError:
         task.add_done_callback(_close_late)
         raise
-    return Descriptor(handle.raw, owner=handle, path=path)
+    return SharedFile(handle.raw, owner=handle, path=path)
 
 
 def _close_late(task: asyncio.Future[Any]) -> None:
@@ -123,7 +123,7 @@ def _close_late(task: asyncio.Future[Any]) -> None:
         task.result().raw.close()  # nothing was written to it: nothing is flushed, nothing waits
 
 
-class Descriptor:
+class SharedFile:
     """An open file that many threads use at once, and that closes when the last of them is done.
 
     Closing a descriptor under a running `pread` could let it read another file that got the same number; and a
@@ -260,10 +260,10 @@ class Descriptor:
         return done
 
 
-class LentSlice:
+class FilePartReader:
     """A slice of an open file."""
 
-    def __init__(self, file: Descriptor, start: int, executor: Executor) -> None:
+    def __init__(self, file: SharedFile, start: int, executor: Executor) -> None:
         self._file = file
         self._start = start
         self._executor = executor

@@ -17,7 +17,7 @@ from .._core.model import Receipt
 from .._core.redact import without_frames
 
 if TYPE_CHECKING:
-    from .journal_file import JournalFile
+    from .journal_sqlite import SqliteJournal
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Note:
     recorded: asyncio.Future[None]
 
 
-class OpenJournal:
+class AsyncJournal:
     """A journal in use. Owned by an Uploader.
 
     A cancellation takes back nothing: a fact that was on its way is recorded, and all are in the order of asking.
@@ -70,7 +70,7 @@ class OpenJournal:
         self.path = os.fspath(journal.path)
         self._sync = journal.sync
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-journal")
-        self._file: JournalFile | None = None
+        self._file: SqliteJournal | None = None
         self._waiting: list[Note] = []
         """For the batch before it. Owned by the loop, and so is the next."""
         self.warned: set[str] = set()
@@ -92,9 +92,9 @@ class OpenJournal:
 
     def _open(self) -> None:
         # Not before a journal is asked for: `import aioframeio_upload` loads neither SQLite nor filelock.
-        from .journal_file import JournalFile
+        from .journal_sqlite import SqliteJournal
 
-        self._file = JournalFile(self.path, self._sync)
+        self._file = SqliteJournal(self.path, self._sync)
 
     async def close(self) -> None:
         """Close the file, after what was asked for before; bounded by SQLite's patience with other processes."""
@@ -189,7 +189,7 @@ class OpenJournal:
         self._thread.submit(lambda: self._opened.release(owner))
 
     @property
-    def _opened(self) -> JournalFile:
+    def _opened(self) -> SqliteJournal:
         assert self._file is not None
         return self._file
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from .._core.hosts import is_host
 from .._core.redact import Secret
-from .wire import Misrouted as Misrouted
+from .http_errors import Misrouted
 
 Proxy: TypeAlias = str | Callable[[str], str | None] | None
 """A proxy's URL; or a callable that is given `scheme://host[:port]` of each request, and returns one, or None for none.

@@ -19,9 +19,9 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
-from .files import Descriptor, Lent, LentSlice, Threads, carried, in_thread, opened, reason_of
+from .files import FilePartReader, PartReader, ReadThreads, SharedFile, carried, in_thread, opened, reason_of
 from .foreign import ForeignCancellation, await_foreign
-from .kinds import reading_method
+from .source_kinds import reading_method
 
 WRITE_SIZE = 1 << 20
 """Bytes for one write in a thread: a hop costs 0.2 to 0.3 ms, as much as copying this much."""
@@ -50,7 +50,7 @@ class Spool:
         return partial(self._borrowed.discard, id(source))
 
     @asynccontextmanager
-    async def place(self, executor: Executor) -> AsyncIterator[Descriptor]:
+    async def place(self, executor: Executor) -> AsyncIterator[SharedFile]:
         """Lend a temporary file that has no name: it is gone when it is closed, and when the process is."""
         async with self._places:
             directory = self._directory or await in_thread(executor, default_directory)
@@ -114,7 +114,9 @@ class StreamSource:
     what = "the stream"
     """What errors call it."""
 
-    def __init__(self, stream: Any, size: int, executor: Threads, spool: Spool, returned: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: Any, size: int, executor: ReadThreads, spool: Spool, returned: Callable[[], None]
+    ) -> None:
         self.size = size
         self._returned = returned
         self._read = _reader(stream, self._in_thread)
@@ -129,14 +131,14 @@ class StreamSource:
         self._turn = anyio.Lock()
 
     @asynccontextmanager
-    async def lend(self, part: Part) -> AsyncIterator[Lent]:
+    async def lend(self, part: Part) -> AsyncIterator[PartReader]:
         """Fill a temporary file with the part's bytes and lend it."""
         async with AsyncExitStack() as stack:
             async with self._turn:
                 file = await stack.enter_async_context(self._spool.place(self._executor))
                 await self._find(part)
                 await self._fill(file, part)
-            yield LentSlice(file, 0, self._executor)
+            yield FilePartReader(file, 0, self._executor)
 
     async def check(self) -> None:
         """Nothing to check: what was spooled cannot change."""
@@ -156,7 +158,7 @@ class StreamSource:
         """Be where the part begins: a stream is there, as it is asked for its parts in their order."""
         assert part.number > self._last
 
-    async def _fill(self, file: Descriptor, part: Part) -> None:
+    async def _fill(self, file: SharedFile, part: Part) -> None:
         self._last = part.number
         missing = part.size
         while missing:
@@ -206,7 +208,7 @@ class SeekableSource(StreamSource):
         file: Any,
         start: int,
         size: int,
-        executor: Threads,
+        executor: ReadThreads,
         spool: Spool,
         returned: Callable[[], None],
         modified_ns: int | None,

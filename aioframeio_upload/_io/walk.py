@@ -10,12 +10,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
+from .._core.api_schema import is_text
 from .._core.errors import SourceChanged, SourceError
-from .._core.fields import is_text
-from .._core.order import LocalFile, folder_of
+from .._core.file_queue import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .files import in_thread, printable
-from .kinds import NO_TEXT
+from .source_kinds import NO_TEXT
 from .tree_path import TreePath
 
 

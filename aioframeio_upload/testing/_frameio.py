@@ -9,16 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ._account import Account
-from ._json import (
-    ApiRefusalError,
-    Json,
-    account_json,
-    asset_json,
-    page,
-    project_json,
-    status_json,
-    workspace_json,
-)
+from ._json import ApiRefusalError, Json, account_json, asset_json, page, project_json, status_json, workspace_json
 from ._store import Asset, FakeFile, FakeFolder, FakeStack
 
 LARGEST_FILE = 5 * 1024**4

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_example_apps import serving
 
 from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.docs.test_example_apps import serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the session `browser` installs it")
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioframeio_upload._core.api_schema import as_text, is_text
 from aioframeio_upload._core.documents import MOST_VALUES, BadDocument, read_document
-from aioframeio_upload._core.fields import as_text, is_text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),

@@ -37,10 +37,9 @@ from aioframeio_upload import (
     UploadError,
 )
 from aioframeio_upload._core import errors as errors_module
-from aioframeio_upload._core import folders as folders_module
-from aioframeio_upload._core.model import MalformedAnswer
-
-from .strategies import errors, part_errors
+from aioframeio_upload._core import events as folders_module
+from aioframeio_upload._core.api_schema import MalformedAnswer
+from tests.support.strategies import errors, part_errors
 
 API: dict[str, Any] = {"operation": "show", "status": 401, "request_id": "r1", "file_id": "f1"}
 API_403: dict[str, Any] = {**API, "status": 403}

@@ -36,8 +36,7 @@ from aioframeio_upload import (
     UploadReplanned,
     UploadResumed,
 )
-
-from .strategies import COUNTS, FINITE, WORDS, api_errors, errors, part_errors
+from tests.support.strategies import COUNTS, FINITE, WORDS, api_errors, errors, part_errors
 
 FILE = UploadedFile("f1", "take.mov", 3, "a1", "d1", "video/mp4", "https://v/f1", "uploaded", ("abc", None))
 

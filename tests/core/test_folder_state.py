@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioframeio_upload import FileFailed, FolderCreated, SourceError, UploadedFile
+from aioframeio_upload._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from aioframeio_upload._core.folder_state import FolderState
-from aioframeio_upload._core.order import BIG, LocalFile, Order, folder_of
 
 SIZES = st.lists(st.integers(0, 3 * BIG), max_size=40)
 
@@ -19,7 +19,7 @@ def files_of(sizes: list[int]) -> list[LocalFile]:
 @given(SIZES, st.integers(1, 20), st.randoms())
 def test_every_file_has_its_turn_once(sizes: list[int], places: int, chance: object) -> None:
     files = files_of(sizes)
-    order, taken = Order(files), []
+    order, taken = FileQueue(files), []
     while order:
         taken.append(order.take(getattr(chance, "randrange")(places + 1), places))  # noqa: B009
     assert sorted(taken) == sorted(files)
@@ -28,7 +28,7 @@ def test_every_file_has_its_turn_once(sizes: list[int], places: int, chance: obj
 @given(SIZES, st.integers(1, 20))
 def test_big_files_begin_at_once_the_biggest_first_and_leave_half_the_places(sizes: list[int], places: int) -> None:
     files = files_of(sizes)
-    order, big_under_way, big = Order(files), 0, []
+    order, big_under_way, big = FileQueue(files), 0, []
     small = [file for file in files if file.size < BIG]
     while order:
         file = order.take(big_under_way, places)

@@ -28,13 +28,12 @@ from aioframeio_upload import (
     UploadError,
     UploadStatus,
 )
-from aioframeio_upload._core.expiry import MARGIN
 from aioframeio_upload._core.journal import (
     Entry,
     Fingerprint,
     Identity,
     PendingUpload,
-    Step,
+    ResumeAction,
     is_kept,
     next_step,
     read_entry,
@@ -42,9 +41,9 @@ from aioframeio_upload._core.journal import (
     write_entry,
     write_receipt,
 )
-from aioframeio_upload._core.state import UploadState
-
-from .strategies import WORDS, errors, plans
+from aioframeio_upload._core.part_state import UploadState
+from aioframeio_upload._core.presigned import MARGIN
+from tests.support.strategies import WORDS, errors, plans
 
 IDENTITIES = st.builds(Identity, WORDS, st.none() | WORDS, WORDS, WORDS, st.none() | WORDS)
 ETAGS = st.none() | WORDS
@@ -151,23 +150,23 @@ TOLD = {
 
 STEPS = [
     # every part recorded, the source, the service's word, the links: what is done
-    (False, "same", "created", "good", Step.RESUME),
-    (False, "same", "created", "dead", Step.REPLACE),
-    (False, "same", "failed", "good", Step.REPLACE),
-    (False, "same", "complete", "good", Step.CONFIRM),
-    (False, "same", "complete", "dead", Step.CONFIRM),
-    (False, "changed", "created", "good", Step.REPLACE),
-    (False, "changed", "failed", "good", Step.REPLACE),
-    (False, "changed", "complete", "good", Step.FORGET),
-    (True, "same", "created", "good", Step.CONFIRM),
-    (True, "same", "created", "dead", Step.CONFIRM),
-    (True, "same", "complete", "dead", Step.CONFIRM),
-    (True, "same", "failed", "dead", Step.CONFIRM),
-    (True, "changed", "created", "good", Step.FORGET),
-    (True, "changed", "failed", "good", Step.FORGET),
-    (True, "changed", "complete", "good", Step.FORGET),
+    (False, "same", "created", "good", ResumeAction.RESUME),
+    (False, "same", "created", "dead", ResumeAction.REPLACE),
+    (False, "same", "failed", "good", ResumeAction.REPLACE),
+    (False, "same", "complete", "good", ResumeAction.CONFIRM),
+    (False, "same", "complete", "dead", ResumeAction.CONFIRM),
+    (False, "changed", "created", "good", ResumeAction.REPLACE),
+    (False, "changed", "failed", "good", ResumeAction.REPLACE),
+    (False, "changed", "complete", "good", ResumeAction.FORGET),
+    (True, "same", "created", "good", ResumeAction.CONFIRM),
+    (True, "same", "created", "dead", ResumeAction.CONFIRM),
+    (True, "same", "complete", "dead", ResumeAction.CONFIRM),
+    (True, "same", "failed", "dead", ResumeAction.CONFIRM),
+    (True, "changed", "created", "good", ResumeAction.FORGET),
+    (True, "changed", "failed", "good", ResumeAction.FORGET),
+    (True, "changed", "complete", "good", ResumeAction.FORGET),
     *(
-        (whole, source, "gone", links, Step.FORGET)
+        (whole, source, "gone", links, ResumeAction.FORGET)
         for whole in (False, True)
         for source in ("same", "changed")
         for links in ("good", "dead")
@@ -176,25 +175,27 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("whole", "source", "told", "links", "step"), STEPS)
-def test_the_next_run_does_this(whole: bool, source: str, told: str, links: str, step: Step) -> None:
+def test_the_next_run_does_this(whole: bool, source: str, told: str, links: str, step: ResumeAction) -> None:
     entry = entry_of(3, 3 if whole else 2)
     fingerprint = entry.fingerprint if source == "same" else replace(entry.fingerprint, edges="other")
     now = SIGNED_AT + timedelta(seconds=0 if links == "good" else 3600)
     found = next_step(entry, fingerprint, TOLD[told], now)
     assert found.step is step
-    assert bool(found.reason) == (step in (Step.REPLACE, Step.FORGET)), "who begins anew says why"
+    assert bool(found.reason) == (step in (ResumeAction.REPLACE, ResumeAction.FORGET)), "who begins anew says why"
 
 
 @pytest.mark.parametrize(
     ("told", "links", "step"),
     [
-        ("created", "good", Step.CONFIRM),
-        ("created", "dead", Step.REPLACE),
-        ("failed", "good", Step.REPLACE),
-        ("complete", "dead", Step.CONFIRM),
+        ("created", "good", ResumeAction.CONFIRM),
+        ("created", "dead", ResumeAction.REPLACE),
+        ("failed", "good", ResumeAction.REPLACE),
+        ("complete", "dead", ResumeAction.CONFIRM),
     ],
 )
-def test_what_nothing_proves_is_asked_for_as_long_as_it_could_be_sent_again(told: str, links: str, step: Step) -> None:
+def test_what_nothing_proves_is_asked_for_as_long_as_it_could_be_sent_again(
+    told: str, links: str, step: ResumeAction
+) -> None:
     entry = entry_of(3, 3)
     entry = replace(entry, receipts=(*entry.receipts[:2], replace(entry.receipts[2], etag=None)))
     assert (entry.is_whole, entry.is_proved) == (True, False)
@@ -206,21 +207,23 @@ def test_what_nothing_proves_is_asked_for_as_long_as_it_could_be_sent_again(told
 def test_any_difference_makes_another_source(changes: dict[str, Any]) -> None:
     entry = entry_of(3, 1)
     found = next_step(entry, replace(entry.fingerprint, **changes), TOLD["created"], SIGNED_AT)
-    assert (found.step, found.reason) == (Step.REPLACE, "the source has changed since")
+    assert (found.step, found.reason) == (ResumeAction.REPLACE, "the source has changed since")
 
 
 @given(st.integers(1, 604_800), st.integers(0, 700_000))
 def test_links_are_of_use_until_the_margin_or_half_of_a_short_life(seconds: int, age: int) -> None:
     entry, now = entry_of(3, 1, seconds), SIGNED_AT + timedelta(seconds=age)
     step = next_step(entry, entry.fingerprint, TOLD["created"], now).step
-    assert (step is Step.RESUME) == (seconds - age > min(MARGIN.total_seconds(), seconds / 2))
-    assert age > 0 or step is Step.RESUME, "links just issued are always tried"
+    assert (step is ResumeAction.RESUME) == (seconds - age > min(MARGIN.total_seconds(), seconds / 2))
+    assert age > 0 or step is ResumeAction.RESUME, "links just issued are always tried"
 
 
 def test_links_that_do_not_tell_their_life_are_tried() -> None:
     entry = entry_of(3, 1)
     plan = replace(entry.plan, parts=tuple(replace(part, url="https://s3.example/part") for part in entry.plan.parts))
-    assert next_step(replace(entry, plan=plan), entry.fingerprint, TOLD["created"], SIGNED_AT).step is Step.RESUME
+    assert (
+        next_step(replace(entry, plan=plan), entry.fingerprint, TOLD["created"], SIGNED_AT).step is ResumeAction.RESUME
+    )
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from aioframeio_upload import Part, Plan, PlanError, UploadedFile, UploadStatus
-from aioframeio_upload._core.expiry import Lifetime, lifetime
-from aioframeio_upload._core.told import record_to_dict
-
-from .strategies import INSTANTS, JSON, PARTS, SECRET, SIZES, WORDS, links, moved, plans
+from aioframeio_upload._core.events import record_to_dict
+from aioframeio_upload._core.presigned import LinkLifetime, link_lifetime
+from tests.support.strategies import INSTANTS, JSON, PARTS, SECRET, SIZES, WORDS, links, moved, plans
 
 LINK = "https://s3.example/part?X-Amz-Signature=" + SECRET
 PLAN = Plan(
@@ -319,11 +318,11 @@ def test_a_link_tells_when_it_dies(signed_at: datetime, seconds: int) -> None:
     stamp = f"{signed_at.year:04}{signed_at:%m%dT%H%M%SZ}"
     url = f"https://host/part?X-Amz-Date={stamp}&X-Amz-Expires={seconds}&X-Amz-Signature={SECRET}"
     try:
-        expected = Lifetime(signed_at, signed_at + timedelta(seconds=seconds))
+        expected = LinkLifetime(signed_at, signed_at + timedelta(seconds=seconds))
     except OverflowError:
-        assert lifetime([url]) is None
+        assert link_lifetime([url]) is None
     else:
-        assert lifetime([url]) == expected
+        assert link_lifetime([url]) == expected
 
 
 @given(
@@ -336,7 +335,7 @@ def test_a_link_tells_when_it_dies(signed_at: datetime, seconds: int) -> None:
 @example("https://host", "99991231T235959Z", "999999999")
 def test_reading_when_a_link_dies_never_raises(url: str, signed_at: str, seconds: str) -> None:
     for text in (url, f"{url}?X-Amz-Date={signed_at}&X-Amz-Expires={seconds}", f"?{url}"):
-        life = lifetime([text])
+        life = link_lifetime([text])
         assert life is None or life.expires_at.tzinfo is UTC
 
 

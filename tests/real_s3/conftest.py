@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from wire import Wire
+
+from tests.support.wire import Wire
 
 from . import servers
 from .presign import S3Server

@@ -5,10 +5,10 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from wire import Mishap, Wire
 
 from aioframeio_upload import PartRejected, Uploader
-from aioframeio_upload._io import part as part_module
+from aioframeio_upload._io import s3_put as part_module
+from tests.support.wire import Mishap, Wire
 
 from .presign import S3Server
 from .test_cut_wire import BYTES, SIZES, settings

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from wire import Mishap, Wire
 
 from aioframeio_upload import Limits, PartExhausted, PartRejected, RetryPolicy, Timeouts, Uploader
+from tests.support.wire import Mishap, Wire
 
 from .presign import S3Server
 from .test_library import send_all, sha256, stored

@@ -11,7 +11,6 @@ from random import Random
 from typing import Any, Literal
 
 import pytest
-from wire import Mishap, Wire
 
 from aioframeio_upload import (
     Event,
@@ -27,6 +26,7 @@ from aioframeio_upload import (
     Uploader,
 )
 from aioframeio_upload.testing import FakeFrameio
+from tests.support.wire import Mishap, Wire
 
 from .presign import S3Server
 from .test_library import send_all, sha256, stored

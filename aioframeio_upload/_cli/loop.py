@@ -1,0 +1,59 @@
+"""Run a command's coroutine so that it ends even where a thread hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from .. import UploadError
+from .signals import Signals
+
+
+class Stopped(Exception):
+    """A signal stopped the work; it has cleaned up."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__(by)
+        self.by = by
+
+
+class _Threads(ThreadPoolExecutor):
+    """The loop's default executor. Closing the loop waits for its threads, one of which may hang."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run the work in a loop of its own and return its exit status.
+
+    Raises:
+        Stopped: A signal came before its end.
+    """
+    first: int | None = None
+
+    async def until_stopped() -> int:
+        nonlocal first
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        loop.set_default_executor(_Threads(thread_name_prefix="aioframeio-upload-cli"))
+
+        def stop() -> None:
+            # By the loop: the handler may run in the middle of any step, one of the loop's own too.
+            loop.call_soon_threadsafe(task.cancel)
+
+        with Signals(stop) as signals:
+            try:
+                return await work()
+            finally:
+                first = signals.first
+
+    # An error of the work after the signal came from stopping it, and would be told as if nobody had asked for that.
+    try:
+        return asyncio.run(until_stopped())
+    except (asyncio.CancelledError, UploadError):
+        if first is None:
+            raise
+        raise Stopped(first) from None

@@ -1,0 +1,190 @@
+"""The table of failed attempts: what each looks like, and what follows (retry, new links, give up)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .model import Receipt
+
+
+class FailureKind(Enum):
+    """How an attempt ended without a receipt."""
+
+    REFUSED = "refused"
+    """An answer came, and it does not acknowledge the part."""
+    UNREACHABLE = "unreachable"
+    """No connection was made, so not a byte went out."""
+    UNTRUSTED = "untrusted"
+    """The server's certificate is not one that we trust."""
+    MISCONFIGURED = "misconfigured"
+    """No request can be made this way, now or later: nothing but other settings helps."""
+    LOST = "lost"
+    """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
+    STALLED = "stalled"
+    """No byte moved for `Timeouts.stall`, or no answer came within `Timeouts.answer` of the last one."""
+    ETAG = "etag"
+    """S3 stored something else than was sent."""
+    REDIRECTED = "redirected"
+    """S3, or somebody in its place, sends the part to where it is not sent: to a stranger, or in a circle."""
+    PAUSED = "paused"
+    """Nothing failed: a pause outlasted what S3 keeps a silent connection for."""
+
+
+class Verdict(Enum):
+    """What follows."""
+
+    AGAIN = "tried again"
+    NEW_LINKS = "new links"
+    GIVE_UP = "given up at once"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRule:
+    """A fault: what it looks like, what becomes of it, and where that is known from."""
+
+    kind: FailureKind
+    verdict: Verdict
+    source: str
+    code: str | None = None
+    """S3's `<Code>`; None: any."""
+    status: tuple[int, int] | None = None
+    """The HTTP status, from and to; None: any."""
+    words: str | None = None
+    """What S3's `<Message>` holds, in small letters; None: anything."""
+    meaning: str = ""
+    """What it is, for whoever reads the error or the page."""
+
+    def fits(self, kind: FailureKind, status: int | None, code: str | None, reason: str) -> bool:
+        """Say whether it is this fault."""
+        return (
+            kind is self.kind
+            and (self.code is None or self.code == code)
+            and (self.status is None or (status is not None and self.status[0] <= status <= self.status[1]))
+            and (self.words is None or self.words in reason.lower())
+        )
+
+
+_S3 = "Amazon S3 API reference, Error responses"
+_BOTOCORE = "botocore 1.44 `retries/standard.py`"
+_HTTP = "RFC 9110"
+_AIOHTTP = "aiohttp 3.14 `client_exceptions.py`"
+
+_REFUSED = FailureKind.REFUSED
+_AGAIN, _NEW_LINKS, _GIVE_UP = Verdict.AGAIN, Verdict.NEW_LINKS, Verdict.GIVE_UP
+
+
+def _code(code: str, verdict: Verdict, source: str, meaning: str, words: str | None = None) -> FailureRule:
+    return FailureRule(_REFUSED, verdict, source, code=code, words=words, meaning=meaning)
+
+
+FAILURES: tuple[FailureRule, ...] = (
+    _code("AccessDenied", _NEW_LINKS, _S3, "the link has expired", words="request has expired"),
+    _code("ExpiredToken", _NEW_LINKS, _S3, "the credentials behind the link have expired"),
+    _code("SlowDown", _AGAIN, _S3, "too many requests; the part slots are halved for a while"),
+    _code("ServiceUnavailable", _AGAIN, _BOTOCORE, "S3 is overloaded; the part slots are halved for a while"),
+    _code("InternalError", _AGAIN, _S3, "S3 failed"),
+    _code("RequestTimeout", _AGAIN, _BOTOCORE, "a 400: the connection was silent for 20 to 30 s"),
+    _code("Throttling", _AGAIN, _BOTOCORE, "a 400: too many requests"),
+    _code("BadDigest", _AGAIN, _S3, "the bytes were changed on the way"),
+    _code("IncompleteBody", _AGAIN, _S3, "the body broke off on the way"),
+    _code("SignatureDoesNotMatch", _GIVE_UP, _S3, "the link, the type or a header is not what was signed"),
+    _code("AccessDenied", _GIVE_UP, _S3, "the link does not allow it"),
+    _code("RequestTimeTooSkewed", _GIVE_UP, _S3, "S3's clock and that of whoever signed the link differ"),
+    _code("NoSuchUpload", _GIVE_UP, _S3, "the upload was ended by somebody else"),
+    _code("EntityTooLarge", _GIVE_UP, _S3, "the part is larger than S3 takes"),
+    _code("EntityTooSmall", _GIVE_UP, _S3, "the part is smaller than S3 takes"),
+    _code("NotImplemented", _GIVE_UP, _S3, "a 501: the request holds a header that S3 does not know"),
+    FailureRule(_REFUSED, _AGAIN, _HTTP, status=(408, 408), meaning="the server waited too long for the request"),
+    FailureRule(_REFUSED, _AGAIN, _HTTP, status=(429, 429), meaning="too many requests"),
+    FailureRule(_REFUSED, _AGAIN, _BOTOCORE, status=(500, 599), meaning="the server failed"),
+    FailureRule(_REFUSED, _GIVE_UP, _HTTP, status=(400, 499), meaning="any other refusal"),
+    FailureRule(_REFUSED, _GIVE_UP, _HTTP, status=(300, 399), meaning="a redirect other than S3's temporary one (307)"),
+    FailureRule(
+        _REFUSED,
+        _AGAIN,
+        "Amazon S3 API reference, UploadPart",
+        status=(200, 200),
+        meaning="a body where S3 sends none: the page of a network's login, a gateway's message; nothing was stored",
+    ),
+    FailureRule(_REFUSED, _AGAIN, _HTTP, meaning="an answer that means nothing here, as a proxy's may"),
+    FailureRule(FailureKind.UNTRUSTED, _GIVE_UP, _AIOHTTP, meaning="the server's certificate is not trusted"),
+    FailureRule(
+        FailureKind.MISCONFIGURED,
+        _GIVE_UP,
+        _AIOHTTP,
+        meaning="a URL that is none, a proxy that wants another login (407) or does not allow it (4xx), "
+        "no TLS there or no version of it that both sides speak",
+    ),
+    FailureRule(
+        FailureKind.UNREACHABLE,
+        _AGAIN,
+        _AIOHTTP,
+        meaning="no connection: name not found, refused, unreachable, TLS broke off, time-out, a proxy that finds none "
+        "(502 to 504); "
+        "uses up no attempt within `RetryPolicy.patience`",
+    ),
+    FailureRule(FailureKind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or garbled"),
+    FailureRule(
+        FailureKind.REDIRECTED,
+        _AGAIN,
+        _HTTP,
+        meaning="a 307 that leads out of S3 (another host than S3's or the link's, or from https to http), or in a "
+        "circle; the part is not sent there",
+    ),
+    FailureRule(
+        FailureKind.STALLED,
+        _AGAIN,
+        "`Timeouts.stall`, `Timeouts.answer`",
+        meaning="no byte moved, whichever side hung; or no answer came after the last one",
+    ),
+    FailureRule(FailureKind.ETAG, _AGAIN, "`check_etags`", meaning="S3 acknowledged other bytes than were sent"),
+    FailureRule(
+        FailureKind.PAUSED, _AGAIN, "`Upload.pause()`", meaning="a pause of more than 15 s; counts as no attempt"
+    ),
+)
+"""The first row that fits counts."""
+
+THROTTLED = frozenset({"SlowDown", "ServiceUnavailable"})
+
+
+def find(kind: FailureKind, status: int | None, code: str | None, reason: str) -> FailureRule:
+    """Find a fault in the table; each has its row."""
+    return next(row for row in FAILURES if row.fits(kind, status, code, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """What went wrong with one attempt, in words of ours: aiohttp's messages hold the URL."""
+
+    kind: FailureKind
+    reason: str
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+    """Seconds that the server asks for."""
+    receipt: Receipt | None = None
+    """With `Kind.ETAG`: what S3 acknowledged all the same."""
+    unanswered: bool = False
+    """Whether the connection broke after the server was asked for leave, and before it let the first byte through."""
+
+
+def judge(fault: AttemptFailure) -> Verdict:
+    """Decide what follows a fault."""
+    return _row(fault).verdict
+
+
+def explain(fault: AttemptFailure) -> str:
+    """Say what a fault is: S3's own words, and ours where they help."""
+    row = _row(fault)
+    return f"{fault.reason} ({row.meaning})" if row.code is not None else fault.reason
+
+
+def is_throttle(fault: AttemptFailure) -> bool:
+    """Say whether S3 asks for fewer requests."""
+    return fault.status == 503 or fault.code in THROTTLED
+
+
+def _row(fault: AttemptFailure) -> FailureRule:
+    return find(fault.kind, fault.status, fault.code, fault.reason)

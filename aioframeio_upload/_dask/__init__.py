@@ -1,0 +1,1 @@
+"""Upload one file from the workers of a Dask cluster."""

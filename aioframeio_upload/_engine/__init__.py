@@ -1,0 +1,1 @@
+"""The asyncio orchestration of uploads: what happens in which order."""

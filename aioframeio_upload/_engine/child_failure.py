@@ -1,0 +1,76 @@
+"""Turn whatever one file of many ends in into that file's own failure."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from types import TracebackType
+from typing import Self
+
+from .._core.errors import UploadError
+from .._core.redact import one_line, redact
+from .._io.foreign import is_being_cancelled
+from .._io.log import Lines, log
+
+
+class ChildFailure:
+    """Catches what one of many ends in, so that the others go on: `with Caught(path) as caught:`.
+
+    A cancellation that nobody sent to this task came out of foreign code. Passed on, the task group would take the file
+    for done. An exception that nobody foresaw is logged, with the lines that it came through. What ends the process,
+    and a cancellation of this task, goes on its way.
+
+    Args:
+        what: Whose it is, for the log.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.failure: UploadError | None = None
+        """None where nothing was caught."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> bool:
+        if error is None:
+            return False
+        found = unwrapped(error)
+        if isinstance(found, UploadError):
+            self.failure = found
+        elif isinstance(found, asyncio.CancelledError) and not is_being_cancelled():
+            self.failure = UploadError("was stopped by a cancellation that nobody sent to it")
+        elif isinstance(found, Exception):
+            self.failure = _unexpected(found, self._what)
+        return self.failure is not None
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """Return the one error in a group of one: callers should not need `except*`."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _unexpected(error: Exception, what: str) -> UploadError:
+    kind = type(error).__name__
+    # The lines alone: an exception's own text may quote a link, and so may that of the one that it came of.
+    lines = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    log.error("%s: unexpected %s: %s%s", what, kind, redact(str(error)), Lines(f"\n{lines}"))
+    failure = UploadError(f"unexpected: {kind}")
+    if not _may_quote_links(error):
+        failure.__cause__ = error
+    return failure
+
+
+def _may_quote_links(error: BaseException | None) -> bool:
+    """Return whether an exception, or one that it came of, may show a link or a token to whoever prints it."""
+    while error is not None:
+        text = str(error)
+        is_clean = redact(text, limit=len(text) * 10 + 1) == one_line(text)
+        if not is_clean or type(error).__module__.partition(".")[0] in ("aiohttp", "yarl"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,478 @@
+"""One upload from start to end: open the source, create the file, send the parts, confirm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import anyio
+
+from .._core.checksums import name_parts, unproved
+from .._core.errors import (
+    ApiError,
+    ConfirmationError,
+    IntegrityError,
+    JournalError,
+    LinksExpired,
+    PartError,
+    PartRejected,
+    SourceChanged,
+    SourceError,
+    UploadError,
+)
+from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
+from .._core.journal import Entry, ResumeAction, is_kept
+from .._core.model import Plan, Receipt, UploadedFile, check_secure
+from .._core.part_state import UploadState
+from .._core.presigned import why_not_replaced
+from .._io.flow_control import PauseGate
+from .._io.frameio_api import FrameioApi
+from .._io.session import Session
+from .._io.source_kinds import Source, is_stream
+from .._io.sources import OpenSource, check_size, open_source
+from .cleanup import wait_uncancelled
+from .confirm import confirm
+from .event_log import EventLog
+from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
+from .placeholder import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
+from .resume import (
+    ERASING,
+    WHEN_CANCELLED,
+    JournalSession,
+    NullJournalSession,
+    ask,
+    every_receipt,
+    open_journal_session,
+    take_up,
+)
+
+log = logging.getLogger("aioframeio_upload")
+
+LOOKING = 0.25
+"""Seconds, of those that a cancelled upload has, to look at what an earlier run has left."""
+
+UNCONFIRMED = "and with `Timeouts(confirm=0)` nobody is asked: nothing proves that S3 has them"
+
+Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]
+"""What follows the last part: waiting until the service has the file, and putting it where it belongs."""
+
+
+@dataclass(slots=True, kw_only=True)
+class UploadJob:
+    """What is sent where, and with what; runs once, as one task."""
+
+    source: Source
+    size: int | None
+    """As declared."""
+    name: str
+    folder_id: str | None
+    account_id: str
+    media_type: str | None
+    feed: EventLog
+    gate: PauseGate
+    resources: Session
+    api: FrameioApi
+    plan: Plan | None = None
+    """The plan in force; None before there is one."""
+    settle: Settle | None = None
+    """None: the service is asked until it has the file."""
+    conflict: str = "create"
+    origin: str | None = None
+    """The file of the plan that was given, if one was."""
+    done: tuple[Receipt, ...] | None = None
+    """What has arrived before, where the caller keeps plan and receipts: the file is the caller's then, to the end."""
+    record: JournalSession | None = None
+    """Where it was taken up from the journal already."""
+    is_resumed: bool = False
+    is_whole: bool = False
+    """Whether every part has arrived: now or in an earlier run."""
+    transfer: Callable[..., PartSender] = PartUploader
+    """What sends a plan's parts."""
+    unproved: tuple[int, ...] = ()
+    """Numbers of the parts that S3 acknowledged without a proof that it has them."""
+    seen: tuple[int, int | None] | None = None
+    """The source's size and time of change when it was opened last; None: it was not."""
+    kept: OpenSource | None = None
+    """The source, where parts may have to be sent again and it could not be opened a second time."""
+    instead_of: tuple[str, str] | None = None
+    """The file that an earlier run had begun, and why another one is made instead of it."""
+    was_spoiled: bool = False
+    """Whether it began anew already because of bytes that were stored wrongly."""
+    replaced: int = 0
+    """How often it began anew because links had died."""
+
+    async def run(self) -> UploadedFile:
+        """Upload the source.
+
+        Nothing is opened or created before one of `Limits.files` is free: ten thousand uploads begun at once hold no
+        ten thousand files, and make no ten thousand placeholders whose links age. Waiting for confirmation needs none.
+        """
+        resources = self.resources
+        record: NullJournalSession | None = self.record
+        try:
+            async with resources.file_slots:
+                record = record or await self._own()
+                if record.entry is not None:
+                    self.feed.recorded_id = record.entry.plan.file_id
+                plan, receipts = await self._deliver(record)
+                self.is_whole = True
+                self._note_unproved(record, receipts)
+                if self.conflict != "version":
+                    # What is left can be done twice without harm, and another process need not wait for a service that
+                    # is slow. Only stacking is for one alone.
+                    await record.release()
+            file = await self._settle(plan, receipts, record)
+            await record.drop()
+        except asyncio.CancelledError:
+            self.gate.stop()
+            if self.gate.given_up and not self.is_whole:
+                record = await self._give_up(record)
+            raise
+        finally:
+            self._let_go()
+            if record is not None:
+                await record.release(self.gate.left(WHEN_CANCELLED))
+        return replace(file, outcome="resumed") if self.is_resumed else file
+
+    async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
+        """Ask the service until it has the file."""
+        seconds = self.resources.timeouts.confirm_for(plan.size)
+        return await confirm(self.api, plan, self.account_id, seconds, receipts)
+
+    # -- what S3 acknowledged without proof --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _holding(self, found: OpenSource) -> Iterator[OpenSource]:
+        """Close a source at the end of the block; where that is a good one, only if it can be opened again."""
+        self.seen = found.size, found.modified_ns
+        try:
+            yield found
+        except BaseException:
+            found.close()
+            raise
+        if found.replayable and found.path is None:
+            self.kept = found
+        else:
+            found.close()
+
+    def _let_go(self) -> None:
+        if self.kept is not None:
+            self.kept.close()
+            self.kept = None
+
+    def _note_unproved(self, record: NullJournalSession, receipts: tuple[Receipt, ...]) -> None:
+        """Note which parts may have to be sent again; where there is none the source is no longer needed."""
+        entry = record.entry
+        if entry is not None and not entry.is_whole:
+            receipts = ()  # lost with an earlier run, and the service has the file all the same
+        elif entry is not None:
+            self.seen = self.seen or (entry.fingerprint.size, entry.fingerprint.mtime_ns)
+        self.unproved = unproved(receipts)
+        if not self.unproved:
+            self._let_go()
+
+    async def _settle(self, plan: Plan, receipts: tuple[Receipt, ...], record: NullJournalSession) -> UploadedFile:
+        """Wait until the service has the file; where that takes too long, send once more what nothing proves.
+
+        A 200 without an ETag may come from a server that has stored nothing, and then the service would wait for ever.
+
+        Raises:
+            ConfirmationError: It failed there, or took too long, also after parts were sent again.
+        """
+        settle = self.settle or self.confirm
+        try:
+            file = await settle(plan, receipts)
+        except ConfirmationError as error:
+            if not self.unproved:
+                raise
+            doubt = error
+        else:
+            if file.status == plan.status:  # nobody was asked
+                tell_unproved(plan.name, (one for one in receipts if one.number in self.unproved), UNCONFIRMED)
+            return file
+        words = f"{doubt.reason}; S3 acknowledged {name_parts(self.unproved)} without an ETag"
+        if doubt.failed or not self._can_send_again():
+            why = "" if doubt.failed else ", and what was read only once cannot be sent again"
+            raise ConfirmationError(words + why, file_id=plan.file_id, failed=doubt.failed)
+        receipts = await self._send_again(plan, receipts, record, words)
+        try:
+            return await settle(plan, receipts)
+        except ConfirmationError as error:
+            again, failed = f"{error.reason}; {name_parts(self.unproved)} had been sent again meanwhile", error.failed
+        raise ConfirmationError(again, file_id=plan.file_id, failed=failed)
+
+    def _can_send_again(self) -> bool:
+        is_path = isinstance(self.source, str | os.PathLike)
+        return is_path or self.kept is not None or (self.seen is None and not is_stream(self.source))
+
+    async def _send_again(
+        self, plan: Plan, receipts: tuple[Receipt, ...], record: NullJournalSession, words: str
+    ) -> tuple[Receipt, ...]:
+        """Send the parts that nothing proves once more; the file stays, whatever comes of it.
+
+        Raises:
+            ConfirmationError: That did not work.
+        """
+        log.warning("%r: %s: sent again", plan.name, words)
+        self.resources.retries += len(self.unproved)
+        for number in self.unproved:
+            doubt = PartError(
+                "acknowledged without an ETag, and never confirmed", number=number, attempts=1, status=200
+            )
+            self.feed.publish(PartRetrying(number, 1, 0.0, doubt))
+        proved = tuple(receipt for receipt in receipts if receipt.number not in self.unproved)
+        failure: UploadError | None = None
+        try:
+            async with self.resources.file_slots:
+                await record.own_again()
+                with contextlib.closing(await self._open_again(plan)) as found:
+                    again = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=proved)
+                    receipts = await again.run()
+                    await found.check()
+                if self.conflict != "version":
+                    await record.release()
+        except PartRejected as error:
+            # As S3 does where the parts were put together meanwhile: the service is asked once more.
+            log.warning("%r: %s", plan.name, error)
+        except UploadError as error:
+            failure = error
+        if failure is not None:
+            raise ConfirmationError(
+                f"{words}, and sending again did not work: {failure}", file_id=plan.file_id
+            ) from failure
+        return receipts
+
+    async def _open_again(self, plan: Plan) -> OpenSource:
+        if self.kept is not None:
+            found, self.kept = self.kept, None
+            return found
+        found = await open_parts(self.source, plan, self.resources, self.unproved)
+        if self.seen not in (None, (found.size, found.modified_ns)):
+            found.close()
+            raise SourceChanged("has changed since it was sent", path=found.path)
+        return found
+
+    async def is_pending(self, file_id: str) -> bool:
+        """Say whether that file is what the journal has of this upload: begun by an earlier run, and not finished."""
+        return await (await self._find()).file_id() == file_id
+
+    async def _own(self) -> NullJournalSession:
+        record = await self._find()
+        if isinstance(record, JournalSession) and not await record.own():
+            raise record.held()
+        return record
+
+    async def _find(self) -> NullJournalSession:
+        if self.done is not None:
+            return NullJournalSession()
+        return await open_journal_session(
+            self.source,
+            self.resources,
+            account_id=self.account_id,
+            folder_id=self.folder_id,
+            name=self.name,
+            origin=self.origin,
+            media_type=self.media_type,
+            conflict=self.conflict,
+        )
+
+    async def _deliver(self, record: NullJournalSession) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Make sure that every part of the source has arrived; what an earlier run has sent is not sent again."""
+        if self.plan is not None and self.api.is_secure:
+            check_secure(self.plan, is_own=False)
+        if self.plan is not None and self.done is not None:
+            return await self._go_on(self.plan, record, self.done)
+        entry = record.entry
+        try:
+            found = await self._open(record)
+        except SourceError as error:
+            if entry is None or not await self._is_told_without_source(entry, record, error):
+                raise
+            return self._arrived(entry.plan, every_receipt(entry))
+        with self._holding(found):
+            taken = await take_up(record, self.api, self.resources)
+            if self.plan is None:
+                check_size(found, self.size)
+            if entry is not None and taken is not None:
+                if taken.step is ResumeAction.CONFIRM:
+                    return self._arrived(entry.plan, every_receipt(entry))
+                if taken.step is ResumeAction.RESUME:
+                    self.plan, self.is_resumed = entry.plan, True
+                    return await self._send(entry.plan, found, record, entry.receipts)
+                self.feed.recorded_id, self.instead_of = None, (entry.plan.file_id, taken.reason)
+            if self.plan is None or taken is not None:
+                self.plan = await self._create(found)
+            return await self._send(check_fit(self.plan, found), found, record)
+
+    async def _open(self, record: NullJournalSession) -> OpenSource:
+        found = await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
+        try:
+            await record.look_at(found)
+        except BaseException:
+            found.close()
+            raise
+        return found
+
+    async def _is_told_without_source(self, entry: Entry, record: NullJournalSession, error: SourceError) -> bool:
+        """Decide what becomes of an entry whose source cannot be opened; return whether only its end is to be told.
+
+        A source that is away is no loss where every byte of it has arrived, and keeps its entry where not. One that
+        can be looked at, and is a directory or empty now, has changed.
+        """
+        if error.is_away:
+            taken = await take_up(record, self.api, self.resources) if entry.is_whole else None
+            return taken is not None and taken.step is ResumeAction.CONFIRM
+        try:
+            await take_up(record, self.api, self.resources, changed=True)
+        except (ApiError, JournalError, LinksExpired) as failed:
+            log.warning("%s; what was sent of it before is left as it is: %s", error, failed)
+        return False
+
+    async def _go_on(
+        self, plan: Plan, record: NullJournalSession, done: tuple[Receipt, ...]
+    ) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Send what the caller has no receipts of."""
+        missing = {part.number for part in plan.parts} - {receipt.number for receipt in done}
+        if not missing:
+            return self._arrived(plan, done)
+        self.is_resumed = bool(done)
+        with self._holding(await open_parts(self.source, plan, self.resources, missing)) as found:
+            return await self._send(plan, found, record, done)
+
+    def _arrived(self, plan: Plan, receipts: tuple[Receipt, ...]) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Tell of an upload that an earlier run has sent whole."""
+        self.plan, self.is_resumed = plan, True
+        self._tell_planned(plan, receipts)
+        numbers = {receipt.number for receipt in receipts}
+        self.feed.publish(UploadState(plan.parts, now := anyio.current_time(), done=numbers).progress(now))
+        return plan, receipts
+
+    def _tell_planned(self, plan: Plan, done: tuple[Receipt, ...]) -> None:
+        self.feed.publish(UploadPlanned(plan.file_id, plan.name, plan.view_url, plan.size, len(plan.parts)))
+        if self.is_resumed:
+            self.feed.publish(UploadResumed(plan.file_id, len(done), sum(receipt.size for receipt in done)))
+
+    async def _create(self, found: OpenSource) -> Plan:
+        return await create_file(
+            self.api,
+            name=self.name,
+            size=check_size(found, self.size),
+            folder_id=self.folder_id or "",
+            account_id=self.account_id,
+            media_type=self.media_type,
+        )
+
+    async def _send(
+        self, plan: Plan, found: OpenSource, record: NullJournalSession, done: tuple[Receipt, ...] = ()
+    ) -> tuple[Plan, tuple[Receipt, ...]]:
+        """Send every part that is not done; where that ends early, leave behind what can be gone on with."""
+        record.entry = None
+        transfer: PartSender | None = None
+        receipts: tuple[Receipt, ...] | None = None
+        try:
+            if not self.is_resumed:
+                await record.begin(plan)
+            self._tell_planned(plan, done)
+            if self.instead_of is not None:
+                # After the plan, which is an upload's first event.
+                self.feed.publish(UploadReplanned(plan.file_id, *self.instead_of))
+            transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=done)
+            while receipts is None:
+                try:
+                    receipts = await transfer.run()
+                except (LinksExpired, IntegrityError) as error:
+                    old, self.plan = plan, await self._replan(plan, found, record, transfer, error)
+                    plan, self.is_resumed = self.plan, False
+                    await record.begin(plan)
+                    log.debug("%s; file %s is replaced by %s", error, old.file_id, plan.file_id)
+                    self.feed.publish(UploadReplanned(plan.file_id, old.file_id, str(error)))
+                    transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record)
+            await found.check()
+        except BaseException as error:
+            if cancelled := isinstance(error, asyncio.CancelledError):
+                self.gate.stop()
+            whole = transfer is not None and transfer.is_whole
+            recorded, given_up = record.is_begun, self.gate.given_up
+            if self.done is None and not is_kept(error, whole=whole, recorded=recorded, given_up=given_up):
+                await self._remove(plan, record, cancelled=cancelled)
+            raise
+        return plan, receipts
+
+    async def _remove(self, plan: Plan, record: NullJournalSession, *, cancelled: bool) -> None:
+        """Remove the placeholder, which nobody can go on with; the entry last, so that a crash forgets neither."""
+        deleting, erasing = (DELETE_WHEN_CANCELLED, WHEN_CANCELLED) if cancelled else (DELETE_AFTER_ERROR, ERASING)
+        try:
+            # Not less, however late a busy loop is: a placeholder that stays is worse than a moment more.
+            seconds = max(self.gate.left(deleting), DELETE_WHEN_CANCELLED)
+            await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
+        finally:
+            await record.drop(self.gate.left(erasing))
+
+    async def _give_up(self, record: NullJournalSession | None) -> NullJournalSession | None:
+        """Remove what an earlier run has left, where `cancel()` came before it was gone on with; a whole file stays."""
+        giving_up = asyncio.ensure_future(self._discard(record))
+        await wait_uncancelled([giving_up])
+        return giving_up.result()
+
+    async def _discard(self, record: NullJournalSession | None) -> NullJournalSession | None:
+        with contextlib.suppress(JournalError), anyio.move_on_after(self.gate.left(LOOKING)):
+            record = record or await self._own()
+        entry = None if record is None else record.entry
+        if record is None or entry is None or entry.is_whole:
+            return record
+        with contextlib.suppress(ApiError), anyio.move_on_after(self.gate.left(LOOKING)):
+            # The last receipt may have been lost with its process: what the service has whole is kept.
+            told = await ask(self.api, self.account_id, entry.plan.file_id)
+            if told is not None and told.complete:
+                return record
+        await self._remove(entry.plan, record, cancelled=True)
+        return record
+
+    async def _replan(
+        self,
+        old: Plan,
+        found: OpenSource,
+        record: NullJournalSession,
+        transfer: PartSender,
+        error: LinksExpired | IntegrityError,
+    ) -> Plan:
+        """Begin anew with fresh links, for V4 issues none for a file that exists; or with parts that are what was sent.
+
+        Raises:
+            LinksExpired: That would not help, or cannot be done.
+            IntegrityError: The part kept differing; or a second file would be spoiled too.
+        """
+        if self.done is not None:
+            raise error
+        if isinstance(error, IntegrityError):
+            if not transfer.is_spoiled or self.was_spoiled or not found.replayable or self.folder_id is None:
+                raise error
+            self.was_spoiled = True
+        elif (hopeless := self._hopeless(old, found, transfer)) is not None:
+            raise LinksExpired(f"{error}; {hopeless}", file_id=old.file_id)
+        else:
+            self.replaced += 1
+        # Before there is a new one: a cancellation in between finds never more than one placeholder to remove.
+        await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
+        await record.drop()
+        return await self._create(found)
+
+    def _hopeless(self, old: Plan, found: OpenSource, transfer: PartSender) -> str | None:
+        """Say why new links would not help."""
+        if not found.replayable:
+            return "a stream cannot be sent anew"
+        if self.folder_id is None:
+            return "the plan does not tell its folder"
+        return why_not_replaced(
+            transfer.links,
+            self.resources.now(),
+            replaced=self.replaced,
+            has_sent=transfer.has_sent,
+            size=old.size,
+            rate=transfer.bytes_per_second,
+        )

@@ -1,0 +1,159 @@
+"""The folders of a tree at Frame.io: found or created, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .._core.api_schema import read_id
+from .._core.backoff import may_pass
+from .._core.errors import ApiError, UploadError
+from .._core.events import FolderCreated
+from .._core.listing import Listing
+from .._io.frameio_api import CREATE_FOLDER, FrameioApi, read_listing
+
+V = TypeVar("V")
+
+
+class SingleFlight(Generic[V]):
+    """The answers to questions, each asked once however many ask; a refusal is an answer, too.
+
+    A fault that may pass (no answer, a 5xx, a 429) is told to those who wait, and the next asks again.
+    """
+
+    def __init__(self, find: Callable[[str], Awaitable[V]]) -> None:
+        self._find = find
+        self._answers: dict[str, V | UploadError] = {}
+        self._asking: dict[str, asyncio.Future[UploadError | None]] = {}
+        """What is being asked, and the passing fault that came of it."""
+
+    async def get(self, key: str) -> V:
+        """Give the answer.
+
+        Raises:
+            UploadError: It was refused; the same error each time.
+        """
+        while key not in self._answers:
+            if key in self._asking:
+                fault = await asyncio.shield(self._asking[key])
+                if fault is not None:
+                    raise fault.with_traceback(None)
+                continue  # and look again: who asked may have been cancelled
+            asked = self._asking[key] = asyncio.get_running_loop().create_future()
+            passing = None
+            try:
+                self._answers[key] = await self._find(key)
+            except UploadError as error:
+                if isinstance(error, ApiError) and may_pass(error.status):
+                    passing = error
+                    raise
+                self._answers[key] = error
+            finally:
+                del self._asking[key]
+                asked.set_result(passing)
+        answer = self._answers[key]
+        if isinstance(answer, UploadError):
+            raise answer.with_traceback(None)  # or it would grow by each who asks
+        return answer
+
+
+log = logging.getLogger("aioframeio_upload")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFolder:
+    """A folder at Frame.io."""
+
+    id: str
+    is_new: bool
+    """Made just now, so there is nothing in it."""
+
+
+class RemoteFolders:
+    """The folders that one upload needs. Paths are relative to its root, which is the empty path.
+
+    Args:
+        api: The calls.
+        account_id: Whose.
+        folder_id: Where the root goes.
+        name: The root's own name; None where only its contents go.
+        only: The `type` that listings are read for; None: all.
+        exact: Paths of which only look-alikes may be there: these are matched to their exact name alone.
+        told: Called with each folder that was made.
+    """
+
+    def __init__(
+        self,
+        api: FrameioApi,
+        *,
+        account_id: str,
+        folder_id: str,
+        name: str | None,
+        only: str | None,
+        exact: Container[str],
+        told: Callable[[FolderCreated], None],
+    ) -> None:
+        self._api = api
+        self._account_id = account_id
+        self._folder_id = folder_id
+        self._name = name
+        self._only = only
+        self._exact = exact
+        self._told = told
+        self._places = SingleFlight(self._find)
+        self._listings = SingleFlight(self._read)
+
+    async def place(self, path: str) -> RemoteFolder:
+        """Give the folder at Frame.io, after those that it is in.
+
+        Raises:
+            ApiError: The service refused it, or one of those that it is in.
+        """
+        place = await self._places.get("")
+        end = 0
+        # In a loop from the root down: a tree may be deeper than calls can be.
+        while end < len(path):
+            end = (path + "/").index("/", end + 1)
+            place = await self._places.get(path[:end])
+        return place
+
+    async def listing(self, path: str) -> Listing:
+        """Give what was in a folder before; read once, and not at all where it is new.
+
+        Raises:
+            ApiError: The service refused.
+        """
+        return await self._listings.get(path)
+
+    async def _read(self, path: str) -> Listing:
+        place = await self.place(path)
+        if place.is_new:
+            return Listing()
+        return await read_listing(self._api, self._account_id, place.id, only=self._only)
+
+    async def _find(self, path: str) -> RemoteFolder:
+        if path:  # `place` has found the one above
+            above, _, name = path.rpartition("/")
+            parent, inside = await self._places.get(above), await self.listing(above)
+            found = inside.folder(name, exact=path in self._exact)
+            return RemoteFolder(found, False) if found is not None else await self._make(parent.id, name, path)
+        if self._name is None:
+            return RemoteFolder(self._folder_id, False)
+        inside = await read_listing(self._api, self._account_id, self._folder_id, only="folder")
+        found = inside.folder(self._name)
+        return RemoteFolder(found, False) if found is not None else await self._make(self._folder_id, self._name, ".")
+
+    async def _make(self, parent_id: str, name: str, path: str) -> RemoteFolder:
+        def on_lost(reason: str) -> None:
+            log.warning("creating folder %r in folder %s: %s; it may have been made twice", name, parent_id, reason)
+
+        made = await self._api.call(
+            CREATE_FOLDER, account_id=self._account_id, folder_id=parent_id, body={"name": name}, on_lost=on_lost
+        )
+        if (made_id := read_id(made.get("id"))) is None:
+            raise ApiError("the answer's id is missing", operation=CREATE_FOLDER.name, status=201)
+        self._told(FolderCreated(path, made_id))
+        return RemoteFolder(made_id, True)

@@ -1,0 +1,403 @@
+"""Frame.io's API: its operations, paced and retried, with refusals as our errors."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from .._core.backoff import Again, CallTries, may_have_acted
+from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
+from .._core.events import ApiRetrying
+from .._core.failures import FailureKind
+from .._core.hosts import is_host, is_loopback
+from .._core.links import is_secure
+from .._core.listing import BadListing, Cursors, Listing
+from .._core.presigned import Now
+from .._core.redact import Secret, redact, without_frames
+from .._core.token_bucket import TokenBucket
+from .api_response import Answer, Shape, read_answer, read_text, said
+from .files import in_thread
+from .foreign import ForeignCancellation, await_foreign
+from .http_errors import FAILURES, cancelled_by_us_alone, describe, kind_of, send_once
+from .session import Session
+
+log = logging.getLogger("aioframeio_upload")
+
+T = TypeVar("T")
+
+Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""A token, or what gives one; asked for each call. One that is not `async` is called in a thread: it may block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of the API. Rates: Frame.io's API reference, "N calls per T per account user"."""
+
+    name: str
+    method: str
+    path: str
+    calls: int
+    seconds: float
+    gives: Shape = "object"
+
+
+CREATE = Operation("create_local_upload", "POST", "folders/{folder_id}/files/local_upload", 5, 1)
+CREATE_REMOTE = Operation("create_remote_upload", "POST", "folders/{folder_id}/files/remote_upload", 5, 1)
+STATUS = Operation("show_file_upload_status", "GET", "files/{file_id}/status", 5, 1)
+DELETE = Operation("delete", "DELETE", "files/{file_id}", 100, 60, "nothing")
+MOVE = Operation("move_file", "PATCH", "files/{file_id}/move", 100, 60)
+CREATE_FOLDER = Operation("create_folder", "POST", "folders/{folder_id}/folders", 3, 1)
+CREATE_STACK = Operation("create_version_stack", "POST", "folders/{folder_id}/version_stacks", 10, 60)
+LIST_FILES = Operation("list_files", "GET", "folders/{folder_id}/files", 5, 1, "page")
+LIST_CHILDREN = Operation("list_folder_children", "GET", "folders/{folder_id}/children", 100, 60, "page")
+
+ERRORS: dict[int, type[ApiError]] = {
+    401: AuthenticationError,
+    403: PermissionDenied,
+    404: NotFound,
+    429: RateLimited,
+}
+
+ARRIVAL_SLACK = 0.25
+"""Seconds that a call which has to wait leaves later still, or one call's share of the rate if that is less. The
+service counts arrivals, and the calls before may have arrived late: the first ones had to connect."""
+
+
+def check_base_url(base_url: Secret[str]) -> None:
+    """Raise ValueError for what cannot be asked; without showing it, for it may hold a password."""
+    if not is_base_url(base_url):
+        raise ValueError(
+            "base_url must be http(s), a host and perhaps a path: without user and password, query and fragment"
+        )
+
+
+def is_readable_on_the_way(base_url: Secret[str]) -> bool:
+    """Return whether tokens and files would travel to the API in plain text, over a network."""
+    base = URL(base_url.reveal())
+    return base.scheme == "http" and not is_loopback(base.raw_host or "")
+
+
+def is_base_url(base_url: Secret[str]) -> bool:
+    """Return whether an API can be asked there."""
+    try:
+        base = URL(base_url.reveal())
+    except ValueError:
+        return False
+    # The mark alone, with nothing after it, is refused as well: paths are appended.
+    marks = {"?", "#"} & set(base_url.reveal())
+    return base.scheme in ("https", "http") and is_host(base.raw_host) and not marks and base.raw_user is None
+
+
+@dataclass(slots=True)
+class Flight:
+    """One try of a call."""
+
+    has_left: bool = False
+    """Whether a byte of it may have reached the service: there was a connection, and the headers were written."""
+
+    def sent(self) -> None:
+        """Note that the headers have left. Told by the session's traces."""
+        self.has_left = True
+
+
+class FrameioApi:
+    """The calls of one user. Owned by an Uploader."""
+
+    def __init__(self, resources: Session, token: Secret[Token], base_url: str) -> None:
+        self._resources = resources
+        self._token = token
+        self._base = str(URL(base_url)).rstrip("/")
+        self._buckets: dict[str, TokenBucket] = {}
+        self._tell: Callable[[ApiRetrying], None] | None = None
+
+    def telling(self, tell: Callable[[ApiRetrying], None]) -> FrameioApi:
+        """Return the same calls for one upload: each one that is tried again is told.
+
+        Token, rates and connections stay shared. A view, and not an argument of each call: a call that forgot it would
+        be silent.
+        """
+        view = copy(self)
+        view._tell = tell
+        return view
+
+    async def off_loop(self, function: Callable[[], T]) -> T:
+        """Run what would hold the loop for too long, such as reading a long answer, in a thread."""
+        return await in_thread(self._resources.executor, function)
+
+    async def call(
+        self,
+        operation: Operation,
+        *,
+        account_id: str,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        on_lost: Callable[[str], None] | None = None,
+        on_flight: Callable[[bool], None] | None = None,
+        on_outage: Callable[[float], None] | None = None,
+        **ids: str,
+    ) -> Any:
+        """Make a call and give its answer's `data`; of a listing the whole document, and None where there is none.
+
+        Args:
+            operation: Which.
+            account_id: Whose.
+            body: What goes into the request's `data`; a `Secret` among its values is revealed there only.
+            query: What goes into the URL.
+            on_lost: Called with the reason each time the service may have acted although no answer told so.
+            on_flight: Called with True when a request begins, and with False when it has come to nothing.
+            on_outage: Called with the seconds that a try without a connection costs, before they have passed.
+            **ids: The path's other ids; a `file_id` that is not among them is told by the error.
+
+        Raises:
+            ApiError: Refused, or no answer after every attempt.
+        """
+        tries = CallTries(self._resources.retry)
+        is_renewed = is_lost = False
+        while True:
+            await self._pace(operation)
+            token = await self._fresh_token(operation)
+            async with self._resources.api_slots:
+                url, began = self._url(operation, account_id, ids, query), time.monotonic()
+                if on_flight is not None:
+                    on_flight(True)
+                flight = Flight()
+                try:
+                    answer = await self._request(operation, url, body, token, flight)
+                except BaseException as error:
+                    if on_lost is not None and flight.has_left:
+                        on_lost("cancelled before the answer came")
+                    without_frames(error)
+                    raise
+            if answer.trouble is None:
+                return answer.document
+            if on_flight is not None:
+                on_flight(False)
+            failure = _error(operation, answer, ids.get("file_id"))
+            if answer.status == 401 and callable(self._token.reveal()) and not is_renewed:
+                # The token may have died between two calls of a long upload; a fresh one gets one try.
+                is_renewed = True
+                self._tell_retry(operation, Again(tries.attempts + 1, 0.0, is_patient=True), failure)
+                continue
+            if answer.status == 404 and is_lost and operation is DELETE:
+                return None  # the try whose answer was lost has deleted it
+            if flight.has_left and may_have_acted(answer.status):
+                is_lost = True
+                if on_lost is not None:
+                    on_lost(said(answer))
+            now = time.monotonic()
+            again = tries.fail(answer.kind, answer.status, answer.retry_after, began=began, now=now)
+            if again is None:
+                raise failure
+            log.debug("%s: %s; again in %.1f s", operation.name, said(answer), again.delay)
+            if self._tell is None:
+                # No upload's, so no event tells of it: half a minute would pass without a word.
+                log.info("Frame.io is asked again in %.1f s: %s", again.delay, said(answer))
+            self._tell_retry(operation, again, failure)
+            if again.is_patient and on_outage is not None:
+                on_outage(now - began + again.delay)
+            await anyio.sleep(again.delay)
+
+    def _tell_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
+        if self._tell is not None:
+            self._tell(ApiRetrying(operation.name, again.attempt, again.delay, error))
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is asked by https: then parts are not sent in plain text."""
+        return is_secure(self._base)
+
+    def now(self) -> Now:
+        """Return the time, by our own clock and by the service's."""
+        return self._resources.now()
+
+    def note_arrival(self, file_id: str, now: Now) -> None:
+        """Note when a plan arrived: how old its links are is judged by that."""
+        self._resources.arrivals.note(file_id, now.monotonic)
+
+    async def _pace(self, operation: Operation) -> None:
+        """Wait for the operation's turn in its bucket."""
+        if not self._resources.limits.api_pacing:
+            return
+        now = time.monotonic()
+        bucket = self._buckets.get(operation.name)
+        if bucket is None:
+            bucket = self._buckets[operation.name] = TokenBucket.full(operation.calls, operation.seconds, now)
+        delay = bucket.reserve(now)
+        if delay:
+            try:
+                await anyio.sleep(delay + min(bucket.window / bucket.limit, ARRIVAL_SLACK))
+            except BaseException:
+                bucket.give_back(time.monotonic())
+                raise
+
+    def _url(
+        self, operation: Operation, account_id: str, ids: Mapping[str, str], query: Mapping[str, str] | None
+    ) -> URL:
+        path = operation.path.format(**{name: _segment(value) for name, value in ids.items()})
+        tail = f"?{urlencode(query)}" if query else ""
+        return URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}{tail}", encoded=True)
+
+    async def _request(
+        self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str], flight: Flight
+    ) -> Answer:
+        """Make the call once; the frames from here on hold token and answer, and are in no traceback that leaves."""
+        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+        plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (body or {}).items()}
+        links = [value.reveal() for value in (body or {}).values() if isinstance(value, Secret)]
+        timeouts = self._resources.timeouts
+        try:
+            async with (
+                cancelled_by_us_alone(),
+                self._resources.session_for(cleaning=operation is DELETE).request(
+                    operation.method,
+                    url,
+                    json=None if body is None else {"data": plain},
+                    timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
+                    allow_redirects=False,
+                    middlewares=(send_once,),
+                    trace_request_ctx=flight,
+                    **self._resources.route_to(url, headers),
+                ) as response,
+            ):
+                text = await read_text(response)
+        except FAILURES as error:
+            kind, words = kind_of(error), describe(error, url.raw_host)
+            if kind is FailureKind.LOST and not flight.has_left:
+                # `connect` is for TCP alone: a name that is never found, or a full pool of a caller's connector, is
+                # ended by the time for the whole call.
+                kind, words = (
+                    FailureKind.UNREACHABLE,
+                    "no connection in time" if isinstance(error, TimeoutError) else words,
+                )
+            return Answer(None, trouble=words, kind=kind)
+        self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
+        self._observe(operation, response)
+        clean = partial(redact, tokens=[token.reveal()], links=links)
+        return await read_answer(operation.gives, response, text, self._resources.executor, clean)
+
+    def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
+        bucket = self._buckets.get(operation.name)
+        told = [response.headers.get(f"x-ratelimit-{word}", "") for word in ("limit", "remaining", "window")]
+        if bucket is not None and all(number.isascii() and number.isdigit() and len(number) < 10 for number in told):
+            limit, remaining, milliseconds = map(int, told)
+            bucket.observe(limit, remaining, milliseconds / 1000, time.monotonic())
+
+    async def _fresh_token(self, operation: Operation) -> Secret[str]:
+        """Ask for the token; a callable that hangs in its thread is left there."""
+        refuse = partial(AuthenticationError, operation=operation.name)
+        # No variable here is the token, nor the callable: a `partial` shows what it was made with.
+        given: Secret[Any] = self._token
+        if callable(given.reveal()):
+            seconds = self._resources.timeouts.api
+            with anyio.move_on_after(seconds) as waiting:
+                try:
+                    given = await await_foreign(self._ask(given))
+                except ForeignCancellation as error:
+                    raise refuse(f"the token callable gave none: {error}") from error
+                except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
+                    raise refuse(f"the token callable raised {type(error).__name__}") from error
+            if waiting.cancelled_caught:
+                raise refuse(f"the token callable gave none within {seconds:g} s")
+        if not _is_word(given.reveal()):
+            # aiohttp would put a header that it refuses into its message.
+            raise refuse("the token is not a word of printable ASCII characters")
+        return given
+
+    async def _ask(self, give: Secret[Any]) -> Secret[Any]:
+        if iscoroutinefunction(give.reveal()):
+            return Secret(await give.reveal()())
+        # On our own threads: anyio's end with the loop's root task, which never ends where `run_until_complete` was
+        # interrupted, and the interpreter waits for them at exit. Hidden in the thread already: of a slow callback,
+        # asyncio's debug mode logs what it was called with.
+        context = contextvars.copy_context()
+        asked: Secret[Any] = await in_thread(self._resources.executor, context.run, lambda: Secret(give.reveal()()))
+        return Secret(await asked.reveal()) if isawaitable(asked.reveal()) else asked
+
+
+def _is_word(given: Any) -> bool:
+    return isinstance(given, str) and bool(given) and given.isascii() and given.isprintable() and " " not in given
+
+
+def _segment(value: str) -> str:
+    """Quote an id as one segment of a path; dots alone would be a step up."""
+    return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
+
+
+def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiError:
+    kind = ERRORS.get(answer.status or 0, ApiError)
+    return kind(
+        answer.trouble or "no reason was given",
+        operation=operation.name,
+        status=answer.status,
+        request_id=answer.request_id,
+        file_id=file_id,
+    )
+
+
+PAGE_SIZE = "100"
+"""The most that the service gives at once; a call is what is scarce."""
+
+
+class Pages:
+    """A listing that is read from page to page, as far as somebody asks."""
+
+    def __init__(self, api: FrameioApi, operation: Operation, *, account_id: str, folder_id: str, **query: str) -> None:
+        self._api = api
+        self._operation = operation
+        self._account_id = account_id
+        self._folder_id = folder_id
+        self._query = {"page_size": PAGE_SIZE, **query}
+        self._cursors = Cursors()
+        self._after: str | None = None
+        self.is_over = False
+        """Whether the last page was read."""
+
+    async def read(self, on_outage: Callable[[float], None] | None = None) -> list[Any]:
+        """Return the rows of the next page; see `Api.call` for `on_outage`.
+
+        Raises:
+            ApiError: The service refused, or the pages do not lead to an end.
+        """
+        asked = self._query | ({} if self._after is None else {"after": self._after})
+        document = await self._api.call(
+            self._operation,
+            account_id=self._account_id,
+            folder_id=self._folder_id,
+            query=asked,
+            on_outage=on_outage,
+        )
+        try:
+            self._after = self._cursors.follow(document)
+        except BadListing as error:
+            words = str(error)
+        else:
+            self.is_over = self._after is None
+            rows: list[Any] = document["data"]
+            return rows
+        raise ApiError(words, operation=self._operation.name, status=200)
+
+
+async def read_listing(api: FrameioApi, account_id: str, folder_id: str, *, only: str | None = None) -> Listing:
+    """Read all of a folder; what is `only` wanted is a `type` of the service's.
+
+    Raises:
+        ApiError: The service refused.
+    """
+    query = {"sort": "created_at_asc"} | ({} if only is None else {"type": only})
+    pages = Pages(api, LIST_CHILDREN, account_id=account_id, folder_id=folder_id, **query)
+    listing = Listing()
+    while not pages.is_over:
+        listing.add(await pages.read())
+    return listing

@@ -1,0 +1,272 @@
+"""The body of one PUT: a part's bytes in blocks, from the page cache or the disk to the socket.
+
+The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts of 32 MiB; `benchmarks/throughput.py`):
+
+* a block is read on the loop where the page cache has it, which spares a hop to a thread a block;
+* blocks travel in buffers that are used again, and are handed on as views: nothing is copied but by OpenSSL;
+* one body writes at a time, for about a millisecond, then the loop gets its turn, so that the host application
+  stays responsive;
+* MD5 runs in a thread, on the buffers that were just sent; the loop never waits for it until the buffers run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from functools import partial
+from typing import Any
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
+from aiohttp.payload import Payload
+
+from .._core.errors import SourceError
+from .buffers import MIN_BLOCK, BufferPool, Hash
+from .files import PartReader
+from .flow_control import BandwidthLimiter, PauseGate, StallGuard
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+TURN = 0.001
+"""Seconds that one body may write before the loop is given back. A turn of 0.7 ms costs some 5 % of the speed, one of
+2 ms makes everything else in the loop wait twice as long. (2026-11-23, `benchmarks/loop_lag.py`)"""
+
+SLOW = 0.2
+"""A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
+link shows its progress, and at 16 KiB in `Timeouts.stall` it is not yet taken for a stalled one."""
+
+UNSENT = 1 << 17
+"""Bytes that the kernel may hold unsent of a connection that is not fast. Left to itself it takes up to 4 MiB (Linux,
+tcp_wmem): at 64 kB/s they are under way for a minute after the last block went in, longer than `Timeouts.stall`, and
+far from what `bytes_uploaded` and a pause should mean. It costs nothing on a link (200 Mbit/s, 40 ms: 1.04 of what the
+bytes take, 1.08 without it: `benchmarks/wan.py`), but a tenth of the speed over TLS on loopback (970 to 1092)."""
+
+FAST = 0.02
+"""Seconds: a connection that takes a block in less is fast: it moves more than 13 MB/s."""
+
+
+class PartPayload(Payload):
+    """A body of known length. Owned by one attempt; sent once."""
+
+    # Nothing here needs closing: the file belongs to the source.
+    _autoclose = True
+    # aiohttp resends a PUT once by itself after a disconnect, unless the payload says that it cannot be replayed
+    # (client.py, `retry_persistent_connection`). Every attempt is ours: counted, delayed and told.
+    _consumed = True
+
+    def __init__(
+        self,
+        lent: PartReader,
+        size: int,
+        content_type: str,
+        blocks: BufferPool,
+        digest: Hash | None,
+        gate: PauseGate,
+        bandwidth: BandwidthLimiter,
+        guard: StallGuard,
+    ) -> None:
+        super().__init__(None, content_type=content_type)
+        self._size = self._length = size
+        self._lent = lent
+        self._blocks = blocks
+        self._digest = digest
+        self._gate = gate
+        self._bandwidth = bandwidth
+        self._guard = guard
+        self._block_size = blocks.size
+        self._buffer: memoryview | None = None
+        self._block: memoryview | None = None
+        """What is read and not yet with the kernel; in the buffer, or in the caller's memory."""
+        self._began = 0.0
+        self._unhashed: list[tuple[memoryview, memoryview]] = []
+        """Buffers, and the blocks in them, that were sent in this turn."""
+        self.begun = False
+        """Whether the server let it begin."""
+        self.sent = 0
+        """Bytes that the kernel has taken."""
+        self.source_error: SourceError | None = None
+        """Kept here: aiohttp turns what is raised in a payload into a connection error."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Refuse: a part is not text, and not to be held in memory."""
+        raise TypeError("a part's bytes are streamed")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the whole body; its length was announced by `size`, so there is nothing to cut."""
+        assert isinstance(writer, StreamWriter)
+        self.begun = True
+        self._guard.moved()
+        transport = writer.transport
+        if transport is None:
+            return  # closed meanwhile; aiohttp tells
+        _keep_nothing_unsent(transport)
+        try:
+            while self.sent < self._length:
+                await self._prepare()
+                await self._blocks.turns.mine()
+                unsent = await self._write_for_a_turn(writer, transport)
+                self._have_hashed()
+                if unsent:
+                    await writer.drain()
+                    if time.monotonic() - self._began > FAST:
+                        _keep_little_unsent(transport)
+                    self._passed()
+                    self._have_hashed()
+                else:
+                    await asyncio.sleep(0)
+            sock = transport.get_extra_info("socket")
+            _notice_a_dead_peer(sock, self._guard.stall)
+            self._guard.written(partial(_unacknowledged, sock))
+        except BaseException:
+            # Half a body makes the connection useless; its close() would wait for a peer that may never read on.
+            transport.abort()
+            raise
+        finally:
+            self._have_hashed()
+            if self._buffer is not None:
+                self._blocks.lost()
+
+    async def _prepare(self) -> None:
+        """Have a block ready that may go; whatever has to be waited for is waited for here, out of turn."""
+        if self._block is None:
+            if not self._peek():
+                if self._buffer is None:
+                    self._buffer = await self._blocks.take()
+                if not self._peek():
+                    await self._read(self._buffer)
+            assert self._block is not None
+            delay = self._bandwidth.reserve(len(self._block))
+            if delay > 0:
+                self._guard.throttled(delay)
+                await asyncio.sleep(delay)
+                self._guard.moved()
+        # Last: a pause may have come while the block was waited for.
+        if not self._gate.is_open:
+            self._guard.paused()
+            await self._gate.passed()
+            self._guard.moved()
+
+    async def _read(self, buffer: memoryview) -> None:
+        try:
+            self._block = await self._lent.read(self.sent, self._room(buffer))
+        except SourceError as error:
+            self.source_error = error
+            raise
+
+    def _peek(self) -> bool:
+        """Have the next block ready, if nothing has to be waited for."""
+        if self.sent == self._length:
+            return False
+        if self._buffer is None:
+            self._buffer = self._blocks.take_now()
+        if self._buffer is not None:
+            self._block = self._lent.peek(self.sent, self._room(self._buffer))
+        return self._block is not None
+
+    def _room(self, buffer: memoryview) -> memoryview:
+        return buffer[: min(self._block_size, self._length - self.sent)]
+
+    async def _write_for_a_turn(self, writer: StreamWriter, transport: asyncio.WriteTransport) -> bool:
+        """Write until the turn is over; True where the kernel has not taken all of the last block yet."""
+        began = time.monotonic()
+        while self._block is not None and self._gate.is_open:
+            self._began = time.monotonic()
+            await writer.write(self._block, drain=False)
+            if transport.get_write_buffer_size():
+                return True
+            self._passed()
+            now = time.monotonic()
+            # The next block is taken to need as long as this one did.
+            if self._bandwidth.is_limited or now + (now - self._began) - began > TURN or not self._peek():
+                break
+        return False
+
+    def _passed(self) -> None:
+        """Note that the kernel has the block."""
+        assert self._buffer is not None
+        assert self._block is not None
+        self.sent += len(self._block)
+        if self._digest is None:
+            self._blocks.give_back(self._buffer)
+        else:
+            self._unhashed.append((self._buffer, self._block))
+        self._buffer = self._block = None
+        self._guard.moved()
+        if time.monotonic() - self._began > SLOW:
+            self._block_size = max(self._block_size // 2, MIN_BLOCK)
+        else:
+            self._block_size = self._blocks.size
+
+    def _have_hashed(self) -> None:
+        if self._unhashed and self._digest is not None:
+            self._blocks.hash(self._unhashed, self._digest)
+            self._unhashed = []
+
+
+def _keep_nothing_unsent(transport: Any) -> None:
+    """Let `drain()` wait until the kernel has the block.
+
+    What is counted as sent has then left the process, and the buffer may be filled again: from Python 3.12 on the
+    transport keeps the view that it was given. Over TLS a limit of 0 would dead-lock asyncio's SSL protocol, which
+    compares with >=.
+    """
+    tls = transport.get_extra_info("sslcontext") is not None
+    transport.set_write_buffer_limits(high=1 if tls else 0, low=0)
+
+
+def _keep_little_unsent(transport: Any) -> None:
+    """Let the kernel take no more than UNSENT bytes ahead of the wire, where it can (Linux, macOS)."""
+    option, sock = getattr(socket, "TCP_NOTSENT_LOWAT", None), transport.get_extra_info("socket")
+    if option is not None and sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
+
+
+def _notice_a_dead_peer(sock: Any, seconds: float) -> None:
+    """Have the kernel break a connection whose other end is gone, after about `seconds`, while an answer is awaited.
+
+    The wait may last many minutes, and without probes (RFC 9293, 3.8.4) a peer that vanished in it, as when a NAT
+    forgets the connection, would look like one that is slow. Not TCP_USER_TIMEOUT: Linux applies it to a closed window
+    too, and a proxy that reads slowly is not gone. A connection that is used again keeps the probes.
+    """
+    if sock is None:
+        return
+    probe = min(max(1, round(seconds / 4)), 32767)
+    # macOS has another name for the first one. Without them the system's own pace stays, of hours.
+    idle = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
+    wanted = (
+        (idle, 2 * probe),
+        (getattr(socket, "TCP_KEEPINTVL", None), probe),
+        (getattr(socket, "TCP_KEEPCNT", None), 2),
+    )
+    with contextlib.suppress(OSError):  # of a connection that just broke; the answer tells
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in wanted:
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+SO_NWRITE = 0x1024
+"""Of macOS, `sys/socket.h`: a socket's bytes that were not acknowledged. Python has no name for it."""
+
+
+def _unacknowledged(sock: Any) -> int:
+    """Return how many bytes of a connection the kernel has and the other end has not; 0 where no system tells."""
+    if sock is None:
+        return 0
+    try:
+        if sys.platform == "linux":  # tcp(7): SIOCOUTQ, which has the number of TIOCOUTQ
+            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        if sys.platform == "darwin":
+            return int(sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE))
+    except (OSError, ValueError):  # it is closed
+        pass
+    return 0

@@ -1,0 +1,256 @@
+"""One attempt at one part: a PUT to its presigned URL that ends in a receipt or a failure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import aiohttp
+from yarl import URL
+
+from .._core.backoff import Asking, is_of_s3, may_be_asking
+from .._core.checksums import Acknowledged, read_answer
+from .._core.failures import AttemptFailure, FailureKind, Verdict, judge
+from .._core.links import resolve_redirect, why_not_followed
+from .._core.model import Part, Receipt
+from .._core.redact import Secret, without_frames
+from .._core.settings import Timeouts
+from .files import PartReader
+from .flow_control import PauseGate, StallGuard
+from .http_errors import FAILURES, describe, kind_of, read_bounded
+from .part_payload import PartPayload
+from .session import Session
+
+OCTET_STREAM = "application/octet-stream"
+"""What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
+
+MAX_ANSWER = 1 << 16
+"""Bytes: S3's refusals take a few hundred; a proxy's page may take more, and nobody reads it."""
+
+MAX_REDIRECTS = 3
+"""S3 sends a 307 while a bucket is young; a loop is a fault."""
+
+
+EXPECT_FROM = 1 << 20
+"""Bytes: an upload's first part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`).
+After an ambiguous reset a part of any size asks."""
+
+EXPECT_WAIT = 3.0
+"""Seconds from the headers to S3's leave. botocore waits one and then sends; here the connection is given up for a new
+one without the question, so a slow link gets more time."""
+
+
+def is_worth_asking(size: int) -> bool:
+    """Say whether a first part is so large that its server should be asked before it is sent."""
+    return size > EXPECT_FROM
+
+
+class Question:
+    """One request's `Expect: 100-continue`, and what became of it. Told by the session's traces."""
+
+    def __init__(self, guard: StallGuard) -> None:
+        self._guard = guard
+        self.is_sent = False
+        """Whether a server has the headers."""
+
+    def sent(self) -> None:
+        """Note that the headers have left; from now on the server's leave is awaited."""
+        self.is_sent = True
+        self._guard.asked(EXPECT_WAIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The attempt ended before its first byte, in a way that the question itself may have caused."""
+
+    broke: AttemptFailure | None = None
+    """How, where it was by the end of the connection."""
+
+
+class PutAttempt:
+    """One attempt at a part as it runs; others look at `sent`.
+
+    Args:
+        part: Which.
+        lent: Its bytes.
+        media_type: What its link is signed for.
+        gate: Its upload's pause.
+        asking: Whether to ask before the body if it will be taken. S3 then refuses before gigabytes are sent; without,
+            it refuses early and closes, which is often seen as a broken pipe only.
+    """
+
+    def __init__(
+        self, part: Part, lent: PartReader, media_type: str | None, gate: PauseGate, *, asking: Asking = Asking.NO
+    ) -> None:
+        self._part = part
+        self._lent = lent
+        self._content_type = media_type or OCTET_STREAM
+        self._gate = gate
+        self._asking = asking
+        self._body: PartPayload | None = None
+        self.is_acknowledged = False
+        """Whether S3 said that it has the part; known before its ETag is compared."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the part that have left."""
+        return self._body.sent if self._body is not None else 0
+
+    async def put(self, resources: Session) -> Receipt | AttemptFailure:
+        """Send the part once.
+
+        Raises:
+            SourceError: Its bytes could not be read.
+        """
+        # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
+        link = Secret(URL(self._part.url, encoded=True))
+        redirects = 0
+        unasked = _address(link) if self._asking is Asking.WITHOUT else None
+        while redirects <= MAX_REDIRECTS:
+            host = _address(link)
+            asks = self._asking in (Asking.FIRST, Asking.AGAIN) and host not in (unasked, *resources.expectless)
+            outcome = await self._put_to(link, resources, asks)
+            if isinstance(outcome, Unanswered):
+                if outcome.broke is not None and self._asking is Asking.AGAIN:
+                    return replace(outcome.broke, unanswered=True)
+                unasked = host
+                continue
+            # Only now: what did not answer may have been the link, or whoever answers everything so.
+            if host == unasked and (isinstance(outcome, Secret) or is_of_s3(outcome)):
+                resources.expectless.add(host)
+            if isinstance(outcome, Secret):
+                redirects, link = redirects + 1, outcome
+            else:
+                return outcome
+        return AttemptFailure(FailureKind.REDIRECTED, "redirected in a circle", status=307)
+
+    async def _put_to(
+        self, link: Secret[URL], resources: Session, expect: bool
+    ) -> Receipt | AttemptFailure | Secret[URL] | Unanswered:
+        """PUT to one URL.
+
+        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it).
+        """
+        size = self._part.size
+        digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
+        guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
+        body = PartPayload(
+            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
+        )
+        self._body = body
+        try:
+            outcome = await self._exchange(link.reveal(), body, guard, resources, expect)
+        except BaseException as error:
+            without_frames(error)
+            raise
+        finally:
+            guard.close()
+        if body.source_error is not None:
+            raise body.source_error
+        self.is_acknowledged = isinstance(outcome, Acknowledged)
+        if isinstance(outcome, Acknowledged):
+            # A cancellation meanwhile must not take a whole file for a placeholder.
+            receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+            self.is_acknowledged = isinstance(receipt, Receipt)
+            return receipt
+        if guard.is_paused and isinstance(outcome, AttemptFailure) and judge(outcome) is Verdict.AGAIN:
+            return AttemptFailure(FailureKind.PAUSED, f"ended by a pause: {outcome.reason}")
+        return outcome
+
+    async def _exchange(
+        self, url: URL, body: PartPayload, guard: StallGuard, resources: Session, expect: bool
+    ) -> Acknowledged | AttemptFailure | Secret[URL] | Unanswered:
+        """Send the body and read the answer; the frames from here on hold the link, and are in no traceback."""
+        question = Question(guard)
+        headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
+        broke: AttemptFailure | None = None
+        outcome: Acknowledged | AttemptFailure | Secret[URL]
+        try:
+            async with (
+                guard.deadline,
+                resources.session_for().put(
+                    url,
+                    data=body,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
+                    allow_redirects=False,
+                    expect100=expect,
+                    trace_request_ctx=question if expect else None,
+                    **resources.route_to(url, headers),
+                ) as response,
+            ):
+                # Known before the body is read, where there is proof: a cancellation meanwhile must not take a whole
+                # file for a placeholder.
+                head = self._read(url, response, b"", body.sent)
+                self.is_acknowledged = isinstance(head, Acknowledged) and head.etag is not None
+                outcome = self._read(url, response, await read_bounded(response, MAX_ANSWER), body.sent)
+        except TimeoutError as error:
+            is_late = guard.deadline.expired()
+            if is_late and question.is_sent and not body.begun:
+                return Unanswered()
+            connected = question.is_sent or body.begun
+            outcome = broke = (
+                self._late(guard, connected, resources.timeouts) if is_late else _lost(error, url.raw_host)
+            )
+        except FAILURES as error:
+            outcome = broke = _lost(error, url.raw_host)
+        if isinstance(outcome, AttemptFailure) and question.is_sent and not body.begun and may_be_asking(outcome):
+            return Unanswered(broke)
+        return outcome
+
+    def _read(
+        self, url: URL, response: aiohttp.ClientResponse, answer: bytes | None, sent: int
+    ) -> Acknowledged | AttemptFailure | Secret[URL]:
+        """Read an answer: an acknowledgement, a fault, or where S3 redirects to."""
+        if response.status == 307 and (location := response.headers.get("Location")):
+            return self._redirect(url, location)
+        links = [str(url), self._part.url]
+        outcome = read_answer(response.status, response.headers, answer, datetime.now(UTC), links)
+        if isinstance(outcome, Acknowledged) and sent != self._part.size:
+            return AttemptFailure(FailureKind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
+        return outcome
+
+    def _redirect(self, url: URL, location: str) -> Secret[URL] | AttemptFailure:
+        """Return where S3 sends the part, or the fault of a redirect that is not followed: the bytes stay here."""
+        here = str(url)
+        target = resolve_redirect(here, location)
+        why_not = "to no usable URL" if target is None else why_not_followed(self._part.url, here, target)
+        if target is None or why_not is not None:
+            return AttemptFailure(FailureKind.REDIRECTED, f"redirected {why_not}", status=307)
+        return Secret(URL(target, encoded=True))
+
+    def _late(self, guard: StallGuard, connected: bool, timeouts: Timeouts) -> AttemptFailure:
+        """Say what an attempt waited for in vain."""
+        if guard.is_paused or not self._gate.is_open:
+            return AttemptFailure(FailureKind.PAUSED, "paused for longer than S3 keeps a silent connection")
+        if not connected:
+            return AttemptFailure(FailureKind.UNREACHABLE, f"no connection in {timeouts.stall:g} s")
+        if guard.is_sent:
+            seconds = timeouts.answer_for(self._part.size)
+            return AttemptFailure(
+                FailureKind.STALLED, f"no answer came within {round(seconds, 1):g} s of the last byte"
+            )
+        return AttemptFailure(FailureKind.STALLED, f"no byte moved for {timeouts.stall:g} s")
+
+
+def _lost(error: BaseException, host: str | None) -> AttemptFailure:
+    return AttemptFailure(kind_of(error), describe(error, host))
+
+
+def _receipt(part: Part, said: Acknowledged, md5: str | None) -> Receipt | AttemptFailure:
+    receipt = Receipt(part.number, part.size, said.etag, md5)
+    if md5 is None or not said.is_md5 or (said.etag or "").lower() == md5:
+        return receipt
+    return AttemptFailure(
+        FailureKind.ETAG,
+        "S3 acknowledged other bytes than were sent: its ETag is not their MD5",
+        status=200,
+        request_id=said.request_id,
+        receipt=receipt,
+    )
+
+
+def _address(link: Secret[URL]) -> str:
+    """Return a link's host and port, which are no secret; user and password are."""
+    # As it stands: yarl raises a UnicodeError where an encoded name (`xn--…`) stands for none.
+    return f"{link.reveal().raw_host}:{link.reveal().port}"

@@ -1,0 +1,176 @@
+"""`AsyncFrameioUploader`: the official SDK's uploader, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import anyio
+
+from ._core.api_schema import is_header_name, is_header_value
+from ._core.errors import SourceError, UploadError
+from ._core.events import Event, PartCompleted
+from ._core.model import Plan, check_secure
+from ._core.redact import Secret
+from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._engine.event_log import EventLog
+from ._engine.owner_loop import running_loop
+from ._engine.parts import PartUploader, open_parts, tell_unproved
+from ._io.files import reason_of
+from ._io.flow_control import PauseGate
+from ._io.proxies import Proxies
+from ._io.session import Session, open_session
+from ._io.source_kinds import Source, check_kind, is_stream
+
+BASE = 2.0
+"""Seconds: with full jitter the waits are on average the official ones, 1, 2 and 4 s."""
+
+
+class AsyncFrameioUploader:
+    """Sends a file to the links that `create_local_upload` gave: the official `FrameioUploader`, awaited.
+
+    It has no token, so it neither waits for Frame.io's confirmation nor removes the file where it fails; an `Uploader`
+    does both. A part that finds no connection uses up an attempt like any other.
+
+    Args:
+        asset: What the SDK's `create_local_upload(...)` returned, as `.data`; or the same as a dict.
+        file: A binary file object, read from its start and not closed; or whatever else can be uploaded.
+        max_workers: Parts in flight.
+        headers: Sent with every part, over those that it needs (`Content-Type`, `x-amz-acl`).
+        max_retries: How often a part is tried, in all.
+        on_progress: Called in the event loop after each part that S3 has, with the bytes so far and the file's size.
+            What it raises ends the upload, and is raised by `upload()`.
+
+    Raises:
+        ValueError: The asset has no links, a number is less than 1, or a header is none.
+        PlanError: The asset lacks a field, its links are not for a file of its size, or they are http and do not lead
+            to this machine itself.
+        TypeError: The file is none.
+    """
+
+    def __init__(
+        self,
+        asset: Any,
+        file: Source,
+        max_workers: int = 5,
+        headers: Mapping[str, str] | None = None,
+        max_retries: int = 3,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        has_links = bool(asset.get("upload_urls") if isinstance(asset, Mapping) else asset.upload_urls)
+        given, self._headers = Secret(asset), Secret(dict(headers or {}))
+        del asset, headers  # a traceback would show them
+        if not all(map(_is_header, self._headers.reveal().items())):
+            raise ValueError("headers must be names and values as HTTP has them: printable ASCII")
+        if not has_links:
+            raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
+        check_kind(file)
+        # The SDK's API is not known here; Frame.io's own is https.
+        self._plan = check_secure(Plan.from_response(given.reveal()), is_own=False)
+        self._file = file
+        self._limits = Limits(parts=max_workers)
+        self._retry = RetryPolicy(attempts=max_retries, base=BASE, patience=0)
+        self._on_progress = on_progress
+
+    async def upload(self) -> None:
+        """Send the file; it is there when this returns, and Frame.io has yet to put its parts together.
+
+        Raises:
+            SourceError: The file cannot be read.
+            PlanError: It has another size than the asset.
+            PartError: A part was given up.
+            LinksExpired: The links are too old.
+            RuntimeError: No event loop of asyncio's runs here.
+        """
+        running_loop()
+        resources = open_session(
+            limits=self._limits,
+            timeouts=Timeouts(),
+            retry=self._retry,
+            check_etags=True,
+            session=None,
+            proxies=Proxies(Secret(None)),
+            ssl=None,
+            spool_dir=None,
+        )
+        try:
+            resources.session.trace_configs.append(self._adding_headers())
+            await self._send(resources)
+        finally:
+            await resources.close()
+
+    def _adding_headers(self) -> aiohttp.TraceConfig:
+        """Change each request's headers as it starts, which aiohttp documents as the way to do that."""
+
+        async def add(_: object, __: SimpleNamespace, request: aiohttp.TraceRequestStartParams) -> None:
+            request.headers.update(self._headers.reveal())
+
+        adding = aiohttp.TraceConfig()
+        adding.on_request_start.append(add)
+        adding.freeze()
+        return adding
+
+    async def _send(self, resources: Session) -> None:
+        await self._rewind(resources)
+        found = await open_parts(self._file, self._plan, resources)
+        scope = anyio.CancelScope()
+        told = _Callback(self._on_progress, self._plan.size, scope)
+        try:
+            with scope:
+                receipts = await PartUploader(self._plan, found, resources, told, PauseGate()).run()
+                tell_unproved(self._plan.name, receipts, "ask Frame.io whether the file is complete")
+                await found.check()
+        finally:
+            found.close()
+        if told.error is not None:
+            raise told.error
+
+    async def _rewind(self, resources: Session) -> None:
+        file: Any = self._file
+        if is_stream(file) or not callable(getattr(file, "seekable", None)):
+            return
+
+        def rewind() -> None:
+            if file.seekable():
+                file.seek(0)
+
+        try:
+            await resources.executor.ask(rewind)
+        except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+            raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
+
+
+def _is_header(field: tuple[Any, Any]) -> bool:
+    name, value = field
+    return isinstance(name, str) and isinstance(value, str) and is_header_name(name) and is_header_value(value)
+
+
+class _Callback(EventLog):
+    """Tells a callback what S3 has, as it has it, and keeps nothing: nobody listens."""
+
+    def __init__(self, callback: Callable[[int, int], None] | None, total: int, scope: anyio.CancelScope) -> None:
+        super().__init__()
+        self.error: BaseException | None = None
+        """What the callback raised."""
+        self._callback = callback
+        self._total = total
+        self._scope = scope
+        self._confirmed = 0
+
+    def publish(self, event: Event) -> None:
+        if not isinstance(event, PartCompleted) or self._callback is None or self.error is not None:
+            return
+        self._confirmed += event.size
+        try:
+            self._callback(self._confirmed, self._total)
+        except asyncio.CancelledError as error:
+            # Of something that the callback asked: nothing is awaited here, so nobody can have cancelled this task now.
+            self.error = UploadError("the on_progress callback ended in a cancellation")
+            self.error.__cause__ = error
+            self._scope.cancel()
+        except Exception as error:  # noqa: BLE001  # raised by `upload()`, where no group is around it
+            self.error = error
+            self._scope.cancel()

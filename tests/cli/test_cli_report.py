@@ -1,0 +1,128 @@
+"""The delivery report: what its cells hold, and how its file is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from aioframeio_upload import UploadedFile
+from aioframeio_upload._cli.report import ReportRow, row_of, write_report
+
+MD5 = "0cc175b9c0f1b6a831c399e269772661"
+
+
+def cells(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\uff20A"],
+)
+def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "r.csv"
+    write_report(path, [ReportRow(source=name, name=name, outcome="failed", error=name, link=name, file_id=name)])
+    (row,) = cells(path)
+    for column in ("source", "name", "error", "link", "file_id"):
+        assert row[column].startswith("'")
+        assert row[column][1:].replace("\r\n", "\n") == name.replace("\r\n", "\n")
+    write_report(tmp_path / "r.json", [ReportRow(source=name, outcome="failed")])
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["source"] == name
+
+
+@pytest.mark.parametrize("name", ["take-07.mov", "a=b", "1+1", "me@home", "'quoted'", "Ünïcode 映画", ""])
+def test_any_other_cell_is_as_it_is(tmp_path: Path, name: str) -> None:
+    write_report(tmp_path / "r.csv", [ReportRow(source="s", name=name, outcome="uploaded")])
+    assert cells(tmp_path / "r.csv")[0]["name"] == name
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "\udce9", os.fsdecode(b"caf\xe9.mov")], ids=ascii)
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_name_that_is_no_text_does_not_lose_the_report(tmp_path: Path, name: str, suffix: str) -> None:
+    path = tmp_path / f"r{suffix}"
+    write_report(
+        path, [ReportRow(source="a", name=name, outcome="uploaded"), ReportRow(source="b", outcome="uploaded")]
+    )
+    text = path.read_text(encoding="utf-8")
+    rows = json.loads(text) if suffix == ".json" else cells(path)
+    assert [row["source"] for row in rows] == ["a", "b"]
+    seen = name.encode("utf-8", "backslashreplace").decode()
+    assert rows[0]["name"] == (name if suffix == ".json" else seen)
+
+
+def file_with(etags: tuple[str | None, ...], md5s: tuple[str | None, ...]) -> UploadedFile:
+    return UploadedFile("id", "a", 1, "account", "folder", None, None, "uploaded", etags, "uploaded", md5s)
+
+
+@pytest.mark.parametrize(
+    ("etags", "md5s", "checked"),
+    [
+        ((MD5.upper(),), (MD5,), True),
+        ((MD5,), (MD5.upper(),), True),
+        ((MD5, None), (MD5, MD5), False),
+        (("other",), (MD5,), False),
+        ((), (), False),
+    ],
+)
+def test_a_part_is_checked_where_its_etag_is_the_md5_in_capitals_too(
+    etags: tuple[str | None, ...], md5s: tuple[str | None, ...], checked: bool
+) -> None:
+    assert row_of("a", file_with(etags, md5s)).checked is checked
+
+
+# -- its file ----------------------------------------------------------------------------------------------------------
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows makes links for administrators only")
+
+
+@POSIX
+def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even by somebody who knows the name: nothing is opened that is there already."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    (tmp_path / f"r.json.{os.getpid()}.part").symlink_to(victim)
+    write_report(tmp_path / "r.json", [])
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "known")
+    (tmp_path / ".known.part").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_report(tmp_path / "s.json", [])
+    assert victim.read_text(encoding="utf-8") == "precious"
+    assert not (tmp_path / "s.json").exists()
+
+
+@POSIX
+def test_it_has_the_permissions_of_the_one_that_it_replaces_and_else_the_usual_ones(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    before = os.umask(0o027)
+    try:
+        write_report(path, [])
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o600)
+        write_report(path, [])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_a_name_as_long_as_the_disk_allows_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("r" * 250 + ".json")
+    write_report(path, [])
+    assert path.read_text(encoding="utf-8") == "[]\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no disk that is always full")
+def test_where_it_cannot_be_written_the_one_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_report(path, [])
+    assert os.listdir(tmp_path) == ["r.json"]

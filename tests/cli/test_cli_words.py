@@ -1,0 +1,303 @@
+"""What is typed at the command line, and how bytes are said (pure)."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import unicodedata
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from aioframeio_upload import Progress
+from aioframeio_upload._cli.browse import FAILURES, words_of
+from aioframeio_upload._cli.format import Target, Usage, read_folder, read_rate, shown
+from aioframeio_upload._cli.live import drawn
+from aioframeio_upload._cli.options import read_proxy
+from aioframeio_upload._cli.upload_view import sized
+from tests.support.frames import shown_by
+
+PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
+FOLDER = "e086bd62-7cc6-4cb9-b339-b15a712c1744"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        (FOLDER, Target(folder_id=FOLDER)),
+        (f" {FOLDER}\n", Target(folder_id=FOLDER)),
+        ("adobe:urn:aaid:1", Target(folder_id="adobe:urn:aaid:1")),
+        (f"https://next.frame.io/project/{PROJECT}", Target(project_id=PROJECT)),
+        (f"https://next.frame.io/project/{PROJECT}/", Target(project_id=PROJECT)),
+        (f"https://next.frame.io/project/{PROJECT}/{FOLDER}", Target(folder_id=FOLDER)),
+        (f"https://next.frame.io/project/{PROJECT}/{FOLDER}/?a=b#c", Target(folder_id=FOLDER)),
+        (f"next.frame.io/project/{PROJECT}/{FOLDER}", Target(folder_id=FOLDER)),
+    ],
+)
+def test_a_folder_is_an_id_or_a_link(text: str, target: Target) -> None:
+    assert read_folder(text) == target
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a folder",
+        "../x",
+        f"https://app.frame.io/project/{PROJECT}/{FOLDER}",
+        f"http://next.frame.io/project/{PROJECT}",
+        f"https://next.frame.io.evil.example/project/{PROJECT}",
+        f"https://next.frame.io/project/{PROJECT}/view/{FOLDER}",
+        f"https://next.frame.io/project/{PROJECT}/view",
+        f"https://next.frame.io/project/{PROJECT}/{FOLDER}/x",
+        "https://next.frame.io/project/..%2F..",
+        "https://next.frame.io/share/1",
+        "https://[",
+    ],
+)
+def test_anything_else_is_refused_with_what_is_understood(text: str) -> None:
+    with pytest.raises(Usage, match=re.escape("https://next.frame.io/project/<project>/<folder>")):
+        read_folder(text)
+
+
+@given(st.text())
+def test_any_text_is_a_folder_or_refused(text: str) -> None:
+    try:
+        target = read_folder(text)
+    except Usage:
+        return
+    assert (target.folder_id is None) != (target.project_id is None)
+    assert "/" not in f"{target.folder_id}{target.project_id}"
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("50M", 50_000_000),
+        ("800k", 800_000),
+        ("1.5G", 1_500_000_000),
+        ("2Mi", 2 << 20),
+        ("4096", 4096),
+        ("50MB/s", 50_000_000),
+        ("50 mb", 50_000_000),
+    ],
+)
+def test_a_rate_is_read_with_its_unit(text: str, rate: int) -> None:
+    assert read_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    "text", ["", "M", "-1M", "fast", "1e6", "50Mbit", "1.2.3k", "\N{ARABIC-INDIC DIGIT FIVE}M", "9" * 30]
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(Usage, match="50M"):
+        read_rate(text)
+
+
+@given(st.text())
+def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
+    seen = shown(text)
+    hidden = {one for one in seen if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert hidden <= {"\u200c", "\u200d"}
+    assert len(seen.splitlines()) <= 1
+    assert shown(seen) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("\x1b]0;title\a.mov", r"\x1b]0;title\x07.mov"),
+        ("a\nerror: b\r", r"a\nerror: b\r"),
+        ("\x9b31m", r"\x9b31m"),
+        ("vom.\u202egpj", r"vom.\u202egpj"),
+        ("\u2066\u2069\u200f\u061c", r"\u2066\u2069\u200f\u061c"),
+        ("a\u2028b\x85", r"a\u2028b\x85"),
+        (os.fsdecode(b"caf\xe9.mov"), r"caf\xe9.mov"),
+        ("\ud800", r"\ud800"),
+        ("\x7f\ufeff\u200b", r"\x7f\ufeff\u200b"),
+    ],
+)
+def test_what_would_steer_a_terminal_is_seen_as_what_it_is(text: str, seen: str) -> None:
+    assert shown(text) == seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Screenshot 11.48.07\u202fAM.png",
+        "テイク\u300007.mov",
+        "AC\\DC.mov",
+        "👩\u200d🎤.mov",
+        "می\u200cکن",
+        "\uf029",
+    ],
+)
+def test_a_name_that_is_only_unusual_is_shown_as_it_is(text: str) -> None:
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (12_345_678, "12.3 MB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_bytes_are_said_as_people_say_them(count: float, text: str) -> None:
+    assert sized(count) == text
+
+
+def lines_of(rows: list[tuple[str, Progress]], width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, legacy_windows=False)
+    with console.capture() as drawing:
+        console.print(drawn(rows, width))
+    return drawing.get().splitlines()
+
+
+def far(uploaded: int, total: int, rate: float, left: float | None) -> Progress:
+    return Progress(
+        bytes_uploaded=uploaded,
+        bytes_confirmed=0,
+        total_bytes=total,
+        parts_completed=0,
+        total_parts=9,
+        bytes_per_second=rate,
+        seconds_left=left,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "bar", "bytes_told"),
+    [(60, 8, "167.3 MB"), (80, 9, "167.3 MB of 200.0 MB"), (120, 22, "167.3 MB of 200.0 MB")],
+)
+def test_the_bar_shrinks_with_the_terminal_and_not_the_time_left(width: int, bar: int, bytes_told: str) -> None:
+    (line,) = lines_of([("take-08.mov", far(167_300_000, 200_000_000, 20e6, 2))], width)
+    assert re.fullmatch(rf"take-08.mov +━+[━╸ ]*  84% {bytes_told}  20\.0 MB/s  0:02 left *", line)
+    (line,) = lines_of([("take-08.mov", far(200_000_000, 200_000_000, 20e6, None))], width)
+    assert line.count("━") == bar
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(min_size=1, max_size=90),
+            st.builds(
+                far,
+                st.integers(0, 10**15),
+                st.just(10**15),
+                st.floats(0, 1e12),
+                st.none() | st.floats(0, 599 * 60),
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    width=st.integers(60, 200),
+)
+def test_from_60_columns_on_percent_rate_and_time_left_are_seen(rows: list[tuple[str, Progress]], width: int) -> None:
+    lines = lines_of(rows, width)
+    assert len(lines) == len(rows)
+    for line, (_, progress) in zip(lines, rows, strict=True):
+        assert cell_len(line) <= width
+        assert f"{progress.bytes_uploaded / progress.total_bytes:4.0%} " in line
+        assert f"  {sized(progress.bytes_per_second)}/s" in line
+        if progress.seconds_left is not None:
+            assert line.rstrip().endswith(" left")
+
+
+KEY: Any = None
+"""Which connection it was; only the errors' own words would tell it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "secret")), "the host's name could not be resolved"),
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(111, "secret")), "the proxy could not be reached"),
+        (aiohttp.ClientConnectorError(KEY, OSError(111, "secret")), "no connection"),
+        (aiohttp.ServerTimeoutError("secret"), "no answer in time"),
+        (aiohttp.ServerDisconnectedError("secret"), "the connection broke"),
+        (TimeoutError("secret"), "no answer in time"),
+        (ConnectionResetError("secret"), "the connection broke"),
+        (ValueError("secret"), "the answer was not JSON"),
+    ],
+)
+def test_what_failed_on_the_way_is_said_in_words(error: BaseException, words: str) -> None:
+    assert isinstance(error, FAILURES)
+    assert words_of(error) == words
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_whatever_fails_there_are_words_for_it(kind: type[BaseException]) -> None:
+    assert words_of(kind())
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+def test_the_option_is_preferred_to_the_environment(proxies: pytest.MonkeyPatch) -> None:
+    api = "https://api.frame.io"
+    proxies.setenv("https_proxy", "inspector.studio:3128")
+    assert read_proxy(None, api)(api) == "http://inspector.studio:3128"
+    assert read_proxy("http://other:1", api)(api) == "http://other:1"
+    proxies.setenv("no_proxy", "frame.io")
+    assert read_proxy(None, api)(api) is None
+    assert read_proxy("http://other:1", api)(api) == "http://other:1"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("", set()),
+        ("amazonaws.com", {"https://bucket.s3.amazonaws.com"}),
+        (".frame.io, ims.example", {"https://api.frame.io", "https://ims.example"}),
+        ("api.frame.io:444", {"https://api.frame.io:444"}),
+        ("*", {"https://api.frame.io", "https://bucket.s3.amazonaws.com"}),
+    ],
+)
+def test_no_proxy_may_name_the_api_s3_or_the_login_alone(
+    proxies: pytest.MonkeyPatch, no_proxy: str, direct: set[str]
+) -> None:
+    proxies.setenv("https_proxy", "http://inspector:3128")
+    proxies.setenv("no_proxy", no_proxy)
+    choose = read_proxy(None, "https://api.frame.io")
+    hosts = {"https://api.frame.io", "https://bucket.s3.amazonaws.com", "https://ims.example"} | direct
+    if no_proxy != "*":
+        assert {host for host in hosts if choose(host) is None} == direct
+    else:
+        assert {choose(host) for host in hosts} == {None}
+
+
+def test_a_proxy_for_everything_is_the_last_choice(proxies: pytest.MonkeyPatch) -> None:
+    api = "https://api.frame.io"
+    proxies.setenv("all_proxy", "http://last:1")
+    assert read_proxy(None, api)(api) == "http://last:1"
+    proxies.setenv("https_proxy", "http://first:1")
+    assert read_proxy(None, api)(api) == "http://first:1"
+    assert read_proxy(None, api)("http://plain.example") == "http://last:1"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:secret@host:1", "ftp://user:secret@host", "http://user:secret@:1"])
+def test_what_is_no_http_proxy_is_refused_without_its_password(proxies: pytest.MonkeyPatch, proxy: str) -> None:
+    for option in (proxy, None):
+        proxies.setenv("https_proxy", proxy)
+        with pytest.raises(Usage, match="proxy") as caught:
+            read_proxy(option, "https://api.frame.io")
+        assert not shown_by(caught.value, "secret")
+    assert ("SOCKS is not supported" in str(caught.value)) == proxy.startswith("socks")

@@ -1,0 +1,274 @@
+"""The rules of the house: what may import what, which words it uses, what is public."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+import aioframeio_upload
+
+TREE = Path(__file__).resolve().parents[2]
+PACKAGE = Path(aioframeio_upload.__file__).resolve().parent
+NAME = PACKAGE.name
+
+NOT_OURS = {"manager", "handler", "helper", "util", "utils", "coordinator", "processor", "info", "data"}
+
+
+def modules(folder: Path = PACKAGE) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Give every module that is imported anywhere in the file, by its full name; also what may be only a name of it."""
+    package = ".".join(path.relative_to(PACKAGE.parent).parent.parts)
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def room_named(name: str) -> str | None:
+    """Give the room of ours that `name` is in, where `name` may be a module's or that of something inside it."""
+    if name.partition(".")[0] != NAME:
+        return None
+    for words in (name.split(".")[1:], name.split(".")[1:-1]):
+        path = PACKAGE.joinpath(*words)
+        if path.with_suffix(".py").is_file():
+            return room_of(path.with_suffix(".py"))
+        if (path / "__init__.py").is_file():
+            return room_of(path / "__init__.py")
+    raise AssertionError(f"{name} is nowhere")
+
+
+EVERY = modules()
+OURS = [path for path in EVERY if "testing" not in path.relative_to(PACKAGE).parts]
+TESTING = modules(PACKAGE / "testing")
+
+
+def breaches(rule: Callable[[Path], object], paths: list[Path]) -> dict[str, object]:
+    """Give what breaks a rule, by room."""
+    return {room_of(path): found for path in paths if (found := rule(path))}
+
+
+@pytest.mark.needs_tree
+def test_nothing_is_printed() -> None:
+    def prints(path: Path) -> bool:
+        calls = [node.func for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+        return "print" in {call.id for call in calls if isinstance(call, ast.Name)}
+
+    assert not breaches(prints, EVERY)
+
+
+WRITES = re.compile(r"""sys\.(?:__)?std(?:out|err)|typer\.(?:secho|echo)|[^\w"]Console\(|\bos\.write\(""")
+
+
+@pytest.mark.needs_tree
+def test_one_module_alone_writes_to_the_terminal() -> None:
+    """It escapes what would steer the terminal, and outlives one that is gone."""
+    above = [path for path in OURS if room_of(path).startswith(("__main__", "_cli", "_demo"))]
+    assert set(breaches(lambda path: WRITES.findall(path.read_text("utf-8")), above)) == {"_cli/output"}
+
+
+@pytest.mark.needs_tree
+def test_nothing_is_put_off() -> None:
+    assert not breaches(lambda path: re.findall(r"\b(?:TODO|FIXME|XXX|HACK)\b", path.read_text("utf-8")), EVERY)
+
+
+@pytest.mark.needs_tree
+def test_names_are_of_the_words_of_the_house() -> None:
+    """Those of modules, classes and functions; parameters and JSON's keys may be others' words."""
+
+    def vague(path: Path) -> set[str]:
+        named = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        names = {path.stem, *(node.name for node in ast.walk(parse(path)) if isinstance(node, named))}
+        return {name for name in names if NOT_OURS & {word.lower() for word in WORD.findall(name)}}
+
+    assert not breaches(vague, EVERY)
+
+
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+@pytest.mark.needs_tree
+def test_every_module_begins_with_its_one_idea() -> None:
+    def unsaid(path: Path) -> bool:
+        return not (ast.get_docstring(parse(path)) or "").split("\n")[0].endswith((".", ":"))
+
+    assert not breaches(unsaid, EVERY)
+
+
+@pytest.mark.needs_tree
+def test_no_tracked_file_has_the_address_of_a_registry() -> None:
+    """A lock file or a pip option of one machine would name its registry, mirror or proxy."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TREE, capture_output=True, check=True)
+    files = [TREE / name for name in listed.stdout.decode().split("\0") if name]
+    others = [path for path in files if path.is_file() and path != Path(__file__).resolve()]
+    assert len(others) > 50
+    assert not [path for path in others if REGISTRY.search(path.read_text(encoding="utf-8", errors="replace"))]
+
+
+REGISTRY = re.compile(
+    r"\b(extra-)?index-url|find-links|pypi\.org/simple|files\.pythonhosted|registry\.npmjs|/opt/pypi"
+    r"|artifactory|devpi|proxy\.golang|PIP_(EXTRA_)?INDEX_URL|UV_(DEFAULT_)?INDEX",
+    re.IGNORECASE,
+)
+
+
+# -- what is public --------------------------------------------------------------------------------------------------
+
+PUBLIC = {name: getattr(aioframeio_upload, name) for name in aioframeio_upload.__all__}
+CLASSES = {name: found for name, found in PUBLIC.items() if isinstance(found, type)}
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert aioframeio_upload.__all__ == sorted(set(aioframeio_upload.__all__))
+    told = {alias.name for node in ast.walk(parse(PACKAGE / "__init__.py")) for alias in names_of_ours(node)}
+    assert told == set(aioframeio_upload.__all__)
+    assert set(aioframeio_upload.__all__) <= set(dir(aioframeio_upload))
+    with pytest.raises(AttributeError, match="no attribute 'Uplaoder'"):
+        _ = aioframeio_upload.Uplaoder  # type: ignore[attr-defined]
+
+
+def names_of_ours(node: ast.AST) -> list[ast.alias]:
+    """What a type checker sees to be imported from our modules; the program loads each when it is asked for."""
+    return node.names if isinstance(node, ast.ImportFrom) and node.level else []
+
+
+@pytest.mark.needs_tree
+def test_a_name_that_is_loaded_when_asked_for_is_the_one_that_type_checkers_see() -> None:
+    seen = {
+        alias.name: getattr(importlib.import_module(f"{NAME}.{node.module}"), alias.name)
+        for node in ast.walk(parse(PACKAGE / "__init__.py"))
+        for alias in names_of_ours(node)
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert seen == {name: getattr(aioframeio_upload, name) for name in aioframeio_upload.__all__}
+
+
+def test_every_error_of_the_tree_and_every_event_is_public() -> None:
+    from aioframeio_upload._core.errors import UploadError
+
+    def tree(kind: type[UploadError]) -> Iterator[type[UploadError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from tree(child)
+
+    ours = {kind.__name__ for kind in tree(UploadError) if kind.__module__ == f"{NAME}._core.errors"}
+    events = {kind.__name__ for kind in typing.get_args(aioframeio_upload.Event)}
+    assert ours | events <= set(PUBLIC)
+
+
+def functions(kind: type) -> Iterator[tuple[str, FunctionType]]:
+    """Give the functions that a class has from us; what `dataclass` wrote into it is not in a file of ours."""
+    for each in kind.__mro__:
+        for name, value in vars(each).items():
+            found = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            if isinstance(found, FunctionType) and found.__code__.co_filename.startswith(str(PACKAGE)):
+                yield f"{kind.__name__}.{name}", found
+
+
+def test_every_public_class_and_method_has_a_docstring() -> None:
+    bare = [name for name, kind in CLASSES.items() if not kind.__doc__ or kind.__doc__.startswith(f"{name}(")]
+    for kind in CLASSES.values():
+        public = {name: found for name, found in functions(kind) if not name.partition(".")[2].startswith("_")}
+        bare += [name for name, found in public.items() if not found.__doc__]
+    assert not bare
+
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
+
+
+def test_a_docstring_that_explains_arguments_explains_those_that_there_are() -> None:
+    """Google style: each name under `Args:` is a parameter, and each parameter is there."""
+    wrong = {}
+    documented: list[tuple[str, Any]] = [*CLASSES.items()]
+    for kind in CLASSES.values():
+        documented += functions(kind)
+    for name, found in documented:
+        pieces = SECTION.split(inspect.getdoc(found) or "")
+        if "Args" not in pieces:
+            continue
+        explained = re.findall(r"^    \**(\w+):", pieces[pieces.index("Args") + 1], re.MULTILINE)
+        if explained != [one for one in inspect.signature(found).parameters if one not in ("self", "cls")]:
+            wrong[name] = explained
+    assert not wrong
+
+
+def test_the_annotations_of_public_names_resolve_when_the_program_runs() -> None:
+    """FastAPI, pydantic and `dataclasses`' users read them; a name imported under TYPE_CHECKING would fail here."""
+    without = {}
+    for kind in CLASSES.values():
+        typing.get_type_hints(kind)
+        for name, found in functions(kind):
+            named = {one for one in inspect.signature(found).parameters if one not in ("self", "cls")} | {"return"}
+            if missing := named - set(typing.get_type_hints(found)):
+                without[name] = missing
+    assert not without
+
+
+def test_the_examples_in_docstrings_run() -> None:
+    failed = {}
+    for path in OURS:
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        if room_of(path).startswith(("_cli", "_demo", "dask", "_fleet", "_crew", "plot", "_drawing")):
+            continue  # they need an extra
+        failed[name] = doctest.testmod(importlib.import_module(name)).failed
+    assert not any(failed.values()), failed
+
+
+SIDE_EFFECTS = """
+import socket, sys, threading
+before = set(sys.modules), threading.active_count()
+def refuse(*args, **kwargs):
+    raise AssertionError("a socket was made")
+made = socket.socket.__init__
+socket.socket.__init__ = refuse
+import aioframeio_upload
+early = {"aiohttp", "asyncio", "dataclasses", "logging"} & set(sys.modules)
+early |= {name for name in sys.modules if name.startswith("aioframeio_upload.")} - {"aioframeio_upload._version"}
+from aioframeio_upload import *
+socket.socket.__init__ = made
+assert not early, early
+assert threading.active_count() == before[1] == 1, threading.enumerate()
+import asyncio
+try:
+    asyncio.get_running_loop()
+except RuntimeError:
+    pass
+else:
+    raise AssertionError("a loop runs")
+unwanted = {"aioframeio_upload.testing", "rich", "typer", "frameio", "pytest", "botocore", "uvloop"}
+unwanted |= {"aioframeio_upload.plot", "aioframeio_upload.dask", "matplotlib", "numpy", "distributed"}
+unwanted |= {"sqlite3", "filelock"}  # for a journal only
+unwanted |= {"multiprocessing", "unittest", "doctest", "pdb", "httpx", "requests"}
+print(*sorted(unwanted & set(sys.modules)))
+"""
+
+
+@pytest.mark.needs_program
+def test_importing_the_package_starts_nothing_and_loads_no_extra() -> None:
+    ran = subprocess.run([sys.executable, "-P", "-W", "error", "-c", SIDE_EFFECTS], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")

@@ -1,0 +1,387 @@
+"""The pages: their programs run and print what is said, their commands exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+import trustme
+import typer.main
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from anyio.from_thread import start_blocking_portal
+from blockbuster import BlockBuster
+from yarl import URL
+
+import aioframeio_upload
+import aioframeio_upload.testing
+from aioframeio_upload import PartCompleted, Uploader
+from aioframeio_upload._cli.app import app as command_line
+from aioframeio_upload._cli.report import ReportRow
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.io.test_session import proxy_to
+from tests.support.pages import (
+    DOCS,
+    NEEDS_CLUSTER,
+    README,
+    ROOT,
+    SITE,
+    blocks,
+    commands,
+    fences,
+    promise_of,
+    run,
+    text_of,
+)
+
+pytestmark = pytest.mark.needs_tree
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+COMING = ROOT / "docs" / "coming-from-frameio-uploader.md"
+"""Has tests of its own, with the official SDK beside it."""
+
+BLOCKS = [
+    pytest.param(page, *block.values, id=f"{page.stem}:{block.id}", marks=block.marks)
+    for page in (README, *DOCS)
+    if page not in (TUTORIAL, COMING)
+    for block in blocks(page)
+]
+
+
+# -- the programs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake(fake_frameio: FakeFrameio) -> Iterator[FakeFrameio]:
+    """One that asks for small parts; the plugin's own is for the block that tests."""
+    with FakeFrameio(part_size=100_000).in_thread() as fake:
+        yield fake
+
+
+@pytest.fixture
+def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the blocks take as given: a token, ids, takes in the working folder, and a service to reach."""
+
+    class Local(Uploader):
+        def __init__(self, token: Any, *, base_url: str = fake.url, **settings: Any) -> None:
+            super().__init__(token, base_url=base_url, **settings)
+
+    monkeypatch.setattr(aioframeio_upload, "Uploader", Local)
+    monkeypatch.setenv("FRAMEIO_TOKEN", fake.token)
+    monkeypatch.setenv("FRAMEIO_ACCOUNT_ID", fake.account_id)
+    monkeypatch.setenv("FRAMEIO_FOLDER", fake.folder_id)
+    monkeypatch.chdir(tmp_path)
+    for take in ("take-07.mov", "take-08.mov"):
+        (tmp_path / take).write_bytes(take.encode() * 50_000)
+    (tmp_path / "shoot" / "b").mkdir(parents=True)
+    for path in ("a.mov", "b/c.mov", "b/d.tmp"):
+        (tmp_path / "shoot" / path).write_bytes(path.encode())
+    trustme.CA().cert_pem.write_to_path(tmp_path / "studio-ca.pem")
+    # Any address that answers with a length will do for a render to be passed on.
+    return {
+        "token": fake.token,
+        "ACCOUNT": fake.account_id,
+        "FOLDER": fake.folder_id,
+        "render_url": f"{fake.url}/_fake/files",
+    }
+
+
+@pytest.fixture
+def beside(
+    block: str, names: dict[str, Any], fake: FakeFrameio, tmp_path: Path, blockbuster: BlockBuster
+) -> Iterator[None]:
+    """What a block takes as given besides: a cluster, a proxy, what an earlier run has left, a SIGTERM at its end."""
+    if "from fastapi import" in block:
+        pytest.importorskip("fastapi")
+    if "UploadFile]" in block:
+        pytest.importorskip("python_multipart")
+    if NEEDS_CLUSTER in block:
+        pytest.importorskip("distributed")
+        from tests.support.cluster import cluster_of, may_block
+
+        may_block(blockbuster)
+        with cluster_of(1, tmp_path) as address:
+            names["SCHEDULER"] = address
+            yield
+    elif "PROXY" in block:
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(proxy_to(fake)) as (names["PROXY"], lines),
+        ):
+            yield
+        assert any(line.startswith("PUT http://") for line in lines)
+    elif ".pending()" in block:
+        asyncio.run(leave_pending(fake, tmp_path))
+        yield
+        assert ([file.name for file in fake.deleted], fake.files) == (["take-08.mov"], ())
+    elif "SIGTERM" in block:
+        asyncio.run(leave_pending(fake, tmp_path))
+        with stopped_once(fake, 2):
+            yield
+        assert [file.name for file in fake.files] == ["take-08.mov", "take-07.mov"]
+    else:
+        yield
+
+
+async def leave_pending(fake: FakeFrameio, folder: Path) -> None:
+    """Stop an upload before its last part, as a worker that is killed would."""
+    held = Fault(do="hold", number=6)
+    fake.add_fault(held)
+    async with aioframeio_upload.Uploader(
+        fake.token, account_id=fake.account_id, journal=folder / "state" / "uploads.sqlite3"
+    ) as uploader:
+        there = 0
+        async for event in uploader.upload(folder / "take-08.mov", folder_id=fake.folder_id):
+            there += isinstance(event, PartCompleted)
+            if there == 5:
+                break
+        await uploader.shutdown(0)
+
+
+@contextmanager
+def stopped_once(fake: FakeFrameio, files: int) -> Iterator[None]:
+    """Send this process a SIGTERM as soon as so many files are complete, when its loop has long asked for it."""
+
+    def stop() -> None:
+        fake.wait_until(lambda fake: sum(file.complete for file in fake.files) == files, timeout=50)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = Thread(target=stop)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.usefixtures("beside")
+@pytest.mark.parametrize(("page", "block"), BLOCKS)
+def test_each_python_block_runs(
+    page: Path,
+    block: str,
+    names: dict[str, Any],
+    fake: FakeFrameio,
+    fake_frameio: FakeFrameio,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    run(block, page, names, monkeypatch)
+    printed, promise = capsys.readouterr().out, promise_of(page, block)
+    assert promise is None or re.fullmatch(promise, printed, re.DOTALL), printed
+    for name, test in names.items():
+        if name.startswith("test_"):
+            test(fake_frameio)
+    if "app" in names:
+        asyncio.run(ask(names["app"], page))
+    if "take-99" in block and promise is None:
+        assert printed.startswith("nothing to send: take-99.mov: ")
+        return
+    if "with FakeFrameio(" in block:
+        return  # it has a fake of its own, and says what became of it
+    assert [*fake.files, *fake.deleted, *fake_frameio.files]
+    fake.wait_until(lambda fake: all(file.complete for file in fake.files))
+
+
+async def ask(app: Any, page: Path) -> None:
+    """Use a page's web application."""
+    if page.name == "web-forms.md":
+        await post_a_form(app)
+        return
+    if page != README:
+        await put_a_body(app)
+        return
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.post("/takes/take-07.mov")
+        assert (answer.status, (await answer.json())["name"]) == (202, "take-07.mov")
+        answer = await client.post(URL("/takes/%2Fetc%2Fpasswd", encoded=True))
+        assert answer.status == 502
+        assert "passwd: No such file" in (await answer.json())["message"]
+        answer = await client.post("/takes/take-99.mov")
+        assert (answer.status, (await answer.json())["type"]) == (502, "SourceError")
+
+
+async def put_a_body(app: Any) -> None:
+    """Pass a body on through an application: one that tells its length, an empty one, and one without a length."""
+
+    async def chunked() -> AsyncIterator[bytes]:
+        yield b"frames"
+
+    if isinstance(app, web.Application):
+        async with TestClient(TestServer(app)) as client:
+            answers = [await client.put("/takes/take.mov", data=body) for body in (b"frames", b"", chunked())]
+            told, statuses = await answers[0].json(), [answer.status for answer in answers]
+    else:
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://app") as http,
+        ):
+            replies = [await http.put("/takes/take.mov", content=body) for body in (b"frames", b"", chunked())]
+            told, statuses = replies[0].json(), [reply.status_code for reply in replies]
+    assert (told["size"], statuses) == (6, [201, 400, 411])
+
+
+async def post_a_form(app: Any) -> None:
+    """Send a form of three files through an application, of which one is empty."""
+    takes = {"a.mov": b"frames", "b.mov": bytes(300_000), "c.mov": b""}
+    told: list[dict[str, Any]] = []
+    if isinstance(app, web.Application):
+        async with TestClient(TestServer(app)) as client:
+            for some, status in ((list(takes)[:2], 201), (list(takes), 400)):
+                form = aiohttp.FormData({"sizes": json.dumps([len(takes[name]) for name in some])})
+                for name in some:
+                    form.add_field("takes", takes[name], filename=name)
+                answer = await client.post("/takes", data=form)
+                assert answer.status == status
+                if status == 201:
+                    told = await answer.json()
+    else:
+        transport = httpx.ASGITransport(app=app)
+        files = [("takes", (name, body)) for name, body in takes.items()]
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://app") as http,
+        ):
+            reply = await http.post("/takes", files=files)
+            told = reply.json()
+        assert (reply.status_code, "is empty" in told.pop()["error"]) == (502, True)
+    assert [(one["name"], one["size"]) for one in told] == [("a.mov", 6), ("b.mov", 300_000)]
+
+
+def test_the_tutorial_is_true_from_its_top_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of its programs is whole, and finds what those above it have made."""
+    monkeypatch.chdir(tmp_path)
+    promises = []
+    for block in blocks(TUTORIAL):
+        run(block.values[0], TUTORIAL, {}, monkeypatch)
+        printed, promise = capsys.readouterr().out, promise_of(TUTORIAL, block.values[0])
+        assert re.fullmatch(promise or "", printed, re.DOTALL), printed
+        promises.append(promise)
+    assert len([promise for promise in promises if promise]) == 4
+
+
+def test_every_promise_of_output_is_kept_by_a_test() -> None:
+    for page in DOCS:
+        found = [block for block in blocks(page) if promise_of(page, block.values[0]) is not None]
+        assert len(found) == text_of(page).count("\nIt prints"), page
+        assert len(found) == sum(fence[1] == "text" for fence in fences(text_of(page))), page
+
+
+# -- the commands ------------------------------------------------------------------------------------------------------
+
+
+def said(start: str) -> list[str]:
+    """Each command of every page that begins so."""
+    return sorted({line for page in SITE for line in commands(page) if line.startswith(start)})
+
+
+@pytest.mark.parametrize("line", said("aioframeio-upload "))
+def test_each_use_of_the_command_line_is_one_that_it_understands(line: str) -> None:
+    """As far as reading goes: the command, its options, what they take, and that none is missing."""
+    _, name, *arguments = shlex.split(line)
+    commands: Any = typer.main.get_command(command_line)
+    commands.commands[name].make_context(name, arguments)
+
+
+def test_each_other_command_is_one_that_there_is() -> None:
+    text = "\n".join(map(text_of, SITE))
+    noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    told = " ".join(re.findall(r"python3 run\.py((?: (?!--)[\w.-]+)+)", text))
+    named = {re.sub(r"-3\.\d+$", "", name) for name in told.split()}
+    assert len(named) > 10
+    assert [name for name in named if not re.search(rf"^def {name}\(session", noxfile, re.MULTILINE)] == []
+    modules = set(re.findall(r"python -m (aioframeio_upload[.\w]*)", text))
+    assert modules == {"aioframeio_upload", "aioframeio_upload.testing"}
+    assert all((ROOT / module.replace(".", "/") / "__main__.py").is_file() for module in modules)
+    programs = set(re.findall(r"python ((?:examples|benchmarks|docs)/[\w/]+\.py)", text))
+    assert [program for program in programs if not (ROOT / program).is_file()] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(",".join(re.findall(r"'(?:\.|aioframeio-upload)\[([\w,]+)\]'", text)).split(","))
+    assert {"cli", "sdk", "dask"} <= extras <= set(project["optional-dependencies"])
+
+
+# -- the site ----------------------------------------------------------------------------------------------------------
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What its headings can be linked by, at GitHub and on the site."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", SITE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        path, _, anchor = target.partition("#")
+        if not re.match(r"\w+:", target):
+            found = (page.parent / path).resolve() if path else page
+            assert found.exists(), target
+            assert found.is_relative_to(ROOT), target
+            assert not anchor or anchor in anchors_of(found), target
+
+
+def test_the_site_names_every_page_once_and_the_readme_first() -> None:
+    named = re.findall(r"^ +- [^:]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named[0] == "README.md"
+    assert sorted(named) == sorted(page.relative_to(ROOT).as_posix() for page in SITE)
+
+
+def test_the_reference_has_every_public_name_once_and_no_other() -> None:
+    told = [name for page in DOCS for name in re.findall(r"^::: aioframeio_upload\.([\w.]+)$", text_of(page), re.M)]
+    dask = "upload_file"  # not imported here: its extra may be missing
+    assert f'__all__ = ["{dask}"]' in (ROOT / "aioframeio_upload" / "dask.py").read_text(encoding="utf-8")
+    fakes = [f"testing.{name}" for name in aioframeio_upload.testing.__all__]
+    assert sorted(told) == sorted(
+        [*aioframeio_upload.__all__, *fakes, f"dask.{dask}", "plot.SUFFIXES", "plot.Timeline"]
+    )
+
+
+def test_the_picture_of_the_house_is_what_its_imports_make() -> None:
+    """`python docs/make_architecture.py` draws it."""
+    drawn = script("make_architecture").picture()
+    assert (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") == drawn
+    assert drawn.count("<path ") > 200
+
+
+def script(name: str) -> ModuleType:
+    """A program that makes a page."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- what pages tell that the code has ---------------------------------------------------------------------------------
+
+
+def test_the_columns_of_the_report_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text_of(ROOT / "docs" / "how-to" / "delivery-report.md"), re.M)
+    assert [name for row in rows for name in re.findall(r"\w+", row)] == [field.name for field in fields(ReportRow)]
+
+
+def test_the_faults_that_the_page_on_testing_shows_are_such() -> None:
+    shown = re.findall(r"`(Fault\([^`]+\))`", text_of(ROOT / "docs" / "testing.md"))
+    assert len(shown) > 5
+    assert all(isinstance(eval(one, {"Fault": Fault}), Fault) for one in shown)

@@ -1,0 +1,92 @@
+"""The README: its tables tell what the code has, and nothing public is missing from it. Its programs: test_pages."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import tomllib
+from typing import get_args
+
+import pytest
+
+import aioframeio_upload
+import aioframeio_upload.testing
+from aioframeio_upload import Event, Limits, RetryPolicy, Timeouts, Uploader
+from aioframeio_upload._core import errors
+from tests.support.pages import ROOT, blocks
+
+pytestmark = pytest.mark.needs_tree
+
+README = ROOT / "README.md"
+
+
+def test_the_first_program_is_the_first_block_and_short() -> None:
+    first = next(blocks(README)).values[0].strip()
+    assert first.endswith("asyncio.run(main())")
+    assert len(first.splitlines()) < 15
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The table under a heading, by its first cell."""
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    table = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row[1:] for row in table}
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    """A row for each field, in the code's order, with its default."""
+    told = [(name, row[0].strip("`")) for name, row in rows("Settings").items()]
+    assert told == [
+        (f"{kind.__name__}.{field.name}", repr(field.default))
+        for kind in (Limits, Timeouts, RetryPolicy)
+        for field in dataclasses.fields(kind)
+    ]
+
+
+def test_every_argument_of_the_uploader_is_told() -> None:
+    section = README.read_text(encoding="utf-8").split("\n## Settings\n", 1)[1]
+    call = section[section.index("`Uploader(") :].split("`.\n", 1)[0]
+    assert re.findall(r"(\w+)=", call.replace("True", "")) == list(inspect.signature(Uploader).parameters)[1:]
+    assert "check_etags=True" in call
+    assert inspect.signature(Uploader).parameters["check_etags"].default is True
+
+
+def test_the_events_are_those_of_the_code() -> None:
+    told = {name: re.findall(r"`(\w+)`", row[0]) for name, row in rows("Watching an upload").items()}
+    assert told == {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in get_args(Event)}
+
+
+def test_the_error_tree_is_the_one_in_the_code() -> None:
+    """Of which the errors' own test holds that it is true."""
+    tree = re.search(r"^```\n(UploadError\n.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    assert tree[1] in inspect.cleandoc(errors.__doc__ or "").replace("\n    ", "\n").replace(
+        "    UploadError", "UploadError"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*aioframeio_upload.__all__, *aioframeio_upload.testing.__all__} - {"__version__"})
+)
+def test_every_public_name_is_mentioned(name: str) -> None:
+    assert re.search(rf"\b{name}s?\b", README.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        {f".{name}" for kind in (Uploader, aioframeio_upload.Upload) for name in vars(kind) if not name.startswith("_")}
+        - {".send", ".throw", ".close", ".name"}
+    ),
+)
+def test_every_public_method_is_mentioned(name: str) -> None:
+    """But those that make an Upload a coroutine."""
+    assert re.search(rf"\b{name[1:]}\b", README.read_text(encoding="utf-8"))
+
+
+def test_every_runtime_package_is_named() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [re.split(r"[<>=~ ]", requirement)[0] for requirement in project["dependencies"]]
+    assert required
+    assert "It stands on " + ", ".join(required[:-1]) + " and " + required[-1] in README.read_text(encoding="utf-8")

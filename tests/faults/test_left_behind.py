@@ -1,0 +1,370 @@
+"""What is left behind at Frame.io when an upload without a journal ends: DESIGN 1.4's table, row by row."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aioframeio_upload import (
+    ApiError,
+    ConfirmationError,
+    IntegrityError,
+    Limits,
+    LinksExpired,
+    PartExhausted,
+    PartRejected,
+    RetryPolicy,
+    SourceChanged,
+    SourceError,
+    Timeouts,
+    Upload,
+    UploadCancelled,
+    Uploader,
+    UploadError,
+    UploadFailed,
+)
+from aioframeio_upload._engine import job as delivery_module
+from aioframeio_upload._io import flow_control as gate_module
+from aioframeio_upload._io import s3_put as part_module
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.conftest import PART, on_disk, reached, some_bytes, uploader_on
+from tests.support.seen import operations, told
+
+SIZE = 3 * PART
+CONTENT = some_bytes(SIZE)
+FEW = RetryPolicy(attempts=2, base=0.01, cap=0.02)
+ONE_SLOT = Limits(parts=1, api_pacing=False)
+
+LAST_PART = Fault(do="hold", number=3, times=None)
+CONFIRMING = Fault(on="status", do="hold", times=None)
+"""Every part was acknowledged when it is reached."""
+
+
+class OwnError(Exception):
+    """Raised by a caller's block."""
+
+
+async def ended(upload: Upload, fake: FakeFrameio) -> UploadError:
+    """Await it, and give how it ended; whichever way, nothing of it is under way."""
+    with pytest.raises(UploadError) as caught:
+        await upload
+    last = [event async for event in upload][-1]
+    assert last == UploadFailed(caught.value)
+    async with asyncio.timeout(10):
+        await fake.until(lambda fake: fake.parts_in_flight == 0)
+    return caught.value
+
+
+def nothing_left(fake: FakeFrameio) -> bool:
+    return (fake.files, len(fake.deleted)) == ((), 1)
+
+
+def kept(fake: FakeFrameio, upload: Upload) -> bool:
+    return ([file.id for file in fake.files], fake.deleted) == ([upload.file_id], ())
+
+
+# -- every part was acknowledged: kept, always -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["failed there", "not in time"])
+async def test_a_failed_confirmation_keeps_the_file_and_tells_it(fake: FakeFrameio, refused: bool) -> None:
+    fake.add_fault(CONFIRMING)
+    timeouts = Timeouts(confirm=60 if refused else 0.2)
+    async with uploader_on(fake, timeouts=timeouts) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
+        await reached(fake, CONFIRMING)
+        if refused:
+            fake.fail(fake.files[0].id)
+            fake.release(CONFIRMING)
+        error = await ended(upload, fake)
+    assert type(error) is ConfirmationError
+    assert error.file_id == upload.file_id
+    assert kept(fake, upload)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+async def test_an_api_error_after_the_last_part_keeps_the_file_and_tells_it(fake: FakeFrameio, status: int) -> None:
+    fake.add_fault(Fault(on="status", status=status, times=None))
+    async with uploader_on(fake, retry=FEW) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id)
+        error = await ended(upload, fake)
+    assert isinstance(error, ApiError)
+    assert (error.status, error.file_id) == (status, upload.file_id)
+    assert kept(fake, upload)
+
+
+async def by_cancel(upload: Upload) -> None:
+    upload.cancel()
+    with pytest.raises(UploadCancelled):
+        await upload
+
+
+async def by_its_task(upload: Upload) -> None:
+    task = asyncio.ensure_future(upload)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_its_block(upload: Upload) -> None:
+    with pytest.raises(OwnError):
+        async with upload:
+            raise OwnError
+
+
+STOPS = [by_cancel, by_its_task, by_its_block]
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_a_cancel_after_the_last_part_keeps_the_file(fake: FakeFrameio, stop: Any) -> None:
+    fake.add_fault(CONFIRMING)
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
+        await reached(fake, CONFIRMING)
+        await stop(upload)
+        assert upload.done
+    assert kept(fake, upload)
+    assert "delete" not in operations(fake)
+
+
+class LateMd5:
+    """An MD5 that is behind, as on a busy core: its digest is not there before it is let go."""
+
+    asked = threading.Event()
+    let_go = threading.Event()
+
+    def __init__(self, *, usedforsecurity: bool) -> None:
+        self._digest = hashlib.md5(usedforsecurity=usedforsecurity)
+
+    def update(self, block: Any, /) -> None:
+        self._digest.update(block)
+
+    def hexdigest(self) -> str:
+        self.asked.set()
+        self.let_go.wait(20)
+        return self._digest.hexdigest()
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_a_cancel_between_the_last_answer_and_its_check_keeps_the_file(
+    fake: FakeFrameio, stop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "hashlib", SimpleNamespace(md5=LateMd5))
+    LateMd5.asked.clear()
+    LateMd5.let_go.clear()
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT[:PART], name="a.mov", folder_id=fake.folder_id).start()
+        try:
+            assert await asyncio.to_thread(LateMd5.asked.wait, 20)
+            await stop(upload)
+        finally:
+            LateMd5.let_go.set()
+    assert kept(fake, upload)
+
+
+async def stopped_with_its_uploader(fake: FakeFrameio, fault: Fault, how: str) -> Upload:
+    """Begin an upload, and stop its Uploader when the fault is met."""
+    uploader = uploader_on(fake)
+
+    async def live() -> None:
+        async with uploader:
+            uploads.append(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start())
+            await reached(fake, fault)
+            if how == "an exception":
+                raise OwnError
+            if how == "a shutdown with enough grace":
+                fake.release(fault)
+            await uploader.shutdown(grace=30 if "grace" in how else 0)
+
+    uploads: list[Upload] = []
+    fake.add_fault(fault)
+    if how == "an exception":
+        with pytest.raises(OwnError):
+            await live()
+    else:
+        await live()
+    assert uploads[0].done
+    return uploads[0]
+
+
+@pytest.mark.parametrize("how", ["a shutdown", "an exception", "a shutdown with enough grace"])
+async def test_an_uploader_stopped_after_the_last_part_keeps_the_file(fake: FakeFrameio, how: str) -> None:
+    upload = await stopped_with_its_uploader(fake, CONFIRMING, how)
+    assert kept(fake, upload)
+
+
+# -- deleted, with a journal or without --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["first part", "last part"])
+async def test_a_part_that_s3_refuses_leaves_nothing(fake: FakeFrameio, number: int) -> None:
+    fake.add_fault(Fault(number=number, code="SignatureDoesNotMatch"))
+    async with uploader_on(fake, limits=ONE_SLOT) as uploader:
+        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
+    assert type(error) is PartRejected
+    assert nothing_left(fake)
+
+
+async def test_a_part_that_s3_keeps_storing_wrongly_leaves_nothing(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(number=2, do="corrupt", times=None))
+    async with uploader_on(fake, limits=ONE_SLOT, retry=FEW) as uploader:
+        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
+    assert type(error) is IntegrityError
+    assert nothing_left(fake)
+
+
+class BrokenFile(io.BytesIO):
+    """A file object that cannot be read beyond its first part."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= PART:
+            raise OSError("the disk is gone")
+        return super().read(size)
+
+
+async def short_stream() -> AsyncIterator[bytes]:
+    yield CONTENT[: 2 * PART]
+
+
+@pytest.mark.parametrize("make", [lambda: BrokenFile(CONTENT), short_stream], ids=["file", "stream"])
+async def test_a_source_that_cannot_be_read_leaves_nothing(fake: FakeFrameio, make: Callable[[], Any]) -> None:
+    async with uploader_on(fake, limits=ONE_SLOT) as uploader:
+        upload = uploader.upload(make(), name="a.mov", size=SIZE, folder_id=fake.folder_id)
+        error = await ended(upload, fake)
+    assert type(error) is SourceError
+    assert nothing_left(fake)
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["before the next part", "at the final check"])
+async def test_a_source_that_changes_leaves_nothing_not_even_when_every_part_has_arrived(
+    fake: FakeFrameio, make_file: Callable[..., Path], number: int
+) -> None:
+    """Those bytes are a mixture."""
+    path = make_file(SIZE)
+    fake.add_fault(held := Fault(do="hold", number=number))
+    async with uploader_on(fake, limits=ONE_SLOT) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        on_disk(path.write_bytes, CONTENT + b"more")
+        fake.release(held)
+        error = await ended(upload, fake)
+    assert type(error) is SourceChanged
+    assert nothing_left(fake)
+    assert len(fake.deleted[0].parts) == (3 if number == 3 else 1)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("fault", [Fault(do="hold", number=1, times=None), LAST_PART], ids=["first part", "last part"])
+async def test_a_cancel_before_the_last_answer_leaves_nothing(fake: FakeFrameio, fault: Fault, stop: Any) -> None:
+    fake.add_fault(fault)
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
+        await reached(fake, fault)
+        await stop(upload)
+        assert upload.done
+        assert nothing_left(fake)
+        assert upload.file_id == fake.deleted[0].id
+
+
+async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholder(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is over before the first step of its clean-up; the delete has some of its own."""
+    monkeypatch.setattr(gate_module, "CLEAN_UP", 0.0)
+    monkeypatch.setattr(delivery_module, "DELETE_WHEN_CANCELLED", 5.0)
+    fake.add_fault(Fault(do="hold", number=1, times=None))
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
+        await fake.until(lambda fake: fake.parts_in_flight > 0)
+        upload.cancel()
+        assert type(await ended(upload, fake)) is UploadCancelled
+    assert nothing_left(fake)
+
+
+# -- deleted, because there is no journal ------------------------------------------------------------------------------
+
+
+async def test_a_part_that_keeps_failing_leaves_nothing(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(number=3, status=500, times=None))
+    async with uploader_on(fake, limits=ONE_SLOT, retry=FEW) as uploader:
+        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
+    assert type(error) is PartExhausted
+    assert nothing_left(fake)
+
+
+async def test_links_that_died_leave_nothing(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(number=2, do="expire", times=None))
+    async with uploader_on(fake) as uploader:
+        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
+    assert type(error) is LinksExpired
+    assert error.file_id == fake.deleted[0].id
+    assert nothing_left(fake)
+
+
+async def test_a_refused_create_leaves_nothing_to_remove(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(on="create", status=403))
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id)
+        error = await ended(upload, fake)
+    assert isinstance(error, ApiError)
+    assert (fake.files, fake.deleted, upload.file_id) == ((), (), None)
+    assert operations(fake) == ["create"]
+
+
+def made_anew(fake: FakeFrameio, uploader: Uploader) -> Upload:
+    """An upload whose file is spoiled, and has to be made anew."""
+    fake.add_fault(Fault(number=1, do="corrupt"))
+    return uploader.upload(CONTENT[:PART], name="a.mov", folder_id=fake.folder_id)
+
+
+async def test_an_api_error_while_a_new_plan_is_made_leaves_nothing(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(on="create", status=403, first=2))
+    async with uploader_on(fake) as uploader:
+        error = await ended(made_anew(fake, uploader), fake)
+    assert isinstance(error, ApiError)
+    assert nothing_left(fake)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_a_cancel_while_a_new_plan_is_made_leaves_nothing(fake: FakeFrameio, stop: Any) -> None:
+    slow = Fault(on="create", do="hold", first=2)
+    fake.add_fault(slow)
+    async with uploader_on(fake) as uploader:
+        upload = made_anew(fake, uploader).start()
+        await reached(fake, slow)
+        asyncio.get_running_loop().call_soon(fake.release, slow)
+        await stop(upload)
+        assert (fake.files, len(fake.deleted)) == ((), 2)
+
+
+@pytest.mark.parametrize("how", ["a shutdown", "an exception", "a shutdown with enough grace"])
+async def test_an_uploader_stopped_before_the_last_answer_leaves_nothing_but_what_is_done(
+    fake: FakeFrameio, how: str
+) -> None:
+    upload = await stopped_with_its_uploader(fake, LAST_PART, how)
+    if how == "a shutdown with enough grace":
+        assert (kept(fake, upload), upload.result.id) == (True, upload.file_id)
+    else:
+        assert nothing_left(fake)
+
+
+async def test_a_placeholder_that_cannot_be_removed_is_named_in_a_warning_and_the_error_is_the_uploads_own(
+    fake: FakeFrameio, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.add_fault(Fault(number=1, code="AccessDenied"))
+    fake.add_fault(Fault(on="delete", status=403, times=None))
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id)
+        error = await ended(upload, fake)
+    assert type(error) is PartRejected
+    (said,) = told(caplog)
+    assert f"file {upload.file_id}, which has not all its bytes, could not be deleted" in said

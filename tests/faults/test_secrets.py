@@ -1,0 +1,184 @@
+"""Whatever the links and the token are, and whatever a server makes of them: nothing that can be read shows them."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from aioframeio_upload import ApiError, Plan, RetryPolicy, Timeouts, Uploader, UploadError
+from aioframeio_upload._io import s3_put as part
+from tests.faults.test_traps_secrets import everything_said
+from tests.support.canned import answer, canned
+
+ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0, patience=0.0)
+TWICE = RetryPolicy(attempts=2, base=0.0, cap=0.0, patience=0.0)
+
+SECRETS = st.text("ABCDEFabcdef0123456789-._~", min_size=16, max_size=28)
+"""Short enough that no `reprlib` cuts them."""
+
+KEYS = ("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "x-amz-signature")
+NOISE = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=12)
+
+QUOTINGS: dict[str, Callable[[str], str]] = {
+    "the link": str,
+    "its path and query": lambda url: "/" + url.split("/", 3)[3],
+    "its query": lambda url: url.partition("?")[2],
+    "escaped": html.escape,
+    "in quotes": lambda url: f'"{url}"',
+    "with another end": lambda url: f"<{url}>, and so on",
+}
+REFUSALS = [(403, "AccessDenied"), (403, "SignatureDoesNotMatch"), (500, "InternalError"), (400, "ExpiredToken")]
+
+
+def xml(status: int, code: str, words: str) -> bytes:
+    body = f"<Error><Code>{code}</Code><Message>{html.escape(words)}</Message><Resource>{html.escape(words)}</Resource>"
+    return answer(status, f"{body}</Error>".encode(), content_type="application/xml")
+
+
+def refused(quoted: str, token: str, status: int = 500) -> bytes:
+    """The API's refusal, which quotes what it was sent."""
+    words = f"cannot read {quoted} of Bearer {token}"
+    return answer(status, json.dumps({"errors": [{"detail": words, "title": words}]}).encode())
+
+
+def plan_of(url: str) -> Plan:
+    data = {
+        "id": "i",
+        "name": "a",
+        "file_size": 1,
+        "parent_id": "f",
+        "media_type": "video/mp4",
+        "upload_urls": [{"size": 1, "url": url}],
+    }
+    return Plan.from_response(data, account_id="a")
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a lost answer it asks before it sends, which a canned server does not understand."""
+    monkeypatch.setattr(part, "EXPECT_WAIT", 0.05)
+
+
+def say_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Every logger at DEBUG; and asyncio tells of every callback, with what it is called with, as if it were slow."""
+    caplog.set_level(logging.DEBUG)
+    caplog.clear()
+    asyncio.get_running_loop().slow_callback_duration = 0.0
+
+
+def spellings(secret: str) -> set[str]:
+    return {secret, quote(secret, safe=""), html.escape(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+
+
+def assert_hidden(words: str, *secrets: str) -> None:
+    for secret in secrets:
+        for spelling in spellings(secret):
+            assert spelling not in words
+
+
+PROPERTY = settings(
+    max_examples=40,
+    phases=[Phase.explicit, Phase.generate],  # a shorter secret would tell no more, and takes minutes to find
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@PROPERTY
+@given(
+    secret=SECRETS,
+    token=SECRETS,
+    key=st.sampled_from(KEYS),
+    quoting=st.sampled_from(list(QUOTINGS)),
+    refusal=st.sampled_from([*REFUSALS, None]),
+    around=st.tuples(NOISE, NOISE),
+    called=st.booleans(),
+)
+@example("s" * 20, "t" * 20, KEYS[0], "the link", None, ("", ""), True)
+async def test_what_s3_makes_of_a_link_shows_no_secret(
+    caplog: pytest.LogCaptureFixture,
+    secret: str,
+    token: str,
+    key: str,
+    quoting: str,
+    refusal: tuple[int, str] | None,
+    around: tuple[str, str],
+    called: bool,
+) -> None:
+    say_everything(caplog)
+    async with canned() as server:
+        url = f"{server.url}/parts/1?{key}={secret}&X-Amz-Expires=86400"
+        quoted = f"{around[0]} {QUOTINGS[quoting](url)} {around[1]}"
+        # A refusal that quotes the link, or something that is not HTTP; and then the service cannot delete either.
+        server.answers += [xml(*refusal, quoted) if refusal else f"HTTP/1.1 {quoted}\r\n\r\n".encode()]
+        server.answers += [refused(quoted, token)]
+        given_token: Any = (lambda: token) if called else token
+        async with Uploader(given_token, account_id="a", base_url=server.url, retry=TWICE) as uploader:
+            plan = plan_of(url)
+            upload = uploader.execute(plan, b"x")
+            events = [event async for event in upload]
+            with pytest.raises(UploadError) as caught:
+                await upload
+            shown = repr((uploader, upload, plan, uploader.statistics(), uploader._opened()))
+    assert_hidden(everything_said(caught.value, events, caplog) + shown, secret, token)
+
+
+@PROPERTY
+@given(secret=SECRETS, token=SECRETS, status=st.sampled_from([201, 400, 401, 403, 404, 422, 500]), called=st.booleans())
+async def test_what_the_service_makes_of_a_token_and_a_source_url_shows_neither(
+    caplog: pytest.LogCaptureFixture, secret: str, token: str, status: int, called: bool
+) -> None:
+    say_everything(caplog)
+    url = f"https://bucket.invalid/film?X-Amz-Signature={secret}"
+    async with canned(refused(url, token, status)) as server:
+        given_token: Any = (lambda: token) if called else token
+        async with Uploader(given_token, account_id="a", base_url=server.url, retry=ONCE) as uploader:
+            with pytest.raises(ApiError) as caught:
+                await uploader.remote_upload(url, folder_id="f", name="a")
+    assert_hidden(everything_said(caught.value, [], caplog), secret, token)
+
+
+@PROPERTY
+@given(secret=SECRETS, location=st.sampled_from(["{url}", "{url}#f", "http://[::1?{query}", "//?{query}", "x:{url}"]))
+async def test_a_redirect_shows_no_secret(caplog: pytest.LogCaptureFixture, secret: str, location: str) -> None:
+    say_everything(caplog)
+    async with canned() as server:
+        query = f"X-Amz-Signature={secret}"
+        url = f"{server.url}/parts/1?{query}"
+        server.answers.append(answer(307, b"", location=location.format(url=url, query=query)))
+        async with Uploader("a-token", account_id="a", base_url=server.url, retry=ONCE) as uploader:
+            with pytest.raises(UploadError) as caught:
+                await uploader.send_parts(plan_of(url), b"x", [1])
+    assert_hidden(everything_said(caught.value, [], caplog), secret)
+
+
+@PROPERTY
+@given(secret=SECRETS)
+async def test_an_attempt_that_nobody_answers_shows_no_secret(caplog: pytest.LogCaptureFixture, secret: str) -> None:
+    say_everything(caplog)
+    for origin in ("http://127.0.0.1:1", f"http://user:{secret}@127.0.0.1:1", "https://127.0.0.1:1"):
+        async with Uploader("a-token", account_id="a", retry=ONCE, timeouts=Timeouts(connect=5)) as uploader:
+            with pytest.raises(UploadError) as caught:
+                await uploader.send_parts(plan_of(f"{origin}/p?X-Amz-Signature={secret}"), b"x", [1])
+        assert_hidden(everything_said(caught.value, [], caplog), secret)
+
+
+@given(secret=SECRETS, password=SECRETS)
+def test_a_proxys_password_and_a_token_are_in_no_repr(secret: str, password: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        uploader = Uploader(secret, account_id="a", proxy=f"http://me:{password}@proxy:3128")
+    assert_hidden(repr(uploader) + str(uploader), secret, password)
+    with pytest.raises(ValueError, match="base_url") as caught:
+        Uploader(secret, base_url=f"https://me:{password}@host")
+    assert_hidden(str(caught.value) + repr(caught.value), secret, password)

@@ -1,0 +1,326 @@
+"""A stream is spooled a part at a time: it can be sent again, it is never longer or shorter than declared."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.base_protocol import BaseProtocol
+
+from aioframeio_upload import Limits, PartError, PartRetrying, SourceError, UploadCancelled, Uploader
+from aioframeio_upload._io.spool import default_directory
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.conftest import PART, on_disk, open_descriptors, open_files, reached, sha256, some_bytes, uploader_on
+
+SIZE = 2 * PART + 77
+DATA = some_bytes(SIZE)
+
+
+async def chunks(data: bytes, *sizes: int) -> AsyncIterator[bytes]:
+    """Give the bytes in chunks of these sizes, and the rest in one."""
+    for size in sizes:
+        yield data[:size]
+        data = data[size:]
+    yield data
+
+
+@pytest.fixture
+async def spooling(fake: FakeFrameio, tmp_path: Path) -> AsyncIterator[Uploader]:
+    async with uploader_on(fake, spool_dir=tmp_path, limits=Limits(parts=2, api_pacing=False)) as uploader:
+        yield uploader
+        assert open_files(tmp_path) == []
+        assert on_disk(os.listdir, tmp_path) == []
+
+
+async def send(fake: FakeFrameio, uploader: Uploader, stream: Any, size: int | None = SIZE) -> str | None:
+    await uploader.upload(stream, name="take.mov", size=size, folder_id=fake.folder_id)
+    return fake.files[-1].sha256
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(), (SIZE,), (1, 2, 3, 0, 0, 100), (PART,), (PART, PART), (PART - 1, 2), (2 * PART + 1, 0), (65536,) * 32],
+    ids=["whole", "whole and empty", "odd", "part", "parts", "across", "larger than a part", "even"],
+)
+async def test_an_async_generator_may_yield_chunks_of_any_size(
+    fake: FakeFrameio, spooling: Uploader, sizes: tuple[int, ...]
+) -> None:
+    assert await send(fake, spooling, chunks(DATA, *sizes)) == sha256(DATA)
+
+
+async def test_chunks_may_be_bytearrays_and_memoryviews(fake: FakeFrameio, spooling: Uploader) -> None:
+    async def views() -> AsyncIterator[Any]:
+        yield bytearray(DATA[:1000])
+        yield memoryview(DATA)[1000:]
+
+    assert await send(fake, spooling, views()) == sha256(DATA)
+
+
+async def test_an_aiohttp_stream_reader(fake: FakeFrameio, spooling: Uploader) -> None:
+    """As it comes with a request or an answer; iterating it would go by lines."""
+    reader = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 1 << 26, loop=asyncio.get_running_loop())
+    for start in range(0, SIZE, 100_000):
+        reader.feed_data(DATA[start : start + 100_000])
+    reader.feed_eof()
+    assert await send(fake, spooling, reader) == sha256(DATA)
+
+
+class UploadFile:
+    """As Starlette's: `size`, `filename`, and a file behind an async `read`."""
+
+    def __init__(self, data: bytes, filename: str | None, size: int | None) -> None:
+        self.filename, self.size = filename, size
+        self._data = data
+
+    async def read(self, size: int = -1) -> bytes:
+        block, self._data = self._data[:size], self._data[size:]
+        return block
+
+
+async def test_a_web_frameworks_upload_file_tells_its_name_and_size(fake: FakeFrameio, spooling: Uploader) -> None:
+    await spooling.upload(UploadFile(DATA, "C:\\clips\\take 7.mov", SIZE), folder_id=fake.folder_id)
+    assert (fake.files[0].name, fake.files[0].sha256) == ("take 7.mov", sha256(DATA))
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[Any, Any]]:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader, open(writing, "wb") as writer:
+        yield reader, writer
+
+
+async def test_a_pipe(fake: FakeFrameio, spooling: Uploader, pipe: tuple[Any, Any]) -> None:
+    reader, writer = pipe
+
+    def write() -> None:
+        writer.write(DATA)
+        writer.close()
+
+    writing = asyncio.get_running_loop().run_in_executor(None, write)
+    assert await send(fake, spooling, reader) == sha256(DATA)
+    await writing
+    assert not reader.closed
+
+
+async def test_a_part_is_sent_again_from_the_spool(fake: FakeFrameio, spooling: Uploader) -> None:
+    for number in (1, 2, 3):
+        fake.add_fault(Fault(number=number))
+    upload = spooling.upload(chunks(DATA, 1000), name="take.mov", size=SIZE, folder_id=fake.folder_id)
+    events = [event async for event in upload]
+    assert sum(isinstance(event, PartRetrying) for event in events) == 3
+    assert fake.files[0].sha256 == sha256(DATA)
+    assert upload.result.size == SIZE
+
+
+async def test_no_more_parts_are_spooled_than_are_sent(fake: FakeFrameio, spooling: Uploader, tmp_path: Path) -> None:
+    """Of all streams together, so that ten thousand of them do not fill the disk."""
+    fake.add_fault(hold := Fault(do="hold", times=None))
+    uploads = [
+        spooling.upload(chunks(DATA), name="take.mov", size=SIZE, folder_id=fake.folder_id).start() for _ in range(5)
+    ]
+    most = 0
+    await reached(fake, hold, 2)
+    fake.release()
+    for upload in uploads:
+        async for _ in upload:
+            most = max(most, len(open_files(tmp_path)))
+    assert most == 2
+    assert [file.sha256 for file in fake.files] == [sha256(DATA)] * 5
+
+
+# -- streams that are not what they should be --------------------------------------------------------------------------
+
+
+async def failing(*, after: int) -> AsyncIterator[bytes]:
+    yield DATA[:after]
+    raise RuntimeError("the camera was unplugged")
+
+
+async def text() -> AsyncIterator[Any]:
+    yield "a" * SIZE
+
+
+@pytest.mark.parametrize(
+    ("stream", "match"),
+    [
+        (lambda: chunks(DATA[:-1]), "ended 1 bytes early"),
+        (lambda: chunks(DATA[:PART]), f"ended {SIZE - PART} bytes early"),
+        (lambda: chunks(b""), f"ended {SIZE} bytes early"),
+        (lambda: chunks(DATA + b"x"), "longer than the"),
+        (lambda: chunks(DATA + b"x", SIZE), "longer than the"),
+        (lambda: chunks(DATA + DATA, SIZE, 0, 0), "longer than the"),
+        (lambda: failing(after=10), "RuntimeError"),
+        (lambda: failing(after=SIZE - 1), "RuntimeError"),
+        (lambda: failing(after=SIZE), "RuntimeError"),
+        (text, "TypeError"),
+    ],
+)
+async def test_a_stream_that_is_not_what_was_declared_leaves_no_file(
+    fake: FakeFrameio, spooling: Uploader, stream: Callable[[], Any], match: str
+) -> None:
+    with pytest.raises(SourceError, match=match):
+        await send(fake, spooling, stream())
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+    assert not fake.deleted[0].complete
+
+
+async def test_what_a_stream_raised_is_the_cause(fake: FakeFrameio, spooling: Uploader) -> None:
+    with pytest.raises(SourceError) as caught:
+        await send(fake, spooling, failing(after=PART))
+    assert str(caught.value.__cause__) == "the camera was unplugged"
+
+
+@pytest.mark.parametrize(
+    ("stream", "size", "match"),
+    [
+        (lambda: chunks(DATA), None, "needs size="),
+        (lambda: UploadFile(DATA, "x", None), None, "needs size="),
+        (lambda: chunks(DATA), 0, "is empty"),
+        (lambda: UploadFile(b"", "x", 0), None, "is empty"),
+        (lambda: chunks(DATA), -1, "is empty"),
+    ],
+)
+async def test_a_stream_without_a_size_is_refused_before_frame_io_hears_of_it(
+    fake: FakeFrameio, spooling: Uploader, stream: Callable[[], Any], size: int | None, match: str
+) -> None:
+    with pytest.raises(SourceError, match=match):
+        await send(fake, spooling, stream(), size)
+    assert fake.requests == []
+
+
+async def test_a_cancelled_stream_is_not_read_any_more(fake: FakeFrameio, spooling: Uploader, tmp_path: Path) -> None:
+    waiting, stopped = asyncio.Event(), asyncio.Event()
+
+    async def live() -> AsyncIterator[bytes]:
+        yield DATA[: PART + 10]
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    upload = spooling.upload(live(), name="take.mov", size=SIZE, folder_id=fake.folder_id).start()
+    async with asyncio.timeout(5):
+        await waiting.wait()
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+    assert stopped.is_set()
+    assert open_files(tmp_path) == []
+    assert fake.files == ()
+
+
+async def test_no_generator_of_ours_outlives_a_cancelled_stream(fake: FakeFrameio, spooling: Uploader) -> None:
+    """One that does is closed by the collector's leave, in a task that nobody owns."""
+
+    class Live:
+        def __aiter__(self) -> Live:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return DATA[:PART]
+
+    fake.add_fault(held := Fault(do="hold", times=None))
+    begun: list[Any] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=begun.append)
+    try:
+        upload = spooling.upload(Live(), name="take.mov", size=SIZE, folder_id=fake.folder_id).start()
+        await reached(fake, held, 2)  # two parts are read, and the third waits for its place
+        upload.cancel()
+        with pytest.raises(UploadCancelled):
+            await upload
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert begun, "nothing was seen"
+    assert [generator for generator in begun if generator.ag_frame is not None] == []
+
+
+# -- the disk ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_spool_directory_that_is_not_there(fake: FakeFrameio, tmp_path: Path) -> None:
+    async with uploader_on(fake, spool_dir=tmp_path / "none") as uploader:
+        with pytest.raises(SourceError, match="cannot spool: No such file") as caught:
+            await send(fake, uploader, chunks(DATA))
+    assert caught.value.path == str(tmp_path / "none")
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+async def test_a_full_disk(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with (
+        FakeFrameio(rate_limits=False, part_size=PART, store=False) as fake,
+        uploader_on(fake, spool_dir=tmp_path) as uploader,
+    ):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (PART // 2, before[1]))
+        try:
+            with pytest.raises(SourceError, match="cannot spool part 1: File too large"):
+                await send(fake, uploader, chunks(DATA))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert open_files(tmp_path) == []
+        assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+async def test_a_stream_whose_own_task_was_cancelled_has_not_ended(fake: FakeFrameio, spooling: Uploader) -> None:
+    """Raised as it comes, its `CancelledError` would be taken for the end of our own worker, and that for success."""
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield DATA[: PART + 5]
+        producer = asyncio.create_task(asyncio.Event().wait())
+        asyncio.get_running_loop().call_soon(producer.cancel)
+        await producer
+
+    with pytest.raises(SourceError, match="what it waited for was cancelled"):
+        await send(fake, spooling, cut())
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+async def test_a_stream_that_cancels_the_task_that_reads_it_is_no_success(
+    fake: FakeFrameio, spooling: Uploader
+) -> None:
+    async def cutting() -> AsyncIterator[bytes]:
+        yield DATA[: PART + 5]
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.Event().wait()
+
+    with pytest.raises(PartError, match="was cancelled, and not by its upload"):
+        await send(fake, spooling, cutting())
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="only Linux tells what is in memory")
+def test_the_default_directory_is_not_one_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
+    assert default_directory() == "/var/tmp"
+
+
+def test_the_default_directory_is_the_usual_one_where_that_is_on_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert default_directory() == str(tmp_path)
+
+
+async def test_the_default_directory_is_where_a_stream_waits(
+    fake: FakeFrameio, uploader: Uploader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fake.add_fault(hold := Fault(do="hold"))
+    async with uploader.upload(chunks(DATA), name="take.mov", size=SIZE, folder_id=fake.folder_id):
+        await reached(fake, hold)
+        assert any(target.startswith(str(on_disk(tmp_path.resolve))) for target in open_descriptors().values())
+        fake.release()

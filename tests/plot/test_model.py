@@ -1,0 +1,302 @@
+"""What a timeline was told: every attempt is a bar of its outcome, and every byte that moved is counted once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioframeio_upload import (
+    Event,
+    FileCompleted,
+    FileFailed,
+    FileSkipped,
+    FileStarted,
+    FolderPlanned,
+    PartCompleted,
+    PartError,
+    PartExhausted,
+    PartRetrying,
+    PartStarted,
+    Progress,
+    SourceError,
+    UploadCompleted,
+    UploadFailed,
+    UploadPlanned,
+    UploadReplanned,
+    UploadResumed,
+)
+from aioframeio_upload._plot.layout import MOST_ROWS, clock, compose, ticks
+from aioframeio_upload._plot.model import MOST_BINS, Bar, Rates, Track, UploadHistory
+from tests.core.test_events import EVENTS, FILE
+
+BUSY = PartError("slow down", number=1, attempts=1, status=503, code="SlowDown")
+
+
+def progress(sent: int, rate: float = 0.0) -> Progress:
+    return Progress(sent, 0, 1000, 0, 1, rate, None)
+
+
+def course_of(*told: tuple[float, Event]) -> UploadHistory:
+    course = UploadHistory()
+    for at, event in told:
+        course.take(event, "a", "a", at)
+    return course
+
+
+def track_of(*told: tuple[float, Event]) -> Track:
+    (track,) = course_of(*told).tracks
+    return track
+
+
+# -- bars --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_is_a_bar_from_its_begin_to_its_end() -> None:
+    track = track_of(
+        (10.0, UploadPlanned("f", "take.mov", None, 5, 1)),
+        (11.0, PartStarted(1, 1, 0, 5)),
+        (13.0, PartRetrying(1, 1, 0.5, BUSY)),
+        (14.0, PartStarted(1, 2, 0, 5)),
+        (16.0, PartCompleted(1, 5, None, 2, 2.0)),
+        (17.0, UploadCompleted(FILE)),
+    )
+    assert track.bars == [Bar(1, 1, 1.0, 3.0, "again"), Bar(1, 2, 4.0, 6.0, "done")]
+    assert (track.name, track.count, track.size, track.end) == ("a", 1, 5, "done")
+
+
+def test_what_ended_the_upload_is_its_part_and_the_others_are_stopped() -> None:
+    error = PartExhausted("enough", number=2, attempts=8, status=500)
+    track = track_of((0.0, PartStarted(1, 1, 0, 5)), (0.0, PartStarted(2, 1, 5, 5)), (3.0, UploadFailed(error)))
+    assert {bar.key: bar.outcome for bar in track.bars} == {1: "stopped", 2: "failed"}
+    assert track.end == "PartExhausted"
+    assert not track.running
+
+
+def test_what_a_pause_gave_up_and_what_another_plan_replaces_is_stopped() -> None:
+    track = track_of(
+        (0.0, PartStarted(1, 1, 0, 5)),
+        (2.0, PartStarted(1, 1, 0, 5)),
+        (3.0, UploadReplanned("f2", "f1", "its links died")),
+        (4.0, PartStarted(1, 1, 0, 5)),
+    )
+    assert [(bar.began, bar.ended, bar.outcome) for bar in track.bars] == [(0.0, 2.0, "stopped"), (2.0, 3.0, "stopped")]
+    assert track.open_bars(9.0) == [Bar(1, 1, 4.0, 9.0, "stopped")]
+    assert track.anew == 1
+
+
+def test_a_part_of_a_fleet_which_tells_no_begin_began_when_it_says() -> None:
+    told = (0.0, UploadPlanned("f", "take.mov", None, 5, 1)), (5.0, PartCompleted(3, 5, None, 2, 1.5))
+    assert track_of(*told).bars == [Bar(3, 2, 3.5, 5.0, "done")]
+    early = (0.0, PartCompleted(3, 5, None, 2, 1.5))
+    assert track_of(early).bars == [Bar(3, 2, 0.0, 0.0, "done")]
+
+
+def test_of_a_folder_each_file_is_a_bar() -> None:
+    track = track_of(
+        (0.0, FolderPlanned(4, 1, 1000)),
+        (0.0, FileSkipped("c.mov", "it is there already")),
+        (1.0, FileStarted("a.mov", 5)),
+        (2.0, FileStarted("b.mov", 5)),
+        (3.0, FileCompleted("a.mov", FILE)),
+        (4.0, FileFailed("b.mov", SourceError("gone"))),
+        (5.0, FileFailed("d.mov", SourceError("never there"))),
+    )
+    assert track.bars == [
+        Bar("a.mov", 1, 1.0, 3.0, "done"),
+        Bar("b.mov", 1, 2.0, 4.0, "failed"),
+        Bar("d.mov", 1, 5.0, 5.0, "failed"),
+    ]
+    assert (track.is_folder, track.count, track.skipped, track.failures) == (True, 4, 1, 2)
+
+
+def test_no_more_attempts_are_remembered_than_agreed_and_the_others_are_counted() -> None:
+    course = UploadHistory(most=3)
+    for number in range(5):
+        course.take(PartCompleted(number + 1, 5, None, 1, 1.0), "a", "a", float(number))
+    assert (len(course.tracks[0].bars), course.forgotten) == (3, 2)
+
+
+def test_attempts_that_failed_for_the_same_reason_are_counted_together() -> None:
+    lost = [PartError("the connection was lost", number=number, attempts=1) for number in (1, 2)]
+    course = course_of(*((0.0, PartRetrying(1, 1, 0.1, error)) for error in (BUSY, *lost)))
+    assert course.reasons == {"503 SlowDown": 1, "the connection was lost": 2}
+
+
+SCRIPTS = st.dictionaries(st.integers(1, 60), st.lists(st.floats(0, 100), min_size=1, max_size=4), max_size=60)
+
+
+@given(SCRIPTS, st.floats(-1e6, 1e6))
+def test_of_each_part_the_last_attempt_is_done_and_those_before_were_made_again(
+    script: dict[int, list[float]], start: float
+) -> None:
+    told: list[tuple[float, Event]] = []
+    for number, lasted in script.items():
+        at = start
+        for attempt, seconds in enumerate(lasted, 1):
+            told.append((at, PartStarted(number, attempt, 0, 1)))
+            at += seconds
+            again = attempt < len(lasted)
+            retrying = PartRetrying(number, attempt, 0.0, BUSY)
+            told.append((at, retrying if again else PartCompleted(number, 1, None, attempt, seconds)))
+    course = course_of(*sorted(told, key=lambda one: one[0]))
+    bars = [bar for track in course.tracks for bar in track.bars]
+    outcomes = {number: Counter(bar.outcome for bar in bars if bar.key == number) for number in script}
+    assert outcomes == {
+        number: Counter({"done": 1} | ({"again": len(lasted) - 1} if len(lasted) > 1 else {}))
+        for number, lasted in script.items()
+    }
+    drawn = [bar for block in compose(course).blocks for row in block.rows for bar in row]
+    assert sum(bar.ended - bar.began for bar in drawn) <= sum(map(sum, script.values())) * 1.01 + 0.01
+
+
+# -- throughput --------------------------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_run_sent_and_what_is_sent_again_is_no_throughput() -> None:
+    course = course_of(
+        (0.0, UploadResumed("f", 1, 400)),
+        (0.0, progress(400)),
+        (1.0, progress(700)),
+        (2.0, progress(700)),
+        (3.0, progress(1000)),
+    )
+    assert sum(course.rates.bins) == pytest.approx(600)
+
+
+def folder_progress(sent: int, before: int, rate: float = 1e9) -> Progress:
+    return Progress(sent, 0, 1000, 0, 1, rate, None, before)
+
+
+def test_of_a_folder_what_was_there_before_is_told_as_uploaded_and_is_no_throughput() -> None:
+    course = course_of(
+        (0.0, FolderPlanned(2, 1, 1000)),
+        (1.0, folder_progress(900, 900)),
+        (2.0, folder_progress(950, 900)),
+        (2.1, folder_progress(950, 900)),
+        (3.0, folder_progress(1000, 910)),
+    )
+    assert sum(course.rates.bins) == pytest.approx(90)
+
+
+def test_a_listener_that_comes_late_to_a_folder_is_told_all_that_moved() -> None:
+    course = course_of(
+        (0.0, FolderPlanned(2, 1, 1000)), (0.0, folder_progress(700, 300)), (1.0, folder_progress(1000, 300))
+    )
+    assert sum(course.rates.bins) == pytest.approx(700)
+
+
+def test_bytes_after_a_wait_are_not_spread_over_it() -> None:
+    course = course_of(
+        (0.0, progress(0)),
+        (1.0, progress(100)),
+        (9.0, PartStarted(1, 2, 0, 1000)),
+        (10.0, progress(1000)),
+    )
+    still = course.rates.bins[int(1.2 / course.rates.width) : int(8.8 / course.rates.width)]
+    assert sum(still) == 0
+    assert sum(course.rates.bins) == pytest.approx(1000)
+
+
+MOVES = st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 10), st.floats(0, 1e12)), max_size=40)
+
+
+@given(MOVES)
+def test_no_byte_is_lost_or_told_twice_in_a_bounded_number_of_bins(moves: list[tuple[float, float, float]]) -> None:
+    rates = Rates()
+    at = 0.0
+    for wait, lasted, moved in moves:
+        rates.move(at + wait, at + wait + lasted, moved)
+        at += wait + lasted
+    assert len(rates.bins) <= MOST_BINS
+    assert sum(rates.bins) == pytest.approx(sum(moved for _, _, moved in moves), rel=1e-6, abs=1e-6)
+
+
+# -- the picture -------------------------------------------------------------------------------------------------------
+
+TOLD = st.lists(
+    st.tuples(st.floats(-5, 50), st.integers(0, 20), st.one_of(list(EVENTS.values()))), min_size=1, max_size=60
+)
+
+
+@given(TOLD)
+def test_whatever_is_told_is_drawn_on_one_page_and_within_its_time(told: list[tuple[float, int, Event]]) -> None:
+    course = UploadHistory()
+    at = 0.0
+    for wait, source, event in told:
+        at += wait
+        course.take(event, source, f"take {source}", at)
+    check(course)
+
+
+@given(st.integers(1, 30), st.integers(1, 90), st.integers(1, 60))
+def test_many_parts_of_many_files_at_once_are_drawn_on_one_page(files: int, parts: int, at_once: int) -> None:
+    course = UploadHistory()
+    for number in range(parts):
+        for file in range(files):
+            course.take(PartStarted(number, 1, 0, 1), file, "", float(number))
+            if number >= at_once:
+                course.take(PartCompleted(number - at_once, 1, None, 1, 1.0), file, "", number + 0.5)
+    check(course)
+    drawn = compose(course)
+    shown = sum(len(row) for block in drawn.blocks for row in block.rows)
+    assert shown + drawn.left_out <= files * parts
+    if files * (1 + min(parts, at_once)) < MOST_ROWS:
+        assert drawn.left_out == 0
+
+
+def check(course: UploadHistory) -> None:
+    """Hold it to all that the drawing relies on."""
+    picture = compose(course.copy())
+    assert picture.rows <= MOST_ROWS
+    for block in picture.blocks:
+        assert not block.keys or len(block.keys) == len(block.rows)
+        for row in block.rows:
+            assert all(0 <= bar.began <= bar.ended <= picture.span for bar in row)
+            if not block.keys:
+                assert all(one.ended <= other.began for one, other in pairwise(row))
+
+
+def test_what_follows_each_other_shares_a_row_and_a_speck_is_not_told_from_the_next() -> None:
+    course = UploadHistory()
+    for number in range(50_000):
+        course.take(PartStarted(number, 1, 0, 1), "a", "a", float(number))
+        course.take(PartCompleted(number, 1, None, 1, 1.0), "a", "a", number + 1.0)
+    (block,) = compose(course).blocks
+    assert (len(block.rows), block.at_once) == (1, 1)
+    assert len(block.rows[0]) < 3000
+
+
+def test_a_file_of_few_parts_has_a_row_a_part_in_their_order() -> None:
+    course = course_of((0.0, PartStarted(2, 1, 0, 1)), (0.0, PartStarted(1, 1, 0, 1)), (1.0, progress(5)))
+    assert [block.keys for block in compose(course).blocks] == [(1, 2)]
+
+
+def test_a_copy_does_not_follow_what_is_told_later() -> None:
+    course = course_of((0.0, PartStarted(1, 1, 0, 1)), (1.0, progress(5)))
+    copy = course.copy()
+    before: Any = compose(copy)
+    course.take(PartCompleted(1, 1, None, 1, 1.0), "a", "a", 2.0)
+    course.take(progress(1000), "a", "a", 3.0)
+    assert compose(copy) == before
+    assert sum(copy.rates.bins) == pytest.approx(5)
+
+
+@given(st.floats(0, 1e7))
+def test_the_ticks_are_few_and_told_apart(span: float) -> None:
+    found = ticks(span)
+    assert 1 <= len(found) <= 12
+    assert found[0] == 0
+    assert found[-1] <= span + 1e-6
+    assert len({clock(instant) for instant in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (0.5, "0.5 s"), (12, "12 s"), (150, "2:30"), (3750, "1:02:30")]
+)
+def test_an_instant_is_named_as_people_do(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -1,0 +1,156 @@
+"""A TCP proxy that goes wrong on request: a wire between the library and a real server that a test can cut.
+
+    async with Wire("127.0.0.1", server_port) as wire:
+        wire.mishaps = [Mishap(do="reset", mark=b"part_2", after=100_000)]
+        ...
+        await wire.until(lambda wire: wire.open == 0)
+
+It forwards bytes and knows no HTTP; all that it is told may be changed while connections are open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from tests.support.wire_link import Link
+
+RECEIVED = 1 << 17
+"""Bytes that the kernel takes from a client before the wire has read them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mishap:
+    """One thing that happens to a connection, as soon as one byte more than `after` wants to pass.
+
+    * "reset": an RST to both ends.
+    * "close": a FIN to both ends; what still comes is swallowed.
+    * "half_close": a FIN in this direction only; the other goes on.
+    * "black_hole": everything is swallowed, both ways; the connection stays open.
+    * "stall": nothing is read any more, both ways, so that TCP backs up.
+    """
+
+    do: Literal["reset", "close", "half_close", "black_hole", "stall"]
+    way: Literal["accept", "up", "down"] = "up"
+    """Up is towards the server; "accept": before anything passes."""
+    after: int = 0
+    """Bytes in this direction that still pass, counted from the mark."""
+    mark: bytes | None = None
+    """What the client has to send first, as a part's name in its URL; None: it counts from the connection's begin."""
+    times: int | None = 1
+    """How often it strikes; None: for ever."""
+
+
+@dataclass(slots=True)
+class Way:
+    """One direction of all connections."""
+
+    delay: float = 0.0
+    """Seconds that a byte is on its way."""
+    rate: float | None = None
+    """Bytes a second on each connection; None: as many as go."""
+    passed: int = 0
+    """Bytes that were forwarded."""
+
+
+class Wire:
+    """A proxy on a port of its own; an async context manager.
+
+    Args:
+        host: Where the server is.
+        port: Where the server is.
+        ssl: End TLS here with this context; the server is spoken to in plain text.
+    """
+
+    def __init__(self, host: str, port: int, *, ssl: ssl.SSLContext | None = None) -> None:
+        self.target = (host, port)
+        self.ssl = ssl
+        self._server: asyncio.Server | None = None
+        self._links: set[Link] = set()
+        self._hits: Counter[Mishap] = Counter()
+        self._changed = asyncio.Event()
+        self.mishaps: list[Mishap] = []
+        self.ways = {"up": Way(), "down": Way()}
+        self.port = 0
+        self.connections = 0
+        """How many were accepted, ever."""
+
+    @property
+    def url(self) -> str:
+        """Where the client goes instead of to the server's own address."""
+        return f"{'https' if self.ssl else 'http'}://{self.target[0]}:{self.port}"
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._links)
+
+    def hits(self, mishap: Mishap) -> int:
+        """How often it has struck."""
+        return self._hits[mishap]
+
+    async def until(self, happened: Callable[[Wire], bool]) -> None:
+        """Wait until this is so; asked again whenever a byte has passed, a mishap struck or a connection ended."""
+        while not happened(self):
+            await self._changed.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.restore()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.refuse()
+        self.cut()
+        async with asyncio.timeout(5):
+            await self.until(lambda wire: wire.open == 0)
+
+    async def restore(self) -> None:
+        """Listen (again), and let nothing go wrong from now on; a connection that was struck stays so."""
+        self.mishaps = []
+        for way in self.ways.values():
+            way.delay, way.rate = 0.0, None
+        if self._server is None:
+            loop = asyncio.get_running_loop()
+            link = lambda: Link(self).client  # noqa: E731
+            self._server = await loop.create_server(link, self.target[0], self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+            # What is on its way is here, where it can be cut, and not in the kernel.
+            self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+
+    def refuse(self) -> None:
+        """Take no connection any more; those that are open stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def cut(self) -> None:
+        """Break every connection that is open now: an RST to both ends."""
+        for link in tuple(self._links):
+            link.reset()
+
+    def link_began(self, link: Link) -> None:
+        self._links.add(link)
+        self.connections += 1
+        self.tell()
+
+    def link_ended(self, link: Link) -> None:
+        self._links.discard(link)
+        self.tell()
+
+    def take(self, mishap: Mishap) -> None:
+        """Count a stroke."""
+        self._hits[mishap] += 1
+        self.tell()
+
+    def tell(self) -> None:
+        """Let those who wait look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
