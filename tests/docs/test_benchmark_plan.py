@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).resolve().parent.parent / "benchmarks" / "plan_parse.py"
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "plan_parse.py"
 
 pytestmark = [pytest.mark.needs_tree, pytest.mark.needs_program, pytest.mark.slow]
 
