@@ -25,6 +25,7 @@ from aioframeio_upload import (
     Uploader,
 )
 from aioframeio_upload._io import flow_control as gate
+from aioframeio_upload._io.files import SharedFile
 from aioframeio_upload._io.flow_control import StallGuard
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, reached, sha256, some_bytes, uploader_on
@@ -43,40 +44,37 @@ def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "PAUSE", 0.05)
 
 
-class PausingFile(io.BytesIO):
-    """A file object that pauses its upload once, while a block in the middle of the first part is read.
-
-    The block before has left by then, and this one finds the gate closed.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        self.upload: Upload | None = None
-        self.loop = asyncio.get_running_loop()
-        self.paused = asyncio.Event()
-        self.paused_at = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if not self.paused_at and self.tell() >= PART // 2 and self.upload is not None:
-            self.paused_at = self.tell()
-            self.loop.call_soon_threadsafe(self.pause, self.upload)
-        return super().read(size)
-
-    def pause(self, upload: Upload) -> None:
-        upload.pause()
-        self.paused.set()
-
-
 async def paused_inside_a_part(fake: FakeFrameio, uploader: Uploader, content: bytes = CONTENT) -> tuple[Upload, int]:
-    """Begin an upload, and give it with the bytes of its first part that had arrived when it was paused."""
-    source = PausingFile(content)
-    upload = source.upload = uploader.upload(source, name="paused.mov", folder_id=fake.folder_id)
-    upload.start()
+    """Begin an upload, and return it with the bytes of its first part that had arrived when it was paused.
+
+    It is paused once, while a thread reads a block in the middle of that part: the block before has left by then, and
+    this one finds the gate closed. `io.BytesIO` itself and a file on disk alone are read while they are sent; any other
+    object is spooled first, so one that pauses in its own `read` could not do this.
+    """
+    loop, paused = asyncio.get_running_loop(), asyncio.Event()
+    paused_at = 0
+    fill = SharedFile.fill
+
+    def pause() -> None:
+        upload.pause()
+        paused.set()
+
+    def fill_and_pause(file: SharedFile, offset: int, buffer: memoryview) -> None:
+        nonlocal paused_at
+        if not paused_at and offset >= PART // 2:
+            paused_at = offset
+            loop.call_soon_threadsafe(pause)
+        fill(file, offset, buffer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SharedFile, "fill", fill_and_pause)
+        upload = uploader.upload(io.BytesIO(content), name="paused.mov", folder_id=fake.folder_id).start()
+        async with asyncio.timeout(20):
+            await paused.wait()
     async with asyncio.timeout(20):
-        await source.paused.wait()
-        await fake.until(lambda fake: received(fake) == source.paused_at)
-    assert 0 < source.paused_at < PART
-    return upload, source.paused_at
+        await fake.until(lambda fake: received(fake) == paused_at)
+    assert 0 < paused_at < PART
+    return upload, paused_at
 
 
 def received(fake: FakeFrameio) -> int:

@@ -139,12 +139,20 @@ async def _stream() -> AsyncIterator[bytes]:
 
 PLAIN = Story(
     name="a path",
-    waits=(">opened", ">create_file", "_read_plan", ">PartUploader._tick", "PutAttempt.put", "read_status", ">confirm"),
+    waits=(
+        ">opened",
+        ">create_file",
+        "FrameioApi.off_loop",  # where the plan is read
+        ">PartUploader._tick",
+        "PutAttempt.put",
+        "read_status",
+        ">confirm",
+    ),
 )
 STORIES = [
     PLAIN,
     Story(name="a part tried again", waits=(">PartUploader._send",), fault=Fault(status=500)),
-    Story(name="a pause", waits=(">Gate.passed",), pauses=True),
+    Story(name="a pause", waits=(">PauseGate.passed",), pauses=True),
     Story(name="a stream", waits=(">PartUploader._work",), content=lambda path: _stream()),
     # Its part is stored wrongly, so the service has put the file together from other bytes than were sent.
     Story(
@@ -213,7 +221,7 @@ class Stage:
             with seen.counted():
                 if story.pauses:
                     upload.pause()
-                    seen.when[">Gate.passed"] = partial(loop.call_later, 0.05, upload.resume)
+                    seen.when[">PauseGate.passed"] = partial(loop.call_later, 0.05, upload.resume)
                 try:
                     await way(upload, uploader, arm)
                 except (OwnError, TimeoutError, UploadCancelled, asyncio.CancelledError) as told:

@@ -44,7 +44,7 @@ class Suspensions:
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         context = options.pop("context", None) or copy_context()
-        if getattr(coroutine, "__qualname__", "") == "Handle._run":
+        if getattr(coroutine, "__qualname__", "") == "BaseUpload._run":
             context.run(HERE.set, self)
         if context.get(HERE) is not self:
             return asyncio.Task(coroutine, loop=loop, context=context, **options)
