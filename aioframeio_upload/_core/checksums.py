@@ -23,6 +23,8 @@ class Acknowledged:
     """Whether the ETag should be the MD5 of the part."""
     request_id: str | None = None
     """What S3's operators ask for."""
+    has_body: bool = False
+    """Whether a body came with it, which S3 does not send: then only an ETag that is the MD5 of the part counts."""
 
 
 def read_answer(
@@ -35,7 +37,8 @@ def read_answer(
     failed after it had begun to answer (an `<Error>` document). So
 
     * a document with an S3 `<Code>` is the refusal that it names, whatever the status;
-    * a body is no acknowledgement, unless the ETag beside it can be an MD5 (web servers give pages an ETag, too);
+    * a body is no acknowledgement, unless the ETag beside it is the MD5 of the part: web servers give pages an ETag,
+      too, and a page that is kept in S3 has its own MD5 there. `not_an_answer` is for one that is not;
     * no body and no ETag is an acknowledgement that proves nothing. It is taken, for some gateways drop the header; the
       file's confirmation has to prove it.
 
@@ -50,15 +53,19 @@ def read_answer(
     if status != 200 or refusal.code is not None:
         return refusal
     etag = redact_id(read_etag(headers.get("ETag", "")), links=links)
-    if (body is None or body.strip()) and not is_md5(etag):
-        reason = "a 200 with a body is not S3's answer: a network's login page, or a gateway, may have taken the part"
-        return AttemptFailure(
-            FailureKind.REFUSED, reason, status=200, request_id=refusal.request_id, retry_after=refusal.retry_after
-        )
+    has_body = body is None or bool(body.strip())
+    if has_body and not is_md5(etag):
+        return not_an_answer(refusal.request_id, refusal.retry_after)
     # Not the MD5 under KMS or a customer's key (S3 API reference, PutObject).
     encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
     customer_key = "x-amz-server-side-encryption-customer-algorithm" in headers
-    return Acknowledged(etag, is_md5(etag) and not encrypted and not customer_key, refusal.request_id)
+    return Acknowledged(etag, is_md5(etag) and not encrypted and not customer_key, refusal.request_id, has_body)
+
+
+def not_an_answer(request_id: str | None = None, retry_after: float | None = None) -> AttemptFailure:
+    """Return the fault of a 200 whose body shows that it is not S3's."""
+    reason = "a 200 with a body is not S3's answer: a network's login page, or a gateway, may have taken the part"
+    return AttemptFailure(FailureKind.REFUSED, reason, status=200, request_id=request_id, retry_after=retry_after)
 
 
 _ETAG = re.compile(r"(?=.*[0-9A-Za-z])[0-9A-Za-z+/=_.:~-]{1,200}")

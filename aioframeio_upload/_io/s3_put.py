@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from .._core.backoff import Asking, is_of_s3, may_be_asking
-from .._core.checksums import Acknowledged, read_answer
+from .._core.checksums import Acknowledged, not_an_answer, read_answer
 from .._core.failures import AttemptFailure, FailureKind, Verdict, judge
 from .._core.links import resolve_redirect, why_not_followed
 from .._core.model import Part, Receipt
@@ -239,7 +239,10 @@ def _lost(error: BaseException, host: str | None) -> AttemptFailure:
 
 def _receipt(part: Part, said: Acknowledged, md5: str | None) -> Receipt | AttemptFailure:
     receipt = Receipt(part.number, part.size, said.etag, md5)
-    if md5 is None or not said.is_md5 or (said.etag or "").lower() == md5:
+    is_proved = md5 is not None and (said.etag or "").lower() == md5
+    if said.has_body and not is_proved:
+        return not_an_answer(said.request_id)
+    if md5 is None or not said.is_md5 or is_proved:
         return receipt
     return AttemptFailure(
         FailureKind.ETAG,

@@ -97,7 +97,7 @@ KMS = {"x-amz-server-side-encryption": "aws:kms"}
         ({"ETag": f'"{MD5}"', "x-amz-request-id": "R"}, b"", Acknowledged(MD5, is_md5=True, request_id="R")),
         ({"ETag": f'"{MD5}"'} | KMS, b"", Acknowledged(MD5)),
         ({"ETag": f'"{MD5}-3"'}, b"", Acknowledged(f"{MD5}-3")),
-        ({"ETag": f'"{MD5}"'}, b"a gateway's greeting", Acknowledged(MD5, is_md5=True)),
+        ({"ETag": f'"{MD5}"'}, b"a gateway's greeting", Acknowledged(MD5, is_md5=True, has_body=True)),
         ({}, b"", Acknowledged(None)),
         ({"ETag": '""'}, b" ", Acknowledged(None)),
         ({"ETag": "null"}, b"", Acknowledged(None)),

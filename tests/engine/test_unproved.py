@@ -102,6 +102,19 @@ async def test_a_network_that_wants_a_login_ends_the_upload_and_says_so(fake: Fa
     assert (caught.value.status, caught.value.attempts) == (200, 2)
 
 
+@pytest.mark.parametrize("check_etags", [True, False])
+@pytest.mark.parametrize("headers", [{}, {"x-amz-server-side-encryption": "aws:kms"}], ids=["plain", "KMS"])
+async def test_a_page_that_s3_keeps_with_an_md5_as_its_etag_is_no_acknowledgement(
+    fake: FakeFrameio, headers: dict[str, str], check_etags: bool
+) -> None:
+    headers = headers | {"ETag": f'"{"0" * 32}"'}
+    fake.add_fault(Fault(do="answer", status=200, body="<html>sign in</html>", headers=headers, times=None))
+    settings: dict[str, Any] = {"retry": RetryPolicy(attempts=4, base=0, cap=0), "timeouts": Timeouts(confirm=0)}
+    async with uploader_on(fake, check_etags=check_etags, **settings) as uploader:
+        with pytest.raises(PartExhausted, match="login page"):
+            await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+
+
 async def test_an_error_with_status_200_is_the_error_that_it_names(fake: FakeFrameio, uploader: Uploader) -> None:
     body = "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message><RequestId>R1</RequestId></Error>"
     fake.add_fault(Fault(do="answer", status=200, body=body, number=2, times=None))
