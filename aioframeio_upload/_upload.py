@@ -30,9 +30,9 @@ from ._core.events import (
 from ._core.model import Statistics, UploadedFile
 from ._engine.child_failure import unwrapped
 from ._engine.cleanup import wait_uncancelled
+from ._engine.control import CancelReason, UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.owner_loop import OwnerLoop, running_loop
-from ._io.flow_control import PauseGate
 from ._io.foreign import is_being_cancelled
 from ._io.session import Session
 from ._io.source_kinds import Source
@@ -50,7 +50,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         name: str,
         deliver: Callable[[], Awaitable[R]],
         feed: EventLog,
-        gate: PauseGate,
+        control: UploadControl,
         home: OwnerLoop,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
@@ -62,7 +62,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         self._adopt = adopt
         self._release = release
         self._feed = feed
-        self._gate = gate
+        self._control = control
         self._task: asyncio.Task[R] | None = None
         self._outcome: tuple[R] | None = None
         """What it gave, once it did; in a tuple, for it may be anything."""
@@ -149,7 +149,8 @@ class BaseUpload(Coroutine[Any, Any, R]):
         if self.done:
             return
         self._home.check_thread()
-        self._cancel_asked = self._gate.given_up = True
+        self._cancel_asked = True
+        self._control.cancel(CancelReason.CANCEL_CALLED)
         if self._task is None:
             self._end_unstarted()
         else:
@@ -162,18 +163,18 @@ class BaseUpload(Coroutine[Any, Any, R]):
         other uploads, and they are sent again on resuming. What the kernel has buffered still goes out.
         """
         self._home.check_thread()
-        self._gate.close()
+        self._control.pause.close()
 
     def resume(self) -> None:
         """Go on after `pause()`."""
         self._home.check_thread()
-        self._gate.open()
+        self._control.pause.open()
 
     def _stop(self) -> None:
         # Once: anyio cancels by level, and a second cancellation would break into the clean-up after the first.
         if self._task is not None and not self._stopping:
             self._stopping = True
-            self._gate.stop()
+            self._control.cancel(CancelReason.TASK_CANCELLED)
             if self._begun:
                 self._task.cancel()
             else:  # a task that is cancelled before its first step takes none, not even to clean up
@@ -330,7 +331,7 @@ class Upload(BaseUpload[UploadedFile]):
     def __init__(
         self,
         name: str,
-        deliver: Callable[[EventLog, PauseGate], Awaitable[UploadedFile]],
+        deliver: Callable[[EventLog, UploadControl], Awaitable[UploadedFile]],
         home: OwnerLoop,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
@@ -339,9 +340,9 @@ class Upload(BaseUpload[UploadedFile]):
         folder_id: str | None,
         file_id: str | None = None,
     ) -> None:
-        feed, gate = EventLog(), PauseGate()
+        feed, control = EventLog(), UploadControl()
         feed.recorded_id = file_id
-        super().__init__(name, lambda: deliver(feed, gate), feed, gate, home, adopt, release)
+        super().__init__(name, lambda: deliver(feed, control), feed, control, home, adopt, release)
         self.source: str | os.PathLike[str] | None = source if isinstance(source, str | os.PathLike) else None
         """The path, as it was given; of `resume_pending()`, as it was recorded; None for anything but a path."""
         self.folder_id = folder_id
@@ -388,7 +389,7 @@ class FolderUpload(BaseUpload[FolderResult]):
     def __init__(
         self,
         name: str,
-        deliver: Callable[[FolderEventLog, PauseGate], Awaitable[FolderResult]],
+        deliver: Callable[[FolderEventLog, UploadControl], Awaitable[FolderResult]],
         home: OwnerLoop,
         adopt: Callable[[Any], None],
         release: Callable[[Any], None],
@@ -396,8 +397,8 @@ class FolderUpload(BaseUpload[FolderResult]):
         source: str | os.PathLike[str],
         folder_id: str,
     ) -> None:
-        feed, gate = FolderEventLog(), PauseGate()
-        super().__init__(name, lambda: deliver(feed, gate), feed, gate, home, adopt, release)
+        feed, control = FolderEventLog(), UploadControl()
+        super().__init__(name, lambda: deliver(feed, control), feed, control, home, adopt, release)
         self.source = source
         """The folder's path, as it was given."""
         self.folder_id = folder_id

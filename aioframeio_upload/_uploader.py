@@ -24,6 +24,7 @@ from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._engine.confirm import confirm, read_status
 from ._engine.conflict import deliver
+from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.folder import FolderRequest, deliver_folder
 from ._engine.job import UploadJob
@@ -31,7 +32,6 @@ from ._engine.parts import send_some
 from ._engine.placeholder import create_file, create_remote_file
 from ._engine.resume import JournalSession, claim_pending, discard, list_pending
 from ._io.files import printable
-from ._io.flow_control import PauseGate
 from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
 from ._io.journal import AsyncJournal, Journal
 from ._io.log import log
@@ -197,7 +197,7 @@ class Pending(Life):
     ) -> Upload:
         """Make the handle of a delivery that begins when the handle is used."""
 
-        async def run(feed: EventLog, gate: PauseGate) -> UploadedFile:
+        async def run(feed: EventLog, control: UploadControl) -> UploadedFile:
             resources, api = self._opened()
             if what.get("plan") is None:  # the name of a plan is the service's own
                 check_name(name, source)
@@ -209,7 +209,7 @@ class Pending(Life):
                     name=name,
                     record=record,
                     feed=feed,
-                    gate=gate,
+                    control=control,
                     resources=resources,
                     api=told,
                     **what,
@@ -419,11 +419,11 @@ class Uploader(Pending):
             conflict=conflict,
         )
 
-        async def run(feed: FolderEventLog, gate: PauseGate) -> FolderResult:
+        async def run(feed: FolderEventLog, control: UploadControl) -> FolderResult:
             resources, api = self._opened()
             if asked.name is not None:
                 check_name(asked.name, root)
-            return await deliver_folder(asked, feed, gate, resources, api.telling(feed.publish))
+            return await deliver_folder(asked, feed, control, resources, api.telling(feed.publish))
 
         return FolderUpload(
             printable(name),

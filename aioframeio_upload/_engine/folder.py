@@ -27,13 +27,13 @@ from .._core.listing import Conflict, RemoteFile, find_below, find_same
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
 from .._io.files import in_thread
-from .._io.flow_control import PauseGate
 from .._io.frameio_api import FrameioApi
 from .._io.session import Session
 from .._io.walk import Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
 from .conflict import found_there, stack
+from .control import UploadControl
 from .event_log import EventLog, FolderEventLog
 from .job import UploadJob
 from .parts import PROGRESS_PERIOD
@@ -86,7 +86,7 @@ class _Taken:
 
 
 async def deliver_folder(
-    asked: FolderRequest, feed: FolderEventLog, gate: PauseGate, resources: Session, api: FrameioApi
+    asked: FolderRequest, feed: FolderEventLog, control: UploadControl, resources: Session, api: FrameioApi
 ) -> FolderResult:
     """Upload every file of a tree.
 
@@ -98,7 +98,7 @@ async def deliver_folder(
     tree = await walk(asked.root, asked.wanted, resources.executor)
     # In a thread, as the walk: with a hundred thousand files each of these takes a tenth of a second.
     order, left, empty = await in_thread(resources.executor, _sorted, tree.files)
-    return await FolderJob(asked, tree, order, left, empty, feed, gate, resources, api).run()
+    return await FolderJob(asked, tree, order, left, empty, feed, control, resources, api).run()
 
 
 def _sorted(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
@@ -118,14 +118,14 @@ class FolderJob:
         left: Counter[str],
         empty: list[str],
         feed: FolderEventLog,
-        gate: PauseGate,
+        control: UploadControl,
         resources: Session,
         api: FrameioApi,
     ) -> None:
         self._asked = asked
         self._tree = tree
         self._feed = feed
-        self._gate = gate
+        self._control = control
         self._resources = resources
         self._api = api
         self._order = order
@@ -191,7 +191,7 @@ class FolderJob:
         while self._order:
             await self._unsettled.acquire()
             await self._room.acquire()
-            await self._gate.passed()
+            await self._control.pause.passed()
             big = sum(taken.file.size >= BIG for taken in self._taken)
             taken = _Taken(self._order.take(big, self._resources.limits.files))
             self._taken.add(taken)
@@ -230,7 +230,7 @@ class FolderJob:
             there = found_there(same, size=file.size, account_id=asked.account_id, folder_id=place.id)
             self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}", there))
             return
-        await self._gate.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
+        await self._control.pause.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
         path = self._tree.file(file.path)
         threads = self._resources.executor
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
@@ -258,7 +258,7 @@ class FolderJob:
             account_id=asked.account_id,
             media_type=None,
             feed=taken.feed,
-            gate=self._gate,
+            control=self._control,
             resources=self._resources,
             api=self._api,
             settle=settle,

@@ -30,13 +30,13 @@ from .._core.journal import Entry, ResumeAction, is_kept
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import UploadState
 from .._core.presigned import why_not_replaced
-from .._io.flow_control import PauseGate
 from .._io.frameio_api import FrameioApi
 from .._io.session import Session
 from .._io.source_kinds import Source, is_stream
 from .._io.sources import OpenSource, check_size, open_source
 from .cleanup import wait_uncancelled
 from .confirm import confirm
+from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
 from .placeholder import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
@@ -74,7 +74,7 @@ class UploadJob:
     account_id: str
     media_type: str | None
     feed: EventLog
-    gate: PauseGate
+    control: UploadControl
     resources: Session
     api: FrameioApi
     plan: Plan | None = None
@@ -129,14 +129,14 @@ class UploadJob:
             file = await self._settle(plan, receipts, record)
             await record.drop()
         except asyncio.CancelledError:
-            self.gate.stop()
-            if self.gate.given_up and not self.is_whole:
+            self.control.cancel(CancelReason.TASK_CANCELLED)
+            if self.control.is_discarded and not self.is_whole:
                 record = await self._give_up(record)
             raise
         finally:
             self._let_go()
             if record is not None:
-                await record.release(self.gate.left(WHEN_CANCELLED))
+                await record.release(self.control.seconds_left(WHEN_CANCELLED))
         return replace(file, outcome="resumed") if self.is_resumed else file
 
     async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
@@ -231,7 +231,9 @@ class UploadJob:
             async with self.resources.file_slots:
                 await record.own_again()
                 with contextlib.closing(await self._open_again(plan)) as found:
-                    again = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=proved)
+                    again = self.transfer(
+                        plan, found, self.resources, self.feed, self.control.pause, record=record, done=proved
+                    )
                     receipts = await again.run()
                     await found.check()
                 if self.conflict != "version":
@@ -381,7 +383,9 @@ class UploadJob:
             if self.instead_of is not None:
                 # After the plan, which is an upload's first event.
                 self.feed.publish(UploadReplanned(plan.file_id, *self.instead_of))
-            transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record, done=done)
+            transfer = self.transfer(
+                plan, found, self.resources, self.feed, self.control.pause, record=record, done=done
+            )
             while receipts is None:
                 try:
                     receipts = await transfer.run()
@@ -391,13 +395,13 @@ class UploadJob:
                     await record.begin(plan)
                     log.debug("%s; file %s is replaced by %s", error, old.file_id, plan.file_id)
                     self.feed.publish(UploadReplanned(plan.file_id, old.file_id, str(error)))
-                    transfer = self.transfer(plan, found, self.resources, self.feed, self.gate, record=record)
+                    transfer = self.transfer(plan, found, self.resources, self.feed, self.control.pause, record=record)
             await found.check()
         except BaseException as error:
             if cancelled := isinstance(error, asyncio.CancelledError):
-                self.gate.stop()
+                self.control.cancel(CancelReason.TASK_CANCELLED)
             whole = transfer is not None and transfer.is_whole
-            recorded, given_up = record.is_begun, self.gate.given_up
+            recorded, given_up = record.is_begun, self.control.is_discarded
             if self.done is None and not is_kept(error, whole=whole, recorded=recorded, given_up=given_up):
                 await self._remove(plan, record, cancelled=cancelled)
             raise
@@ -408,10 +412,10 @@ class UploadJob:
         deleting, erasing = (DELETE_WHEN_CANCELLED, WHEN_CANCELLED) if cancelled else (DELETE_AFTER_ERROR, ERASING)
         try:
             # Not less, however late a busy loop is: a placeholder that stays is worse than a moment more.
-            seconds = max(self.gate.left(deleting), DELETE_WHEN_CANCELLED)
+            seconds = max(self.control.seconds_left(deleting), DELETE_WHEN_CANCELLED)
             await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
         finally:
-            await record.drop(self.gate.left(erasing))
+            await record.drop(self.control.seconds_left(erasing))
 
     async def _give_up(self, record: NullJournalSession | None) -> NullJournalSession | None:
         """Remove what an earlier run has left, where `cancel()` came before it was gone on with; a whole file stays."""
@@ -420,12 +424,12 @@ class UploadJob:
         return giving_up.result()
 
     async def _discard(self, record: NullJournalSession | None) -> NullJournalSession | None:
-        with contextlib.suppress(JournalError), anyio.move_on_after(self.gate.left(LOOKING)):
+        with contextlib.suppress(JournalError), anyio.move_on_after(self.control.seconds_left(LOOKING)):
             record = record or await self._own()
         entry = None if record is None else record.entry
         if record is None or entry is None or entry.is_whole:
             return record
-        with contextlib.suppress(ApiError), anyio.move_on_after(self.gate.left(LOOKING)):
+        with contextlib.suppress(ApiError), anyio.move_on_after(self.control.seconds_left(LOOKING)):
             # The last receipt may have been lost with its process: what the service has whole is kept.
             told = await ask(self.api, self.account_id, entry.plan.file_id)
             if told is not None and told.complete:

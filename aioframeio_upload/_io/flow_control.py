@@ -14,9 +14,6 @@ BURST = 0.05
 PAUSE = 15.0
 """Seconds that a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
 
-CLEAN_UP = 0.8
-"""Seconds for all that a cancelled upload leaves to do, together: it has ended within one."""
-
 LATE = 30.0
 """Seconds: how much later than promised the loop may wake a throttled body before that counts as a stall."""
 
@@ -32,9 +29,6 @@ class PauseGate:
     def __init__(self) -> None:
         self._opened = asyncio.Event()
         self._opened.set()
-        self.given_up = False
-        """By `Upload.cancel()`: what was sent is not to be gone on with."""
-        self._ends_at: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -48,15 +42,6 @@ class PauseGate:
     def open(self) -> None:
         """Let everything through again."""
         self._opened.set()
-
-    def stop(self) -> None:
-        """Note that the upload is cancelled, once: from now on its clean-up has `CLEAN_UP` seconds."""
-        if self._ends_at is None:
-            self._ends_at = time.monotonic() + CLEAN_UP
-
-    def left(self, seconds: float) -> float:
-        """Give how many seconds a step may take, at most; fewer where a cancellation leaves fewer."""
-        return seconds if self._ends_at is None else max(0.0, min(seconds, self._ends_at - time.monotonic()))
 
     async def passed(self) -> None:
         """Wait until it is open."""

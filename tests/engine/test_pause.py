@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -308,20 +307,6 @@ async def test_the_stall_guard_does_not_fire_under_a_pause(fake: FakeFrameio) ->
         await upload
         assert await part_facts(upload, 1) == [("PartStarted", 1), ("PartCompleted", 1)]
     assert fake.files[0].sha256 == sha256(CONTENT[:PART])
-
-
-def test_a_clean_up_has_one_deadline_for_all_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    stopped = gate.PauseGate()
-    assert stopped.left(0.4) == 0.4
-    stopped.stop()
-    assert stopped.left(0.4) == 0.4
-    now += 0.5
-    stopped.stop()  # asked for again, it gets no more
-    assert stopped.left(0.4) == pytest.approx(0.3)
-    now += 0.5
-    assert stopped.left(0.4) == 0.0
 
 
 async def test_what_an_attempt_is_allowed_to_wait_for() -> None:
