@@ -583,7 +583,7 @@ class Uploader(Pending):
         url = Secret(source_url)
         del source_url  # a traceback would show it
         if not is_text(url.reveal()):
-            raise ValueError("source_url holds a lone surrogate, which is no text")
+            raise ValueError("source_url contains a lone surrogate, which UTF-8 cannot encode")
         folder_id = check_id("folder_id", folder_id)
         name, account = name_of(None, name), self._account(account_id)
         with self._call(begins=True) as (_, api):

@@ -1,26 +1,26 @@
-"""The errors: one tree, each class with the fields that a program acts on.
+"""The exception hierarchy; each class has the fields that a program needs to react.
 
     UploadError
-    ├─ SourceError(path)              what is sent: missing, empty, unreadable, longer or shorter than said
+    ├─ SourceError(path)              the source is missing, empty, unreadable, longer or shorter than declared
     │  └─ SourceChanged               it changed while it was being sent
-    ├─ PlanError                      parts that do not tile the file
-    ├─ LinksExpired                   the part links died before every part was sent
-    ├─ ApiError(status, detail, …)    Frame.io's API said no, or nothing that could be understood
+    ├─ PlanError                      the parts do not tile the file
+    ├─ LinksExpired                   the part links expired before every part was sent
+    ├─ ApiError(status, detail, …)    Frame.io's API refused a call, or its answer could not be understood
     │  ├─ AuthenticationError  401
     │  ├─ PermissionDenied     403
     │  ├─ NotFound             404
     │  └─ RateLimited          429
-    ├─ PartError(number, attempts, …) one part; as it stands it tells a single failed attempt
-    │  ├─ PartRejected                S3 said no for good
-    │  ├─ PartExhausted               the attempts are used up; `__cause__` is the last fault
-    │  └─ IntegrityError              the ETag kept differing from the MD5 of what was sent
-    ├─ ConfirmationError(file_id, …)  every part arrived, and the service did not say that the file is complete
-    ├─ JournalError(path)             the journal cannot be used, or another upload holds the same entry
+    ├─ PartError(number, attempts, …) a part could not be sent; by itself, one failed attempt
+    │  ├─ PartRejected                S3 refused it for good
+    │  ├─ PartExhausted               all attempts failed; `__cause__` is the last failure
+    │  └─ IntegrityError              the ETag kept differing from the MD5 of the bytes that were sent
+    ├─ ConfirmationError(file_id, …)  every part arrived, but the service did not confirm the file
+    ├─ JournalError(path)             the journal cannot be used, or another upload owns the same entry
     ├─ UploadCancelled                `Upload.cancel()`
-    └─ FolderUploadError(result)      some files of a folder failed, and all others are there
+    └─ FolderUploadError(result)      some files of a folder failed; all others have arrived
 
-No message holds a token or the query of a part's URL; every error pickles. `FolderUploadError` is beside the records
-that it holds, in `folders`.
+No message contains a token or the query of a part's URL, and every error can be pickled. `FolderUploadError` is
+defined in `events`, beside the records that it holds.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from typing import Any, ClassVar, Self
 
 
 class UploadError(Exception):
-    """Whatever goes wrong with an upload: the root of every error that this library raises."""
+    """Base class of every error that this library raises about an upload."""
 
     fields: ClassVar[tuple[str, ...]] = ()
-    """The names of the attributes that `to_dict()` tells."""
+    """Names of the attributes that `to_dict()` includes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Tell the error in JSON's types: `type`, `message` and its fields."""
-        told = {name: getattr(self, name) for name in self.fields}
-        return {"type": type(self).__name__, "message": str(self), **told}
+        """Return the error as JSON types: `type`, `message` and its fields."""
+        values = {name: getattr(self, name) for name in self.fields}
+        return {"type": type(self).__name__, "message": str(self), **values}
 
     def __reduce__(self) -> tuple[Any, ...]:
         cause = self.__cause__
-        # Another package's exception is left out: many pickle to what cannot be loaded again, and this must not fail.
+        # Exceptions of other packages are left out: many can be pickled but not unpickled, and this must not fail.
         ours = isinstance(cause, UploadError) or type(cause).__module__ == "builtins"
         return _rebuild, (type(self), self.args, dict(self.__dict__), cause if ours else None)
 
@@ -49,7 +49,7 @@ class UploadError(Exception):
 def _rebuild(
     kind: type[UploadError], args: tuple[Any, ...], fields: dict[str, Any], cause: BaseException | None
 ) -> UploadError:
-    # Not kind(*args): the constructors take fields by keyword, `args` holds the finished message.
+    # Not `kind(*args)`: the constructors take fields by keyword, while `args` holds the finished message.
     error = kind.__new__(kind, *args)
     error.__dict__.update(fields)
     error.__cause__ = cause
@@ -57,30 +57,30 @@ def _rebuild(
 
 
 class SourceError(UploadError):
-    """What should be sent cannot be: it is missing, empty, unreadable, or not as long as was said."""
+    """The source cannot be sent: it is missing, empty, unreadable, or not as long as declared."""
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
 
     def __init__(self, message: str, *, path: str | None = None, away: bool = False) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
         self.path = path
-        """The file, or None where the source is not one."""
+        """The file's path, or None if the source is not a file."""
         self.is_away = away
-        """Whether it could not be reached: missing, unreadable, an I/O error, no answer in time. It may be as it was
-        once it is back, so a journal keeps what was sent. False where the error tells what the source is: empty, a
-        directory, longer or shorter than declared, changed."""
+        """Whether it could not be reached: missing, unreadable, an I/O error, no response in time. It may come back
+        unchanged, so the journal keeps its entry. False if the error is about what the source is: empty, a directory,
+        longer or shorter than declared, changed."""
 
 
 class SourceChanged(SourceError):
-    """The file changed while it was being sent, so the parts would not be one file."""
+    """The file changed while it was being sent, so its parts would be a mixture of two versions."""
 
 
 class PlanError(UploadError):
-    """The parts of a plan do not tile the file, or the answer that should hold them makes no plan."""
+    """The parts of a plan do not tile the file, or the service's answer is not a valid plan."""
 
 
 class LinksExpired(UploadError):
-    """S3 refuses the part links because they are too old."""
+    """S3 refuses the part links because they have expired."""
 
     fields: ClassVar[tuple[str, ...]] = ("file_id",)
 
@@ -90,7 +90,7 @@ class LinksExpired(UploadError):
 
 
 class ApiError(UploadError):
-    """Frame.io's API refused a call, or gave an answer that could not be understood."""
+    """Frame.io's API refused a call, did not answer, or sent an answer that could not be understood."""
 
     fields: ClassVar[tuple[str, ...]] = ("status", "detail", "request_id", "file_id")
 
@@ -103,38 +103,39 @@ class ApiError(UploadError):
         request_id: str | None = None,
         file_id: str | None = None,
     ) -> None:
+        # Without a status the token callable failed, so that no request was made.
         missing = "not asked" if isinstance(self, AuthenticationError) else "no answer"
-        said = missing if status is None else str(status)
-        super().__init__(f"{operation}: {said}: {detail}" + (f" (request {request_id})" if request_id else ""))
+        outcome = missing if status is None else str(status)
+        super().__init__(f"{operation}: {outcome}: {detail}" + (f" (request {request_id})" if request_id else ""))
         self.operation = operation
-        """The call, in the API reference's words: `create_local_upload`, `show_file_upload_status`, …"""
+        """The call, as named in the API reference: `create_local_upload`, `show_file_upload_status`, …"""
         self.status = status
-        """The HTTP status; None where no answer came."""
+        """The HTTP status; None if no answer came."""
         self.detail = detail
-        """The service's own words, or what was wrong with its answer."""
+        """The service's message, or what was wrong with its answer."""
         self.request_id = request_id
         self.file_id = file_id
-        """The file at Frame.io that the call was about, where there is one."""
+        """The ID of the file that the call was about, if any."""
 
 
 class AuthenticationError(ApiError):
-    """401: the token is missing, wrong or expired, and a fresh one did not help."""
+    """401: the token is missing, invalid or expired, and a fresh one did not help."""
 
 
 class PermissionDenied(ApiError):
-    """403: this user may not, or the account is locked; `detail` says which."""
+    """403: the user lacks the permission, or the account is locked; `detail` says which."""
 
 
 class NotFound(ApiError):
-    """404: it does not exist, or this user cannot see it."""
+    """404: the resource does not exist, or is not visible to this user."""
 
 
 class RateLimited(ApiError):
-    """429: still too many calls, after waiting as often as the policy allows."""
+    """429: still too many calls after every retry that the policy allows."""
 
 
 class PartError(UploadError):
-    """One part could not be sent; by itself it tells one failed attempt, in `PartRetrying`."""
+    """A part could not be sent. An instance of this class itself is one failed attempt, as in `PartRetrying`."""
 
     fields: ClassVar[tuple[str, ...]] = ("number", "attempts", "status", "code", "request_id")
 
@@ -154,17 +155,17 @@ class PartError(UploadError):
         self.number = number
         """The part, from 1."""
         self.attempts = attempts
-        """How often it was tried."""
+        """Number of attempts so far."""
         self.status = status
-        """S3's HTTP status; None where no answer came."""
+        """S3's HTTP status; None if no answer came."""
         self.code = code
-        """S3's own code, such as `SlowDown`."""
+        """S3's error code, such as `SlowDown`."""
         self.request_id = request_id
-        """What S3's operators ask for."""
+        """S3's `x-amz-request-id`, which AWS support asks for."""
 
     @classmethod
     def of(cls, error: PartError, reason: str) -> Self:
-        """Say of the same part and answer what became of it."""
+        """Return an error of this class about the same part and response, with another reason."""
         return cls(
             reason,
             number=error.number,
@@ -176,19 +177,19 @@ class PartError(UploadError):
 
 
 class PartRejected(PartError):
-    """S3 refused the part for a reason that no repetition cures."""
+    """S3 refused the part for a reason that a retry cannot change."""
 
 
 class PartExhausted(PartError):
-    """Every attempt that the policy allows was made; `__cause__` is the last fault."""
+    """Every attempt that the policy allows has failed; `__cause__` is the last failure."""
 
 
 class IntegrityError(PartError):
-    """What S3 says it stored is not what was sent, time after time."""
+    """S3 repeatedly reported other bytes than were sent."""
 
 
 class ConfirmationError(UploadError):
-    """Every part was acknowledged, but the service did not confirm the file; it is kept there."""
+    """Every part was acknowledged, but the service did not confirm the file, which is kept there."""
 
     fields: ClassVar[tuple[str, ...]] = ("file_id", "reason")
 
@@ -197,11 +198,11 @@ class ConfirmationError(UploadError):
         self.file_id = file_id
         self.reason = reason
         self.failed = failed
-        """Whether the service says that it failed, which is final; False: it did not say in time that it is there."""
+        """Whether the service reports that it failed, which is final; False: it did not confirm the file in time."""
 
 
 class JournalError(UploadError):
-    """The journal is none, cannot be read or written, or the upload is another one's at this moment."""
+    """The journal is not valid, cannot be read or written, or another upload owns the entry at the moment."""
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
 
@@ -210,9 +211,9 @@ class JournalError(UploadError):
         self.path = path
         """The journal's file."""
         self.reason = reason
-        """What is said of it."""
+        """The message without the path."""
         self.file_id = file_id
-        """The one recorded upload that it is about, as `pending()` names it; None where it is about the journal."""
+        """The recorded upload that the error is about, as in `pending()`; None if it is about the whole journal."""
 
 
 class UploadCancelled(UploadError):

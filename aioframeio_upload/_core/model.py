@@ -1,4 +1,4 @@
-"""The records: what is planned, what S3 acknowledged, what the service reports of a file."""
+"""Public records: the plan of an upload, S3's receipts for its parts, and files and their status at Frame.io."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from .api_schema import MalformedAnswer, _attributes, _typed, is_text, read_id
+from .api_schema import MalformedAnswer, is_text, require, require_id
 from .errors import PlanError
 from .links import is_secure, is_usable, stays_here
 from .presigned import link_lifetime
 from .redact import PartUrl, Secret, without_frames
 
 MOST_PARTS = 10_000
-"""Of one upload to S3 ("Amazon S3 multipart upload limits")."""
+"""Parts of one upload to S3 (Amazon S3 User Guide, "Amazon S3 multipart upload limits")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One slice of the file, and the presigned URL that takes exactly that slice in one PUT."""
+    """A slice of the file, and the presigned URL that accepts exactly that slice in one PUT."""
 
     number: int
     """From 1."""
     offset: int
     size: int
     url: str
-    """A credential: whoever has it can write the part. A `str` whose `repr` shows no query."""
+    """A credential: whoever has it can write the part. A `str` whose `repr` leaves out the query."""
 
     def __post_init__(self) -> None:
         if isinstance(self.url, str):
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A file that was created at Frame.io and waits for its parts; they tile it exactly, or there is no plan."""
+    """A file that was created at Frame.io, and the parts that are to be sent. They always tile the file exactly."""
 
     file_id: str
     folder_id: str | None
@@ -47,35 +47,35 @@ class Plan:
     size: int
     parts: tuple[Part, ...]
     account_id: str | None = None
-    """None: the Uploader's own."""
+    """None: the Uploader's default."""
     media_type: str | None = None
-    """What the links are signed for; None stands for `application/octet-stream`."""
+    """The `Content-Type` that the links are signed for; None stands for `application/octet-stream`."""
     view_url: str | None = None
     status: str = "created"
     received_at: datetime | None = None
-    """When the service sent it, by the `Date` of its answer: its links' age is counted from here. None: unknown."""
+    """When the service sent it, by the `Date` of its answer; the age of the links counts from here. None: unknown."""
 
     def __post_init__(self) -> None:
-        _prove_text(self)
-        _prove_tiling(self.parts, self.size)
+        _check_text(self)
+        _check_tiling(self.parts, self.size)
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the first of the links dies; None where they do not tell."""
+        """When the first link expires; None if the links do not contain their lifetime."""
         life = link_lifetime(part.url for part in self.parts)
         return None if life is None else life.expires_at
 
     def to_json(self) -> str:
-        """Give the plan as text. It holds the part URLs, which are credentials: keep it as you keep a token."""
-        told = asdict(self) | {"received_at": None if self.received_at is None else self.received_at.isoformat()}
-        return json.dumps(told, separators=(",", ":"))
+        """Return the plan as JSON. It contains the part URLs, which are credentials: protect it like a token."""
+        document = asdict(self) | {"received_at": None if self.received_at is None else self.received_at.isoformat()}
+        return json.dumps(document, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
-        """Read what `to_json` wrote.
+        """Read the output of `to_json`.
 
         Raises:
-            PlanError: It is not a plan.
+            PlanError: The text is not a plan.
         """
         sealed = Secret(text)
         del text
@@ -90,11 +90,11 @@ class Plan:
 
     @classmethod
     def from_response(cls, data: Any, *, account_id: str | None = None) -> Plan:
-        """Make a plan of what `create_local_upload` answered.
+        """Make a plan from the answer to `create_local_upload`.
 
         Args:
             data: The official SDK's `FileWithUploadUrls`, or the dict inside the answer's `data`.
-            account_id: The account it was created in; None: the default of the Uploader that will use the plan.
+            account_id: The account that the file was created in; None: the default of the Uploader that uses the plan.
 
         Raises:
             PlanError: A field is missing or of the wrong type, or the sizes do not add up to the file's.
@@ -110,41 +110,49 @@ class Plan:
 
 def _parse_plan(text: str | bytes) -> Plan | None:
     try:
-        told = json.loads(text)
-        parts = tuple(Part(**_checked(part, _PART_TYPES)) for part in told.pop("parts"))
-        received_at = _instant(told.pop("received_at", None))
-        return Plan(**_checked(told, _PLAN_TYPES), parts=parts, received_at=received_at)
+        document = json.loads(text)
+        parts = tuple(Part(**_checked(part, _PART_TYPES)) for part in document.pop("parts"))
+        received_at = _read_instant(document.pop("received_at", None))
+        return Plan(**_checked(document, _PLAN_TYPES), parts=parts, received_at=received_at)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        # The text holds credentials: neither it nor a parser's complaint about it is passed on.
+        # The text contains credentials, and a parser's message may quote it, so no cause is passed on.
         return None
 
 
 def _plan_of(data: Any, account_id: str | None) -> Plan:
-    told = data if isinstance(data, Mapping) else _attributes(data)
-    slices = told.get("upload_urls")
+    document = data if isinstance(data, Mapping) else _attributes(data)
+    slices = document.get("upload_urls")
     if not isinstance(slices, Sequence) or isinstance(slices, str) or not slices:
         raise MalformedAnswer("the answer has no upload_urls")
     if len(slices) > MOST_PARTS:
-        raise MalformedAnswer(f"the answer has {len(slices)} upload_urls, and S3 takes no more than {MOST_PARTS} parts")
+        raise MalformedAnswer(f"the answer has {len(slices)} upload_urls, but S3 allows at most {MOST_PARTS} parts")
     parts = []
     offset = 0
+    # The order of the URLs is the order of the bytes, and each `size` is obeyed. The official SDK ignores it and splits
+    # the file evenly (`chunked_uploader.py`); the API documents `size` as the length of the slice.
     for number, slice_ in enumerate(slices, 1):
         one = slice_ if isinstance(slice_, Mapping) else _attributes(slice_)
-        size = _typed(one, "size", int, where=f"upload_urls[{number - 1}]")
-        url = _typed(one, "url", str, where=f"upload_urls[{number - 1}]")
+        size = require(one, "size", int, where=f"upload_urls[{number - 1}]")
+        url = require(one, "url", str, where=f"upload_urls[{number - 1}]")
         parts.append(Part(number, offset, size, url))
         offset += size
     return Plan(
-        file_id=_id(told),
-        folder_id=_typed(told, "parent_id", str, optional=True),
-        name=_typed(told, "name", str),
-        size=_typed(told, "file_size", int),
+        file_id=require_id(document),
+        folder_id=require(document, "parent_id", str, optional=True),
+        name=require(document, "name", str),
+        size=require(document, "file_size", int),
         parts=tuple(parts),
         account_id=account_id,
-        media_type=_typed(told, "media_type", str, optional=True),
-        view_url=_typed(told, "view_url", str, optional=True),
-        status=_typed(told, "status", str, optional=True) or "created",
+        media_type=require(document, "media_type", str, optional=True),
+        view_url=require(document, "view_url", str, optional=True),
+        status=require(document, "status", str, optional=True) or "created",
     )
+
+
+def _attributes(record: Any) -> dict[str, Any]:
+    """Return the fields of one of the SDK's records (pydantic models), by attribute access alone."""
+    names = ("id", "parent_id", "name", "file_size", "media_type", "view_url", "status", "upload_urls")
+    return {name: getattr(record, name, None) for name in (*names, "size", "url")}
 
 
 _PART_TYPES = {"number": (int,), "offset": (int,), "size": (int,), "url": (str,)}
@@ -160,39 +168,36 @@ _PLAN_TYPES = {
 }
 
 
-def _checked(told: dict[str, Any], types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
-    """Give the record back if it has no other fields than these, each of its type; JSON's `true` is no 1."""
-    if not told.keys() <= types.keys() or any(type(value) not in types[name] for name, value in told.items()):
+def _checked(document: dict[str, Any], types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """Return the document if it has only these fields, each of its exact type: `True` is not accepted as 1.
+
+    Raises:
+        TypeError: It has other fields, or one of another type.
+    """
+    if not document.keys() <= types.keys() or any(type(value) not in types[name] for name, value in document.items()):
         raise TypeError
-    return told
+    return document
 
 
-def _instant(told: Any) -> datetime | None:
-    """Read what `isoformat` wrote of an instant with its zone."""
-    if told is None:
+def _read_instant(text: Any) -> datetime | None:
+    """Read an instant that `isoformat` wrote, with its time zone."""
+    if text is None:
         return None
-    instant = datetime.fromisoformat(told)
+    instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError
     return instant
 
 
-def _id(told: Mapping[str, Any]) -> str:
-    found = read_id(_typed(told, "id", str))
-    if found is None:
-        raise MalformedAnswer("the answer's id is empty or no text")
-    return found
-
-
-def _prove_text(plan: Plan) -> None:
-    """Raise PlanError where a word of a plan could not be written into a request, a journal or a log."""
+def _check_text(plan: Plan) -> None:
+    """Raise PlanError if a field could not be written to a request, the journal or a log."""
     names = ("file_id", "folder_id", "name", "account_id", "media_type", "view_url", "status")
     odd = [name for name in names if (value := getattr(plan, name)) is not None and not is_text(value)]
     if odd:
-        raise PlanError(f"the plan's {odd[0]} holds a lone surrogate, which is no text")
+        raise PlanError(f"the plan's {odd[0]} contains a lone surrogate, which UTF-8 cannot encode")
 
 
-def _prove_tiling(parts: tuple[Part, ...], size: int) -> None:
+def _check_tiling(parts: tuple[Part, ...], size: int) -> None:
     offset = 0
     for number, part in enumerate(parts, 1):
         if part.number != number or part.offset != offset or part.size < 1:
@@ -210,19 +215,19 @@ def find_insecure(plan: Plan, *, is_own: bool) -> int | None:
     """Return the number of the first part whose bytes would travel in plain text, or None.
 
     Args:
-        plan: Its links.
-        is_own: Whether the API has just handed it out. In a plan that was brought, http to this machine itself is no
-            fault: it is a test's, and nothing leaves the machine.
+        plan: The plan whose links are checked.
+        is_own: Whether the API has just issued it. In a plan from elsewhere, http to this machine itself is allowed:
+            tests use it, and nothing leaves the machine.
     """
     insecure = (part for part in plan.parts if not is_secure(part.url))
     return next((part.number for part in insecure if is_own or not stays_here(part.url)), None)
 
 
 def check_secure(plan: Plan, *, is_own: bool) -> Plan:
-    """Return the plan, if no part's bytes would travel in plain text; for an API that is asked by https.
+    """Return the plan if no part's bytes would travel in plain text. Used where the API itself is called by https.
 
     Raises:
-        PlanError: One would.
+        PlanError: A part's link is http.
     """
     if (number := find_insecure(plan, is_own=is_own)) is not None:
         raise PlanError(
@@ -234,24 +239,24 @@ def check_secure(plan: Plan, *, is_own: bool) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """S3 has the part."""
+    """S3's acknowledgement of a part."""
 
     number: int
     size: int
     etag: str | None
-    """As S3 gave it, without its quotes; None where it gave none."""
+    """As S3 sent it, without the quotes; None if it sent none."""
     md5: str | None = None
-    """Of the bytes that were sent; None where `check_etags` is off, or where it was made of a `PartCompleted`."""
+    """MD5 of the bytes that were sent; None if `check_etags` is off, or if made from a `PartCompleted`."""
 
     @property
     def is_proved(self) -> bool:
-        """Whether S3's answer proves that it has the part; a 200 without an ETag may be another server's."""
+        """Whether the answer proves that S3 has the part; a 200 without an ETag may come from another server."""
         return self.etag is not None
 
 
 @dataclass(frozen=True, slots=True)
 class UploadStatus:
-    """What the service says of a file's bytes."""
+    """The upload status of a file, as the service reports it."""
 
     file_id: str
     complete: bool
@@ -273,27 +278,27 @@ class UploadedFile:
     media_type: str | None
     view_url: str | None
     status: str
-    """`created` until the service confirmed it, then `uploaded`."""
+    """`created` until the service has confirmed it, then `uploaded`."""
     etags: tuple[str | None, ...] = ()
-    """One a part; None where S3 sent none."""
+    """One per part; None where S3 sent none."""
     outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
     md5s: tuple[str | None, ...] = ()
-    """One a part, of what was sent; None where `check_etags` is off."""
+    """One per part, of the bytes that were sent; None where `check_etags` is off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What an `Uploader` is doing at this moment."""
+    """A snapshot of an `Uploader`'s activity."""
 
     slots: int
     """Part requests that may be in flight."""
     in_flight: int
-    """Part requests that are."""
+    """Part requests that are in flight."""
     waiting: int
     """Parts that wait for a slot."""
     uploads: int
     """Uploads that were started and have not ended."""
     bytes_per_second: float
-    """Of all of them together, over the last seconds."""
+    """Of all uploads together, averaged over the last seconds."""
     retries: int
-    """Part attempts that failed and were made again, since the Uploader was entered."""
+    """Part attempts that failed and were repeated, since the Uploader was entered."""

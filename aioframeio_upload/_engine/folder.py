@@ -273,7 +273,7 @@ class FolderJob:
         if self._asked.conflict == "version":
             below = find_below(there)
         elif (same := find_same(there, file.size, file.modified_ns, self._resources.clocks())) is not None:
-            listing.take_out(same)
+            listing.remove(same)
         self._left[folder_of(file)] -= 1
         if not self._left[folder_of(file)]:
             listing.files.clear()  # nobody will look for another one

@@ -82,7 +82,7 @@ async def open_source(
             raise
     if found.size < 1:
         found.close()
-        raise SourceError("is empty, and Frame.io takes no empty file", path=found.path)
+        raise SourceError("is empty, and Frame.io does not accept empty files", path=found.path)
     return found
 
 

@@ -114,10 +114,10 @@ def test_an_empty_file_of_a_folder_fails_nothing_and_is_told(fake: FakeFrameio, 
         status, said, complaint = program.run(*arguments)
         assert (status, complaint) == (0, "")
         assert f"shoot: {sent} sent, {there} there before, 1 empty, 0 failed" in said
-        assert "shoot: zero.mov: it is empty, and Frame.io takes no empty file" in said
+        assert "shoot: zero.mov: it is empty, and Frame.io does not accept empty files" in said
         rows = json.loads((program.folder / "delivered.json").read_text(encoding="utf-8"))
         (row,) = (row for row in rows if row["source"] == "shoot/zero.mov")
-        assert (row["outcome"], row["error"]) == ("skipped", "it is empty, and Frame.io takes no empty file")
+        assert (row["outcome"], row["error"]) == ("skipped", "it is empty, and Frame.io does not accept empty files")
     assert program.run("upload", "shoot/zero.mov", "--folder", fake.folder_id)[0] == 1
 
 

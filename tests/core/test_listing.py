@@ -158,7 +158,7 @@ def test_a_name_is_found_however_it_is_encoded_and_its_exact_self_first() -> Non
     assert listing.namesakes(DECOMPOSED, exact=True) == []
     listing.add([row(DECOMPOSED)])
     assert [found.name for found in listing.namesakes(DECOMPOSED)] == [DECOMPOSED]
-    listing.take_out(listing.namesakes(DECOMPOSED)[0])
+    listing.remove(listing.namesakes(DECOMPOSED)[0])
     assert [found.name for found in listing.namesakes(DECOMPOSED)] == [COMPOSED]
 
 
@@ -188,5 +188,5 @@ def test_an_instant_without_a_zone_is_utc_and_a_longer_fraction_is_cut() -> None
 @pytest.mark.parametrize("word", ["create", "skip", "version"])
 def test_the_words_for_a_conflict(word: str) -> None:
     check_conflict(word)
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="is not one of"):
         check_conflict(word.upper())
