@@ -366,7 +366,7 @@ def test_a_record_becomes_a_dict_of_jsons_types() -> None:
 def test_more_parts_than_s3_takes_are_no_plan() -> None:
     links = [{"size": 1, "url": f"https://h/{number}"} for number in range(10_001)]
     data = {"id": "f", "name": "a", "file_size": len(links), "upload_urls": links}
-    with pytest.raises(PlanError, match="no more than 10000 parts"):
+    with pytest.raises(PlanError, match="at most 10000 parts"):
         Plan.from_response(data)
     del links[-1]
     assert len(Plan.from_response(data | {"file_size": len(links)}).parts) == 10_000
