@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     )
     from ._core.journal import PendingUpload
     from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
+    from ._core.remote_tree import RemoteAccount, RemoteFolder, RemoteProject, RemoteWorkspace
     from ._core.settings import Limits, RetryPolicy, Timeouts
     from ._io.journal import Journal
     from ._sdk_compat import AsyncFrameioUploader
@@ -99,6 +100,10 @@ __all__ = [
     "Progress",
     "RateLimited",
     "Receipt",
+    "RemoteAccount",
+    "RemoteFolder",
+    "RemoteProject",
+    "RemoteWorkspace",
     "RetryPolicy",
     "SourceChanged",
     "SourceError",
@@ -120,7 +125,7 @@ __all__ = [
 
 _HOMES = (
     *("_core.errors", "_core.settings", "_core.model", "_core.events", "_core.journal"),
-    *("_io.journal", "_upload", "_uploader", "_sdk_compat"),
+    *("_core.remote_tree", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
 )
 """Where the names are. Each is loaded when it is first asked for: of the whole, most is the making of dataclasses, and
 neither `--help` nor a pytest run in which the package's plugin is installed needs them."""

@@ -21,6 +21,7 @@ from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus, 
 from ._core.patterns import patterns
 from ._core.receipts import one_each
 from ._core.redact import Secret
+from ._core.remote_tree import RemoteAccount, RemoteProject
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._engine.confirm import confirm, read_status
 from ._engine.conflict import deliver
@@ -30,6 +31,7 @@ from ._engine.folder import FolderRequest, deliver_folder
 from ._engine.job import UploadJob
 from ._engine.parts import send_some
 from ._engine.placeholder import create_file, create_remote_file
+from ._engine.remote_tree import find_accounts, find_project
 from ._engine.resume import JournalSession, claim_pending, discard, list_pending
 from ._io.files import printable
 from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
@@ -588,3 +590,38 @@ class Uploader(Pending):
         name, account = name_of(None, name), self._account(account_id)
         with self._call(begins=True) as (_, api):
             return await create_remote_file(api, url, name=name, folder_id=folder_id, account_id=account)
+
+    async def find(self, project: str | None = None, *, depth: int = 2) -> tuple[RemoteAccount, ...]:
+        """Return the accounts, workspaces, projects and folders that the token can read, with their ids.
+
+        An Uploader with an `account_id` reads that account only. A large account takes a while: the service allows 100
+        lists of projects a minute, and 5 lists of folders a second.
+
+        Args:
+            project: The id or the name of a project: all others are left out.
+            depth: How many levels of folders to read below each project's root folder.
+
+        Raises:
+            ApiError: The service refused a list.
+            ValueError: `depth` is negative.
+        """
+        if depth < 0:
+            raise ValueError("depth must not be negative")
+        with self._call() as (_, api):
+            return await find_accounts(api, self._account_id, project, depth)
+
+    async def project(self, project_id: str, *, account_id: str | None = None) -> RemoteProject:
+        """Return a project, with the id of its root folder and without its folders.
+
+        It takes one call, and no permission to list workspaces, which a guest of a project does not have.
+
+        Args:
+            project_id: As `find` returns it, or as the link of its page contains it.
+            account_id: The account that it is in; by default the Uploader's.
+
+        Raises:
+            ApiError: There is no such project, or the service refused.
+        """
+        account = self._account(account_id)
+        with self._call() as (_, api):
+            return await find_project(api, account, check_id("project_id", project_id))

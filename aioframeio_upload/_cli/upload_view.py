@@ -26,6 +26,7 @@ from .. import (
     UploadReplanned,
     UploadResumed,
 )
+from .._io.http_errors import UNTRUSTED
 from .format import asked_again, shown
 from .report import ReportRow, row_of
 
@@ -53,10 +54,13 @@ def missing(folder_id: str, account_id: str | None) -> str:
 
 
 def worded(error: Exception) -> str:
-    """Give an error as it is told, and what can be done about it."""
+    """Return an error as one line, with the remedy where there is one."""
     text = f"{type(error).__name__}: {error}"
-    refused = isinstance(error, AuthenticationError) and error.status == 401
-    return text + "; FRAMEIO_TOKEN is wrong or has run out" * (refused and bool(os.environ.get("FRAMEIO_TOKEN")))
+    if isinstance(error, AuthenticationError) and error.status == 401 and os.environ.get("FRAMEIO_TOKEN"):
+        return f"{text}; FRAMEIO_TOKEN is wrong or has run out"
+    if UNTRUSTED in str(error):
+        return f"{text}; --ca adds the certificate of its authority"
+    return text
 
 
 class UploadView:

@@ -62,6 +62,12 @@ CREATE_FOLDER = Operation("create_folder", "POST", "folders/{folder_id}/folders"
 CREATE_STACK = Operation("create_version_stack", "POST", "folders/{folder_id}/version_stacks", 10, 60)
 LIST_FILES = Operation("list_files", "GET", "folders/{folder_id}/files", 5, 1, "page")
 LIST_CHILDREN = Operation("list_folder_children", "GET", "folders/{folder_id}/children", 100, 60, "page")
+LIST_FOLDERS = Operation("list_folders", "GET", "folders/{folder_id}/folders", 5, 1, "page")
+ACCOUNTS = Operation("accounts", "GET", "accounts", 100, 60, "page")
+"""The only one that belongs to no account."""
+WORKSPACES = Operation("workspaces", "GET", "workspaces", 100, 60, "page")
+PROJECTS = Operation("projects", "GET", "workspaces/{workspace_id}/projects", 100, 60, "page")
+SHOW_PROJECT = Operation("show_project", "GET", "projects/{project_id}", 100, 60)
 
 ERRORS: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -140,7 +146,7 @@ class FrameioApi:
         self,
         operation: Operation,
         *,
-        account_id: str,
+        account_id: str | None,
         body: dict[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
         on_lost: Callable[[str], None] | None = None,
@@ -152,7 +158,7 @@ class FrameioApi:
 
         Args:
             operation: Which.
-            account_id: Whose.
+            account_id: The account that the path begins with; None for a call that belongs to no account.
             body: What goes into the request's `data`; a `Secret` among its values is revealed there only.
             query: What goes into the URL.
             on_lost: Called with the reason each time the service may have acted although no answer told so.
@@ -243,11 +249,12 @@ class FrameioApi:
                 raise
 
     def _url(
-        self, operation: Operation, account_id: str, ids: Mapping[str, str], query: Mapping[str, str] | None
+        self, operation: Operation, account_id: str | None, ids: Mapping[str, str], query: Mapping[str, str] | None
     ) -> URL:
         path = operation.path.format(**{name: _segment(value) for name, value in ids.items()})
+        account = "" if account_id is None else f"accounts/{_segment(account_id)}/"
         tail = f"?{urlencode(query)}" if query else ""
-        return URL(f"{self._base}/v4/accounts/{_segment(account_id)}/{path}{tail}", encoded=True)
+        return URL(f"{self._base}/v4/{account}{path}{tail}", encoded=True)
 
     async def _request(
         self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str], flight: Flight
@@ -353,11 +360,21 @@ PAGE_SIZE = "100"
 class Pages:
     """A listing that is read from page to page, as far as somebody asks."""
 
-    def __init__(self, api: FrameioApi, operation: Operation, *, account_id: str, folder_id: str, **query: str) -> None:
+    def __init__(
+        self,
+        api: FrameioApi,
+        operation: Operation,
+        *,
+        account_id: str | None,
+        folder_id: str | None = None,
+        workspace_id: str | None = None,
+        **query: str,
+    ) -> None:
         self._api = api
         self._operation = operation
         self._account_id = account_id
-        self._folder_id = folder_id
+        ids = {"folder_id": folder_id, "workspace_id": workspace_id}
+        self._ids: dict[str, Any] = {name: found for name, found in ids.items() if found is not None}
         self._query = {"page_size": PAGE_SIZE, **query}
         self._cursors = Cursors()
         self._after: str | None = None
@@ -372,11 +389,7 @@ class Pages:
         """
         asked = self._query | ({} if self._after is None else {"after": self._after})
         document = await self._api.call(
-            self._operation,
-            account_id=self._account_id,
-            folder_id=self._folder_id,
-            query=asked,
-            on_outage=on_outage,
+            self._operation, account_id=self._account_id, query=asked, on_outage=on_outage, **self._ids
         )
         try:
             self._after = self._cursors.follow(document)

@@ -18,6 +18,9 @@ FAILURES = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
 """Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`; a resolver
 raises UnicodeError for a name that it cannot encode.)"""
 
+UNTRUSTED = "the server's certificate is not trusted"
+"""The command line adds to this sentence which option helps."""
+
 NO_COMMON_TLS = frozenset(
     {
         *("WRONG_VERSION_NUMBER", "WRONG_SSL_VERSION", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST"),  # not TLS at all
@@ -132,7 +135,7 @@ def _errno(error: BaseException) -> str:
 # Narrow before wide: aiohttp's classes inherit from one another.
 _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "the host's name could not be resolved"),
-    (aiohttp.ClientConnectorCertificateError, "the server's certificate is not trusted"),
+    (aiohttp.ClientConnectorCertificateError, UNTRUSTED),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ClientProxyConnectionError, "the proxy could not be reached"),
     (aiohttp.ConnectionTimeoutError, "no connection in time"),
@@ -142,7 +145,7 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
     (aiohttp.ClientPayloadError, "the answer broke off"),
     (aiohttp.ClientResponseError, "the answer was not HTTP"),
     (aiohttp.NonHttpUrlClientError, "the URL is neither http nor https"),
-    (aiohttp.ServerFingerprintMismatch, "the server's certificate is not trusted"),
+    (aiohttp.ServerFingerprintMismatch, UNTRUSTED),
     (aiohttp.ClientConnectionError, "the connection broke"),
     (TimeoutError, "no answer in time"),
     (OSError, "the connection broke"),

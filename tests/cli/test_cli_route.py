@@ -70,7 +70,6 @@ def test_certificates_of_the_studios_own_are_trusted_if_told(tmp_path: Path, how
     authority.cert_pem.write_to_path(str(tmp_path / "studio.pem"))
     fake = FakeFrameio(ssl=context, part_size=PART)
     with beside(fake, tmp_path) as program:
-        # The project's link is asked for by the command line, and all else by the library.
         link = f"https://next.frame.io/project/{fake.project_id}"
         status, _, complaint = program.run(
             *("upload", "take.mov", "--folder", link, *(["--ca", "studio.pem"] if how == "--ca" else [])),
@@ -78,7 +77,7 @@ def test_certificates_of_the_studios_own_are_trusted_if_told(tmp_path: Path, how
         )
     if how == "nothing":
         assert (status, fake.files) == (1, ())
-        assert "its certificate is not trusted; --ca says whose is" in complaint
+        assert "the server's certificate is not trusted; --ca adds the certificate of its authority" in complaint
         assert len(complaint.splitlines()) == 1
     else:
         assert (status, complaint) == (0, "")

@@ -204,8 +204,8 @@ def test_the_demo_ends_by_signals_too(program: Program) -> None:
 
 INSIDE = """
 import asyncio, signal, sys, threading
-from aioframeio_upload._cli_signals import Signals, leave
-from aioframeio_upload._cli_loop import run
+from aioframeio_upload._cli.signals import Signals, leave
+from aioframeio_upload._cli.loop import run
 
 async def work():
     sys.stdout.write("begun\\n")

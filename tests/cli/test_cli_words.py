@@ -6,9 +6,7 @@ import io
 import os
 import re
 import unicodedata
-from typing import Any
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +14,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aioframeio_upload import Progress
-from aioframeio_upload._cli.browse import FAILURES, words_of
 from aioframeio_upload._cli.format import Target, Usage, read_folder, read_rate, shown
 from aioframeio_upload._cli.live import drawn
 from aioframeio_upload._cli.options import read_proxy
@@ -214,33 +211,6 @@ def test_from_60_columns_on_percent_rate_and_time_left_are_seen(rows: list[tuple
         assert f"  {sized(progress.bytes_per_second)}/s" in line
         if progress.seconds_left is not None:
             assert line.rstrip().endswith(" left")
-
-
-KEY: Any = None
-"""Which connection it was; only the errors' own words would tell it."""
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "secret")), "the host's name could not be resolved"),
-        (aiohttp.ClientProxyConnectionError(KEY, OSError(111, "secret")), "the proxy could not be reached"),
-        (aiohttp.ClientConnectorError(KEY, OSError(111, "secret")), "no connection"),
-        (aiohttp.ServerTimeoutError("secret"), "no answer in time"),
-        (aiohttp.ServerDisconnectedError("secret"), "the connection broke"),
-        (TimeoutError("secret"), "no answer in time"),
-        (ConnectionResetError("secret"), "the connection broke"),
-        (ValueError("secret"), "the answer was not JSON"),
-    ],
-)
-def test_what_failed_on_the_way_is_said_in_words(error: BaseException, words: str) -> None:
-    assert isinstance(error, FAILURES)
-    assert words_of(error) == words
-
-
-@pytest.mark.parametrize("kind", FAILURES)
-def test_whatever_fails_there_are_words_for_it(kind: type[BaseException]) -> None:
-    assert words_of(kind())
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ import aiohttp
 import pytest
 
 from aioframeio_upload import AsyncFrameioUploader, Plan, PlanError, RetryPolicy, Timeouts, Uploader, UploadError
-from aioframeio_upload._cli import browse as _cli_ask
+from aioframeio_upload._cli import options
 from aioframeio_upload._cli.browse import find, find_folder
 from aioframeio_upload._cli.format import Target
 from aioframeio_upload._cli.options import Service, read_service
 from aioframeio_upload._core.redact import Secret
+from aioframeio_upload._io import api_response
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, reached, some_bytes, uploader_on
 from tests.support.canned import answer, canned
@@ -329,7 +330,7 @@ TOKEN = "tokenofthetestsabcdefghij27"
 def asked_at(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     monkeypatch.setenv("FRAMEIO_TOKEN", TOKEN)
     monkeypatch.setenv("FRAMEIO_BASE_URL", url)
-    monkeypatch.setattr(_cli_ask, "TRIES", 1)
+    monkeypatch.setattr(options, "Uploader", partial(Uploader, retry=ONCE))
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
@@ -386,7 +387,7 @@ async def test_of_a_listing_that_is_cancelled(fake: FakeFrameio, monkeypatch: py
 
 
 async def test_a_listing_of_the_command_line_is_bounded_and_goes_in_no_circle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cli_ask, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(api_response, "MAX_ANSWER", 1000)
     page = '{"data": [], "links": {"next": "/x?after=%s"}}'
     pages = [answer(200, (page % cursor).encode()) for cursor in ("a", "b", "a")]
     async with canned(*pages) as server:

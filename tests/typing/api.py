@@ -50,6 +50,10 @@ from aioframeio_upload import (
     Plan,
     Progress,
     Receipt,
+    RemoteAccount,
+    RemoteFolder,
+    RemoteProject,
+    RemoteWorkspace,
     RetryPolicy,
     SourceError,
     Statistics,
@@ -326,6 +330,8 @@ async def every_verb(uploader: Uploader) -> None:
     assert_type(await uploader.pending(), tuple[PendingUpload, ...])
     assert_type(await uploader.resume_pending(), tuple[Upload, ...])
     await uploader.discard(plan.file_id)
+    assert_type(await uploader.find("Dailies", depth=1), tuple[RemoteAccount, ...])
+    assert_type(await uploader.project("p", account_id="a"), RemoteProject)
     await uploader.shutdown(grace=5.0)
 
 
@@ -340,6 +346,14 @@ def every_record(plan: Plan, file: UploadedFile, receipt: Receipt) -> None:
     assert_type(file.outcome, Literal["uploaded", "resumed", "skipped"])
     assert_type(file.etags, tuple[str | None, ...])
     assert_type(receipt.md5, str | None)
+
+
+def every_place(account: RemoteAccount) -> None:
+    assert_type(account.workspaces, tuple[RemoteWorkspace, ...])
+    project = account.workspaces[0].projects[0]
+    assert_type(project, RemoteProject)
+    assert_type(project.root_folder_id, str | None)
+    assert_type(project.folders[0].folders, tuple[RemoteFolder, ...])
 
 
 def every_error(error: UploadError) -> None:

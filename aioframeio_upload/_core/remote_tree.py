@@ -1,0 +1,96 @@
+"""Records of what a token can reach at Frame.io: accounts, workspaces, projects and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .api_schema import read_id
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFolder:
+    """A folder at Frame.io."""
+
+    id: str
+    """What `upload(..., folder_id=...)` takes."""
+    name: str
+    view_url: str | None = None
+    """The page that shows it in a browser."""
+    folders: tuple[RemoteFolder, ...] = ()
+    """The folders in it; empty below the depth to which `find` reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteProject:
+    """A project at Frame.io."""
+
+    id: str
+    name: str
+    root_folder_id: str | None = None
+    """The folder that holds all others of the project; None where the service names none."""
+    view_url: str | None = None
+    """The page that shows it in a browser."""
+    folders: tuple[RemoteFolder, ...] = ()
+    """The folders in its root folder; empty if `find` reads to depth 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteWorkspace:
+    """A workspace at Frame.io."""
+
+    id: str
+    name: str
+    view_url: str | None = None
+    projects: tuple[RemoteProject, ...] = ()
+    """The projects in it; only those that match, if `find` looks for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAccount:
+    """An account at Frame.io."""
+
+    id: str
+    """What `Uploader(..., account_id=...)` takes."""
+    name: str
+    view_url: str | None = None
+    workspaces: tuple[RemoteWorkspace, ...] = ()
+
+
+def read_account(row: Any) -> RemoteAccount | None:
+    """Read a row of the list of accounts; return None if it has no id."""
+    if (found := _read_id(row)) is None:
+        return None
+    return RemoteAccount(found, _text(row, "display_name") or "", _text(row, "view_url"))
+
+
+def read_workspace(row: Any) -> RemoteWorkspace | None:
+    """Read a row of the list of workspaces; return None if it has no id."""
+    if (found := _read_id(row)) is None:
+        return None
+    return RemoteWorkspace(found, _text(row, "name") or "", _text(row, "view_url"))
+
+
+def read_project(row: Any) -> RemoteProject | None:
+    """Read a project, alone or as a row of a list; return None if it has no id."""
+    if (found := _read_id(row)) is None:
+        return None
+    root = read_id(row.get("root_folder_id"))
+    return RemoteProject(found, _text(row, "name") or "", root, _text(row, "view_url"))
+
+
+def read_folder(row: Any) -> RemoteFolder | None:
+    """Read a row of the list of folders; return None if it has no id."""
+    if (found := _read_id(row)) is None:
+        return None
+    return RemoteFolder(found, _text(row, "name") or "", _text(row, "view_url"))
+
+
+def _read_id(row: Any) -> str | None:
+    return read_id(row.get("id")) if isinstance(row, Mapping) else None
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    return value if isinstance(value, str) else None

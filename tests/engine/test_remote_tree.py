@@ -1,0 +1,113 @@
+"""`Uploader.find` and `Uploader.project`: the accounts, workspaces, projects and folders that a token can read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioframeio_upload import ApiError, NotFound, PermissionDenied, RemoteFolder, RemoteProject, Uploader
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.conftest import on_disk, uploader_on
+from tests.support.canned import answer, canned
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    """A tree of folders three deep."""
+    root = tmp_path / "shoot"
+    on_disk((root / "day" / "reel").mkdir, parents=True)
+    on_disk((root / "day" / "reel" / "take.mov").write_bytes, b"take")
+    return root
+
+
+def depth_of(folders: tuple[RemoteFolder, ...]) -> int:
+    return max((1 + depth_of(folder.folders) for folder in folders), default=0)
+
+
+@pytest.mark.parametrize(("depth", "found"), [(0, 0), (1, 1), (2, 2), (9, 3)])
+async def test_the_tree_has_the_ids_and_as_many_levels_of_folders_as_asked_for(
+    fake: FakeFrameio, shoot: Path, depth: int, found: int
+) -> None:
+    async with uploader_on(fake, account_id=None) as uploader:
+        await uploader.upload_folder(shoot, folder_id=fake.folder_id, account_id=fake.account_id)
+        (account,) = await uploader.find(depth=depth)
+    assert account.id == fake.account_id
+    ((project,),) = [workspace.projects for workspace in account.workspaces]
+    assert (project.id, project.root_folder_id) == (fake.project_id, fake.folder_id)
+    assert depth_of(project.folders) == found
+    assert [folder.name for folder in project.folders] == ["shoot"] * bool(depth)
+
+
+async def test_the_records_are_frozen_and_compare_equal(fake: FakeFrameio) -> None:
+    async with uploader_on(fake) as uploader:
+        first, second = await uploader.find(), await uploader.find()
+    assert first == second
+    assert hash(first) == hash(second)
+    with pytest.raises(FrozenInstanceError):
+        first[0].name = "other"  # type: ignore[misc]
+
+
+async def test_a_project_is_found_by_its_id_or_its_name(fake: FakeFrameio) -> None:
+    async with uploader_on(fake) as uploader:
+        (account,) = await uploader.find()
+        ((project,),) = [workspace.projects for workspace in account.workspaces]
+        for wanted, count in ((project.id, 1), (project.name, 1), ("no such project", 0)):
+            (account,) = await uploader.find(wanted)
+            assert [len(workspace.projects) for workspace in account.workspaces] == [count]
+
+
+async def test_an_uploader_with_an_account_reads_that_account_alone(fake: FakeFrameio) -> None:
+    async with uploader_on(fake, account_id="another") as uploader:
+        assert await uploader.find() == ()
+    assert [seen.operation for seen in fake.requests] == ["accounts"]
+
+
+async def test_a_project_is_read_in_one_call(fake: FakeFrameio) -> None:
+    async with uploader_on(fake) as uploader:
+        project = await uploader.project(fake.project_id)
+        assert isinstance(project, RemoteProject)
+        assert (project.id, project.root_folder_id) == (fake.project_id, fake.folder_id)
+        with pytest.raises(NotFound, match="show_project"):
+            await uploader.project("nowhere")
+    assert [seen.operation for seen in fake.requests] == ["show_project"] * 2
+
+
+async def test_a_refused_list_is_an_error_and_a_busy_service_is_waited_for(fake: FakeFrameio) -> None:
+    fake.add_fault(Fault(on="workspaces", do="answer", status=503))
+    async with uploader_on(fake) as uploader:
+        assert len(await uploader.find()) == 1
+        assert [seen.status for seen in fake.requests if seen.operation == "workspaces"] == [503, 200]
+        fake.add_fault(Fault(on="projects", do="answer", status=403, message="not yours"))
+        with pytest.raises(PermissionDenied, match="projects: 403: not yours"):
+            await uploader.find()
+
+
+async def test_a_negative_depth_is_refused_before_a_call(fake: FakeFrameio) -> None:
+    async with uploader_on(fake) as uploader:
+        with pytest.raises(ValueError, match="depth"):
+            await uploader.find(depth=-1)
+    assert not fake.requests
+
+
+def page(*rows: Any, after: str | None = None) -> bytes:
+    link = None if after is None else f"/v4/x?after={after}"
+    return answer(200, json.dumps({"data": rows, "links": {"next": link}}).encode())
+
+
+async def test_pages_are_followed_and_rows_without_an_id_left_out() -> None:
+    answers = [page({"id": "a", "display_name": "A"}, {"id": 1}, "row", after="2"), page({"id": "b"}), page()]
+    async with canned(*answers) as server, Uploader("token", base_url=server.url) as uploader:
+        found = await uploader.find()
+    assert [(account.id, account.name, account.workspaces) for account in found] == [("a", "A", ()), ("b", "", ())]
+    assert "after=2" in server.heads[1]
+    assert server.heads[0].startswith("GET /v4/accounts?")
+
+
+async def test_a_list_that_leads_in_a_circle_is_an_error() -> None:
+    async with canned(page(after="a")) as server, Uploader("token", base_url=server.url) as uploader:
+        with pytest.raises(ApiError, match="in a circle"):
+            await uploader.find()
