@@ -1,4 +1,4 @@
-"""The order in which the files of a folder are sent, so that neither the link nor the API idles."""
+"""Order the files of a folder so that neither the network link nor the API is idle."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 BIG = 32 << 20
-"""Bytes from which on a file keeps the line busy for longer than its creation takes, on any line."""
+"""Bytes. Sending a file of this size takes longer than creating it at Frame.io, on any link."""
 
 
 class LocalFile(NamedTuple):
-    """A file of the tree, as the walk found it; a hundred thousand of them are kept, so it is small."""
+    """A file of the tree, as the walk found it. Small, because a walk may find a hundred thousand."""
 
     path: str
     """Relative to the root, with `/`."""
@@ -20,20 +20,20 @@ class LocalFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The last component of the path."""
         return self.path.rpartition("/")[2]
 
 
 def folder_of(file: LocalFile) -> str:
-    """Give the path of a file's folder; empty for the root."""
+    """Return the path of a file's folder; empty for the root."""
     return file.path.rpartition("/")[0]
 
 
 class FileQueue:
-    """What is still to be sent.
+    """The files that are still to be sent.
 
-    The big files begin at once, the biggest first, so that the last minute is not one big file. They take half of the
-    places: small ones, which need creations and hardly any line, go beside them, folder by folder.
+    Big files start at once, the biggest first, so that the upload does not end with one big file alone. They use half
+    of the slots; small files, which need API calls but little bandwidth, use the rest, folder by folder.
     """
 
     def __init__(self, files: Iterable[LocalFile]) -> None:
@@ -48,11 +48,11 @@ class FileQueue:
         return len(self._small) + len(self._big)
 
     def take(self, big_under_way: int, places: int) -> LocalFile:
-        """Give the next one.
+        """Remove and return the next file.
 
         Args:
-            big_under_way: How many big files are being sent.
-            places: How many files may be.
+            big_under_way: Number of big files that are being sent.
+            places: Number of files that may be sent at once.
         """
         if self._big and (not self._small or big_under_way < max(1, places // 2)):
             return self._big.popleft()

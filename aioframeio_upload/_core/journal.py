@@ -1,4 +1,4 @@
-"""What is recorded of an upload, and what becomes of it: which one it is, what the next run does, what is kept."""
+"""Journal entries: identify an upload, decide how the next run continues it, and convert entries to and from JSON."""
 
 from __future__ import annotations
 
@@ -16,51 +16,51 @@ from .model import Plan, Receipt, UploadStatus, find_insecure
 from .presigned import link_lifetime
 
 EDGE = 1 << 20
-"""Bytes at each end of a source that are hashed: a container's header and index are there, and every render writes
-them anew."""
+"""Bytes hashed at each end of a source: media containers keep their header and index there, and every render rewrites
+them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which upload it is: the next one of the same source to the same place is the same."""
+    """The identity of an upload: uploading the same source to the same place again resumes it."""
 
     account_id: str
     folder_id: str | None
     name: str
-    """As asked for; the service may have made another of it."""
+    """As requested; the service may have changed it."""
     path: str
-    """The source's, without links."""
+    """The path of the source, with links resolved."""
     origin: str | None = None
-    """The file of the plan that `execute` was given; None for an upload that plans for itself."""
+    """The file ID of the plan that was passed to `execute`; None for an upload that makes its own plan."""
 
     @property
     def key(self) -> str:
-        """A word of its own for each identity."""
+        """A hash that is unique to this identity."""
         return hashlib.sha256(json.dumps(list(asdict(self).values())).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells that a source has not changed. No inode: network storage gives a file another one."""
+    """Evidence that a source has not changed. Without the inode, which network storage may change on a remount."""
 
     size: int
     mtime_ns: int
     edges: str
-    """The SHA-256 of its first and last `EDGE` bytes."""
+    """The SHA-256 of the first and last `EDGE` bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An upload as it is recorded."""
+    """A recorded upload."""
 
     identity: Identity
     fingerprint: Fingerprint
     plan: Plan
     media_type: str | None = None
-    """As asked for, should it have to begin anew; and so with `conflict`."""
+    """As requested. Kept, like `conflict`, in case the upload has to start over."""
     conflict: str = "create"
     receipts: tuple[Receipt, ...] = ()
-    """Of the parts that S3 has acknowledged, in the order of the parts."""
+    """Receipts of the acknowledged parts, in the order of the parts."""
 
     @property
     def is_whole(self) -> bool:
@@ -75,7 +75,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class PendingUpload:
-    """An upload that the journal holds: begun, and not finished."""
+    """An upload in the journal: started, but not finished."""
 
     file_id: str
     name: str
@@ -83,141 +83,142 @@ class PendingUpload:
     path: str
     size: int
     bytes_confirmed: int
-    """What S3 had acknowledged when it was last recorded."""
+    """Bytes that S3 had acknowledged when the entry was last written."""
     expires_at: datetime | None
-    """When its links die; afterwards it begins anew. None where they do not tell."""
+    """When its links expire; after that the upload starts over. None if the links do not contain their lifetime."""
     damage: str | None = None
-    """Why it cannot be gone on with: what is recorded of it is damaged. The other fields are what could be read of it,
-    and `discard(file_id)` removes it; without a readable id, `file_id` is only its name in the journal."""
+    """Why the upload cannot be resumed: its entry is damaged. The other fields are what could still be read, and
+    `discard(file_id)` removes the entry; without a readable ID, `file_id` is a name within the journal only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An upload in the journal, without its plan and its receipts."""
+    """An upload in the journal, without its plan and receipts."""
 
     key: str
-    """Of its claim; of a sound row, its identity's."""
+    """The key of its claim; for an undamaged row, the key of its identity."""
     mark: str
-    """Its key in the file, in hexadecimal digits: a damaged one may be anything."""
+    """Its key in the file, as hexadecimal digits, because a damaged key may be of any type."""
     identity: Identity | None
-    """None where it is damaged."""
+    """None if the row is damaged."""
     account_id: str | None
     pending: PendingUpload
 
     @property
     def is_damaged(self) -> bool:
-        """Whether it can only be discarded."""
+        """Whether the row can only be discarded."""
         return self.identity is None
 
     @property
     def has_file(self) -> bool:
-        """Whether the id is that of a file at the service."""
-        return self.pending.file_id != _name_of(self.key)
+        """Whether `file_id` is the ID of a file at the service."""
+        return self.pending.file_id != _placeholder_id(self.key)
 
     @property
     def complaint(self) -> str:
-        """What is said of a damaged one."""
+        """The error message about a damaged row."""
         one = self.pending
         what = repr(one.path or one.name) if one.path or one.name else "an upload"
-        return f"what is recorded of {what} is damaged: {one.damage}; discard({one.file_id!r}) removes it"
+        return f"the entry of {what} is damaged: {one.damage}; discard({one.file_id!r}) removes it"
 
     def without_file(self) -> Row:
-        """Return the same without its file's id, which another row has."""
-        return replace(self, pending=replace(self.pending, file_id=_name_of(self.key)))
+        """Return a copy without the file ID, for a row whose file belongs to another row."""
+        return replace(self, pending=replace(self.pending, file_id=_placeholder_id(self.key)))
 
 
-# -- what becomes of it ------------------------------------------------------------------------------------------------
+# -- decisions ---------------------------------------------------------------------------------------------------------
 
 
 class ResumeAction(Enum):
-    """What the next run does with an entry."""
+    """How the next run continues with an entry."""
 
-    RESUME = "send what is missing"
+    RESUME = "send the missing parts"
     CONFIRM = "every part arrived: only ask for the file"
-    REPLACE = "remove the placeholder and begin anew"
-    FORGET = "leave what is there, if anything, and begin anew"
+    REPLACE = "delete the placeholder and start over"
+    FORGET = "keep the file, if there is one, and start over"
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What the next run does with an entry, and why."""
+    """A decision about an entry, and the reason."""
 
     step: ResumeAction
     reason: str = ""
-    """Why it begins anew; empty where it does not."""
+    """Why the upload starts over; empty if it does not."""
 
 
 def next_step(
     entry: Entry,
     fingerprint: Fingerprint | None,
-    told: UploadStatus | None,
+    status: UploadStatus | None,
     now: datetime | None,
     *,
     secure: bool = False,
 ) -> Resumption:
-    """Decide what to do with an entry.
+    """Decide how to continue with an entry.
 
     Args:
-        entry: What is recorded.
-        fingerprint: The source's, as it is now; None: it is nothing that can be sent any more.
-        told: What the service says of the file; None: it has none.
-        now: The service's time; None where it has not told it.
-        secure: The API is https, so that links must be.
+        entry: The recorded upload.
+        fingerprint: The source's fingerprint now; None if it can no longer be sent.
+        status: The status of the file at the service; None if there is no such file.
+        now: The service's time; None if it is not known yet.
+        secure: Whether the API is https, so that links must be as well.
     """
-    if told is None:
+    if status is None:
         return Resumption(ResumeAction.FORGET, "Frame.io has no such file any more")
-    # The last receipt may have been lost with the process; the service knows better.
-    arrived = entry.is_whole or told.complete
+    # The last receipt may have been lost with the process, so the service's status counts too.
+    arrived = entry.is_whole or status.complete
     if fingerprint != entry.fingerprint:
         reason = "the source has changed since"
         if arrived:
             return Resumption(ResumeAction.FORGET, f"{reason}; the file that had arrived stays")
         return Resumption(ResumeAction.REPLACE, reason)
-    over = ""
-    if told.failed:
-        over = "Frame.io says that its upload failed"
-    elif _are_dead(entry.plan, now):
-        over = "its links have expired, or are about to"
+    obstacle = ""
+    if status.failed:
+        obstacle = "Frame.io says that its upload failed"
+    elif _have_expired(entry.plan, now):
+        obstacle = "its links have expired, or are about to"
     elif secure and find_insecure(entry.plan, is_own=False) is not None:
-        over = "its links are http, and the API is https"
-    # What nothing proves is asked for only as long as it could be sent again, should the service not have it.
-    if told.complete or entry.is_proved or (arrived and not over):
+        obstacle = "its links are http, and the API is https"
+    # Receipts without proof (see `Receipt.is_proved`) suffice only while the parts could be sent again if the service
+    # turns out not to have them.
+    if status.complete or entry.is_proved or (arrived and not obstacle):
         return Resumption(ResumeAction.CONFIRM)
-    return Resumption(ResumeAction.REPLACE, over) if over else Resumption(ResumeAction.RESUME)
+    return Resumption(ResumeAction.REPLACE, obstacle) if obstacle else Resumption(ResumeAction.RESUME)
 
 
-def _are_dead(plan: Plan, now: datetime | None) -> bool:
-    """Return whether a plan's links are dead or about to die; where that is not known S3 decides."""
+def _have_expired(plan: Plan, now: datetime | None) -> bool:
+    """Return whether a plan's links have expired or are about to; False if unknown, so that S3 decides."""
     life = link_lifetime(part.url for part in plan.parts)
     if life is None or now is None:
         return False
-    # By the API's clock at both ends. A plan that does not tell when it came (another tool's) has the signer's word.
+    # Both instants come from the API's clock. Plans of other tools have no `received_at`: then the signing time counts.
     spent = (now - (plan.received_at or life.signed_at)).total_seconds()
     return life.seconds - spent <= life.margin
 
 
 def is_kept(error: BaseException, *, whole: bool, recorded: bool, given_up: bool) -> bool:
-    """Say whether the file at the service, and its entry, stay where an upload ends early.
+    """Return whether the file at the service and its entry are kept when an upload ends early.
 
     Args:
-        error: What ended it; a cancellation too.
+        error: The error or cancellation that ended it.
         whole: Every part was acknowledged.
-        recorded: There is an entry, so that it can be gone on with.
-        given_up: By `Upload.cancel()`.
+        recorded: There is an entry, so the upload can be resumed.
+        given_up: Ended by `Upload.cancel()`.
     """
     if isinstance(error, SourceError):
-        # What is away may be as it was once it is back; the next run compares. Else even a whole file goes: its bytes
-        # may be a mixture.
+        # A source that is away may come back unchanged, which the next run checks. Otherwise even a file whose parts
+        # have all arrived is deleted: its bytes may be a mixture of two versions.
         return error.is_away and recorded and not given_up
     return whole or (recorded and not given_up and not isinstance(error, PartRejected | IntegrityError))
 
 
-# -- how it is written -------------------------------------------------------------------------------------------------
-# As JSON in ASCII: a path, a name or an ETag may hold what is no UTF-8, which SQLite's TEXT refuses.
+# -- the recorded form -------------------------------------------------------------------------------------------------
+# JSON in ASCII: a path, a name or an ETag may contain lone surrogates, which SQLite's TEXT (UTF-8) does not accept.
 
 
 def write_entry(entry: Entry) -> str:
-    """Give what is written of an entry, apart from its plan and its receipts."""
+    """Return an entry as JSON, without its plan and receipts, which are recorded by themselves."""
     plan = entry.plan
     return json.dumps(
         {
@@ -233,85 +234,91 @@ def write_entry(entry: Entry) -> str:
 
 
 def write_receipt(receipt: Receipt) -> str:
-    """Give what is written of a receipt, apart from its number and size."""
+    """Return a receipt as JSON, without its number and size, which have columns of their own."""
     return json.dumps([receipt.etag, receipt.md5])
 
 
 def read_entry(text: object, plan: Any, receipts: Iterable[tuple[Any, Any, Any]]) -> Entry:
-    """Read what was written.
+    """Read an entry with its plan and receipts.
 
     Args:
-        text: By `write_entry`.
-        plan: By `Plan.to_json`.
-        receipts: Each part's number and size, and the words of `write_receipt`.
+        text: The output of `write_entry`.
+        plan: The output of `Plan.to_json`.
+        receipts: Each part's number, size, and the output of `write_receipt`.
 
     Raises:
-        ValueError: It was not written so.
-        PlanError: The plan is none.
+        ValueError: The text or a receipt is not valid.
+        PlanError: The plan is not valid.
     """
-    told = _read(text)
+    document = _read(text)
     found = Plan.from_json(plan)
     sizes = {part.number: part.size for part in found.parts}
     read = []
-    for number, size, words in receipts:
-        match _loads(words):
+    for number, size, receipt_text in receipts:
+        match _loads(receipt_text):
             case [str() | None as etag, str() | None as md5] if sizes.get(number) == size:
                 read.append(Receipt(number, size, etag, md5))
             case _:
-                raise ValueError(f"receipt {number} is none of this plan")
-    if (found.file_id, found.size) != (told["file_id"], told["size"]):
-        raise ValueError("the plan is another file's")
+                raise ValueError(f"receipt {number} does not belong to this plan")
+    if (found.file_id, found.size) != (document["file_id"], document["size"]):
+        raise ValueError("the plan belongs to another file")
     return Entry(
-        identity=Identity(**{field.name: told[field.name] for field in fields(Identity)}),
-        fingerprint=Fingerprint(**{field.name: told[field.name] for field in fields(Fingerprint)}),
+        identity=_identity(document),
+        fingerprint=Fingerprint(**{field.name: document[field.name] for field in fields(Fingerprint)}),
         plan=found,
-        media_type=told["media_type"],
-        conflict=told["conflict"],
+        media_type=document["media_type"],
+        conflict=document["conflict"],
         receipts=tuple(sorted(read, key=lambda receipt: receipt.number)),
     )
 
 
 def read_pending(text: object, bytes_confirmed: int) -> tuple[Identity, PendingUpload]:
-    """Read what is told of an entry without its plan.
+    """Read an entry without its plan.
 
     Raises:
-        ValueError: It was not written by `write_entry`.
+        ValueError: The text was not written by `write_entry`.
     """
-    told = _read(text)
-    identity = Identity(**{field.name: told[field.name] for field in fields(Identity)})
-    expires_at = None if told["expires_at"] is None else datetime.fromisoformat(told["expires_at"])
+    document = _read(text)
+    identity = _identity(document)
+    expires_at = None if document["expires_at"] is None else datetime.fromisoformat(document["expires_at"])
     pending = PendingUpload(
-        told["file_id"], identity.name, identity.folder_id, identity.path, told["size"], bytes_confirmed, expires_at
+        document["file_id"],
+        identity.name,
+        identity.folder_id,
+        identity.path,
+        document["size"],
+        bytes_confirmed,
+        expires_at,
     )
     return identity, pending
 
 
-def read_row(mark: str, told: object, sent: object = 0, *, plan: object = None, damage: str | None = None) -> Row:
-    """Read a row of the journal; of a damaged one, what can be read.
+def read_row(mark: str, text: object, sent: object = 0, *, plan: object = None, damage: str | None = None) -> Row:
+    """Read a row of the journal; from a damaged one, the fields that can still be read.
 
     Args:
-        mark: The key in the file, in hexadecimal digits.
-        told: By `write_entry`, or anything.
-        sent: The bytes of its receipts.
-        plan: The beginning of its plan, which tells the file where `told` does not.
-        damage: What is known to be wrong with the rest of it.
+        mark: The key in the file, as hexadecimal digits.
+        text: The output of `write_entry`; in a damaged row, anything.
+        sent: The sum of the sizes of its receipts.
+        plan: The start of its plan, to find the file ID in if `text` does not contain it.
+        damage: Damage that was found in other parts of the entry.
     """
     key = bytes.fromhex(mark).decode("ascii", "replace")
     if not isinstance(sent, int) or sent < 0:
-        sent, damage = 0, damage or "the sizes of its parts are no numbers"
+        sent, damage = 0, damage or "the sizes of its parts are not numbers"
     if damage is None:
         try:
-            identity, pending = read_pending(told, sent)
+            identity, pending = read_pending(text, sent)
             if identity.key == key:
                 return Row(key, mark, identity, identity.account_id, pending)
             damage = "it is recorded under another upload's key"
         except ValueError:
-            damage = "its words are not those of a journal"
+            damage = "its text was not written by a journal"
     key = key if is_key(key) else hashlib.sha256(mark.encode()).hexdigest()
-    found = _salvage(told)
+    found = _salvage(text)
     file_id = found.get("file_id") or _salvage(plan).get("file_id") or ""
     pending = PendingUpload(
-        file_id if _ID.fullmatch(file_id) else _name_of(key),
+        file_id if _ID.fullmatch(file_id) else _placeholder_id(key),
         found.get("name", ""),
         found.get("folder_id"),
         found.get("path", ""),
@@ -324,22 +331,26 @@ def read_row(mark: str, told: object, sent: object = 0, *, plan: object = None, 
 
 
 def mark_of(key: str) -> str:
-    """Return the hexadecimal digits of a key."""
+    """Return the hexadecimal digits of a key, as SQLite's `hex()` prints them."""
     return key.encode().hex().upper()
 
 
 def is_key(key: str) -> bool:
-    """Return whether it is a word that `Identity.key` gives."""
+    """Return whether a string has the form of an `Identity.key`."""
     return _KEY.fullmatch(key) is not None
 
 
-def _name_of(key: str) -> str:
-    """Return what a row is called that has no file's id."""
+def _placeholder_id(key: str) -> str:
+    """Return the name by which `discard` knows a row without a file ID."""
     return key[:16]
 
 
+def _identity(document: dict[str, Any]) -> Identity:
+    return Identity(**{field.name: document[field.name] for field in fields(Identity)})
+
+
 def _salvage(text: object) -> dict[str, Any]:
-    """Return the fields that can be read of what is damaged."""
+    """Return the fields that can still be read from a damaged text."""
     if not isinstance(text, str):
         return {}
     found: dict[str, Any] = {}
@@ -355,7 +366,7 @@ def _salvage(text: object) -> dict[str, Any]:
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-"""Ids of the service are UUIDs. Whatever else stands there, a link perhaps, is not shown."""
+"""The service's IDs are UUIDs. Anything else may be a part of a link, so it is not shown."""
 
 _FIELD = re.compile(r'"(account_id|folder_id|name|path|size|file_id)"\s*:\s*("(?:[^"\\]|\\.){0,5000}"|\d{1,18}(?!\d))')
 
@@ -379,23 +390,23 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def _read(text: object) -> dict[str, Any]:
     if not isinstance(text, str):
-        raise ValueError("it is no text")
-    told = _loads(text)
-    if not isinstance(told, dict) or told.keys() != _TYPES.keys():
+        raise ValueError("it is not text")
+    document = _loads(text)
+    if not isinstance(document, dict) or document.keys() != _TYPES.keys():
         raise ValueError("it has other fields")
-    wrong = [name for name, value in told.items() if type(value) not in _TYPES[name]]
+    wrong = [name for name, value in document.items() if type(value) not in _TYPES[name]]
     if wrong:
         raise ValueError(f"its {wrong[0]} is of another type")
-    return told
+    return document
 
 
 def _loads(text: Any) -> Any:
-    """Read JSON.
+    """Parse JSON.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not JSON.
     """
     try:
         return json.loads(text)
     except (TypeError, RecursionError):
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None

@@ -1,4 +1,4 @@
-"""Which URLs a part may be sent to: what a plan's links must be, and where a redirect may lead."""
+"""Decide which URLs a part may be sent to: the links of a plan, and the target of a redirect."""
 
 from __future__ import annotations
 
@@ -25,41 +25,44 @@ _S3 = re.compile(
     rf"(?:.+\.)?s3(?:-accelerate|-external-1|-fips|-accesspoint|-accesspoint-fips|-{_REGION}|-fips-{_REGION})?"
     rf"(?:\.dualstack)?(?:\.{_REGION})?\.(?P<suffix>{'|'.join(map(re.escape, AWS))})"
 )
-"""S3's own hosts, with or without a bucket before them: global, of a region (with `.` or, as of old, `-`), accelerated,
-dual-stack, FIPS and access points (AWS General Reference, Amazon S3 endpoints). `amazonaws.com` alone would not do:
-anybody can rent a host below it, such as `ec2-….compute.amazonaws.com`."""
+"""S3's own hosts, with or without a bucket: global, regional (with `.` or the older `-`), accelerated, dual-stack, FIPS
+and access points (AWS General Reference, Amazon S3 endpoints). `amazonaws.com` alone would not suffice: anybody can
+rent a host below it, such as `ec2-….compute.amazonaws.com`."""
 
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
-_AS_IT_STANDS = re.compile(r"[!-\[\]-~]+")
-"""Printable ASCII but the space and the backslash: RFC 3986 knows neither, and yarl refuses the latter."""
+_UNESCAPED = re.compile(r"[!-\[\]-~]+")
+"""Printable ASCII without the space and the backslash: RFC 3986 allows neither, and yarl refuses the latter."""
 
 
 def is_usable(url: str) -> bool:
-    """Return whether a request can be made of a URL just as it stands: an address, and no character to be escaped."""
+    """Return whether a URL can be requested exactly as it is: a valid host, and no character that needs escaping.
+
+    Re-encoding a presigned URL would break its signature (aiohttp issues 4307 and 5512).
+    """
     origin = _ORIGIN.match(url)
-    return origin is not None and _AS_IT_STANDS.fullmatch(url) is not None and _is_origin(origin[0])
+    return origin is not None and _UNESCAPED.fullmatch(url) is not None and _is_origin(origin[0])
 
 
 @lru_cache(maxsize=64)
 def _is_origin(origin: str) -> bool:
-    # Ten thousand links of a plan have one, and to split each of them takes a quarter of a second.
+    # Cached, because the links of a plan share one origin, and splitting 10,000 of them takes a quarter of a second.
     found = split_url(origin)
     return found is not None and is_host(found.hostname)
 
 
 def is_secure(url: str) -> bool:
-    """Return whether what is sent there is encrypted."""
+    """Return whether requests to a URL are encrypted."""
     return url[:6].lower() == "https:"
 
 
 def stays_here(url: str) -> bool:
-    """Return whether what is sent there does not leave this machine."""
+    """Return whether requests to a URL do not leave this machine."""
     found = split_url(url)
     return found is not None and is_loopback(found.hostname or "")
 
 
 def resolve_redirect(url: str, location: str) -> str | None:
-    """Return where a `Location` leads from a URL, byte for byte; None where no request can be made of it."""
+    """Resolve a `Location` header against a URL without re-encoding it; None if the result is not usable."""
     if not (location.isascii() and location.isprintable()):
         return None
     try:
@@ -75,12 +78,14 @@ def resolve_redirect(url: str, location: str) -> str | None:
 
 
 def why_not_followed(issued: str, url: str, target: str) -> str | None:
-    """Return why a redirect of a part is not followed, or None if it may be: its body is somebody's film.
+    """Return why a redirect of a part must not be followed, or None if it may be.
+
+    The body is unreleased footage, so only S3 (which sends a 307 for new buckets) and the link's own host may get it.
 
     Args:
-        issued: The part's link, as the API gave it. However many redirects there are, it counts.
+        issued: The part's link as the API issued it, which also counts after several redirects.
         url: The URL that redirects.
-        target: Where to, as `resolve_redirect` returned it.
+        target: The target, as returned by `resolve_redirect`.
     """
     first, here, there = split_url(issued), split_url(url), split_url(target)
     if first is None or here is None or there is None or there.hostname is None:
@@ -103,5 +108,5 @@ def _s3_suffix(url: SplitResult) -> str | None:
 
 
 def _port(url: SplitResult) -> int | None:
-    """Return the port of a URL, or None for the usual one of its scheme: from http to https it is another one."""
+    """Return the port of a URL, or None for the default of its scheme, so that http and https compare as equal."""
     return None if url.port in (None, 443 if url.scheme == "https" else 80) else url.port

@@ -1,4 +1,4 @@
-"""Which files of a tree are taken: the caller's patterns, and what nobody wants to have uploaded."""
+"""Select the files of a tree: the caller's patterns, and names that are never uploaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from unicodedata import normalize
 
 OF_WINDOWS = frozenset(
     {
-        # Caches of pictures, and how a folder is shown: github.com/github/gitignore, Global/Windows.gitignore; Dropbox
-        # does not sync them either (help.dropbox.com, "files that don't sync").
+        # Thumbnail caches and folder settings: github.com/github/gitignore, Global/Windows.gitignore; Dropbox does not
+        # sync them either (help.dropbox.com, "files that don't sync").
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
         # Restore points and indexes, readable by SYSTEM alone, and the recycle bin of each volume: same file.
         *("system volume information", "$recycle.bin"),
@@ -18,35 +18,36 @@ OF_WINDOWS = frozenset(
         *("pagefile.sys", "hiberfil.sys", "swapfile.sys"),
     }
 )
-"""What Windows makes, in lower case: it keeps no case apart."""
+"""Names that Windows creates, in lower case, because its file names are not case-sensitive."""
 
 OF_OTHERS = frozenset(
     {
-        # A folder's own icon: empty, but for a resource fork. On SMB and exFAT macOS writes the CR as U+F00D, as
+        # A folder's custom icon: empty except for a resource fork. On SMB and exFAT macOS writes the CR as U+F00D, as
         # Services for Macintosh did. github.com/github/gitignore, Global/macOS.gitignore.
         *("Icon\r", "Icon\uf00d"),
-        # Of AFP shares and of archives made by the Finder: same file. The desktop database of classic Mac OS: Apple,
-        # "Inside Macintosh: More Macintosh Toolbox", chapter 9.
+        # AFP shares, and archives made by the Finder: same file. The desktop database of classic Mac OS: Apple, "Inside
+        # Macintosh: More Macintosh Toolbox", chapter 9.
         *("Network Trash Folder", "Temporary Items", "__MACOSX", "Desktop DB", "Desktop DF"),
-        # What fsck finds, readable by root alone: mklost+found(8). Quotas: quotacheck(8).
+        # Files recovered by fsck, readable by root alone: mklost+found(8). Quotas: quotacheck(8).
         *("lost+found", "aquota.user", "aquota.group"),
         # Synology DSM: thumbnails and attributes, recycle bin, snapshots, scratch space.
         *("@eaDir", "#recycle", "#snapshot", "@tmp"),
-        # QNAP QTS: recycle bin, snapshots, transcoded films. NetApp ONTAP: snapshots over SMB.
+        # QNAP QTS: recycle bin, snapshots, transcoded videos. NetApp ONTAP: snapshots over SMB.
         *("@Recycle", "@Recently-Snapshot", "@Transcode", "~snapshot"),
-        # Android's vold: what its check of a FAT card finds. Windows up to XP: the recycle bin (Windows.gitignore);
-        # people, too, have folders called "Recycler".
+        # Android's vold: files recovered from a FAT card. Windows up to XP: the recycle bin (Windows.gitignore), in
+        # capitals only, because users have folders called "Recycler" too.
         *("LOST.DIR", "RECYCLER"),
     }
 )
-"""What others make, as they write it: a folder whose name differs in case is somebody's own."""
+"""Names that other systems create. Case-sensitive: a folder whose name differs in case is a user's own."""
 
 OF_CHKDSK = re.compile(r"FOUND\.[0-9]{3}")
-"""A folder of lost clusters: Microsoft's reference of `chkdsk`. In capitals, for `found.001` may be a split archive."""
+"""Folders of recovered clusters (Microsoft's reference of `chkdsk`). Only in capitals: `found.001` may be a part of a
+split archive."""
 
 
 def is_left_out(name: str) -> bool:
-    """Return whether a file or folder of that name is never taken: hidden, or made by a system for itself."""
+    """Return whether files and folders of this name are never uploaded: hidden, or created by a system for itself."""
     return (
         name.startswith(".")
         or name in OF_OTHERS
@@ -56,12 +57,12 @@ def is_left_out(name: str) -> bool:
 
 
 def same_name(name: str) -> str:
-    """Give what two names have in common if they look the same: macOS decomposes accents, others compose them."""
+    """Return a key that is equal for names that look the same: macOS decomposes accents, other systems compose them."""
     return name if name.isascii() else normalize("NFC", name)
 
 
 def ambiguous(paths: Iterable[str]) -> frozenset[str]:
-    """Give those paths that only look the same as another one; they may be matched to their exact name alone."""
+    """Return the paths that look the same as another one; these may only be matched by their exact name."""
     alike: dict[str, list[str]] = {}
     for path in paths:
         if not path.isascii():
@@ -74,8 +75,8 @@ class Patterns:
     """The caller's `include` and `exclude`.
 
     A pattern is a POSIX path relative to the root. One without `/` matches a name at any depth; `*`, `?` and `[…]` stay
-    within a name, `**` spans folders; one that ends with `/` matches folders only. A folder that matches stands for all
-    that is in it. Nothing in `include` means everything, and `exclude` wins. Case counts.
+    within a name, `**` spans folders; one that ends with `/` matches folders only. A folder that matches includes
+    everything in it. An empty `include` means everything, and `exclude` wins. Matching is case-sensitive.
     """
 
     include: tuple[str, ...] = ()
@@ -86,31 +87,31 @@ class Patterns:
             compiled(pattern)
 
     def matcher(self) -> Matcher:
-        """Compile them for one walk."""
+        """Compile the patterns for one walk."""
         return Matcher(_any_of(self.include), _any_of(self.exclude))
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Patterns made ready to be asked a hundred thousand times; a path ends with `/` if it is a folder's."""
+    """Compiled patterns, for a hundred thousand paths; the path of a folder ends with `/`."""
 
     _include: re.Pattern[str] | None
     _exclude: re.Pattern[str] | None
 
     def excludes(self, path: str) -> bool:
-        """Say whether a file is left out by `exclude`, or a folder with all that is in it."""
+        """Return whether `exclude` matches a file, or a folder with everything in it."""
         return self._exclude is not None and self._exclude.fullmatch(same_name(path)) is not None
 
     def includes(self, path: str) -> bool:
-        """Say whether a file is named by `include`, or a folder with all that is in it."""
+        """Return whether `include` matches a file, or a folder with everything in it."""
         return self._include is None or self._include.fullmatch(same_name(path)) is not None
 
 
 def patterns(include: Iterable[str], exclude: Iterable[str]) -> Patterns:
-    """Make patterns of what a caller gave; a single string is one pattern, not its letters.
+    """Make `Patterns` from a caller's arguments; a single string is one pattern, not a sequence of letters.
 
     Raises:
-        ValueError: One of them cannot match anything.
+        ValueError: A pattern cannot match anything.
     """
     return Patterns(*((some,) if isinstance(some, str) else tuple(some) for some in (include, exclude)))
 
@@ -120,25 +121,26 @@ def _any_of(some: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Compile one pattern, for paths of which a folder's ends with `/`.
+    """Compile one pattern, for paths in which a folder's ends with `/`.
 
     Raises:
-        ValueError: It cannot match anything.
+        ValueError: The pattern cannot match anything.
     """
     if not isinstance(pattern, str):
-        raise TypeError(f"a pattern is a string, not {type(pattern).__name__}")
+        raise TypeError(f"a pattern must be a string, not {type(pattern).__name__}")
     names = same_name(pattern).removesuffix("/").removeprefix("/").split("/")
     if any(name in ("", ".", "..") for name in names):
-        raise ValueError(f"the pattern {pattern!r} is no path relative to the root")
+        raise ValueError(f"the pattern {pattern!r} is not a path relative to the root")
     if "/" not in pattern.removesuffix("/"):
         names.insert(0, "**")
     first, *others = _runs(names)
     written = _names(first, "" if not others else "/")
-    # The first place where the names between two `**` fit is the best one, for it leaves most of the path to the rest
-    # of the pattern. So it is atomic: given up never, and the time is bounded by the lengths of path and pattern.
+    # The first place where the names between two `**` match is the best one, because it leaves most of the path to the
+    # rest of the pattern. So the group is atomic (never backtracked into), which bounds the time by the product of the
+    # lengths of path and pattern. Plain backtracking would be exponential in the number of `**`.
     written += "".join(f"(?>{FOLDERS}?{_names(run, '/')})" for run in others[:-1])
     if others:
-        # `a/**` is what is in `a`, at any depth, and not `a` itself.
+        # `a/**` matches everything in `a`, at any depth, but not `a` itself.
         written += FOLDERS + (_names(others[-1], "") or "[^/]++")
     return re.compile(written + ("/" if pattern.endswith("/") else "/?"), re.DOTALL)
 
@@ -148,7 +150,7 @@ FOLDERS = "(?:[^/]++/)*"
 
 
 def _runs(names: list[str]) -> list[list[str]]:
-    """Return the names that stand together, from one `**` to the next; only the first and the last may be none.
+    """Split the names of a pattern into runs between one `**` and the next; only the first and last may be empty.
 
     >>> _runs(["a", "b", "**", "c"]), _runs(["**", "**", "a", "**"])
     ([['a', 'b'], ['c']], [[], ['a'], []])
@@ -167,9 +169,9 @@ def _names(run: list[str], after: str) -> str:
 
 
 def _one_name(glob: str) -> str:
-    """Write what matches one name as a regular expression; as for `**`, what follows a `*` is found once."""
+    """Return the regular expression of one name; as with `**`, what follows a `*` is searched for only once."""
     if not glob.strip("*"):
-        return "[^/]++"  # no name is empty
+        return "[^/]++"  # names are never empty
     first, *others = _between_stars(glob)
     written = first + "".join(f"(?>[^/]*?{piece})" for piece in others[:-1] if piece)
     if others:
@@ -178,7 +180,7 @@ def _one_name(glob: str) -> str:
 
 
 def _between_stars(glob: str) -> list[str]:
-    """Write what stands before, between and behind the `*` of a name: each matches a fixed number of characters."""
+    """Return the expressions before, between and after the `*` of a name; each matches a fixed number of characters."""
     pieces, index = [""], 0
     while index < len(glob):
         char = glob[index]
@@ -199,7 +201,7 @@ def _between_stars(glob: str) -> list[str]:
 
 
 def _class(inside: str) -> str:
-    r"""Quote what stands between brackets, ranges but the reversed ones left as they are.
+    r"""Quote the content of a bracket expression, except ranges; reversed ranges, an error in `re`, are quoted.
 
     >>> _class("a-c"), _class("]^"), _class("z-a")
     ('a-c', '\\]\\^', 'z\\-a')

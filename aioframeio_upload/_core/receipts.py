@@ -11,11 +11,11 @@ from .redact import address_of
 
 
 def one_each(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
-    """Give one receipt for each part that has any, in the order of the parts.
+    """Return one receipt for each part that has any, in the order of the parts.
 
     Raises:
-        PlanError: A receipt is for a part that the plan has not.
-        IntegrityError: A part was sent with different bytes.
+        PlanError: A receipt is for a part that is not in the plan.
+        IntegrityError: A part was sent twice with different bytes.
     """
     sizes = {part.number: part.size for part in plan.parts}
     found: dict[int, Receipt] = {}
@@ -23,7 +23,8 @@ def one_each(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
         if sizes.get(receipt.number) != receipt.size:
             raise PlanError(f"the plan has no part {receipt.number} of {receipt.size} bytes")
         before = found.setdefault(receipt.number, receipt)
-        if before.md5 is None:  # made of an event, or sent unchecked: the other one knows no less
+        # A receipt made from an event, or of a part sent unchecked, has no MD5: the other one has at least as much.
+        if before.md5 is None:
             found[receipt.number] = receipt
         elif receipt.md5 not in (None, before.md5):
             raise IntegrityError("it was sent twice, with different bytes", number=receipt.number, attempts=2)
@@ -31,15 +32,15 @@ def one_each(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
 
 
 def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
-    """Give one receipt for each part, in their order: the proof that the file is there.
+    """Return one receipt for each part, in order, as proof that the file is complete.
 
-    A part may have been sent twice, where a worker was lost; its bytes were the same, or this raises.
+    A part may have been sent twice, if a worker was lost; this raises unless its bytes were the same.
 
     Raises:
         UploadError: A part is missing.
-        PlanError: A receipt is for a part that the plan has not.
-        IntegrityError: A part was sent with different bytes, or S3 stored others than were sent. One worker alone may
-            take a host for one whose ETags are no MD5s; what another one has proven there tells.
+        PlanError: A receipt is for a part that is not in the plan.
+        IntegrityError: A part was sent with different bytes, or S3 stored other bytes than were sent. A single worker
+            may believe that the ETags of a host are not MD5s; a match that another worker saw there disproves it.
     """
     parts = {part.number: part for part in plan.parts}
     found = {receipt.number: receipt for receipt in one_each(plan, receipts)}

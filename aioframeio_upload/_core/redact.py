@@ -1,8 +1,8 @@
-"""What must not be shown: credentials in a type that hides them, and other people's words without any.
+"""Keep credentials out of logs, messages and tracebacks.
 
-A token and a part's link let whoever reads them act for the user. They reach logs, error trackers and terminals on two
-ways: in words that a server, a callable or a file object wrote, and in the local variables of a traceback, which
-Sentry, rich and `pytest -l` print. `redact` is for the first, `Secret`, `PartUrl` and `without_frames` for the second.
+Whoever reads a token or a part's link can act for the user. These reach logs, error trackers and terminals in two ways:
+in texts that a server, a callable or a file object wrote, and in the local variables of a traceback, which Sentry, rich
+and `pytest -l` print. `redact` is for the first way, `Secret`, `PartUrl` and `without_frames` are for the second.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ V = TypeVar("V", covariant=True)
 E = TypeVar("E", bound=BaseException)
 
 HIDDEN: Final = "…"
-"""What stands in the place of what was taken out."""
+"""Replaces what was removed."""
 
 
-# -- values that hide themselves ---------------------------------------------------------------------------------------
+# -- values and exceptions ---------------------------------------------------------------------------------------------
 
 
 class Secret(Generic[V]):
@@ -34,7 +34,7 @@ class Secret(Generic[V]):
         self._value = value
 
     def reveal(self) -> V:
-        """Return the value; not into a variable, which a traceback may print."""
+        """Return the value. Do not assign it to a variable, which a traceback may print."""
         return self._value
 
     def __repr__(self) -> str:
@@ -42,9 +42,9 @@ class Secret(Generic[V]):
 
 
 class PartUrl(str):
-    """A part's link: a string in every respect, but its `repr` shows no query.
+    """A part's link: a string whose `repr` leaves out the query.
 
-    `str()` and f-strings give the whole link, because `yarl.URL`, and so aiohttp, calls `str()` on a subclass.
+    `str()` and f-strings return the whole link, because `yarl.URL`, and so aiohttp, calls `str()` on a subclass.
     """
 
     __slots__ = ()
@@ -52,11 +52,11 @@ class PartUrl(str):
     def __repr__(self) -> str:
         return repr(shown_url(self))
 
-    # A piece is hidden like the whole: rich cuts a long string before it takes its repr.
+    # Slices stay of this type, because rich truncates a long string before it takes the `repr`.
     def __getitem__(self, key: SupportsIndex | slice) -> PartUrl:
         return PartUrl(super().__getitem__(key))
 
-    # Strings are immutable; without these, `dataclasses.asdict` would copy each link of a plan through pickle.
+    # Strings are immutable. Without these methods, `dataclasses.asdict` would copy each link through pickle.
     def __copy__(self) -> PartUrl:
         return self
 
@@ -65,17 +65,17 @@ class PartUrl(str):
 
 
 def split_url(url: str) -> SplitResult | None:
-    """Split a URL; None where it cannot be."""
+    """Split a URL; return None if it is not valid."""
     try:
         found = urlsplit(url)
-        _ = found.port  # refuses one that is no number
+        _ = found.port  # raises ValueError if the port is not a number; `urlsplit` itself does not check it
     except ValueError:
         return None
     return found
 
 
 def shown_url(url: str) -> str:
-    """Return where a URL leads: without its query, fragment, user and password."""
+    """Return a URL without its query, fragment, user and password."""
     found = split_url(url)
     if found is None or not found.hostname:
         return HIDDEN
@@ -83,23 +83,22 @@ def shown_url(url: str) -> str:
 
 
 def address_of(url: str) -> str:
-    """Return a URL's host and port: what a log may name."""
+    """Return a URL's host and port, without user and password, for log messages."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def without_frames(error: E, *, causes: bool = False) -> E:
-    """Remove the frames that an exception came through so far, because their variables hold credentials.
+    """Remove the frames that an exception has passed so far, because their variables hold credentials.
 
-    To be raised again at once, by a bare `raise`: the traceback then begins in the frame above. Exceptions of aiohttp
-    and yarl that hang on it are removed as well, for their messages quote the URL. The innermost place is kept as a
-    note, without values. The causes of an error keep their frames, which are mostly the caller's own code; with
-    `causes` they lose them as well.
+    Use a bare `raise` directly afterwards, so that the traceback begins in the frame above. Exceptions of aiohttp and
+    yarl are removed from its chain too, because their messages quote the URL. The innermost code location is kept as a
+    note. The causes keep their frames, which mostly belong to the caller's own code, unless `causes` is true.
     """
     innermost = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
-    # The traceback begins with the frame that calls this; the note is for what happened further down. An error of ours
-    # says enough.
+    # The first frame of the traceback is the one that calls this function, so a note only helps if there are deeper
+    # ones. Errors of this library are clear without it.
     is_foreign = isinstance(error, Exception) and not type(error).__module__.startswith(_OURS)
     if innermost is not None and innermost is not error.__traceback__ and is_foreign:
         code = innermost.tb_frame.f_code
@@ -115,7 +114,7 @@ def without_frames(error: E, *, causes: bool = False) -> E:
         cause.__traceback__ = cause.__context__ = None
         cause = cause.__cause__
     context = error.__context__
-    # anyio recognises its cancellations by the chain of them, so those stay.
+    # anyio recognises its own cancellations by their `__context__` chain, so that is kept.
     if context is not None and not _is_cancellation(context):
         error.__context__ = None
     elif context is not None:
@@ -131,28 +130,28 @@ def _quotes_urls(error: BaseException | None) -> bool:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    # By name: this module does not import asyncio.
+    # By name, because this package does not import asyncio.
     return any(kind.__name__ == "CancelledError" for kind in type(error).__mro__)
 
 
-# -- other people's words ----------------------------------------------------------------------------------------------
+# -- foreign texts -----------------------------------------------------------------------------------------------------
 
 SHORTEST_SECRET: Final = 8
-"""Characters: a shorter token is a test's, and taking it out of the service's words would garble them."""
+"""Characters. Shorter tokens occur in tests only, and removing them would garble the service's messages."""
 
 TOKEN_PIECE: Final = 8
-"""Characters in a row that give away a token: a service may quote the beginning or the end only."""
+"""Characters in a row that reveal a token: a service may quote only its beginning or end."""
 
 LINK_PIECE: Final = 16
-"""The same for the values in a link's query. Longer, for they name the region, too, which S3's words must keep."""
+"""The same for the values in a link's query. More, because they include the region, which S3's messages may name."""
 
 MAX_WORDS: Final = 1 << 14
-"""Characters of a text that are looked at; the rest is cut off before. No error says as much."""
+"""Characters of a text that are examined; the rest is cut off first. No useful message is longer."""
 
 HARMLESS: Final = frozenset(
     {"x-amz-algorithm", "x-amz-date", "x-amz-expires", "x-amz-signedheaders", "x-id", "expires", "partnumber"}
 )
-"""Parameters of a link whose values are no secret (AWS SigV4, "query parameters")."""
+"""Parameters of a link whose values are not secret (AWS SigV4, "query parameters")."""
 
 
 def redact(
@@ -163,17 +162,17 @@ def redact(
     limit: int = 1000,
     digests: bool = False,
 ) -> str:
-    """Return foreign words as they may be logged: without credentials, on one line, and cut.
+    """Make a foreign text safe to log: remove credentials, put it on one line, and truncate it.
 
-    In this order: a secret that was cut first would not be recognised. A word that holds a credential, in whatever
-    spelling, is replaced as a whole.
+    It is truncated last, because a truncated secret would not be recognised. A word that contains a credential, in any
+    encoding, is replaced as a whole.
 
     Args:
-        words: What a server, a callable or a file object wrote.
-        tokens: Credentials that are taken out wherever eight of their characters in a row turn up.
-        links: URLs whose query's values are taken out.
-        limit: The most characters to return.
-        digests: Keep 64 hexadecimal digits, which are a signature elsewhere; not those of a known link.
+        words: A text that a server, a callable or a file object wrote.
+        tokens: Credentials, removed wherever eight of their characters in a row occur.
+        links: URLs; the values of their query are removed.
+        limit: The maximum number of characters to return.
+        digests: Keep 64 hexadecimal digits, which would otherwise count as a signature, unless they are from `links`.
     """
     known = _Known(tokens, links, _LOOKS_SECRET if digests else _LOOKS_LIKE_SIGNED)
     text = _KEYED.sub(_hide_value, words[:MAX_WORDS])
@@ -183,14 +182,14 @@ def redact(
 
 
 def redact_id(word: str | None, *, tokens: Iterable[str] = (), links: Iterable[str] = ()) -> str | None:
-    """Return an identifier of the service's as it may be shown; None where it is none or may be a credential."""
+    """Return a service's identifier, truncated; None if it is missing or may be a credential."""
     if not word or redact(word, tokens=tokens, links=links, limit=MAX_WORDS, digests=True) != word:
         return None
     return word[:120]
 
 
 def one_line(text: str) -> str:
-    """Show what would move the cursor, begin a line or turn the reading direction, as Python's escapes."""
+    """Escape, as Python does, characters that move the cursor, break lines or change the reading direction."""
     if text.isprintable():
         return text
     return "".join(
@@ -212,7 +211,7 @@ _KEYED: Final = re.compile(
     # `X-Amz-Signature: …`, `"Signature" = "…"`, `Authorization: Bearer …`
     rf"""(?<![a-z0-9])(?P<name>{_NAMES})(?P<is>(?:\\?["']|&quot;)?\s*[:=]\s*(?:\\?["']|&quot;)?)"""
     r"""(?P<value>(?:bearer|basic|digest|aws4-hmac-sha256)\s+[^\s"']+|[^\s"']+)"""
-    # `Bearer …`, `token=…`: only what is no word of a sentence.
+    # `Bearer …`, `token=…`: only if what follows is not a word of a sentence.
     rf"""|(?<![a-z0-9])(?P<loose>{_LOOSE})(?P<as>(?:\\?["']|&quot;)?\s*[:=]\s*(?:\\?["']|&quot;)?|\s+)"""
     r"""(?P<word>[^\s"']+)""",
     re.IGNORECASE,
@@ -222,20 +221,20 @@ _KEYED: Final = re.compile(
 def _hide_value(found: re.Match[str]) -> str:
     if found["name"]:
         return f"{found['name']}{found['is']}{HIDDEN}" if found["name"].lower() not in HARMLESS else found[0]
-    if not _is_no_word(found["word"]):
+    if not _looks_like_token(found["word"]):
         return found[0]
     return f"{found['loose']}{found['as']}{HIDDEN}"
 
 
 def _hide_word(word: str) -> str:
-    """Hide a word, but not the punctuation of the sentence that it is in."""
+    """Hide a word, but keep the punctuation around it."""
     before = len(word) - len(word.lstrip("([{<\"'"))
     after = len(word.rstrip(")]}>\"',;.!?:"))
     return word[:before] + HIDDEN + word[max(before, after) :]
 
 
-def _is_no_word(value: str) -> bool:
-    """Say whether this looks like a token and not like a word: long, or of letters and digits mixed."""
+def _looks_like_token(value: str) -> bool:
+    """Return whether a value looks like a token rather than a word: it is long, or contains digits."""
     bare = value.strip(".,;:!?()[]{}<>")
     return len(bare) >= SHORTEST_SECRET and (len(bare) >= 20 or any(character.isdigit() for character in bare))
 
@@ -244,17 +243,17 @@ _LOOKS_SECRET: Final = re.compile(
     r"https?:/|[a-z][a-z0-9+.-]{0,30}://[^\s/]|^\W?//\S*\?"  # a URL, with or without its scheme
     rf"|[?&;](?:{_NAMES})=|(?:x-amz-[a-z-]{{1,60}}|signature|credential|awsaccesskeyid)=[^\s=]"
     r"|\beyj[\w-]{8,}"  # a JSON web token
-    r"|\bfio-[a-z]-[\w-]{8,}"  # a developer token of Frame.io's
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}",  # an access key of AWS's (IAM, "unique identifiers")
+    r"|\bfio-[a-z]-[\w-]{8,}"  # a Frame.io developer token
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}",  # an AWS access key (IAM, "unique identifiers")
     re.IGNORECASE,
 )
 
 _LOOKS_LIKE_SIGNED: Final = re.compile(rf"{_LOOKS_SECRET.pattern}|\b[0-9a-f]{{64}}\b", re.IGNORECASE)
-"""The same, and a SigV4 signature. In an identifier it is a digest, such as the ETag of other servers than S3."""
+"""The same, and a SigV4 signature. In an identifier, 64 digits are a digest, such as the ETag of some S3 servers."""
 
 
 class _Known:
-    """The credentials of a call, in every spelling that a server may quote them in."""
+    """The credentials of a call, in every encoding in which a server may quote them."""
 
     def __init__(self, tokens: Iterable[str], links: Iterable[str], looks: re.Pattern[str]) -> None:
         self._looks = looks
@@ -262,7 +261,7 @@ class _Known:
         self._long = _pieces((value for link in links for value in _values(link)), LINK_PIECE)
 
     def shows_in(self, word: str) -> bool:
-        """Say whether a word holds one of them, or looks as if it held another."""
+        """Return whether a word contains one of the credentials, or looks as if it contained another."""
         for spelling in _spellings(word):
             if self._looks.search(spelling):
                 return True
@@ -272,7 +271,7 @@ class _Known:
 
 
 def _values(link: str) -> Iterable[str]:
-    """Give what is secret in a link: its user and password, and its query's values as they stand and decoded."""
+    """Yield the secrets of a link: user, password, and the values of its query, both raw and decoded."""
     found = split_url(link)
     if found is None:
         yield link
@@ -287,12 +286,13 @@ def _values(link: str) -> Iterable[str]:
 
 
 def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:
-    """Give each run of so many characters of the secrets: plain, in percent-encoding, base64 and hexadecimal."""
+    """Return each run of `length` characters of the secrets: plain, percent-encoded, in base64 and hexadecimal."""
     found: set[str] = set()
     for secret in secrets:
         raw = secret.encode("utf-8", "surrogatepass")
         spellings = {secret, quote(raw, safe=""), raw.hex()}
-        for shift in range(3):  # in base64 a text looks different at each offset; the ends mix with what is beside it
+        # In base64 a text looks different at each offset modulo 3, and its ends mix with the neighbouring bytes.
+        for shift in range(3):
             padded = b"\0" * shift + raw
             for encode in (b64encode, urlsafe_b64encode):
                 spellings.add(encode(padded).decode().rstrip("=")[(0, 2, 3)[shift] : -1])
@@ -312,7 +312,7 @@ def _shares(word: str, pieces: frozenset[str], length: int) -> bool:
 
 
 def _spellings(word: str) -> Iterable[str]:
-    """Give a word as it stands, and decoded as often as it may have been encoded."""
+    """Return a word as it is, and decoded as often as it may have been encoded."""
     seen = [word]
     for _ in range(3):
         decoded = _unescape_backslashes(unescape(unquote(seen[-1])))
@@ -327,7 +327,7 @@ _ESCAPE: Final = re.compile(r"\\(?:u\{?([0-9a-fA-F]{4})\}?|x([0-9a-fA-F]{2})|(.)
 
 
 def _unescape_backslashes(word: str) -> str:
-    """Undo what JSON, a C string or Python's `repr` do."""
+    """Undo the backslash escapes of JSON, C and Python's `repr`."""
 
     def plain(found: re.Match[str]) -> str:
         code = found[1] or found[2]

@@ -1,4 +1,4 @@
-"""The settings: each default in one place, with its reason beside it."""
+"""Public settings; each default is defined here only, with its reason."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from math import inf
 
 
-def _require(true: bool, message: str) -> None:
-    if not true:
+def _require(condition: bool, message: str) -> None:
+    if not condition:
         raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What all uploads of an `Uploader` may use together."""
+    """Limits that all uploads of an `Uploader` share."""
 
     parts: int = 8
-    """Part requests in flight. On a link without loss 4 to 32 cost about the same (200 Mbit/s, 40 ms: 1.04 to 1.10 of
-    what the bytes alone take); with one packet in a thousand lost, 8 take little more than half the time of 4. More
-    would mean more links that age and a longer tail. (`benchmarks/wan.py`, 2026-11-23)"""
+    """Part requests in flight. On a link without loss, 4 to 32 take about the same time (200 Mbit/s, 40 ms: 1.04 to
+    1.10 times the minimum for the bytes); if one packet in a thousand is lost, 8 take little more than half the time of
+    4. More would mean more links that age and a longer tail. (`benchmarks/wan.py`, 2026-11-23)"""
 
     files: int = 16
-    """Files created and not yet sent whole. Twice `parts`, so that a small file's creation hides behind the sending of
-    others; more would only let links age. Waiting for confirmation does not count."""
+    """Files created but not completely sent. Twice `parts`, so that creating a small file overlaps with sending others;
+    more would only let links age. Files that wait for confirmation do not count."""
 
     bandwidth: int | None = None
-    """Bytes a second; None: as many as the link carries. At small numbers fewer parts are in flight, so that each still
-    moves a block every ten seconds: S3 drops a connection that is silent for 20."""
+    """Bytes per second; None: no limit. A small limit also reduces the number of parts in flight, so that each part
+    still sends a block every ten seconds: S3 drops a connection after 20 to 30 silent seconds."""
 
     api_pacing: bool = True
-    """Keep to the rates that Frame.io documents for each operation, instead of running into 429."""
+    """Keep to the rates that Frame.io documents for each operation, instead of provoking 429 answers."""
 
     def __post_init__(self) -> None:
         _require(self.bandwidth is None or self.bandwidth >= 1024, "Limits.bandwidth must be at least 1024 bytes/s")
@@ -39,26 +39,26 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait, in seconds."""
+    """Time limits in seconds."""
 
     connect: float = 30.0
-    """For a TCP connection, to one address."""
+    """For a TCP connection to one address."""
 
     api: float = 60.0
-    """For a whole API call, the official SDK's own default."""
+    """For a whole API call; the official SDK has the same default."""
 
     stall: float = 30.0
-    """For a part's next byte to leave, whichever side hangs, and for a source to be opened and looked at. S3 itself
-    gives a silent connection up after 20 to 30 s."""
+    """Until a part's next byte moves, whichever side hangs, and for opening and checking a source. S3 itself drops a
+    silent connection after 20 to 30 s."""
 
     answer: float | None = None
-    """For S3's answer, once the other end has the last byte of a part. None: ten times `stall`, and a second more for
-    each 128 KiB of the part. A proxy that scans or buffers takes the bytes at the speed of the local network and passes
-    them on at that of the uplink, and meanwhile nothing moves here; sending them again would only make the uplink
-    busier. An other end that is gone is noticed within about `stall` all the same, by TCP's keep-alive."""
+    """For S3's response once the other end has the last byte of a part. None: ten times `stall`, plus a second for each
+    128 KiB of the part. A scanning or buffering proxy accepts the bytes at the speed of the local network and forwards
+    them at that of the uplink, and nothing moves here meanwhile; a retry would only load the uplink more. A peer that
+    is gone is still noticed within about `stall`, by TCP keep-alive."""
 
     confirm: float | None = None
-    """For the service to put the parts together. None: 300 s and 60 s more for each 100 GB. 0: do not wait."""
+    """For the service to assemble the parts. None: 300 s plus 60 s for each 100 GB. 0: do not wait."""
 
     def __post_init__(self) -> None:
         for name in ("connect", "api", "stall"):
@@ -67,33 +67,34 @@ class Timeouts:
         _require(self.confirm is None or 0 <= self.confirm < inf, "Timeouts.confirm must be 0 or more, and finite")
 
     def answer_for(self, size: int) -> float:
-        """Return the seconds that the answer to a part of `size` bytes may take."""
+        """Return the timeout for S3's response to a part of `size` bytes."""
         return 10 * self.stall + size / (1 << 17) if self.answer is None else self.answer
 
     def confirm_for(self, size: int) -> float:
-        """Give the seconds that a file of `size` bytes may take to be put together."""
+        """Return the timeout for the confirmation of a file of `size` bytes."""
         return 300 + 60 * size / 100e9 if self.confirm is None else self.confirm
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and how soon again: for parts and API calls alike."""
+    """How often and after which delay parts and API calls are retried."""
 
     attempts: int = 8
-    """Tries in all. With the defaults below they spread over half a minute on average, which is what Frame.io asks for
-    after a 5xx."""
+    """Attempts in total. With the defaults below they take half a minute on average, which is how long Frame.io's guide
+    asks clients to wait after a 5xx."""
 
     base: float = 0.5
-    """Seconds: the wait before try `n + 1` is drawn from 0 to `base * 2 ** (n - 1)` (full jitter)."""
+    """Seconds. The delay before attempt `n + 1` is random between 0 and `base * 2 ** (n - 1)` (full jitter)."""
 
     cap: float = 30.0
-    """Seconds: no wait is drawn from a wider range."""
+    """Seconds. Upper bound of that range."""
 
     patience: float = 600.0
-    """Seconds: a part or an API call that finds no connection uses up no attempt until nothing was acknowledged for so
-    long, or the call was not answered. Links drop, and come back; ten minutes outlast a router's restart."""
+    """Seconds. A part or an API call that finds no connection uses up no attempt until nothing has been acknowledged,
+    or the call has not been answered, for this long. Networks fail and come back; ten minutes outlast a router's
+    restart."""
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")
-        _require(0 <= self.base <= self.cap < inf, "RetryPolicy needs 0 <= base <= cap, and finite ones")
+        _require(0 <= self.base <= self.cap < inf, "RetryPolicy needs 0 <= base <= cap, both finite")
         _require(0 <= self.patience < inf, "RetryPolicy.patience must be 0 or more, and finite")

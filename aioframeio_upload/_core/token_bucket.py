@@ -1,27 +1,27 @@
-"""A token bucket: never more calls or bytes than a rate allows."""
+"""A token bucket, which limits the rate of API calls and of bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SLOWEST = 60.0
-"""Seconds from call to call: the slowest documented rate is ten a minute. Headers that tell of a slower one are not
-believed, or one wrong answer would park every later call."""
+"""Seconds between two calls. The slowest documented rate is ten a minute; headers that report less than one a minute
+are ignored, or a single wrong answer would block every later call."""
 
 
 @dataclass(slots=True)
 class TokenBucket:
-    """Frame.io's "progressive" bucket, as its guide describes it: it refills continuously at `limit / window`.
+    """A bucket that refills continuously at `limit / window`, as Frame.io's guide describes its "progressive" limits.
 
-    Owned by one `Api`; `now` is any clock that only goes forward, in seconds.
+    Owned by one `FrameioApi` or `BandwidthLimiter`. `now` is any monotonic clock, in seconds.
     """
 
     limit: float
-    """Calls that may come at once."""
+    """Calls that may be made at once."""
     window: float
     """Seconds in which the whole limit refills."""
     level: float
-    """Calls left; below zero: calls that wait their turn."""
+    """Calls left; a negative level counts the calls that wait."""
     updated_at: float
 
     @classmethod
@@ -30,7 +30,7 @@ class TokenBucket:
         return cls(limit, window, limit, now)
 
     def reserve(self, now: float, amount: float = 1) -> float:
-        """Take the next call and give the seconds until it is due; calls that wait keep their order."""
+        """Reserve the next call and return the seconds to wait for it; calls are due in the order of reservation."""
         self._refill(now)
         self.level -= amount
         return max(0.0, -self.level * self.window / self.limit)
@@ -41,12 +41,12 @@ class TokenBucket:
         self.level = min(self.limit, self.level + 1)
 
     def observe(self, limit: float, remaining: float, window: float, now: float) -> None:
-        """Believe an answer's `x-ratelimit-*` headers: policies change, and other programs of the user count too."""
+        """Adopt an answer's `x-ratelimit-*` headers: policies change, and other programs of the user count too."""
         if limit <= 0 or window <= 0 or remaining < 0 or window / limit > SLOWEST:
             return
         self._refill(now)
         self.limit, self.window = limit, window
-        # Answers come late and out of order: they may take away what we believed to have, never add to it.
+        # Answers come late and out of order, so they may lower the level, but never raise it.
         self.level = min(self.level, remaining)
 
     def _refill(self, now: float) -> None:

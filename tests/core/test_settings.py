@@ -33,10 +33,10 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         (Timeouts, {"confirm": -0.1}, "Timeouts.confirm must be 0 or more, and finite"),
         (Timeouts, {"confirm": nan}, "Timeouts.confirm must be 0 or more, and finite"),
         (RetryPolicy, {"attempts": 0}, "RetryPolicy.attempts must be at least 1"),
-        (RetryPolicy, {"base": -1}, "RetryPolicy needs 0 <= base <= cap, and finite ones"),
-        (RetryPolicy, {"base": 31}, "RetryPolicy needs 0 <= base <= cap, and finite ones"),
-        (RetryPolicy, {"base": nan}, "RetryPolicy needs 0 <= base <= cap, and finite ones"),
-        (RetryPolicy, {"base": inf, "cap": inf}, "RetryPolicy needs 0 <= base <= cap, and finite ones"),
+        (RetryPolicy, {"base": -1}, "RetryPolicy needs 0 <= base <= cap, both finite"),
+        (RetryPolicy, {"base": 31}, "RetryPolicy needs 0 <= base <= cap, both finite"),
+        (RetryPolicy, {"base": nan}, "RetryPolicy needs 0 <= base <= cap, both finite"),
+        (RetryPolicy, {"base": inf, "cap": inf}, "RetryPolicy needs 0 <= base <= cap, both finite"),
     ],
 )
 def test_a_value_that_could_not_work_is_refused_with_its_name(

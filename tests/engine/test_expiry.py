@@ -241,7 +241,7 @@ async def test_a_file_that_takes_longer_than_links_live_is_given_up_at_once() ->
             clock.offset = 25.0
             await tell_time(fake, uploader)
         error = await expired(upload)
-    assert "the file takes longer than new links would live" in str(error)
+    assert "the file takes longer than new links would be valid" in str(error)
     assert (fake.files, [file.id for file in fake.deleted]) == ((), [error.file_id])
     assert operations(fake).count("create") == 1
 

@@ -191,7 +191,7 @@ async def test_one_part_that_s3_never_takes_costs_a_few_files_at_most(slots: int
     limits = Limits(parts=slots, api_pacing=False)
     async with serving(service), Uploader("t", base_url=service.url, **with_(limits=limits)) as uploader:
         upload = uploader.upload(CONTENT, name="a.mov", folder_id="d")
-        with pytest.raises(LinksExpired, match="this upload's links have died 4 times"):
+        with pytest.raises(LinksExpired, match="this upload's links have expired 4 times"):
             await upload
         replaced = [event async for event in upload if isinstance(event, UploadReplanned)]
     assert len(replaced) == REPLANS == 3
