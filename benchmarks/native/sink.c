@@ -3,7 +3,7 @@
  * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT]
  *
  * Prints {"port": N} and serves 127.0.0.1 until its stdin closes. Every PUT is answered with an ETag: the value of `md5=` in the
- * query where there is one (the benchmark computes it beforehand, so that the sink does not hash on the clock), else that of
+ * path where there is one (the benchmark computes it beforehand, so that the sink does not hash on the clock), else that of
  * --etag, else one that is no MD5.
  * With --part-size it plays Frame.io too, just as far as an upload needs it: `local_upload` creates, anything else
  * that is asked for has arrived. */
@@ -115,7 +115,7 @@ static int answer(struct connection *one)
     char *line_end = strstr(one->head, "\r\n");
     if (!strncmp(one->head, "PUT ", 4)) {
         *line_end = 0;
-        copy_value(one->head, "md5=", etag, sizeof etag, "& ");
+        copy_value(one->head, "md5=", etag, sizeof etag, "/? ");
     } else if (!strncmp(one->head, "POST ", 5)) {
         created++;
         if (!copy_value(one->head, "\"name\":\"", name, sizeof name, "\""))

@@ -132,11 +132,12 @@ async def test_an_answer_that_is_lost_inside_tls_is_asked_for_again(
     assert await sha256(s3_server, response) == SHA256
 
 
-async def test_a_server_that_speaks_no_tls_fails_the_handshake(s3_server: S3Server, tls: Tls) -> None:
+async def test_a_server_that_speaks_no_tls_is_given_up_at_once(s3_server: S3Server, tls: Tls) -> None:
     plain = f"https://{urlsplit(s3_server.url).netloc}"
     response = s3_server.create_response(len(BYTES), SIZES, at=plain)
     async with Uploader("t", **tls.settings(attempts=2, patience=0)) as uploader:
-        with pytest.raises(PartExhausted, match=r"the last: the TLS handshake failed$"):
+        message = r"^part 1, attempt 1: the TLS handshake failed \(WRONG_VERSION_NUMBER\)$"
+        with pytest.raises(PartRejected, match=message):
             await send_all(uploader, response, BYTES)
 
 

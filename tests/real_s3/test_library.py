@@ -220,11 +220,18 @@ async def test_a_refusal_ends_the_other_parts_too(s3_server: S3Server) -> None:
     assert await stored(s3_server, response) == [SIZES[0], None, None, None]
 
 
-async def test_links_that_have_expired_are_not_tried(s3_server: S3Server, uploader: Uploader) -> None:
+async def test_whether_links_have_expired_is_left_to_the_server(s3_server: S3Server, uploader: Uploader) -> None:
+    """The local clock is not asked: each link is tried, and the answer decides."""
     response = s3_server.create_response(SIZE, SIZES, expires=60, age=120)
-    with pytest.raises(LinksExpired, match=r"^the link of part \d is about to die") as caught:
+    # rclone refuses such a link in other words than S3, so that the library cannot know that new links would help.
+    error, message = {
+        "rclone": (PartRejected, r"^part \d, attempt 1: 400 AccessDenied: The difference between the request time"),
+        "seaweedfs": (LinksExpired, r"^part \d: S3 says that its link has expired"),
+    }[s3_server.name]
+    with pytest.raises(error, match=message) as caught:
         await send_all(uploader, response)
-    assert caught.value.file_id == response["id"]
+    if isinstance(caught.value, LinksExpired):
+        assert caught.value.file_id == response["id"]
     assert "X-Amz-" not in str(caught.value)
     assert uploader.statistics().retries == 0
     assert await stored(s3_server, response) == [None] * 4
