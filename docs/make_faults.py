@@ -10,7 +10,7 @@ from aioframeio_upload._core.failures import FAILURES, FailureKind, FailureRule
 PAGE = Path(__file__).resolve().with_name("faults.md")
 
 HEAD = """\
-<!-- Written by docs/make_faults.py from aioframeio_upload/_core/faults.py: change it there. -->
+<!-- Written by docs/make_faults.py from aioframeio_upload/_core/failures.py: change it there. -->
 
 # What becomes of each fault
 
