@@ -50,6 +50,8 @@ class Signals:
         """The signal that came first."""
         self._stop = stop
         self._before: dict[int, Any] = {}
+        self._hook: Callable[[sys.UnraisableHookArgs], Any] | None = None
+        """`sys.unraisablehook` as it was before."""
         self._wakeup: tuple[int, int] | None = None
         """Our end of the pipe that the interpreter writes to, and where it wrote to before."""
 
@@ -60,6 +62,7 @@ class Signals:
         heard = [number for number in ENDED_BY if signal.getsignal(number) not in (signal.SIG_IGN, None)]
         if sys.platform != "win32":  # there asyncio's loop needs the interpreter's bytes itself
             self._count(frozenset(heard))
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._note_unraisable
         for number in heard:
             self._before[number] = signal.signal(number, self._hear)
         return self
@@ -71,6 +74,8 @@ class Signals:
             return  # the process is ending, and the next signal is to end it at once
         for number, before in self._before.items():
             signal.signal(number, before)
+        if self._hook is not None:
+            sys.unraisablehook = self._hook
         if self._wakeup is not None:
             writing, before = self._wakeup
             signal.set_wakeup_fd(before)
@@ -82,6 +87,17 @@ class Signals:
         if self.first is None:
             self.first = number
             self._stop()
+
+    def _note_unraisable(self, found: sys.UnraisableHookArgs) -> None:
+        """End the process at a second signal that the interpreter noted before it called `_hear` for the first.
+
+        CPython (`Modules/signalmodule.c`, bpo-43406) finds no handler for it any more, and would print a traceback that
+        says "ignored due to race condition".
+        """
+        if self.first is not None and isinstance(found.exc_value, OSError) and "race condition" in str(found.exc_value):
+            os._exit(status_of(self.first))
+        if self._hook is not None:
+            self._hook(found)
 
     def _count(self, heard: frozenset[int]) -> None:
         reading, writing = os.pipe()

@@ -255,3 +255,25 @@ def barrier():
     return made
 """
 """What two threads wait at, and only one comes: a wait that begins again after every signal."""
+
+
+AT_ONCE = """
+import os, signal, time
+from aioframeio_upload._cli.signals import Signals
+
+with Signals(lambda: None):
+    both = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for number in both:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+    time.sleep(10)
+"""
+"""Both signals are noted before the interpreter handles the first one."""
+
+
+def test_two_kinds_of_signal_at_the_same_moment_end_it_without_a_traceback() -> None:
+    for _ in range(10):
+        ended = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=60)
+        assert ended.stderr == ""
+        assert ended.returncode in (*statuses(signal.SIGINT), *statuses(signal.SIGTERM))
