@@ -104,10 +104,10 @@ def bench(session: nox.Session) -> None:
     named = [word for word in session.posargs if word in BENCHMARKS]
     options = [word for word in session.posargs if word not in BENCHMARKS]
     install(session, "-e", ".[test,bench]")
-    session.run("python", "benchmarks/build.py", success_codes=[0, 1])  # what is missing is said, and left out
+    session.run("python", "-m", "benchmarks.build", success_codes=[0, 1])  # what is missing is said, and left out
     for name in named or BENCHMARKS:
-        session.run("python", f"benchmarks/{name}.py", *options)
-    session.run("python", "benchmarks/report.py", "--print")
+        session.run("python", "-m", f"benchmarks.{name}", *options)
+    session.run("python", "-m", "benchmarks.report", "--print")
 
 
 @nox.session
@@ -189,7 +189,7 @@ def soak(session: nox.Session) -> None:
 def fleet(session: nox.Session) -> None:
     """One file by 1, 2 and 4 hosts behind 100 Mbit/s each, in network namespaces; needs root, takes ten minutes."""
     install(session, "-e", ".[test]")
-    session.run("python", "benchmarks/fleet.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.fleet", *session.posargs)
 
 
 # A fresh environment each time: a requirement that the metadata forgot would still be in an old one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from harness.native import LIBRARIES, Missing, built
+from .harness.native import LIBRARIES, Missing, built
 
 
 def main() -> int:

@@ -30,15 +30,16 @@ from typing import Any
 
 from aiohttp import web
 from distributed import Client
-from harness.record import print_table, write_record
-from harness.words import many, parser, show_size, size
-from wan_net import MTU, PREFIX, SEGMENT, Child, run, sweep
 
 from aioframeio_upload import Uploader
 from aioframeio_upload.dask import upload_file
 
+from .harness.record import print_table, write_record
+from .harness.words import many, parser, show_size, size
+from .wan.network import MTU, PREFIX, SEGMENT, Child, run, sweep
+
 HUB = "198.18.0.1"
-"""Of RFC 2544's range for benchmarks, as `wan_net.py` has it."""
+"""Of RFC 2544's range for benchmarks, as `wan/network.py` has it."""
 SERVICE, SCHEDULER = 8080, 8786
 MOST_HOSTS = 4
 
@@ -89,10 +90,9 @@ def background(words: list[str], folder: Path) -> Iterator[None]:
 
 def measure(hub: str, hosts: Sequence[str], folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Upload once by these hosts."""
-    here = str(Path(__file__).resolve())
     cli = ["-m", "distributed.cli.dask_worker", f"tcp://{HUB}:{SCHEDULER}", "--nthreads", "2", "--no-nanny"]
     with ExitStack() as stack:
-        stack.enter_context(Child(inside(hub, here, "service", json.dumps(asked))))
+        stack.enter_context(Child(inside(hub, "-m", "benchmarks.fleet", "service", json.dumps(asked))))
         scheduler = ["-m", "distributed.cli.dask_scheduler", "--host", HUB, "--port", str(SCHEDULER), "--no-dashboard"]
         stack.enter_context(background(inside(hub, *scheduler), folder))
         for number, host in enumerate(hosts, 1):
@@ -104,7 +104,7 @@ def measure(hub: str, hosts: Sequence[str], folder: Path, asked: dict[str, Any])
                 "--no-dashboard",
             ]
             stack.enter_context(background(inside(host, *cli, *own), folder))
-        command = inside(hub, here, "upload", json.dumps(asked | {"hosts": len(hosts)}))
+        command = inside(hub, "-m", "benchmarks.fleet", "upload", json.dumps(asked | {"hosts": len(hosts)}))
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=600)
         if done.returncode != 0:
             raise RuntimeError((folder / "dask.log").read_text(encoding="utf-8", errors="replace")[-4000:])

@@ -10,8 +10,6 @@ another. Opening the journal, which a process does once, is not in it.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -20,11 +18,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness import contenders
-from harness.measure import Contender, run_once, warn_of_noise
-from harness.record import print_table, write_record
-from harness.stage import MIB, WORK, make_source, sink
-from harness.words import parser, show_size, size
+from .harness import contenders
+from .harness.measure import Contender, run_once, warn_of_noise
+from .harness.record import print_table, write_record
+from .harness.stage import MIB, WORK, make_source, sink
+from .harness.words import parser, show_size, size
 
 IN_FLIGHT = 8
 """The default of `Limits.parts`."""
@@ -66,7 +64,7 @@ def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
             "rounds": cell.rounds,
             "warm_up": warm_up,
         }
-        command = [sys.executable, str(contenders.CLIENTS / "recorded.py"), json.dumps(job)]
+        command = contenders.python_client("recorded", job)
         run = run_once(Contender("ours", command, source.size, peer=target.pid), PATIENCE * (cell.rounds + warm_up))
     took: dict[str, list[Took]] = run.told["took"]
     return [

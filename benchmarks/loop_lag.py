@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from harness import cache, contenders
-from harness.measure import Run, interleave, warn_of_noise
-from harness.record import print_table, write_record
-from harness.stage import MIB, Sink, make_source, sink
-from harness.words import many, parser, size
+from .harness import cache, contenders
+from .harness.measure import Run, interleave, warn_of_noise
+from .harness.record import print_table, write_record
+from .harness.stage import MIB, Sink, make_source, sink
+from .harness.words import many, parser, size
 
 PERIOD = 0.005
 LOOPS = ("asyncio", "uvloop")

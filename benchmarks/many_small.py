@@ -26,11 +26,12 @@ from statistics import median
 from typing import Any
 
 import certifi
-from harness import contenders
-from harness.measure import Contender, Run, interleave, warn_of_noise
-from harness.record import print_table, write_record
-from harness.stage import SINK, WORK, Sink, make_source, sink
-from harness.words import many, parser, show_size, size
+
+from .harness import contenders
+from .harness.measure import Contender, Run, interleave, warn_of_noise
+from .harness.record import print_table, write_record
+from .harness.stage import SINK, WORK, Sink, make_source, sink
+from .harness.words import many, parser, show_size, size
 
 IN_FLIGHT = 8
 """The default of `Limits.parts`."""
@@ -90,7 +91,7 @@ def bundle_of(ca: Path) -> Path:
 def client(name: str, program: str, target: Sink, job: dict[str, Any], size: int) -> Contender:
     """Give one of the clients for small files."""
     trust = {"SSL_CERT_FILE": job["ca"]} if job.get("ca") else {}
-    command = [sys.executable, str(contenders.CLIENTS / f"{program}.py"), json.dumps(job)]
+    command = contenders.python_client(program, job)
     return Contender(name, command, size, environment=trust, peer=target.pid)
 
 

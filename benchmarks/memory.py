@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from harness import contenders
-from harness.measure import Contender, interleave, summarize
-from harness.record import print_table, write_record
-from harness.stage import MIB, make_source, sink
-from harness.words import many, parser, show_size, size
+from .harness import contenders
+from .harness.measure import Contender, interleave, summarize
+from .harness.record import print_table, write_record
+from .harness.stage import MIB, make_source, sink
+from .harness.words import many, parser, show_size, size
 
 LEAST = 256 * MIB
 """Bytes to send at least, so that every buffer is in use for a while."""

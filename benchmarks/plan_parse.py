@@ -1,6 +1,6 @@
 """How long the loop stands still while the plan of a huge file is read, and while its first parts are begun.
 
-    python benchmarks/plan_parse.py [--parts 10000] [--runs 5]
+    python -m benchmarks.plan_parse [--parts 10000] [--runs 5]
 
 A server in a process of its own answers `create` with links as long as S3's (1.5 kB each), and the PUTs of the first
 parts with a refusal, which ends the upload. A ticker notes the longest time in which the loop ran nothing.

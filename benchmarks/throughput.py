@@ -17,11 +17,11 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from harness import cache, contenders
-from harness.measure import Contender, Run, Summary, interleave, summarize, warn_of_noise
-from harness.record import RESULTS, print_table, write_record
-from harness.stage import CORES, Sink, Source, make_source, sink
-from harness.words import many, parser, show_size, size
+from .harness import cache, contenders
+from .harness.measure import Contender, Run, Summary, interleave, summarize, warn_of_noise
+from .harness.record import RESULTS, print_table, write_record
+from .harness.stage import CORES, Sink, Source, make_source, sink
+from .harness.words import many, parser, show_size, size
 
 LUKEWARM = 0.01
 """The fraction of a file that may be left in the cache for it to count as cold."""

@@ -18,7 +18,7 @@ class Limits:
     parts: int = 8
     """Part requests in flight. On a link without loss, 4 to 32 take about the same time (200 Mbit/s, 40 ms: 1.04 to
     1.10 times the minimum for the bytes); if one packet in a thousand is lost, 8 take little more than half the time of
-    4. More would mean more links that age and a longer tail. (`benchmarks/wan.py`, 2026-11-23)"""
+    4. More would mean more links that age and a longer tail. (`benchmarks.wan`, 2026-11-23)"""
 
     files: int = 16
     """Files created but not completely sent. Twice `parts`, so that creating a small file overlaps with sending others;

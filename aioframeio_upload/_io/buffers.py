@@ -21,7 +21,7 @@ AHEAD = 8
 ROUNDS = 2
 """Rounds of the loop between two turns: a timer that fell due during one needs two to reach the task that sleeps, and
 would else wait for the next turn too. With them a 5 ms ticker is late by 0.7 ms (median) and 1.4 ms (99 %) at full
-speed over TLS, without by 2.6 and 3.5; the speed is the same. (2026-11-23, `benchmarks/loop_lag.py`)"""
+speed over TLS, without by 2.6 and 3.5; the speed is the same. (2026-11-23, `benchmarks.loop_lag`)"""
 
 SILENCE = 10.0
 """Seconds that an open PUT may go without a block: S3 gives a silent connection up after 20 to 30."""

@@ -1,6 +1,6 @@
 """The body of one PUT: a part's bytes in blocks, from the page cache or the disk to the socket.
 
-The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts of 32 MiB; `benchmarks/throughput.py`):
+The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts of 32 MiB; `benchmarks.throughput`):
 
 * a block is read on the loop where the page cache has it, which spares a hop to a thread a block;
 * blocks travel in buffers that are used again, and are handed on as views: nothing is copied but by OpenSSL;
@@ -34,7 +34,7 @@ if sys.platform == "linux":
 
 TURN = 0.001
 """Seconds that one body may write before the loop is given back. A turn of 0.7 ms costs some 5 % of the speed, one of
-2 ms makes everything else in the loop wait twice as long. (2026-11-23, `benchmarks/loop_lag.py`)"""
+2 ms makes everything else in the loop wait twice as long. (2026-11-23, `benchmarks.loop_lag`)"""
 
 SLOW = 0.2
 """A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
@@ -44,7 +44,7 @@ UNSENT = 1 << 17
 """Bytes that the kernel may hold unsent of a connection that is not fast. Left to itself it takes up to 4 MiB (Linux,
 tcp_wmem): at 64 kB/s they are under way for a minute after the last block went in, longer than `Timeouts.stall`, and
 far from what `bytes_uploaded` and a pause should mean. It costs nothing on a link (200 Mbit/s, 40 ms: 1.04 of what the
-bytes take, 1.08 without it: `benchmarks/wan.py`), but a tenth of the speed over TLS on loopback (970 to 1092)."""
+bytes take, 1.08 without it: `benchmarks.wan`), but a tenth of the speed over TLS on loopback (970 to 1092)."""
 
 FAST = 0.02
 """Seconds: a connection that takes a block in less is fast: it moves more than 13 MB/s."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 
-from job import Job
-from meter import Meter
+from .job import Job
+from .meter import Meter
 
 BLOCK = 256 << 10
 

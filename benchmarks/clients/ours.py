@@ -6,10 +6,10 @@ import asyncio
 import ssl
 from time import monotonic
 
-from job import Job
-from meter import Meter
-
 from aioframeio_upload import Limits, Plan, Uploader
+
+from .job import Job
+from .meter import Meter
 
 
 async def tick(period: float, lateness: list[float]) -> None:

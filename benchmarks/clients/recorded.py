@@ -17,9 +17,9 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from meter import Meter, used_cpu
-
 from aioframeio_upload import Journal, Limits, Uploader
+
+from .meter import Meter, used_cpu
 
 
 @dataclass(frozen=True)

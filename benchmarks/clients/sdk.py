@@ -10,8 +10,9 @@ import httpx  # noqa: F401  # the SDK imports it when it first sends: not on the
 from frameio.types.file_with_upload_urls import FileWithUploadUrls
 from frameio.types.upload_url import UploadUrl
 from frameio.upload import FrameioUploader
-from job import Job
-from meter import Meter
+
+from .job import Job
+from .meter import Meter
 
 
 def main() -> None:

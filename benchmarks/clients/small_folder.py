@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from meter import Meter
-from small_job import SmallJob
-
 from aioframeio_upload import FileCompleted, Limits, Uploader
+
+from .meter import Meter
+from .small_job import SmallJob
 
 
 async def send(job: SmallJob) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import ssl
 import time
 
-from meter import Meter
-from small_job import SmallJob
-
 from aioframeio_upload import Limits, Progress, Timeouts, Upload, Uploader
+
+from .meter import Meter
+from .small_job import SmallJob
 
 
 async def listen(upload: Upload) -> int:

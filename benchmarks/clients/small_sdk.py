@@ -14,8 +14,9 @@ import httpx
 from frameio import Frameio
 from frameio.files import FileCreateLocalUploadParamsData
 from frameio.upload import FrameioUploader
-from meter import Meter
-from small_job import SmallJob
+
+from .meter import Meter
+from .small_job import SmallJob
 
 
 def send(client: Frameio, job: SmallJob, path: Path) -> None:

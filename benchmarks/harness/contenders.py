@@ -6,13 +6,12 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from .measure import Contender
 from .native import Missing, built
 from .stage import CLIENT, CORES, MIB, WORK, Sink, Source
 
-CLIENTS = Path(__file__).resolve().parent.parent / "clients"
 EVERY_CORE = frozenset(CORES)
 ONE_CORE = frozenset(CLIENT)
 
@@ -31,18 +30,20 @@ def ours(
     """Give `Uploader.send_parts`; with `md5s` (which the sink answers) it checks the ETags."""
     checks = {"check_etags": md5s is not None, "md5s": md5s or []}
     job = _job(sink, source, in_flight) | checks | {"loop": loop, "tick": tick}
-    return Contender(name, _python("ours", job), source.size, cores, peer=sink.pid)
+    return Contender(name, python_client("ours", job), source.size, cores, peer=sink.pid)
 
 
 def sdk(sink: Sink, source: Source, in_flight: int, *, cores: frozenset[int] = ONE_CORE) -> Contender:
     """Give the official SDK's uploader."""
     trust = {"SSL_CERT_FILE": str(sink.ca)} if sink.ca else {}
-    return Contender("frameio SDK", _python("sdk", _job(sink, source, in_flight)), source.size, cores, trust, sink.pid)
+    return Contender(
+        "frameio SDK", python_client("sdk", _job(sink, source, in_flight)), source.size, cores, trust, sink.pid
+    )
 
 
 def md5(sink: Sink, source: Source, *, cores: frozenset[int] = EVERY_CORE) -> Contender:
     """Give MD5 alone in a thread."""
-    return Contender("MD5 alone", _python("md5", _job(sink, source, 1)), source.size, cores, peer=sink.pid)
+    return Contender("MD5 alone", python_client("md5", _job(sink, source, 1)), source.size, cores, peer=sink.pid)
 
 
 def native(name: str, sink: Sink, source: Source, in_flight: int) -> Contender:
@@ -97,8 +98,9 @@ def sdk_memory(source: Source, in_flight: int) -> int:
     return source.part_size * (min(in_flight, len(source.lengths)) + 2) + 200 * MIB
 
 
-def _python(client: str, job: dict[str, object]) -> list[str]:
-    return [sys.executable, str(CLIENTS / f"{client}.py"), json.dumps(job)]
+def python_client(client: str, job: dict[str, Any]) -> list[str]:
+    """Return the command that runs one of `benchmarks.clients`."""
+    return [sys.executable, "-m", f"benchmarks.clients.{client}", json.dumps(job)]
 
 
 def _job(sink: Sink, source: Source, in_flight: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Which of the C programs can be built here, and what is missing for the others? (`python benchmarks/build.py`)"""
+"""Which of the C programs can be built here, and what is missing for the others? (`python -m benchmarks.build`)"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def write_record(
     target.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "benchmark": name,
-        "command": before + " ".join(["python", *(_relative(word) for word in sys.argv)]),
+        "command": before + " ".join(["python", "-m", _program(), *(_relative(word) for word in sys.argv[1:])]),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -47,6 +47,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, frozenset | set):
         return sorted(value)
     raise TypeError(type(value).__name__)
+
+
+def _program() -> str:
+    """Return the name by which this program is run with `-m`."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__") if spec is not None else "?"
 
 
 def _relative(word: str) -> str:

@@ -169,7 +169,7 @@ int main(int count, char **words)
     }
     /* By default the kernel may wake a sleeper 50 us late, which is most of a packet's time at 200 Mbit/s. */
     prctl(PR_SET_TIMERSLACK, 1uL);
-    /* A cable waits for no core: whatever else runs comes after it, the two ends (`wan_ends.py`, 1) too. Where that is
+    /* A cable waits for no core: whatever else runs comes after it, the two ends (`wan/ends.py`, 1) too. Where that is
      * not permitted, `late_us` tells what it did. */
     sched_setscheduler(0, SCHED_RR, &(struct sched_param){.sched_priority = 2});
     setvbuf(stdout, NULL, _IOLBF, 0);

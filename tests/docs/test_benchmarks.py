@@ -1,22 +1,24 @@
-"""Every benchmark runs, at toy size: it measures whom it names and keeps what it saw, and the report reads that."""
+"""Every benchmark runs at toy size: it measures whom it names and records what it saw, and the report reads that."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+journal = pytest.importorskip("benchmarks.journal", reason="the benchmarks are in the repository only")
+costs = pytest.importorskip("benchmarks.wan.costs")
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.needs_tree, pytest.mark.needs_program, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -26,25 +28,31 @@ Bench = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="session")
 def compiled() -> str:
     """Compile the C programs once; the table of a machine without a compiler lacks them, and there is no sink."""
-    done = subprocess.run([sys.executable, str(BENCHMARKS / "build.py")], capture_output=True, text=True, check=False)
+    done = run_module("build", folder=None)
     if "sink" not in done.stdout:
         pytest.skip(done.stderr)
     return done.stdout
 
 
+def run_module(name: str, *arguments: str, folder: Path | None) -> subprocess.CompletedProcess[str]:
+    """Run `python -m benchmarks.NAME`, with its files in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        env=os.environ | ({"BENCH_DIR": str(folder)} if folder else {}),
+    )
+
+
 @pytest.fixture
-def run(tmp_path: Path, compiled: str) -> Callable[..., str]:
-    """Run a program of the benchmarks and give what it printed."""
+def run_alone(tmp_path: Path) -> Callable[..., str]:
+    """Run a benchmark that needs no C program, and return what it printed."""
 
     def run(name: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(BENCHMARKS / f"{name}.py"), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=280,
-            env=os.environ | {"BENCH_DIR": str(tmp_path / "work")},
-        )
+        done = run_module(name, *arguments, folder=tmp_path / "work")
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -52,14 +60,21 @@ def run(tmp_path: Path, compiled: str) -> Callable[..., str]:
 
 
 @pytest.fixture
+def run(run_alone: Callable[..., str], compiled: str) -> Callable[..., str]:
+    """Run a benchmark and return what it printed."""
+    return run_alone
+
+
+@pytest.fixture
 def bench(run: Callable[..., str], tmp_path: Path) -> Bench:
-    """Run a benchmark once and give its record, which the report has to understand."""
+    """Run a benchmark once and return its record, which the report has to understand."""
 
     def bench(name: str, *arguments: str) -> dict[str, Any]:
         kept = tmp_path / "results" / f"{name}.json"
         run(name, "--runs", "1", "--warm-up", "0", "--output", str(kept), *arguments)
         assert run("report", "--results", str(kept.parent), "--print").count("\n| ") > 2
         record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        assert record["command"].startswith(f"python -m benchmarks.{name} --runs 1 ")
         return record
 
     return bench
@@ -142,14 +157,55 @@ def test_fleet_sends_a_file_by_one_host_and_by_two_each_behind_its_link(
     assert "a link alone needs 0.8 s" in said
 
 
-@pytest.fixture(scope="module")
-def costs() -> ModuleType:
-    before = sys.path[:]
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module("wan_costs")
-    finally:
-        sys.path[:] = before
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and pins to cores")
+def test_the_memory_of_a_folder_is_measured_for_a_tree_and_one_of_a_tenth(
+    run_alone: Callable[..., str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "results" / "many_small_folder.json"
+    small = ("--files", "300", "--size", "1KiB", "--runs", "1", "--warm-up", "0")
+    said = run_alone("many_small", "--folder", *small, "--output", str(kept))
+    assert "bytes to the peak" in said
+    rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
+    assert [row["runs"][0]["told"]["files"] for row in rows] == [30, 300]
+    assert all(row["summary"]["memory_mib"] > 1 for row in rows)
+    assert run_alone("report", "--results", str(kept.parent), "--print").count("\n| ") > 2
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="the sink is a C program")
+def test_the_journal_is_measured_with_large_parts_and_with_tiny_ones(
+    run_alone: Callable[..., str], tmp_path: Path
+) -> None:
+    kept = tmp_path / "journal.json"
+    toy = ["--part-size", "1MiB", "--large", "4", "--tiny", "20", "--runs", "2", "--warm-up", "0"]
+    run_alone("journal", *toy, "--output", str(kept))
+    rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
+    names = ("parts", "part_size", "check_etags", "in_flight", "rounds")
+    cells = {tuple(row["cell"][name] for name in names) for row in rows}
+    large = {(4, 1 << 20, True, 8, 2), (4, 1 << 20, False, 8, 2), (1, 1 << 20, True, 8, 1)}
+    assert cells == large | {(20, 1024, False, 8, 1), (20, 1024, False, 1, 1)}
+    assert len(rows) == 5 * 4
+    assert all(run["seconds"] > 0 and run["loop"] > 0 for row in rows for run in row["runs"])
+    assert all(
+        one["more_time_low"] <= one["more_time"] <= one["more_time_high"] for one in (row["summary"] for row in rows)
+    )
+
+
+@pytest.mark.parametrize("asked", [["--parts", "50"], ["--hostile"]])
+def test_the_benchmark_of_a_long_plan_tells_how_long_the_loop_stood_still(asked: list[str]) -> None:
+    done = run_module("plan_parse", "--runs", "1", *asked, folder=None)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "longest stop in ms" in done.stdout
+    assert ("too many values" in done.stderr) is (asked == ["--hostile"])
+
+
+# -- what is computed from the measurements ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "lowest", "highest"), [(1, 0, 0), (5, 0, 4), (6, 0, 5), (10, 1, 8), (30, 9, 20)])
+def test_what_the_median_lies_between_is_what_tables_of_the_sign_test_say(
+    count: int, lowest: int, highest: int
+) -> None:
+    assert journal.interval(range(count)) == (lowest, highest)
 
 
 SAMPLES = st.lists(st.tuples(st.floats(0.01, 1), st.integers(0, 10**6)), min_size=1, max_size=20)
@@ -157,9 +213,7 @@ SAMPLES = st.lists(st.tuples(st.floats(0.01, 1), st.integers(0, 10**6)), min_siz
 
 @given(steps=SAMPLES, at=st.floats(0, 30))
 @example(steps=[(0.37213327322508405, 210709)], at=0.37213327322508405)
-def test_what_had_arrived_never_falls_and_never_exceeds_what_did(
-    costs: ModuleType, steps: list[tuple[float, int]], at: float
-) -> None:
+def test_what_had_arrived_never_falls_and_never_exceeds_what_did(steps: list[tuple[float, int]], at: float) -> None:
     samples = [(0.0, 0)]
     for seconds, count in steps:
         samples.append((samples[-1][0] + seconds, samples[-1][1] + count))
@@ -168,7 +222,7 @@ def test_what_had_arrived_never_falls_and_never_exceeds_what_did(
     assert found <= costs.received_at(samples, at + 0.5)
 
 
-def test_of_the_numbers_near_the_best_without_loss_the_best_with_loss_is_chosen(costs: ModuleType) -> None:
+def test_of_the_numbers_near_the_best_without_loss_the_best_with_loss_is_chosen() -> None:
     def row(rtt: float, loss: float, in_flight: int | None, cost: float) -> dict[str, Any]:
         way = {"rtt": rtt, "loss": loss, "rate": 1e6, "queue": 0.05, "congestion": "cubic"}
         return {"way": way, "variant": {"in_flight": in_flight, "lowat": None}, "summary": {"cost": cost}}

@@ -151,7 +151,7 @@ def why_not() -> str | None:
 
 def build(folder: Path) -> Path:
     """Compile the forwarder and give its path."""
-    source, program = Path(__file__).parent / "native" / "delay.c", folder / "delay"
+    source, program = Path(__file__).parent.parent / "native" / "delay.c", folder / "delay"
     subprocess.run(["cc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
     return program
 

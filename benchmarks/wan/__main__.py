@@ -1,7 +1,7 @@
 """How many parts in flight fill a long link? 200 Mbit/s at 40 and 150 ms, with and without loss, in namespaces.
 
 The answer is the default of `Limits.parts`. A run uploads one file over TLS from a client in one namespace to a sink in
-another; what lies between them is told in `wan_net.py`. Its cost is the wall time from `execute` to the last answer, so
+another; what lies between them is told in `network.py`. Its cost is the wall time from `execute` to the last answer, so
 connecting, TLS and slow start are in it, divided by the time that the file's bytes alone take at the link's rate: of
 200 Mbit/s of IP packets 24.1 MB/s are TCP's payload, 1448 bytes of every 1500. What TLS and HTTP add is cost. A run
 that takes longer than `--cap` is ended there, and its cost is that of the bytes that had arrived.
@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-import wan_ends
-from harness.record import RESULTS, print_table, write_record
-from harness.words import many, parser, size
-from wan_costs import WITHIN, Variant, cells_of, choose, cost_of, cost_table, detail_table, rows_of
-from wan_net import SERVER, Child, Wan, Way, build, open_wan, sweep, why_not
+
+from ..harness.record import RESULTS, print_table, write_record
+from ..harness.words import many, parser, size
+from . import ends
+from .costs import WITHIN, Variant, cells_of, choose, cost_of, cost_table, detail_table, rows_of
+from .network import SERVER, Child, Wan, Way, build, open_wan, sweep, why_not
 
 PORT = 8443
 LOWAT = 128 * 1024
@@ -95,7 +96,7 @@ class Stage:
 
 def inside(namespace: str, role: str, asked: dict[str, Any]) -> list[str]:
     """Give the command that is one end of the way, in its namespace."""
-    return ["ip", "netns", "exec", namespace, sys.executable, str(Path(__file__).resolve()), role, json.dumps(asked)]
+    return ["ip", "netns", "exec", namespace, sys.executable, "-m", "benchmarks.wan", role, json.dumps(asked)]
 
 
 def busy_seconds() -> float:
@@ -200,6 +201,6 @@ def main(words: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] in (["client"], ["sink"]):
-        wan_ends.main(sys.argv[1], sys.argv[2])
+        ends.main(sys.argv[1], sys.argv[2])
     else:
         main(sys.argv[1:])

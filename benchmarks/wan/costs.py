@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from wan_net import Way
+from .network import Way
 
 COLD, TAIL = 3, 3
 """Whole seconds at the start and at the end in which unused time of the link is looked for: slow start is over by then

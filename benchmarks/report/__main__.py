@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.record import RESULTS, ROOT
-from harness.words import show_size
-from report_goals import goals
-from report_plots import PLOTS, draw, way_words
+from ..harness.record import RESULTS, ROOT
+from ..harness.words import show_size
+from .goals import goals
+from .plots import PLOTS, draw, way_words
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 Record = dict[str, Any]

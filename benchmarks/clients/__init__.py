@@ -1,0 +1,1 @@
+"""The programs that are compared: each sends what its one argument, in JSON, asks for."""

@@ -1,0 +1,1 @@
+"""Uploads over simulated links: a rate, a round trip and losses between two network namespaces."""
