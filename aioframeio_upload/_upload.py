@@ -341,7 +341,7 @@ class Upload(BaseUpload[UploadedFile]):
         file_id: str | None = None,
     ) -> None:
         feed, control = EventLog(), UploadControl()
-        feed.recorded_id = file_id
+        feed.file_id = file_id
         super().__init__(name, lambda: deliver(feed, control), feed, control, home, adopt, release)
         self.source: str | os.PathLike[str] | None = source if isinstance(source, str | os.PathLike) else None
         """The path, as it was given; of `resume_pending()`, as it was recorded; None for anything but a path."""

@@ -30,9 +30,10 @@ from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.folder import FolderRequest, deliver_folder
 from ._engine.job import UploadJob
 from ._engine.parts import send_some
+from ._engine.pending import claim_pending, discard, list_pending
 from ._engine.placeholder import create_file, create_remote_file
 from ._engine.remote_tree import find_accounts, find_project
-from ._engine.resume import JournalSession, claim_pending, discard, list_pending
+from ._engine.resume import JournalSession
 from ._io.files import printable
 from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
 from ._io.journal import AsyncJournal, Journal

@@ -1,18 +1,84 @@
-"""Bounded clean-up that a cancellation cannot interrupt."""
+"""Run clean-up steps that a cancellation cannot interrupt, all within the one deadline of a cancelled upload."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine
+from math import isinf
+from typing import Any, TypeVar
 
 import anyio
 
+from .control import CancelReason, UploadControl
+
+T = TypeVar("T")
+
+
+async def run_shielded(step: Coroutine[Any, Any, T], control: UploadControl, seconds: Callable[[], float]) -> T | None:
+    """Run a step to its end, even if the caller is cancelled meanwhile.
+
+    The step gets a task of its own: anyio's shield holds back the cancellations of anyio's scopes only, and
+    `asyncio.shield` abandons the step instead of waiting for it.
+
+    Args:
+        step: What to run.
+        control: Notes a cancellation of the caller, which starts the deadline that all clean-up steps draw from.
+        seconds: Returns how long the step may take from now on. Called at the start, and again after a cancellation.
+
+    Returns:
+        The step's result, or None if its time was over and it was cancelled.
+
+    Raises:
+        CancelledError: The caller was cancelled; raised after the step has ended. The step's own result is dropped.
+    """
+    task = asyncio.get_running_loop().create_task(step)
+    task.add_done_callback(_retrieve)
+    timer = _Timer(task)
+    timer.start(seconds())
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        control.cancel(CancelReason.TASK_CANCELLED)
+        timer.start(seconds())
+        await wait_uncancelled([task])
+        raise
+    finally:
+        timer.stop()
+    return None if timer.is_over and task.cancelled() else task.result()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    # Else asyncio logs an error that is dropped because the caller was cancelled.
+    if not task.cancelled():
+        task.exception()
+
+
+class _Timer:
+    """Cancels a task when its time is over."""
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+        self._handle: asyncio.TimerHandle | None = None
+        self.is_over = False
+
+    def start(self, seconds: float) -> None:
+        self.stop()
+        if not isinf(seconds):
+            self._handle = asyncio.get_running_loop().call_later(seconds, self._end)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._task.cancel()
+
 
 async def wait_uncancelled(tasks: Collection[asyncio.Future[Any]]) -> None:
-    """Wait until all are done, for what is bounded by itself; a cancellation meanwhile is raised after that.
+    """Wait until all are done; a cancellation meanwhile is raised only then.
 
-    anyio's shield alone holds off anyio's scopes only.
+    For tasks whose own steps are bounded: this wait has no limit.
     """
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""Wait until the service has assembled the file."""
+"""Wait until the service has put the file together, by asking for its status."""
 
 from __future__ import annotations
 
@@ -7,34 +7,42 @@ from collections.abc import Callable
 import anyio
 
 from .._core.api_schema import read_instant
-from .._core.errors import ApiError, ConfirmationError
+from .._core.errors import ApiError, ConfirmationError, NotFound
 from .._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from .._core.settings import Timeouts
 from .._io.frameio_api import STATUS, FrameioApi
 
 FIRST_PAUSE = 0.25
-"""Seconds: a small file is put together about as fast as it can be asked for."""
+"""Seconds between the first two questions: a small file is put together about that fast."""
 
 LONGEST_PAUSE = 10.0
-"""Seconds: a terabyte takes minutes, and the service allows five questions a second to all uploads of a user."""
+"""Seconds between two questions at most: a terabyte takes minutes, and the service allows a user five questions a
+second, for all uploads together."""
 
 PAUSE_GROWTH = 1.6
 
 
 def next_pause(pause: float) -> float:
-    """Give the pause between two questions after one of `pause` seconds."""
+    """Return the pause that follows a pause of `pause` seconds."""
     return min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
 
 
 def seconds_for(timeouts: Timeouts, size: int, *, must: bool) -> float:
-    """Give how long to wait for a file; where it `must` have arrived for what follows, even if nobody wants to wait."""
+    """Return how long to wait for a file.
+
+    With `must`, a time even if `Timeouts(confirm=0)` asks for no waiting: what follows needs the file to be there.
+    """
     return timeouts.confirm_for(size) or (Timeouts().confirm_for(size) if must else 0.0)
 
 
 async def read_status(
     api: FrameioApi, file_id: str, account_id: str, on_outage: Callable[[float], None] | None = None
 ) -> UploadStatus:
-    """Ask once; see `Api.call` for `on_outage`."""
+    """Ask for a file's status once; see `FrameioApi.call` for `on_outage`.
+
+    Raises:
+        ApiError: The service refused or did not answer, or the answer lacks a field.
+    """
     told = await api.call(STATUS, account_id=account_id, file_id=file_id, on_outage=on_outage)
     for name in ("upload_complete", "upload_failed"):
         if not isinstance(told.get(name), bool):
@@ -50,21 +58,29 @@ async def read_status(
     )
 
 
+async def find_status(api: FrameioApi, file_id: str, account_id: str) -> UploadStatus | None:
+    """Ask for a file's status once; return None if there is no such file."""
+    try:
+        return await read_status(api, file_id, account_id)
+    except NotFound:
+        return None
+
+
 async def confirm(
     api: FrameioApi, plan: Plan, account_id: str, seconds: float, receipts: tuple[Receipt, ...] = ()
 ) -> UploadedFile:
     """Wait until the service has the whole file.
 
     Raises:
-        ConfirmationError: It failed there, or took longer than `seconds`; the file is kept.
-        ApiError: The service cannot be asked.
+        ConfirmationError: The upload failed there, or took longer than `seconds`; the file is kept.
+        ApiError: The service refused, or did not answer.
     """
     told: UploadStatus | None = None
     reason: str | None = None
     with anyio.move_on_after(seconds) as waiting:
 
         def on_outage(lost: float) -> None:
-            waiting.deadline += lost  # the service had no chance to say so
+            waiting.deadline += lost  # an unreachable service had no chance to say so
 
         pause = FIRST_PAUSE
         while seconds > 0:
@@ -92,7 +108,7 @@ def as_file(
     status: str | None = None,
     media_type: str | None = None,
 ) -> UploadedFile:
-    """Give the file that a plan has become, with what the service said of it last."""
+    """Return the file that was uploaded by a plan, with the status that the service reported last."""
     return UploadedFile(
         id=plan.file_id,
         name=plan.name,

@@ -1,4 +1,4 @@
-"""The event log of an upload: facts in order, kept for late listeners, and the latest progress."""
+"""Keep an upload's events: facts in order, for late listeners too, and the latest progress."""
 
 from __future__ import annotations
 
@@ -11,48 +11,47 @@ from .._core.events import Event, FileFailed, FolderPlanned, Progress, UploadPla
 
 
 class EventLog:
-    """One upload's events. Written by the upload alone; read by as many listeners as there are."""
+    """The events of one upload. Only the upload writes it; any number of listeners read it."""
 
     def __init__(self) -> None:
         self.facts: list[Event] = []
         self.progress: Progress | None = None
         self.ended: bool = False
-        self.recorded_id: str | None = None
-        """The file that an earlier run, or a plan that was given, has made; known before anything is told."""
+        self.file_id: str | None = None
+        """The file at Frame.io, once it is known; the latest one, if the upload began anew.
+
+        Set from outside only before anything is planned: to the file of an earlier run, or of a given plan.
+        """
         self.progress_after: int = 0
         """How many facts came before the latest progress."""
         self.progress_count: int = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
-    def file_id(self) -> str | None:
-        """The file at Frame.io, once it is known; the latest one, where it had to be planned anew."""
-        planned = (fact for fact in reversed(self.facts) if isinstance(fact, UploadPlanned | UploadReplanned))
-        return next((fact.file_id for fact in planned), self.recorded_id)
-
-    @property
     def bar(self) -> tuple[int, int]:
-        """How far progress was told, and how much of that an earlier run had sent."""
+        """The bytes that the latest progress reported as uploaded, and how many of them an earlier run had sent."""
         return (0, 0) if self.progress is None else (self.progress.bytes_uploaded, self.progress.bytes_before)
 
     def publish(self, event: Event) -> None:
-        """Tell an event; nobody who listens can hold this up."""
+        """Append an event and wake the listeners. It never waits for one."""
         if isinstance(event, Progress):
             self.progress = event
             self.progress_after = len(self.facts)
             self.progress_count += 1
         else:
+            if isinstance(event, UploadPlanned | UploadReplanned):
+                self.file_id = event.file_id
             self.facts.append(event)
         self._wake()
 
     def end(self, last: Event) -> None:
-        """Tell the last fact."""
+        """Append the last fact."""
         self.facts.append(last)
         self.ended = True
         self._wake()
 
     async def news(self) -> None:
-        """Wait until something is told."""
+        """Wait until an event is published."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter)
         try:
@@ -60,52 +59,47 @@ class EventLog:
         finally:
             self._waiting.discard(waiter)
 
-    @property
-    def waiting(self) -> int:
-        """How many wait for news."""
-        return len(self._waiting)
-
     def _wake(self) -> None:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
     def listen(self) -> AsyncIterator[Event]:
-        """Give every fact from the first on, and between them the latest progress."""
+        """Return an iterator over every fact from the first on, with the latest progress between them."""
         return _Listener(self)
 
 
 class _Listener(AsyncIterator[Event]):
-    """One reader's place. Not an async generator: one that is broken out of needs a task to be closed."""
+    """The position of one reader. Not an async generator: closing one that was broken out of needs a task."""
 
     def __init__(self, feed: EventLog) -> None:
         self._feed = feed
-        self._facts_told = 0
-        self._progress_told = 0
+        self._facts_read = 0
+        self._progress_read = 0
 
     async def __anext__(self) -> Event:
         feed = self._feed
         while True:
             if (
                 feed.progress is not None
-                and self._progress_told != feed.progress_count
-                and feed.progress_after <= self._facts_told
+                and self._progress_read != feed.progress_count
+                and feed.progress_after <= self._facts_read
             ):
-                self._progress_told = feed.progress_count
+                self._progress_read = feed.progress_count
                 return feed.progress
-            if self._facts_told < len(feed.facts):
-                self._facts_told += 1
-                return feed.facts[self._facts_told - 1]
+            if self._facts_read < len(feed.facts):
+                self._facts_read += 1
+                return feed.facts[self._facts_read - 1]
             if feed.ended:
                 raise StopAsyncIteration
             await feed.news()
 
 
 class FolderEventLog(EventLog):
-    """A folder's events. Who listens is told every fact; who comes late, those that are kept.
+    """The events of a folder. A listener gets every fact from then on; a late one, those that are kept.
 
-    Kept are the plan, the failures and the end, so that memory does not grow with the files; what a listener has not
-    read yet waits with that listener alone.
+    The plan, the failures and the end are kept, so that memory does not grow with the files. What a listener has not
+    read yet is held by that listener alone.
     """
 
     def __init__(self) -> None:
@@ -113,28 +107,28 @@ class FolderEventLog(EventLog):
         self._listeners: WeakSet[_FolderListener] = WeakSet()
 
     def publish(self, event: Event) -> None:
-        """Tell an event; nobody who listens can hold this up."""
+        """Hand an event to the listeners. It never waits for one."""
         if isinstance(event, Progress):
             self.progress = event
             self.progress_count += 1
         else:
-            self._tell(event, keep=isinstance(event, FolderPlanned | FileFailed))
+            self._append(event, keep=isinstance(event, FolderPlanned | FileFailed))
         self._wake()
 
     def end(self, last: Event) -> None:
-        """Tell the last fact."""
-        self._tell(last, keep=True)
+        """Append the last fact."""
+        self._append(last, keep=True)
         self.ended = True
         self._wake()
 
-    def _tell(self, fact: Event, *, keep: bool) -> None:
+    def _append(self, fact: Event, *, keep: bool) -> None:
         if keep:
             self.facts.append(fact)
         for listener in self._listeners:
             listener.unread.append(fact)
 
     def listen(self) -> AsyncIterator[Event]:
-        """Give every fact from now on, after those that are kept; and between them the latest progress."""
+        """Return an iterator over the facts that are kept and those to come, with the latest progress between them."""
         listener = _FolderListener(self)
         self._listeners.add(listener)
         return listener
@@ -143,18 +137,17 @@ class FolderEventLog(EventLog):
 class _FolderListener(AsyncIterator[Event]):
     def __init__(self, feed: FolderEventLog) -> None:
         self._feed = feed
-        self._progress_told = 0
+        self._progress_read = 0
         self.unread: deque[Event] = deque(feed.facts)
 
     async def __anext__(self) -> Event:
         feed = self._feed
         while True:
-            if len(self.unread) > int(
-                feed.ended
-            ):  # the last progress comes before the end, and any before what follows it
+            # The last progress comes before the last fact; any other, after the facts that are waiting.
+            if len(self.unread) > int(feed.ended):
                 return self.unread.popleft()
-            if feed.progress is not None and self._progress_told != feed.progress_count:
-                self._progress_told = feed.progress_count
+            if feed.progress is not None and self._progress_read != feed.progress_count:
+                self._progress_read = feed.progress_count
                 return feed.progress
             if self.unread:
                 return self.unread.popleft()

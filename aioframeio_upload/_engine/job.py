@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeAlias
 
 import anyio
@@ -34,27 +35,15 @@ from .._io.frameio_api import FrameioApi
 from .._io.session import Session
 from .._io.source_kinds import Source, is_stream
 from .._io.sources import OpenSource, check_size, open_source
-from .cleanup import wait_uncancelled
-from .confirm import confirm
+from .cleanup import run_shielded
+from .confirm import confirm, find_status
 from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
-from .placeholder import DELETE_AFTER_ERROR, DELETE_WHEN_CANCELLED, create_file, delete_placeholder
-from .resume import (
-    ERASING,
-    WHEN_CANCELLED,
-    JournalSession,
-    NullJournalSession,
-    ask,
-    every_receipt,
-    open_journal_session,
-    take_up,
-)
+from .placeholder import create_file, delete_placeholder
+from .resume import NullJournalSession, every_receipt, open_journal_session, take_up
 
 log = logging.getLogger("aioframeio_upload")
-
-LOOKING = 0.25
-"""Seconds, of those that a cancelled upload has, to look at what an earlier run has left."""
 
 UNCONFIRMED = "and with `Timeouts(confirm=0)` nobody is asked: nothing proves that S3 has them"
 
@@ -86,8 +75,8 @@ class UploadJob:
     """The file of the plan that was given, if one was."""
     done: tuple[Receipt, ...] | None = None
     """What has arrived before, where the caller keeps plan and receipts: the file is the caller's then, to the end."""
-    record: JournalSession | None = None
-    """Where it was taken up from the journal already."""
+    record: NullJournalSession | None = None
+    """The upload's place in the journal; given by `resume_pending()`, which has claimed it already."""
     is_resumed: bool = False
     is_whole: bool = False
     """Whether every part has arrived: now or in an earlier run."""
@@ -113,30 +102,30 @@ class UploadJob:
         ten thousand files, and make no ten thousand placeholders whose links age. Waiting for confirmation needs none.
         """
         resources = self.resources
-        record: NullJournalSession | None = self.record
         try:
             async with resources.file_slots:
-                record = record or await self._own()
+                record = self.record = self.record or await self._find()
+                await record.claim()
                 if record.entry is not None:
-                    self.feed.recorded_id = record.entry.plan.file_id
+                    self.feed.file_id = record.entry.plan.file_id
                 plan, receipts = await self._deliver(record)
                 self.is_whole = True
                 self._note_unproved(record, receipts)
                 if self.conflict != "version":
                     # What is left can be done twice without harm, and another process need not wait for a service that
                     # is slow. Only stacking is for one alone.
-                    await record.release()
+                    await record.release(self.control)
             file = await self._settle(plan, receipts, record)
-            await record.drop()
+            await record.drop(self.control)
         except asyncio.CancelledError:
             self.control.cancel(CancelReason.TASK_CANCELLED)
             if self.control.is_discarded and not self.is_whole:
-                record = await self._give_up(record)
+                await run_shielded(self._discard_earlier(), self.control, lambda: self.control.seconds_left(inf))
             raise
         finally:
             self._let_go()
-            if record is not None:
-                await record.release(self.control.seconds_left(WHEN_CANCELLED))
+            if self.record is not None:
+                await self.record.release(self.control)
         return replace(file, outcome="resumed") if self.is_resumed else file
 
     async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
@@ -229,7 +218,7 @@ class UploadJob:
         failure: UploadError | None = None
         try:
             async with self.resources.file_slots:
-                await record.own_again()
+                await record.claim_again()
                 with contextlib.closing(await self._open_again(plan)) as found:
                     again = self.transfer(
                         plan, found, self.resources, self.feed, self.control.pause, record=record, done=proved
@@ -237,7 +226,7 @@ class UploadJob:
                     receipts = await again.run()
                     await found.check()
                 if self.conflict != "version":
-                    await record.release()
+                    await record.release(self.control)
         except PartRejected as error:
             # As S3 does where the parts were put together meanwhile: the service is asked once more.
             log.warning("%r: %s", plan.name, error)
@@ -262,12 +251,6 @@ class UploadJob:
     async def is_pending(self, file_id: str) -> bool:
         """Say whether that file is what the journal has of this upload: begun by an earlier run, and not finished."""
         return await (await self._find()).file_id() == file_id
-
-    async def _own(self) -> NullJournalSession:
-        record = await self._find()
-        if isinstance(record, JournalSession) and not await record.own():
-            raise record.held()
-        return record
 
     async def _find(self) -> NullJournalSession:
         if self.done is not None:
@@ -297,7 +280,7 @@ class UploadJob:
                 raise
             return self._arrived(entry.plan, every_receipt(entry))
         with self._holding(found):
-            taken = await take_up(record, self.api, self.resources)
+            taken = await take_up(record, self.api, self.resources, self.control)
             if self.plan is None:
                 check_size(found, self.size)
             if entry is not None and taken is not None:
@@ -306,7 +289,7 @@ class UploadJob:
                 if taken.step is ResumeAction.RESUME:
                     self.plan, self.is_resumed = entry.plan, True
                     return await self._send(entry.plan, found, record, entry.receipts)
-                self.feed.recorded_id, self.instead_of = None, (entry.plan.file_id, taken.reason)
+                self.feed.file_id, self.instead_of = None, (entry.plan.file_id, taken.reason)
             if self.plan is None or taken is not None:
                 self.plan = await self._create(found)
             return await self._send(check_fit(self.plan, found), found, record)
@@ -327,10 +310,10 @@ class UploadJob:
         can be looked at, and is a directory or empty now, has changed.
         """
         if error.is_away:
-            taken = await take_up(record, self.api, self.resources) if entry.is_whole else None
+            taken = await take_up(record, self.api, self.resources, self.control) if entry.is_whole else None
             return taken is not None and taken.step is ResumeAction.CONFIRM
         try:
-            await take_up(record, self.api, self.resources, changed=True)
+            await take_up(record, self.api, self.resources, self.control, changed=True)
         except (ApiError, JournalError, LinksExpired) as failed:
             log.warning("%s; what was sent of it before is left as it is: %s", error, failed)
         return False
@@ -367,6 +350,7 @@ class UploadJob:
             folder_id=self.folder_id or "",
             account_id=self.account_id,
             media_type=self.media_type,
+            control=self.control,
         )
 
     async def _send(
@@ -398,44 +382,40 @@ class UploadJob:
                     transfer = self.transfer(plan, found, self.resources, self.feed, self.control.pause, record=record)
             await found.check()
         except BaseException as error:
-            if cancelled := isinstance(error, asyncio.CancelledError):
+            if isinstance(error, asyncio.CancelledError):
                 self.control.cancel(CancelReason.TASK_CANCELLED)
             whole = transfer is not None and transfer.is_whole
             recorded, given_up = record.is_begun, self.control.is_discarded
             if self.done is None and not is_kept(error, whole=whole, recorded=recorded, given_up=given_up):
-                await self._remove(plan, record, cancelled=cancelled)
+                await self._remove(plan, record)
             raise
         return plan, receipts
 
-    async def _remove(self, plan: Plan, record: NullJournalSession, *, cancelled: bool) -> None:
-        """Remove the placeholder, which nobody can go on with; the entry last, so that a crash forgets neither."""
-        deleting, erasing = (DELETE_WHEN_CANCELLED, WHEN_CANCELLED) if cancelled else (DELETE_AFTER_ERROR, ERASING)
+    async def _remove(self, plan: Plan, record: NullJournalSession) -> None:
+        """Delete the placeholder, then the entry: if the process ends between the two, the journal still names it."""
         try:
-            # Not less, however late a busy loop is: a placeholder that stays is worse than a moment more.
-            seconds = max(self.control.seconds_left(deleting), DELETE_WHEN_CANCELLED)
-            await delete_placeholder(self.api, plan.file_id, self.account_id, seconds)
+            await delete_placeholder(self.api, plan.file_id, self.account_id, self.control)
         finally:
-            await record.drop(self.control.seconds_left(erasing))
+            await record.drop(self.control)
 
-    async def _give_up(self, record: NullJournalSession | None) -> NullJournalSession | None:
-        """Remove what an earlier run has left, where `cancel()` came before it was gone on with; a whole file stays."""
-        giving_up = asyncio.ensure_future(self._discard(record))
-        await wait_uncancelled([giving_up])
-        return giving_up.result()
+    async def _discard_earlier(self) -> None:
+        """Delete what an earlier run has left, if `cancel()` came before it was resumed; a whole file stays."""
+        with contextlib.suppress(JournalError), anyio.move_on_after(self._share(4)):
+            self.record = self.record or await self._find()
+            await self.record.claim()
+        record = self.record
+        if record is None or (entry := record.entry) is None or entry.is_whole:
+            return
+        with contextlib.suppress(ApiError), anyio.move_on_after(self._share(3)):
+            # The last receipt may have been lost with its process: a file that the service has whole is kept.
+            status = await find_status(self.api, entry.plan.file_id, self.account_id)
+            if status is not None and status.complete:
+                return
+        await self._remove(entry.plan, record)
 
-    async def _discard(self, record: NullJournalSession | None) -> NullJournalSession | None:
-        with contextlib.suppress(JournalError), anyio.move_on_after(self.control.seconds_left(LOOKING)):
-            record = record or await self._own()
-        entry = None if record is None else record.entry
-        if record is None or entry is None or entry.is_whole:
-            return record
-        with contextlib.suppress(ApiError), anyio.move_on_after(self.control.seconds_left(LOOKING)):
-            # The last receipt may have been lost with its process: what the service has whole is kept.
-            told = await ask(self.api, self.account_id, entry.plan.file_id)
-            if told is not None and told.complete:
-                return record
-        await self._remove(entry.plan, record, cancelled=True)
-        return record
+    def _share(self, steps: int) -> float:
+        """Return a step's share of the clean-up's time, where so many steps of it are left."""
+        return self.control.seconds_left(inf) / steps
 
     async def _replan(
         self,
@@ -462,8 +442,8 @@ class UploadJob:
         else:
             self.replaced += 1
         # Before there is a new one: a cancellation in between finds never more than one placeholder to remove.
-        await delete_placeholder(self.api, old.file_id, self.account_id, DELETE_AFTER_ERROR)
-        await record.drop()
+        await delete_placeholder(self.api, old.file_id, self.account_id, self.control)
+        await record.drop(self.control)
         return await self._create(found)
 
     def _hopeless(self, old: Plan, found: OpenSource, transfer: PartSender) -> str | None:

@@ -5,102 +5,146 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from math import inf
 from typing import Any
 
-import anyio
-
 from .._core.api_schema import MalformedAnswer, is_header_value, read_id, read_size
-from .._core.errors import ApiError, PlanError, UploadError
+from .._core.errors import ApiError, NotFound, PlanError, UploadError
 from .._core.model import Plan, UploadedFile, check_secure
 from .._core.redact import Secret
 from .._io.frameio_api import CREATE, CREATE_REMOTE, DELETE, FrameioApi
-from .cleanup import wait_uncancelled
+from .cleanup import run_shielded
+from .control import UploadControl
 
 log = logging.getLogger("aioframeio_upload")
 
-GRACE_FOR_CREATE = 0.4
-"""Seconds that a cancelled upload waits for the answer to a `create` under way, to delete what it made; with
-`DELETE_WHEN_CANCELLED` it keeps the promise that nothing runs a second after a cancel."""
-
-DELETE_WHEN_CANCELLED = 0.4
 DELETE_AFTER_ERROR = 10.0
-"""Seconds for removing a placeholder. Best effort: what is left is named in a warning."""
+"""Seconds for deleting a placeholder after an error. A file that could not be deleted is named in a warning."""
+
+LEAST_FOR_DELETE = 0.4
+"""Seconds that a delete always gets, even if a busy event loop began the clean-up late: overrunning the deadline by a
+moment is better than a placeholder that stays."""
 
 
-async def create_file(
-    api: FrameioApi, *, name: str, size: int, folder_id: str, account_id: str, media_type: str | None
-) -> Plan:
-    """Create the file and read its plan; a cancellation waits a moment for the answer and deletes what was made.
+class _Creation:
+    """One `create` call and the reading of its plan."""
 
-    Where no request is under way it does not wait, and no request begins after it.
+    def __init__(
+        self,
+        api: FrameioApi,
+        control: UploadControl,
+        *,
+        name: str,
+        size: int,
+        folder_id: str,
+        account_id: str,
+        media_type: str | None,
+    ) -> None:
+        self._api = api
+        self._control = control
+        self._name = name
+        self._size = size
+        self._folder_id = folder_id
+        self._account_id = account_id
+        self._media_type = media_type
+        self._is_in_flight = False
+        self.plan: Plan | None = None
+        """Set once the file was made, even if nobody waits for it any more."""
 
-    Raises:
-        ApiError: Refused, no answer, or one that lacks a field.
-        PlanError: The sizes of the parts do not add up to the file's, or a link is http and the API https; it was
-            deleted again.
-    """
-
-    def on_lost(reason: str) -> None:
-        log.warning(
-            "creating %r in folder %s: %s; a file without its bytes may have been made there", name, folder_id, reason
-        )
-
-    is_in_flight = is_cancelled = False
-
-    def on_flight(begun: bool) -> None:
-        nonlocal is_in_flight
-        is_in_flight = begun
-        if is_cancelled and not begun:
-            creating.cancel()
-
-    async def make() -> Plan:
+    async def run(self) -> Plan:
+        """Make the call and return the plan."""
         answer = Secret(
-            await api.call(
+            await self._api.call(
                 CREATE,
-                account_id=account_id,
-                folder_id=folder_id,
-                body={"name": name, "file_size": size},
-                on_lost=on_lost,
-                on_flight=on_flight,
+                account_id=self._account_id,
+                folder_id=self._folder_id,
+                body={"name": self._name, "file_size": self._size},
+                on_lost=self._warn_of_lost,
+                on_flight=self._note_flight,
             )
         )
-        received = api.now()
+        received = self._api.now()
 
         def read() -> Plan | UploadError:
-            plan = _read_plan(answer, size, account_id, is_secure=api.is_secure)
+            plan = _read_plan(answer, self._size, self._account_id, is_secure=self._api.is_secure)
             if not isinstance(plan, Plan):
                 return plan
             return replace(
                 plan,
-                media_type=plan.media_type or media_type,
-                folder_id=plan.folder_id or folder_id,
+                media_type=plan.media_type or self._media_type,
+                folder_id=plan.folder_id or self._folder_id,
                 received_at=received.service,
             )
 
-        # The links of 10,000 parts take longer to read, and to check, than the loop may be held.
-        plan = await api.off_loop(read)
+        # Reading and checking the links of 10,000 parts takes longer than the loop may be held up.
+        plan = await self._api.off_loop(read)
         if isinstance(plan, Plan):
-            api.note_arrival(plan.file_id, received)
+            self._api.note_arrival(plan.file_id, received)
+            self.plan = plan
             return plan
         if (made := _id_of(answer)) is not None:
-            await delete_placeholder(api, made, account_id, DELETE_AFTER_ERROR)
+            await delete_placeholder(self._api, made, self._account_id, self._control)
         raise plan
 
-    # In a task of its own, so that a cancellation does not tear up the request; it is awaited here in every case.
-    creating = asyncio.ensure_future(make())
+    def seconds(self) -> float:
+        """Return how long it may take: once cancelled, half of what is left; the other half is for deleting the file.
+
+        It may take no time at all if no request is under way, for then nothing was made.
+        """
+        if self._control.cancel_reason is None:
+            return inf
+        return self._control.seconds_left(inf) / 2 if self._is_in_flight else 0.0
+
+    def _note_flight(self, begun: bool) -> None:
+        self._is_in_flight = begun
+        if self._control.cancel_reason is not None and not begun:
+            raise asyncio.CancelledError  # no further request begins after a cancellation
+
+    def _warn_of_lost(self, reason: str) -> None:
+        log.warning(
+            "creating %r in folder %s: %s; a file without its bytes may have been made there",
+            self._name,
+            self._folder_id,
+            reason,
+        )
+
+
+async def create_file(
+    api: FrameioApi,
+    *,
+    name: str,
+    size: int,
+    folder_id: str,
+    account_id: str,
+    media_type: str | None,
+    control: UploadControl | None = None,
+) -> Plan:
+    """Create the file and return its plan.
+
+    A cancelled caller waits a moment for the answer to a request under way, and deletes what was made: tearing up the
+    request would leave a file whose id nobody knows.
+
+    Raises:
+        ApiError: The call was refused or not answered, or the answer lacks a field.
+        PlanError: The sizes of the parts do not add up to the file's, or a link is http while the API is https. The
+            file was deleted again.
+    """
+    control = control or UploadControl()
+    creation = _Creation(
+        api, control, name=name, size=size, folder_id=folder_id, account_id=account_id, media_type=media_type
+    )
     try:
-        return await asyncio.shield(creating)
+        plan = await run_shielded(creation.run(), control, creation.seconds)
     except asyncio.CancelledError:
-        is_cancelled = True
-        if not is_in_flight:
-            creating.cancel()
-        with anyio.CancelScope(shield=True):
-            await _undo(api, creating, account_id)
+        if creation.plan is not None:
+            await delete_placeholder(api, creation.plan.file_id, account_id, control)
         raise
+    assert plan is not None, "it has no time limit until the caller is cancelled"
+    return plan
 
 
 def _read_plan(answer: Secret[Any], size: int, account_id: str, *, is_secure: bool) -> Plan | UploadError:
-    """Read the plan in an answer, or say what is wrong with it."""
+    """Return the plan in an answer, or the error that says what is wrong with it."""
     try:
         plan = Plan.from_response(answer.reveal(), account_id=account_id)
         if is_secure:
@@ -110,21 +154,11 @@ def _read_plan(answer: Secret[Any], size: int, account_id: str, *, is_secure: bo
     except PlanError as error:
         return error
     if plan.media_type is not None and not is_header_value(plan.media_type):
-        # It becomes a header of every part.
+        # Each PUT sends it as a header.
         return ApiError("the answer's media_type is none", operation=CREATE.name, status=201, file_id=plan.file_id)
     if plan.size != size:
         return PlanError(f"the service planned {plan.size} bytes, the source has {size}")
     return plan
-
-
-async def _undo(api: FrameioApi, creating: asyncio.Future[Plan], account_id: str) -> None:
-    ending = asyncio.get_running_loop().call_later(GRACE_FOR_CREATE, creating.cancel)
-    try:
-        await wait_uncancelled([creating])
-    finally:
-        ending.cancel()
-        if not creating.cancelled() and creating.exception() is None:
-            await delete_placeholder(api, creating.result().file_id, account_id, DELETE_WHEN_CANCELLED)
 
 
 def _id_of(answer: Secret[Any]) -> str | None:
@@ -134,10 +168,10 @@ def _id_of(answer: Secret[Any]) -> str | None:
 async def create_remote_file(
     api: FrameioApi, source_url: Secret[str], *, name: str, folder_id: str, account_id: str
 ) -> UploadedFile:
-    """Let the service fetch a file.
+    """Ask the service to fetch a file by itself.
 
     Raises:
-        ApiError: Refused, no answer, or one that lacks a field.
+        ApiError: The call was refused or not answered, or the answer lacks a field.
     """
 
     def on_lost(reason: str) -> None:
@@ -157,12 +191,12 @@ async def create_remote_file(
     return _remote_file(answer.reveal(), file_id, name, account_id, folder_id)
 
 
-def _remote_file(told: dict[str, Any], file_id: str, name: str, account_id: str, folder_id: str) -> UploadedFile:
-    words = {key: value for key, value in told.items() if isinstance(value, str)}
+def _remote_file(fields: dict[str, Any], file_id: str, name: str, account_id: str, folder_id: str) -> UploadedFile:
+    words = {key: value for key, value in fields.items() if isinstance(value, str)}
     return UploadedFile(
         id=file_id,
         name=words.get("name", name),
-        size=read_size(told) or 0,
+        size=read_size(fields) or 0,
         account_id=account_id,
         folder_id=words.get("parent_id", folder_id),
         media_type=words.get("media_type"),
@@ -171,32 +205,38 @@ def _remote_file(told: dict[str, Any], file_id: str, name: str, account_id: str,
     )
 
 
-async def delete_placeholder(api: FrameioApi, file_id: str, account_id: str, seconds: float) -> None:
-    """Remove a file that never got all its bytes; shielded, bounded, and told where it does not work.
+async def delete_file(api: FrameioApi, file_id: str, account_id: str) -> None:
+    """Delete a file; one that is gone already is no error.
 
-    A cancellation meanwhile leaves it `DELETE_WHEN_CANCELLED` seconds.
+    Raises:
+        ApiError: The service refused, or did not answer.
     """
-    deleting = asyncio.ensure_future(_delete(api, file_id, account_id, seconds))
     try:
-        await asyncio.shield(deleting)
-    except asyncio.CancelledError:
-        ending = asyncio.get_running_loop().call_later(DELETE_WHEN_CANCELLED, deleting.cancel)
+        await api.call(DELETE, account_id=account_id, file_id=file_id)
+    except NotFound:
+        return
+
+
+async def delete_placeholder(api: FrameioApi, file_id: str, account_id: str, control: UploadControl) -> None:
+    """Delete a file that lacks bytes, if that can be done in time; log a warning if not.
+
+    A cancellation does not interrupt it, but shortens its time.
+    """
+
+    def seconds() -> float:
+        return max(control.seconds_left(DELETE_AFTER_ERROR), LEAST_FOR_DELETE)
+
+    await run_shielded(_delete_or_warn(api, file_id, account_id), control, seconds)
+
+
+async def _delete_or_warn(api: FrameioApi, file_id: str, account_id: str) -> None:
+    reason: str | None = "no answer in time"
+    try:
         try:
-            await wait_uncancelled([deleting])
-        finally:
-            ending.cancel()
-        raise
-
-
-async def _delete(api: FrameioApi, file_id: str, account_id: str, seconds: float) -> None:
-    reason: str | None = f"no answer in {seconds:g} s"
-    try:
-        with anyio.move_on_after(seconds, shield=True):
-            try:
-                await api.call(DELETE, account_id=account_id, file_id=file_id)
-                reason = None
-            except ApiError as error:
-                reason = None if error.status == 404 else str(error)
-    finally:  # told, too, where a cancellation ends it
+            await delete_file(api, file_id, account_id)
+            reason = None
+        except ApiError as error:
+            reason = str(error)
+    finally:  # also when it is cancelled because its time is over
         if reason is not None:
             log.warning("file %s, which has not all its bytes, could not be deleted: %s", file_id, reason)

@@ -1,4 +1,4 @@
-"""The journal as one upload uses it: take up an entry, record receipts, discard."""
+"""Resume an upload that the journal has recorded: claim its entry, decide what is left to do, record what is done."""
 
 from __future__ import annotations
 
@@ -6,47 +6,49 @@ import logging
 import os
 from collections.abc import Awaitable
 
-import anyio
-
-from .._core.backoff import may_pass
-from .._core.errors import ApiError, JournalError, LinksExpired, NotFound
-from .._core.journal import Entry, Fingerprint, Identity, PendingUpload, ResumeAction, Resumption, Row, next_step
-from .._core.model import Plan, Receipt, UploadStatus
-from .._io.frameio_api import DELETE, FrameioApi
+from .._core.errors import JournalError, LinksExpired
+from .._core.journal import Entry, Fingerprint, Identity, ResumeAction, Resumption, next_step
+from .._core.model import Plan, Receipt
+from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .._io.session import Session
 from .._io.source_kinds import Source
 from .._io.sources import OpenSource
-from .confirm import read_status
-from .placeholder import DELETE_AFTER_ERROR, delete_placeholder
+from .cleanup import run_shielded
+from .confirm import find_status
+from .control import UploadControl
+from .placeholder import delete_placeholder
 
 log = logging.getLogger("aioframeio_upload")
 
 ERASING = 15.0
-"""Seconds to wait until an upload is erased: longer than SQLite waits for others, so that a failure is told."""
+"""Seconds to wait until an entry is erased: longer than SQLite waits for other processes, so that a failure is logged.
+If the time is over, the journal's thread finishes by itself; and so with `RELEASING`."""
 
-WHEN_CANCELLED = 0.4
-"""Seconds to wait for that, or to be let go of, in the second in which a cancelled upload ends; it is done all the same
-where it takes longer."""
+RELEASING = 0.4
+"""Seconds to wait until a claim is released."""
 
 
 class NullJournalSession:
-    """Of an upload that nothing is recorded of: there is no journal, or no later run could find its source."""
+    """The journal of an upload that is not recorded: there is no journal, or no later run could find its source."""
 
     entry: Entry | None = None
-    """What an earlier run has left, until it is gone on with."""
+    """What an earlier run has left; read when the upload is claimed."""
     is_begun = False
-    """Whether the file at the service is recorded, so that a later run can go on with it."""
+    """Whether the file at Frame.io is recorded, so that a later run can resume it."""
 
     fingerprint: Fingerprint | None = None
-    """The source's, as it is now."""
+    """Of the source as it is now; None before `look_at`."""
 
     async def file_id(self) -> str | None:
-        """Look which file is recorded, without taking it."""
+        """Return the recorded file's id, without claiming the entry."""
         return None
 
-    async def own_again(self) -> None:
-        """Take it, where it was let go of with what is recorded in mind."""
+    async def claim(self) -> None:
+        """Keep every other upload, in this process or another, from this entry, and read it."""
+
+    async def claim_again(self) -> None:
+        """Claim an entry that was released; fail if another upload has changed it meanwhile."""
 
     async def look_at(self, source: OpenSource) -> None:
         """Take the source's fingerprint."""
@@ -57,15 +59,15 @@ class NullJournalSession:
     async def note(self, receipt: Receipt) -> None:
         """Record that S3 has a part."""
 
-    async def drop(self, seconds: float = ERASING) -> None:
-        """Erase it all."""
+    async def drop(self, control: UploadControl) -> None:
+        """Erase the entry."""
 
-    async def release(self, seconds: float = WHEN_CANCELLED) -> None:
-        """Let another process, or another upload, have it."""
+    async def release(self, control: UploadControl) -> None:
+        """Let other uploads claim the entry."""
 
 
 class JournalSession(NullJournalSession):
-    """One upload's place in the journal. Owned by one upload in one process, by `own`."""
+    """What one upload does with its entry in the journal. Owns that entry from `claim` to `release`."""
 
     def __init__(
         self, journal: AsyncJournal, identity: Identity, media_type: str | None = None, conflict: str = "create"
@@ -76,44 +78,55 @@ class JournalSession(NullJournalSession):
         self.media_type = media_type
         self.conflict = conflict
         self._file_id: str | None = None
-        """The file that is recorded, as far as we know: what another one has begun since is not ours to erase."""
-        self._is_owned = False
+        """The file in the entry as last read or written. An entry with another file is not this upload's to erase."""
+        self._is_claimed = False
 
     async def file_id(self) -> str | None:
-        """Look which file is recorded, without taking it.
+        """Return the recorded file's id, without claiming the entry.
 
         Raises:
-            JournalError: What is recorded is damaged, or cannot be read.
+            JournalError: The entry is damaged or cannot be read.
         """
         entry = await self._journal.find(self._key)
         return None if entry is None else entry.plan.file_id
 
-    async def own(self) -> bool:
-        """Take it, and read what an earlier run has left; False where somebody else has it."""
+    async def claim(self) -> None:
+        """Keep every other upload, in this process or another, from this entry, and read it.
+
+        Does nothing if it was claimed before, as `resume_pending()` does.
+
+        Raises:
+            JournalError: Another upload has claimed it.
+        """
+        if not self._is_claimed and self.entry is None and not await self.try_claim():
+            raise self.held()
+
+    async def try_claim(self) -> bool:
+        """Claim the entry and read it; return False if another upload has claimed it."""
         try:
             if not await self._journal.own(self._key, self):
                 return False
-            self._is_owned = True
+            self._is_claimed = True
             self.entry = await self._journal.find(self._key)
         except BaseException:
-            await self.release()
+            await self.release(UploadControl())
             raise
         self.is_begun = self.entry is not None
         self._file_id = None if self.entry is None else self.entry.plan.file_id
         return True
 
-    async def own_again(self) -> None:
-        """Take it, where it was let go of with what is recorded in mind.
+    async def claim_again(self) -> None:
+        """Claim an entry that was released; fail if another upload has changed it meanwhile.
 
         Raises:
-            JournalError: Somebody else has it, or has gone on with it.
+            JournalError: Another upload has claimed it, or continued it.
         """
         before = self._file_id
-        if not self._is_owned and (not await self.own() or self._file_id != before):
+        if not self._is_claimed and (not await self.try_claim() or self._file_id != before):
             raise self.held()
 
     def held(self) -> JournalError:
-        """Say that somebody else has it."""
+        """Return the error for an entry that another upload has claimed."""
         reason = f"the upload of {self._identity.name!r} is another process's, or another upload's, at this moment"
         return JournalError(reason, path=self._journal.path)
 
@@ -125,10 +138,10 @@ class JournalSession(NullJournalSession):
         """Record a file that was just created.
 
         Raises:
-            JournalError: It could not be, and so cannot be gone on with.
+            JournalError: It could not be recorded, so no later run could resume it.
         """
         assert self.fingerprint is not None
-        # Begun before it is written, for a cancellation does not stop that.
+        # Set before the write: a cancellation does not stop the journal's thread.
         self.is_begun, self._file_id = True, plan.file_id
         try:
             entry = Entry(self._identity, self.fingerprint, plan, self.media_type, self.conflict)
@@ -141,7 +154,7 @@ class JournalSession(NullJournalSession):
         """Record that S3 has a part.
 
         Raises:
-            JournalError: It could not be; a later run sends it again.
+            JournalError: It could not be recorded; a later run sends the part again.
         """
         try:
             await self._journal.note(self._key, receipt)
@@ -149,32 +162,32 @@ class JournalSession(NullJournalSession):
             reason = f"{error.reason}; {self._identity.name!r} was stopped, and can be gone on with"
             raise JournalError(reason, path=error.path) from error
 
-    async def drop(self, seconds: float = ERASING) -> None:
-        """Erase it, links included; where that does not work, say so and go on."""
+    async def drop(self, control: UploadControl) -> None:
+        """Erase the entry, links included; log a warning if that fails."""
         file_id, self.is_begun, self.entry, self._file_id = self._file_id, False, None, None
         if file_id is None:
             return
         try:
-            await _within(seconds, self._journal.drop(self._key, file_id))
+            await self._bounded(self._journal.drop(self._key, file_id), control, ERASING)
         except JournalError as error:
             log.warning(
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
             )
 
-    async def release(self, seconds: float = WHEN_CANCELLED) -> None:
-        """Let another process, or another upload, have it."""
-        self._is_owned = False
-        await _within(seconds, self._journal.release(self))
+    async def release(self, control: UploadControl) -> None:
+        """Let other uploads claim the entry."""
+        self._is_claimed = False
+        await self._bounded(self._journal.release(self), control, RELEASING)
 
     def release_later(self) -> None:
-        """Let go of it, for a caller that cannot wait."""
+        """Release the entry, for a caller that cannot wait."""
         self._journal.release_later(self)
 
+    async def _bounded(self, step: Awaitable[None], control: UploadControl, at_most: float) -> None:
+        async def run() -> None:
+            await step
 
-async def _within(seconds: float, step: Awaitable[None]) -> None:
-    """Wait for a step of the journal, which goes on by itself where that is over."""
-    with anyio.move_on_after(seconds, shield=True):
-        await step
+        await run_shielded(run(), control, lambda: control.seconds_left(at_most))
 
 
 async def open_journal_session(
@@ -188,188 +201,62 @@ async def open_journal_session(
     media_type: str | None,
     conflict: str,
 ) -> NullJournalSession:
-    """Give an upload's place in the journal, if there is a journal and the source is one that a later run can find."""
+    """Return the journal session of an upload; a null one without a journal, or for a source that is no path."""
     if resources.journal is None or not isinstance(source, str | os.PathLike):
         return NullJournalSession()
     try:
-        told = os.fspath(source)
-        path = str(await resources.executor.ask(os.path.realpath, told, path=told))
-    except (OSError, ValueError):  # opening it says what is wrong with it
+        given = os.fspath(source)
+        path = str(await resources.executor.ask(os.path.realpath, given, path=given))
+    except (OSError, ValueError):  # opening the source reports what is wrong with it
         return NullJournalSession()
     return JournalSession(resources.journal, Identity(account_id, folder_id, name, path, origin), media_type, conflict)
 
 
 async def take_up(
-    record: NullJournalSession, api: FrameioApi, resources: Session, *, changed: bool = False
+    record: NullJournalSession, api: FrameioApi, resources: Session, control: UploadControl, *, changed: bool = False
 ) -> Resumption | None:
-    """Ask the service for the file that an earlier run began, and decide what to do with it.
+    """Ask the service about the file that an earlier run began, and decide what to do with it.
 
-    Where it is to begin anew the entry is erased, and the placeholder deleted unless all its parts had arrived.
+    If the upload has to begin anew, the entry is erased, and the placeholder deleted unless all its parts had arrived.
 
     Args:
-        record: This upload's; without the source's fingerprint where the source is gone, and every byte has arrived.
-        api: To ask with.
+        record: A claimed one; without the source's fingerprint if the source is away and every byte has arrived.
+        api: The calls.
         resources: For the service's time.
-        changed: Whether the source is known to be another one, although it has no fingerprint: a directory, or empty.
+        control: For the deadline of deleting and erasing.
+        changed: Whether the source has changed although it has no fingerprint: it is a directory now, or empty.
 
     Returns:
-        What is left to do, or None where there is no entry.
+        What is left to do, or None if there is no entry.
 
     Raises:
-        ApiError: The service cannot be asked; the entry stays as it is.
-        LinksExpired: It cannot begin anew, for its plan does not tell its folder.
-        JournalError: It is to begin anew, and somebody else is at it since it was let go of.
+        ApiError: The service refused, or did not answer; the entry stays as it is.
+        LinksExpired: It cannot begin anew, because its plan does not say in which folder.
+        JournalError: It has to begin anew, and another upload has claimed the entry since it was released.
     """
     entry = record.entry
     if entry is None:
         return None
     account_id, file_id = entry.identity.account_id, entry.plan.file_id
-    told = await ask(api, account_id, file_id)
+    status = await find_status(api, file_id, account_id)
     fingerprint = None if changed else record.fingerprint or entry.fingerprint
-    found = next_step(entry, fingerprint, told, resources.now().service, secure=api.is_secure)
+    found = next_step(entry, fingerprint, status, resources.now().service, secure=api.is_secure)
     if found.step is ResumeAction.REPLACE and record.fingerprint is None and not changed:
-        found = Resumption(
-            ResumeAction.CONFIRM
-        )  # the source is away, and it may be all that there is: nothing is removed
+        # The source is away, so the file at Frame.io may be the only copy: nothing is deleted.
+        found = Resumption(ResumeAction.CONFIRM)
     if found.step in (ResumeAction.RESUME, ResumeAction.CONFIRM):
         return found
-    await record.own_again()
+    await record.claim_again()
     log.debug("%r begins anew: %s", entry.identity.path, found.reason)
     if found.step is ResumeAction.REPLACE:
-        await delete_placeholder(api, file_id, account_id, DELETE_AFTER_ERROR)
-    await record.drop()
+        await delete_placeholder(api, file_id, account_id, control)
+    await record.drop(control)
     if entry.identity.folder_id is None:
         raise LinksExpired("it cannot be gone on with, and its plan does not tell its folder", file_id=file_id)
     return found
 
 
-async def ask(api: FrameioApi, account_id: str, file_id: str) -> UploadStatus | None:
-    """Ask once for a file's status; None where there is no such file."""
-    try:
-        return await read_status(api, file_id, account_id)
-    except NotFound:
-        return None
-
-
 def every_receipt(entry: Entry) -> tuple[Receipt, ...]:
-    """Give a receipt for each part of a file that has arrived; one that was lost with its process tells no ETag."""
+    """Return a receipt for each part of a file that has arrived; without an ETag where an earlier run lost it."""
     known = {receipt.number: receipt for receipt in entry.receipts}
     return tuple(known.get(part.number, Receipt(part.number, part.size, None, None)) for part in entry.plan.parts)
-
-
-async def list_pending(journal: AsyncJournal) -> tuple[PendingUpload, ...]:
-    """Give what the journal holds; what is damaged is told in the log, too."""
-    rows = await journal.pending()
-    for row in rows:
-        _tell_damaged(journal, row)
-    return tuple(row.pending for row in rows)
-
-
-def _tell_damaged(journal: AsyncJournal, row: Row) -> None:
-    if row.is_damaged and row.key not in journal.warned:
-        journal.warned.add(row.key)
-        log.warning("journal %s: %s", journal.path, row.complaint)
-
-
-async def claim_pending(journal: AsyncJournal) -> list[tuple[JournalSession, Entry]]:
-    """Take everything that nobody else is at: whoever gets the list has to release it.
-
-    What has arrived is let go of at once: it is only confirmed, and two that ask do no harm. What is damaged is passed
-    over, and told in the log.
-    """
-    claimed: list[tuple[JournalSession, Entry]] = []
-    try:
-        for row in await journal.pending():
-            if row.identity is None:
-                _tell_damaged(journal, row)
-                continue
-            record = JournalSession(journal, row.identity)
-            try:
-                is_ours = await record.own()
-            except JournalError as error:
-                if error.file_id is None:
-                    raise
-                if row.key not in journal.warned:
-                    journal.warned.add(row.key)
-                    log.warning("%s", error)
-                continue
-            if is_ours:
-                entry = record.entry
-                if entry is not None:
-                    record.media_type, record.conflict = entry.media_type, entry.conflict
-                    claimed.append((record, entry))
-                if entry is None or (entry.is_whole and entry.conflict != "version"):  # None: finished since
-                    await record.release()
-    except BaseException:
-        for record, _ in claimed:
-            await record.release()
-        raise
-    return claimed
-
-
-async def discard(journal: AsyncJournal, api: FrameioApi, file_id: str, account_id: str | None = None) -> None:
-    """Drop an upload, and delete its placeholder; a file whose parts had all arrived is kept.
-
-    Args:
-        journal: That holds it.
-        api: To ask with.
-        file_id: As `list_pending` tells it.
-        account_id: Whose file it is, where that is damaged.
-
-    Raises:
-        JournalError: The journal holds no such upload, or somebody is at it.
-        ApiError: The service refused; the entry stays.
-    """
-    rows = [row for row in await journal.pending() if row.pending.file_id == file_id]
-    if not rows:
-        raise JournalError(f"holds no upload of file {file_id}", path=journal.path)
-    identity = rows[0].identity
-    if identity is None:
-        await _discard_damaged(journal, api, rows[0], rows[0].account_id or account_id)
-        return
-    record = JournalSession(journal, identity)
-    if not await record.own():
-        raise record.held()
-    try:
-        entry = record.entry
-        if entry is not None and not entry.is_whole:
-            await _delete_unfinished(api, entry.identity.account_id, file_id)
-        await record.drop()
-    finally:
-        await record.release()
-
-
-async def _discard_damaged(journal: AsyncJournal, api: FrameioApi, row: Row, account_id: str | None) -> None:
-    """Drop what cannot be read, and delete its placeholder where it can be told which that is."""
-    owner, file_id = object(), row.pending.file_id
-    if not await journal.own(row.key, owner):
-        raise JournalError(f"{file_id}: another process, or another upload, is at it", path=journal.path)
-    try:
-        reason = "its account is not known" if row.has_file and account_id is None else None
-        if row.has_file and account_id is not None:
-            try:
-                await _delete_unfinished(api, account_id, file_id)
-            except ApiError as error:
-                # An account that is damaged, too, is refused for ever.
-                if may_pass(error.status):
-                    raise
-                reason = str(error)
-        if reason is not None:
-            log.warning("file %s may be left at Frame.io without all its bytes: %s", file_id, reason)
-        await journal.erase(row.mark)
-    finally:
-        await journal.release(owner)
-
-
-async def _delete_unfinished(api: FrameioApi, account_id: str, file_id: str) -> None:
-    """Delete a file that has not all its bytes, if it is there."""
-    told = await ask(api, account_id, file_id)
-    if told is not None and not told.complete:
-        await _delete(api, account_id, file_id)
-
-
-async def _delete(api: FrameioApi, account_id: str, file_id: str) -> None:
-    try:
-        await api.call(DELETE, account_id=account_id, file_id=file_id)
-    except NotFound:
-        return

@@ -34,7 +34,6 @@ from aioframeio_upload import (
     UploadResumed,
 )
 from aioframeio_upload._engine import control as control_module
-from aioframeio_upload._engine import job as _delivery
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, our_records, reached, sha256, some_bytes, uploader_on
 from tests.support.journals import ONE_BY_ONE, let_time_pass, pending_in, recorded_parts, rows, stopped_at
@@ -688,7 +687,6 @@ async def test_cancelling_a_resumed_upload_for_good_removes_it(
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a clean-up take longer than the second in which it has to be over."""
     monkeypatch.setattr(control_module, "CLEAN_UP", 20.0)
-    monkeypatch.setattr(_delivery, "LOOKING", 8.0)
 
 
 @pytest.mark.usefixtures("slow_machine")

@@ -141,7 +141,7 @@ PLAIN = Story(
     name="a path",
     waits=(
         ">opened",
-        ">create_file",
+        "create_file",
         "FrameioApi.off_loop",  # where the plan is read
         ">PartUploader._tick",
         "PutAttempt.put",

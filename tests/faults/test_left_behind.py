@@ -32,7 +32,7 @@ from aioframeio_upload import (
     UploadFailed,
 )
 from aioframeio_upload._engine import control as control_module
-from aioframeio_upload._engine import job as delivery_module
+from aioframeio_upload._engine import placeholder as placeholder_module
 from aioframeio_upload._io import s3_put as part_module
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, reached, some_bytes, uploader_on
@@ -280,7 +280,7 @@ async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholde
 ) -> None:
     """Its time is over before the first step of its clean-up; the delete has some of its own."""
     monkeypatch.setattr(control_module, "CLEAN_UP", 0.0)
-    monkeypatch.setattr(delivery_module, "DELETE_WHEN_CANCELLED", 5.0)
+    monkeypatch.setattr(placeholder_module, "LEAST_FOR_DELETE", 5.0)
     fake.add_fault(Fault(do="hold", number=1, times=None))
     async with uploader_on(fake) as uploader:
         upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
