@@ -103,7 +103,10 @@ def is_base_url(base_url: Secret[str]) -> bool:
         return False
     # The mark alone, with nothing after it, is refused as well: paths are appended.
     marks = {"?", "#"} & set(base_url.reveal())
-    return base.scheme in ("https", "http") and is_host(base.raw_host) and not marks and base.raw_user is None
+    # Spaces and line ends, inside and around it, are dropped by urllib: another URL would be asked than is shown.
+    is_plain = base_url.reveal().isprintable() and " " not in base_url.reveal()
+    is_known = base.scheme in ("https", "http") and is_host(base.raw_host)
+    return is_plain and is_known and not marks and base.raw_user is None
 
 
 @dataclass(slots=True)

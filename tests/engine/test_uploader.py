@@ -318,7 +318,10 @@ async def test_outside_of_its_block_nothing_works(fake: FakeFrameio) -> None:
         uploader.statistics()
 
 
-@pytest.mark.parametrize("base_url", ["api.frame.io", "ftp://api.frame.io", ""])
+@pytest.mark.parametrize(
+    "base_url",
+    ["api.frame.io", "ftp://api.frame.io", "", " https://h", "https://h/\n", "https://h/\t/x", "https://h/a b"],
+)
 def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         Uploader("token", base_url=base_url)
