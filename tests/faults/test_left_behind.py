@@ -1,12 +1,14 @@
-"""What is left behind at Frame.io when an upload without a journal ends: DESIGN 1.4's table, row by row."""
+"""What is left behind at Frame.io and in the journal when an upload ends: each row of the contract's table."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import io
+import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,9 +37,11 @@ from aioframeio_upload._engine import control as control_module
 from aioframeio_upload._engine import placeholder as placeholder_module
 from aioframeio_upload._io import s3_put as part_module
 from aioframeio_upload.testing import FakeFrameio, Fault
-from tests.conftest import PART, on_disk, reached, some_bytes, uploader_on
-from tests.support.seen import operations, told
+from tests.conftest import PART, QUICK, on_disk, reached, some_bytes, uploader_on
+from tests.support.journals import ONE_BY_ONE, let_time_pass
+from tests.support.seen import operations, puts, told
 
+HOLD = Fault(do="hold", number=3)
 SIZE = 3 * PART
 CONTENT = some_bytes(SIZE)
 FEW = RetryPolicy(attempts=2, base=0.01, cap=0.02)
@@ -71,7 +75,218 @@ def kept(fake: FakeFrameio, upload: Upload) -> bool:
     return ([file.id for file in fake.files], fake.deleted) == ([upload.file_id], ())
 
 
-# -- every part was acknowledged: kept, always -------------------------------------------------------------------------
+async def by_cancel(upload: Upload) -> None:
+    upload.cancel()
+    with pytest.raises(UploadCancelled):
+        await upload
+
+
+async def by_its_task(upload: Upload) -> None:
+    task = asyncio.ensure_future(upload)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_its_block(upload: Upload) -> None:
+    with pytest.raises(OwnError):
+        async with upload:
+            raise OwnError
+
+
+STOPS = [by_cancel, by_its_task, by_its_block]
+
+
+# -- the table, with a journal and without -----------------------------------------------------------------------------
+
+
+@dataclass
+class Story:
+    """An upload under way, of which the third part of four is held."""
+
+    fake: FakeFrameio
+    uploader: Uploader
+    upload: Upload
+    path: Path
+
+
+async def cancelled_for_good(story: Story) -> None:
+    await by_cancel(story.upload)
+
+
+async def cancelled_as_a_task(story: Story) -> None:
+    await by_its_task(story.upload)
+
+
+async def its_block_left_by_an_exception(story: Story) -> None:
+    await by_its_block(story.upload)
+
+
+async def shut_down(story: Story) -> None:
+    await story.uploader.shutdown(0)
+
+
+async def the_uploader_left_by_an_exception(story: Story) -> None:
+    await story.uploader.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
+
+
+async def a_time_out(story: Story) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await story.upload
+
+
+async def a_changed_source(story: Story) -> None:
+    on_disk(os.utime, story.path)
+    story.fake.release(HOLD)
+
+
+async def a_source_cut_short(story: Story) -> None:
+    on_disk(os.truncate, story.path, 2 * PART)
+    story.fake.release(HOLD)
+
+
+async def let_go_on(story: Story) -> None:
+    story.fake.release(HOLD)
+
+
+async def dead_links(story: Story) -> None:
+    """The next part's link is refused; the service, asked for another file, says no."""
+    let_time_pass(story.uploader, minutes=30)
+    story.fake.release(HOLD)
+
+
+@dataclass(frozen=True)
+class Row:
+    """How an upload ends, and what stays: with a journal (file, entry), without one (file)."""
+
+    end: Callable[[Story], Awaitable[None]]
+    stays: tuple[bool, bool]
+    stays_without: bool
+    raises: type[BaseException] | tuple[type[BaseException], ...] = ()
+    faults: tuple[Fault, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+KEPT, DROPPED = (True, True), (False, False)
+ROWS = {
+    "cancel()": Row(cancelled_for_good, DROPPED, False),
+    "PartRejected": Row(
+        let_go_on, DROPPED, False, PartRejected, (Fault(number=4, status=403, code="AccessDenied", times=None),)
+    ),
+    "IntegrityError": Row(
+        let_go_on, DROPPED, False, IntegrityError, (Fault(do="corrupt", number=4, times=None),), {"retry": QUICK}
+    ),
+    "SourceError": Row(a_source_cut_short, DROPPED, False, SourceError),
+    "SourceChanged": Row(a_changed_source, DROPPED, False, SourceChanged),
+    "a cancelled task": Row(cancelled_as_a_task, KEPT, False),
+    "a time-out": Row(a_time_out, KEPT, False),
+    "its block left by an exception": Row(its_block_left_by_an_exception, KEPT, False),
+    "the Uploader left by an exception": Row(the_uploader_left_by_an_exception, KEPT, False),
+    "shutdown()": Row(shut_down, KEPT, False),
+    "PartExhausted": Row(
+        let_go_on,
+        KEPT,
+        False,
+        PartExhausted,
+        (Fault(number=4, status=500, times=None),),
+        {"retry": RetryPolicy(attempts=2, base=0.01, cap=0.01)},
+    ),
+    "LinksExpired": Row(let_go_on, KEPT, False, LinksExpired, (Fault(do="expire", number=4, times=None),)),
+    "ApiError, of new links": Row(
+        dead_links,
+        DROPPED,  # the placeholder went before another one was asked for
+        False,
+        ApiError,
+        (Fault(do="expire", number=4), Fault(on="create", status=403, first=2)),
+    ),
+    "ApiError, of the confirmation": Row(let_go_on, KEPT, True, ApiError, (Fault(on="status", status=403, times=1),)),
+    "ConfirmationError": Row(
+        let_go_on,
+        KEPT,
+        True,
+        ConfirmationError,
+        (Fault(on="status", do="hold", times=None),),
+        {"timeouts": Timeouts(confirm=0.3)},
+    ),
+}
+
+
+async def begun(fake: FakeFrameio, uploader: Uploader, path: Path) -> Story:
+    fake.add_fault(HOLD)
+    upload = uploader.upload(path, folder_id=fake.folder_id).start()
+    await reached(fake, HOLD)
+    return Story(fake, uploader, upload, path)
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["journal", "no journal"])
+@pytest.mark.parametrize("name", ROWS)
+async def test_this_is_left_behind(
+    fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, name: str, recorded: bool
+) -> None:
+    row, path, journal = ROWS[name], make_file(4 * PART), tmp_path / "uploads.sqlite3" if recorded else None
+    for fault in row.faults:
+        fake.add_fault(fault)
+    uploader = uploader_on(fake, journal=journal, limits=ONE_BY_ONE, **row.settings)
+    await uploader.__aenter__()
+    try:
+        story = await begun(fake, uploader, path)
+        await row.end(story)
+        if row.raises:
+            error = await ended(story.upload, fake)
+            assert isinstance(error, row.raises)
+            if isinstance(error, LinksExpired):
+                assert error.file_id == story.upload.file_id
+    finally:
+        await uploader.shutdown(0)
+        await uploader.__aexit__(None, None, None)
+    fake.release()
+    stays, entry = row.stays if recorded else (row.stays_without, False)
+    assert [file.id for file in fake.files] == ([story.upload.file_id] if stays else [])
+    assert [file.id for file in fake.deleted] == ([] if stays else [story.upload.file_id])
+    if journal is not None:
+        async with uploader_on(fake, journal=journal) as other:
+            assert [one.file_id for one in await other.pending()] == ([story.upload.file_id] if entry else [])
+
+
+@pytest.mark.parametrize("way", [cancelled_for_good, cancelled_as_a_task, shut_down])
+@pytest.mark.parametrize("recorded", [True, False], ids=["journal", "no journal"])
+async def test_a_whole_file_is_kept_by_every_cancel_and_the_next_run_only_confirms(
+    fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, way: Any, recorded: bool
+) -> None:
+    path, journal = make_file(4 * PART), tmp_path / "uploads.sqlite3" if recorded else None
+    fake.add_fault(hold := Fault(on="status", do="hold"))
+    async with uploader_on(fake, journal=journal) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        await way(Story(fake, uploader, upload, path))
+    fake.release(hold)
+    await fake.until(lambda fake: fake.files[0].complete)  # it puts the parts together behind its answers
+    assert [file.id for file in fake.files] == [upload.file_id]
+    if recorded:
+        async with uploader_on(fake, journal=journal) as uploader:
+            assert (await uploader.upload(path, folder_id=fake.folder_id)).id == upload.file_id
+        assert (operations(fake).count("create"), puts(fake)) == (1, {1: 1, 2: 1, 3: 1, 4: 1})
+
+
+async def test_a_whole_file_of_mixed_bytes_goes_and_its_entry_too(
+    fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The source changes after its last part was read, and before the last look at it."""
+    path, journal = make_file(4 * PART), tmp_path / "uploads.sqlite3"
+    fake.add_fault(hold := Fault(do="hold", number=4))
+    async with uploader_on(fake, journal=journal) as uploader:
+        upload = uploader.upload(path, folder_id=fake.folder_id).start()
+        await reached(fake, hold)
+        on_disk(os.utime, path)
+        fake.release(hold)
+        with pytest.raises(SourceChanged):
+            await upload
+        assert (fake.files, await uploader.pending()) == ((), ())
+
+
+# -- every part was acknowledged: kept, without a journal too ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["failed there", "not in time"])
@@ -99,29 +314,6 @@ async def test_an_api_error_after_the_last_part_keeps_the_file_and_tells_it(fake
     assert isinstance(error, ApiError)
     assert (error.status, error.file_id) == (status, upload.file_id)
     assert kept(fake, upload)
-
-
-async def by_cancel(upload: Upload) -> None:
-    upload.cancel()
-    with pytest.raises(UploadCancelled):
-        await upload
-
-
-async def by_its_task(upload: Upload) -> None:
-    task = asyncio.ensure_future(upload)
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def by_its_block(upload: Upload) -> None:
-    with pytest.raises(OwnError):
-        async with upload:
-            raise OwnError
-
-
-STOPS = [by_cancel, by_its_task, by_its_block]
 
 
 @pytest.mark.parametrize("stop", STOPS)
@@ -214,14 +406,6 @@ async def test_a_part_that_s3_refuses_leaves_nothing(fake: FakeFrameio, number: 
     assert nothing_left(fake)
 
 
-async def test_a_part_that_s3_keeps_storing_wrongly_leaves_nothing(fake: FakeFrameio) -> None:
-    fake.add_fault(Fault(number=2, do="corrupt", times=None))
-    async with uploader_on(fake, limits=ONE_SLOT, retry=FEW) as uploader:
-        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
-    assert type(error) is IntegrityError
-    assert nothing_left(fake)
-
-
 class BrokenFile(io.BytesIO):
     """A file object that cannot be read beyond its first part."""
 
@@ -291,23 +475,6 @@ async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholde
 
 
 # -- deleted, because there is no journal ------------------------------------------------------------------------------
-
-
-async def test_a_part_that_keeps_failing_leaves_nothing(fake: FakeFrameio) -> None:
-    fake.add_fault(Fault(number=3, status=500, times=None))
-    async with uploader_on(fake, limits=ONE_SLOT, retry=FEW) as uploader:
-        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
-    assert type(error) is PartExhausted
-    assert nothing_left(fake)
-
-
-async def test_links_that_died_leave_nothing(fake: FakeFrameio) -> None:
-    fake.add_fault(Fault(number=2, do="expire", times=None))
-    async with uploader_on(fake) as uploader:
-        error = await ended(uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id), fake)
-    assert type(error) is LinksExpired
-    assert error.file_id == fake.deleted[0].id
-    assert nothing_left(fake)
 
 
 async def test_a_refused_create_leaves_nothing_to_remove(fake: FakeFrameio) -> None:
