@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 from aioframeio_upload import Limits, RetryPolicy, Uploader
 from aioframeio_upload.testing import FakeFrameio, Fault
@@ -32,6 +33,10 @@ QUICK = RetryPolicy(base=0.01, cap=0.05)
 """Waits that a test can afford, in the order and number of the defaults."""
 
 T = TypeVar("T")
+
+# No time limit for one example: a test machine has other things to do too.
+settings.register_profile("suite", max_examples=100, deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:

@@ -49,9 +49,11 @@ from tests.support.canned import canned
 from tests.support.strategies import JSON
 
 CALM = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)
-settings.register_profile("suite", max_examples=100, deadline=None, suppress_health_check=CALM)
-settings.register_profile("fuzz", max_examples=2_000, deadline=None, suppress_health_check=CALM)
-FUZZ = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+FUZZ = settings(
+    max_examples=2_000 if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz" else 100,
+    deadline=None,
+    suppress_health_check=CALM,
+)
 
 pytestmark = pytest.mark.slow
 

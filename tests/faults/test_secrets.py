@@ -1,4 +1,8 @@
-"""Whatever the links and the token are, and whatever a server makes of them: nothing that can be read shows them."""
+"""No token and no link's query leaves the library: not in a message, log, traceback, event or pickle.
+
+First by faults of the fake, then by properties: whatever the secrets are, and whatever a server makes of them. The
+variables in tracebacks have their own file, test_secrets_in_tracebacks.py.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,156 @@ import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from aioframeio_upload import ApiError, Plan, RetryPolicy, Timeouts, Uploader, UploadError
-from aioframeio_upload._io import s3_put as part
-from tests.faults.test_traps_secrets import everything_said
+from aioframeio_upload import (
+    ApiError,
+    PartError,
+    PartRetrying,
+    Plan,
+    RetryPolicy,
+    Timeouts,
+    UploadCancelled,
+    Uploader,
+    UploadError,
+)
+from aioframeio_upload._core.redact import redact
+from aioframeio_upload._io import s3_put
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.conftest import PART, some_bytes, uploader_on
 from tests.support.canned import answer, canned
+from tests.support.secrets import assert_hidden, everything_said
+
+CONTENT = some_bytes(3 * PART)
+THRICE = RetryPolicy(attempts=3, base=0.01, cap=0.02, patience=0)
+SIGNATURE = "5ec2e7" * 8
+
+
+# -- faults of the fake ------------------------------------------------------------------------------------------------
+
+
+FAULTS = [
+    Fault(do="reset", number=2, after=70_000, times=None),
+    Fault(do="reset", number=2, times=None),
+    Fault(do="close", number=2, times=None),
+    Fault(do="early", number=2, status=403, after=10_000, times=None),
+    Fault(do="lose_answer", number=2, times=None),
+    Fault(do="garbled", number=2, times=None),
+    Fault(do="garbled", number=2, times=None, body="HTTP/1.1 200 OK\r\nX-Broken\r\n\r\n"),
+    Fault(do="answer", number=2, status=500, times=None, headers={"Content-Encoding": "gzip"}),
+    Fault(do="answer", number=2, status=403, body="<html>denied</html>"),
+    Fault(do="answer", number=2, status=500, times=None),
+    Fault(do="expire", number=2),
+    Fault(do="redirect", number=2, times=None),
+    Fault(do="stall", number=2, times=None),
+    Fault(on="create", do="answer", status=403),
+    Fault(on="create", do="reset", times=None),
+    Fault(on="create", do="garbled", times=None),
+    Fault(on="status", do="close", times=None),
+    Fault(on="delete", do="reset", times=None),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.on}-{fault.do}-{fault.status}")
+async def test_a_failed_upload_tells_no_secret(
+    fake: FakeFrameio, caplog: pytest.LogCaptureFixture, fault: Fault
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    fake.add_fault(fault)
+    if fault.on == "delete":
+        fake.add_fault(Fault(number=2, code="AccessDenied"))
+    timeouts = Timeouts(stall=0.3) if fault.do == "stall" else Timeouts()
+    async with uploader_on(fake, retry=THRICE, timeouts=timeouts) as uploader:
+        upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
+        events = [event async for event in upload]
+        with pytest.raises(UploadError) as caught:
+            await upload
+        words = everything_said(caught.value, events, caplog) + repr((uploader, upload, uploader.statistics()))
+    assert "X-Amz-" not in words
+    assert fake.token not in words
+    for event in events:
+        if isinstance(event, PartRetrying):
+            assert type(event.error) is PartError
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://no-such-host.invalid",
+        "http://127.0.0.1:1",
+        "https://{canned}",
+        "http://{canned}",
+    ],
+)
+async def test_a_link_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptureFixture, origin: str) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with canned(b"not HTTP, nor TLS\r\n\r\n") as server:
+        url = f"{origin.replace('{canned}', server.url[7:])}/parts/1?X-Amz-Signature={SIGNATURE}"
+        parts = [{"size": 1, "url": url}]
+        data = {"id": "i", "name": "a", "file_size": 1, "parent_id": "f", "upload_urls": parts}
+        async with Uploader("the-secret-token", account_id="a", base_url=server.url, retry=THRICE) as uploader:
+            with pytest.raises(PartError) as caught:
+                await uploader.send_parts(Plan.from_response(data), b"x", [1])
+    words = everything_said(caught.value, [], caplog)
+    assert SIGNATURE not in words
+    assert "the-secret-token" not in words
+    # TLS with what speaks none fails in the same way each time.
+    assert ("WRONG_VERSION_NUMBER" if origin == "https://{canned}" else "the last: ") in str(caught.value)
+
+
+async def test_an_api_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with canned(b"not HTTP, nor TLS\r\n\r\n") as server:
+        for base_url in ("http://no-such-host.invalid", "http://127.0.0.1:1", server.url, "https" + server.url[4:]):
+            async with Uploader("the-secret-token", account_id="a", base_url=base_url, retry=THRICE) as uploader:
+                with pytest.raises(ApiError) as caught:
+                    await uploader.remote_upload(f"https://h/?s={SIGNATURE}", folder_id="f", name="a")
+            words = everything_said(caught.value, [], caplog)
+            assert SIGNATURE not in words
+            assert "the-secret-token" not in words
+
+
+async def test_a_cancelled_upload_tells_no_secret(fake: FakeFrameio, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    held = Fault(do="hold", number=2, times=None)
+    fake.add_fault(held)
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id).start()
+        await fake.until(lambda fake: fake.hits(held) == 1)
+        upload.cancel()
+        with pytest.raises(UploadCancelled) as caught:
+            await upload
+        words = everything_said(caught.value, [event async for event in upload], caplog)
+    assert "X-Amz-" not in words
+    assert fake.token not in words
+
+
+async def test_a_plan_hides_its_queries_from_repr_and_keeps_them_in_its_json(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
+    plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
+    assert "X-Amz-" not in repr(plan) + str(plan) + repr(plan.parts)
+    for part in plan.parts:
+        assert urlsplit(part.url).path in repr(plan)
+        assert part.url in plan.to_json()
+
+
+def test_of_a_servers_words_all_but_the_links_is_kept() -> None:
+    said = "cannot read https://h/a?X-Amz-Signature=1 (key a?b), retry  later; ?x-amz-credential=2 Signature=3"
+    assert redact(said) == "cannot read … (key a?b), retry  later; … …"
+
+
+@given(before=st.text(), after=st.text())
+def test_a_signature_never_survives_in_a_servers_words(before: str, after: str) -> None:
+    assert SIGNATURE not in redact(f"{before}https://h/?X-Amz-Signature={SIGNATURE}{after}")
+
+
+# -- properties --------------------------------------------------------------------------------------------------------
+
 
 ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0, patience=0.0)
 TWICE = RetryPolicy(attempts=2, base=0.0, cap=0.0, patience=0.0)
@@ -63,10 +207,10 @@ def plan_of(url: str) -> Plan:
     return Plan.from_response(data, account_id="a")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_wait_for_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a lost answer it asks before it sends, which a canned server does not understand."""
-    monkeypatch.setattr(part, "EXPECT_WAIT", 0.05)
+    monkeypatch.setattr(s3_put, "EXPECT_WAIT", 0.05)
 
 
 def say_everything(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,16 +220,7 @@ def say_everything(caplog: pytest.LogCaptureFixture) -> None:
     asyncio.get_running_loop().slow_callback_duration = 0.0
 
 
-def spellings(secret: str) -> set[str]:
-    return {secret, quote(secret, safe=""), html.escape(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
-
-
-def assert_hidden(words: str, *secrets: str) -> None:
-    for secret in secrets:
-        for spelling in spellings(secret):
-            assert spelling not in words
-
-
+NO_WAIT = pytest.mark.usefixtures("no_wait_for_leave")
 PROPERTY = settings(
     max_examples=40,
     phases=[Phase.explicit, Phase.generate],  # a shorter secret would tell no more, and takes minutes to find
@@ -105,6 +240,7 @@ PROPERTY = settings(
     called=st.booleans(),
 )
 @example("s" * 20, "t" * 20, KEYS[0], "the link", None, ("", ""), True)
+@NO_WAIT
 async def test_what_s3_makes_of_a_link_shows_no_secret(
     caplog: pytest.LogCaptureFixture,
     secret: str,
@@ -135,6 +271,7 @@ async def test_what_s3_makes_of_a_link_shows_no_secret(
 
 @PROPERTY
 @given(secret=SECRETS, token=SECRETS, status=st.sampled_from([201, 400, 401, 403, 404, 422, 500]), called=st.booleans())
+@NO_WAIT
 async def test_what_the_service_makes_of_a_token_and_a_source_url_shows_neither(
     caplog: pytest.LogCaptureFixture, secret: str, token: str, status: int, called: bool
 ) -> None:
@@ -150,6 +287,7 @@ async def test_what_the_service_makes_of_a_token_and_a_source_url_shows_neither(
 
 @PROPERTY
 @given(secret=SECRETS, location=st.sampled_from(["{url}", "{url}#f", "http://[::1?{query}", "//?{query}", "x:{url}"]))
+@NO_WAIT
 async def test_a_redirect_shows_no_secret(caplog: pytest.LogCaptureFixture, secret: str, location: str) -> None:
     say_everything(caplog)
     async with canned() as server:
@@ -164,6 +302,7 @@ async def test_a_redirect_shows_no_secret(caplog: pytest.LogCaptureFixture, secr
 
 @PROPERTY
 @given(secret=SECRETS)
+@NO_WAIT
 async def test_an_attempt_that_nobody_answers_shows_no_secret(caplog: pytest.LogCaptureFixture, secret: str) -> None:
     say_everything(caplog)
     for origin in ("http://127.0.0.1:1", f"http://user:{secret}@127.0.0.1:1", "https://127.0.0.1:1"):
