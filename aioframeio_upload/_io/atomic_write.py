@@ -1,4 +1,4 @@
-"""Write a file as a whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, or replace the one that is there; that one is left as it is until the new one is on the disk.
+    """Write a file or replace an existing one, which stays unchanged until the new content is on the disk.
 
-    The new one is written beside it under a name that nobody can guess, and only if nothing is there by that name: in a
-    folder that others may write to, a link planted there would lead the content, or the loss of a file, elsewhere. It
-    gets the permissions of the one that it replaces.
+    The content is first written to a new file beside it, whose name cannot be guessed: in a folder that others may
+    write to, a link planted under a known name would redirect the content, or overwrite another file. The new file gets
+    the permissions of the one that it replaces.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     unfinished = path.with_name(f".{secrets.token_hex(16)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            # After a crash of the machine there would otherwise be an empty file in place of the one before.
+            # Without fsync, a crash of the machine could leave an empty file in place of the previous one.
             os.fsync(descriptor)
         os.replace(unfinished, path)
     except BaseException:

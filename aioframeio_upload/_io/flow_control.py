@@ -1,4 +1,4 @@
-"""What holds bytes back: a pause, the bandwidth limit, and the stall timeout of an attempt."""
+"""Control the flow of a part's bytes: pauses, the bandwidth limit, and the stall timeout of an attempt."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections.abc import Callable
 from .._core.token_bucket import TokenBucket
 
 BURST = 0.05
-"""Seconds' worth of bytes that may go at once: small against any upload, so that the limit holds from the start."""
+"""Size of a burst in seconds of the limit; short compared to any upload, so that the limit holds from the start."""
 
 PAUSE = 15.0
-"""Seconds that a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
+"""Seconds for which a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
 
 LATE = 30.0
-"""Seconds: how much later than promised the loop may wake a throttled body before that counts as a stall."""
+"""Seconds. If the loop wakes a throttled body by more than this later than planned, that counts as a stall."""
 
 
 LOOK = 0.1
 MOST_LOOK = 1.0
-"""Of `Timeouts.stall`, and seconds at most: how often the kernel is asked how much of a written body is still here."""
+"""Interval, as a fraction of `Timeouts.stall` and at most in seconds, at which the kernel is asked how much of a
+written body it still has."""
 
 
 class PauseGate:
-    """One upload's pause. Closed and opened by its handle; its bodies and workers wait at it."""
+    """The pause state of one upload. Closed and opened by its handle; its payloads and workers wait for it."""
 
     def __init__(self) -> None:
         self._opened = asyncio.Event()
@@ -32,24 +33,24 @@ class PauseGate:
 
     @property
     def is_open(self) -> bool:
-        """Whether bytes may go."""
+        """Whether bytes may be sent."""
         return self._opened.is_set()
 
     def close(self) -> None:
-        """Let nothing through from now on."""
+        """Pause."""
         self._opened.clear()
 
     def open(self) -> None:
-        """Let everything through again."""
+        """Resume."""
         self._opened.set()
 
     async def passed(self) -> None:
-        """Wait until it is open."""
+        """Wait until the gate is open."""
         await self._opened.wait()
 
 
 class BandwidthLimiter:
-    """The bytes a second of all uploads of an Uploader together; owned by its resources."""
+    """The bandwidth limit of all uploads of an Uploader together. Owned by its `Session`."""
 
     def __init__(self, bytes_per_second: int | None) -> None:
         self._bucket = None
@@ -62,18 +63,19 @@ class BandwidthLimiter:
         return self._bucket is not None
 
     def reserve(self, size: int) -> float:
-        """Take bytes and give the seconds until they may go; who asks first goes first."""
+        """Reserve bytes and return the seconds until they may be sent; reservations are served in order."""
         return 0.0 if self._bucket is None else self._bucket.reserve(time.monotonic(), size)
 
 
 class StallGuard:
-    """One attempt's time limit: `Timeouts.stall` from the last byte that moved; longer where bytes are held on purpose.
+    """The timeout of one attempt: `Timeouts.stall` from the last byte that moved, longer while bytes are held back.
 
-    It covers connecting, writing (for which aiohttp has no time limit) and, with a limit of its own, the answer.
+    It covers connecting, writing and, with a limit of its own, the response. aiohttp has no write timeout: `sock_read`
+    starts only after the last byte of the body, and `total` would end a slow part too.
 
     Args:
-        stall: Seconds that may pass until the next byte moves.
-        answer: Seconds from the moment at which the other end has every byte to the end of its answer.
+        stall: Seconds until the next byte has to move.
+        answer: Seconds from when the other end has every byte until the end of its response.
     """
 
     def __init__(self, stall: float, answer: float) -> None:
@@ -81,34 +83,36 @@ class StallGuard:
         self._answer = answer
         self._looking: asyncio.TimerHandle | None = None
         self.deadline = asyncio.timeout(stall)
-        """To be entered around the attempt."""
+        """The timeout context to run the attempt in."""
         self.is_paused = False
         """Whether a pause holds the body, or did when the attempt ended."""
         self.is_sent = False
-        """Whether the other end has the whole body, so that only its answer is waited for."""
+        """Whether the other end has the whole body, so that only its response is missing."""
 
     def moved(self) -> None:
-        """Note that a byte moved, or may move from now on."""
+        """Restart the timeout: a byte moved, or may move from now on."""
         self._allow(self.stall)
 
     def asked(self, seconds: float) -> None:
-        """Note that the server has the headers, and has that long to let the body begin."""
+        """Limit the wait for `100 Continue` to `seconds`: the server has the headers."""
         self._allow(min(seconds, self.stall))
 
     def throttled(self, seconds: float) -> None:
-        """Note that the next byte waits that long for its turn."""
+        """Extend the timeout: the bandwidth limit holds the next byte back for `seconds`."""
         self._allow(seconds + LATE)
 
     def paused(self) -> None:
-        """Note that a pause holds the body."""
+        """Set the timeout to `PAUSE`: a pause holds the body."""
         self._allow(PAUSE, is_paused=True)
 
     def written(self, unacknowledged: Callable[[], int], before: int | None = None) -> None:
-        """Note that the kernel has the whole body, and watch the rest of it leave.
+        """Watch the rest of the body leave, now that the kernel has all of it.
+
+        The kernel buffers several MiB per connection, so a written body is not yet a received one.
 
         Args:
-            unacknowledged: Returns how many bytes the other end does not have yet; 0 where that is not known.
-            before: What it returned last.
+            unacknowledged: Returns how many bytes the other end does not have yet; 0 if that is unknown.
+            before: What it returned last time.
         """
         left = unacknowledged()
         if not left:
@@ -121,12 +125,12 @@ class StallGuard:
         self._looking = asyncio.get_running_loop().call_later(again, self.written, unacknowledged, left)
 
     def close(self) -> None:
-        """Watch no longer: the attempt has ended."""
+        """Stop watching, at the end of the attempt."""
         if self._looking is not None:
             self._looking.cancel()
 
     def _allow(self, seconds: float, *, is_paused: bool = False) -> None:
-        # What ended the attempt stays known, even where the pause is over before the attempt is.
+        # After expiry `is_paused` is kept, so that the reason stays known even if the pause ends before the attempt.
         if not self.deadline.expired():
             self.is_paused = is_paused
             self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)

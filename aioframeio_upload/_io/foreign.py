@@ -1,4 +1,4 @@
-"""Await code that is not ours: token callables, streams, file objects. Its cancellations are errors, not our end."""
+"""Await the caller's code (token callables, streams, file objects) and turn its stray cancellations into errors."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class ForeignCancellation(Exception):  # never raised out of the library: its callers make an error of it
-    """Foreign code ended in a `CancelledError` that nobody sent to the task that awaits it."""
+class ForeignCancellation(Exception):  # never leaves the library: every caller converts it
+    """Foreign code raised a `CancelledError` that nobody sent to the task awaiting it."""
 
     def __init__(self) -> None:
         super().__init__("what it waited for was cancelled")
 
 
 def is_being_cancelled() -> bool:
-    """Return whether somebody cancels the current task; anyio's scopes and `asyncio.timeout` do it that way, too."""
+    """Return whether the current task is being cancelled, which includes anyio's scopes and `asyncio.timeout`."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
 
 async def await_foreign(awaitable: Awaitable[T]) -> T:
-    """Await foreign code, and raise an error where it ends in a cancellation that is not ours.
+    """Await foreign code, and raise an error if it ends in a cancellation that is not the current task's.
 
-    Callers often share one task, for a token or for a producer of bytes, and somebody cancels it. Its `CancelledError`
-    then reaches everybody who awaits it. Passed on, it would look as if our own task was cancelled, and task groups
-    take that for an end in good order.
+    Applications often share one task, for a token or for a producer of bytes. If somebody cancels that task, its
+    `CancelledError` reaches everybody who awaits it. Passed on, it would look as if our own task had been cancelled,
+    which task groups treat as a normal end.
 
     Raises:
-        ForeignCancellation: As said.
+        ForeignCancellation: The awaitable was cancelled by somebody else.
     """
     try:
         return await awaitable

@@ -1,4 +1,4 @@
-"""Frame.io's API: its operations, paced and retried, with refusals as our errors."""
+"""Call Frame.io's API: pace and retry its operations, and raise its refusals as this library's errors."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ log = logging.getLogger("aioframeio_upload")
 T = TypeVar("T")
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""A token, or what gives one; asked for each call. One that is not `async` is called in a thread: it may block."""
+"""A token, or a callable that returns one for each call. A callable that is not `async` runs in a thread, since it may
+block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call of the API. Rates: Frame.io's API reference, "N calls per T per account user"."""
+    """An operation of the API. Rates: Frame.io's API reference, "N calls per T per account user"."""
 
     name: str
     method: str
@@ -64,7 +65,7 @@ LIST_FILES = Operation("list_files", "GET", "folders/{folder_id}/files", 5, 1, "
 LIST_CHILDREN = Operation("list_folder_children", "GET", "folders/{folder_id}/children", 100, 60, "page")
 LIST_FOLDERS = Operation("list_folders", "GET", "folders/{folder_id}/folders", 5, 1, "page")
 ACCOUNTS = Operation("accounts", "GET", "accounts", 100, 60, "page")
-"""The only one that belongs to no account."""
+"""The only operation whose path has no account."""
 WORKSPACES = Operation("workspaces", "GET", "workspaces", 100, 60, "page")
 PROJECTS = Operation("projects", "GET", "workspaces/{workspace_id}/projects", 100, 60, "page")
 SHOW_PROJECT = Operation("show_project", "GET", "projects/{project_id}", 100, 60)
@@ -77,12 +78,12 @@ ERRORS: dict[int, type[ApiError]] = {
 }
 
 ARRIVAL_SLACK = 0.25
-"""Seconds that a call which has to wait leaves later still, or one call's share of the rate if that is less. The
-service counts arrivals, and the calls before may have arrived late: the first ones had to connect."""
+"""Additional seconds for a call that has to wait, at most one call's share of the rate. The service counts arrivals,
+and the calls before may have arrived late, because the first ones had to connect."""
 
 
 def check_base_url(base_url: Secret[str]) -> None:
-    """Raise ValueError for what cannot be asked; without showing it, for it may hold a password."""
+    """Raise ValueError unless the URL is valid. The message does not quote it, since it may contain a password."""
     if not is_base_url(base_url):
         raise ValueError(
             "base_url must be http(s), a host and perhaps a path: without user and password, query and fragment"
@@ -90,18 +91,18 @@ def check_base_url(base_url: Secret[str]) -> None:
 
 
 def is_readable_on_the_way(base_url: Secret[str]) -> bool:
-    """Return whether tokens and files would travel to the API in plain text, over a network."""
+    """Return whether tokens and files would cross a network in plain text."""
     base = URL(base_url.reveal())
     return base.scheme == "http" and not is_loopback(base.raw_host or "")
 
 
 def is_base_url(base_url: Secret[str]) -> bool:
-    """Return whether an API can be asked there."""
+    """Return whether a URL is usable as the base of the API's paths."""
     try:
         base = URL(base_url.reveal())
     except ValueError:
         return False
-    # The mark alone, with nothing after it, is refused as well: paths are appended.
+    # Not `base.query`: a bare "?" or "#" at the end is refused as well, since paths are appended to the URL.
     marks = {"?", "#"} & set(base_url.reveal())
     # Spaces and line ends, inside and around it, are dropped by urllib: another URL would be asked than is shown.
     is_plain = base_url.reveal().isprintable() and " " not in base_url.reveal()
@@ -111,13 +112,13 @@ def is_base_url(base_url: Secret[str]) -> bool:
 
 @dataclass(slots=True)
 class Flight:
-    """One try of a call."""
+    """One attempt at a call."""
 
     has_left: bool = False
-    """Whether a byte of it may have reached the service: there was a connection, and the headers were written."""
+    """Whether the service may have received a byte: there was a connection, and the headers were written."""
 
     def sent(self) -> None:
-        """Note that the headers have left. Told by the session's traces."""
+        """Record that the headers were written; called by the session's `TraceConfig`."""
         self.has_left = True
 
 
@@ -132,17 +133,17 @@ class FrameioApi:
         self._tell: Callable[[ApiRetrying], None] | None = None
 
     def telling(self, tell: Callable[[ApiRetrying], None]) -> FrameioApi:
-        """Return the same calls for one upload: each one that is tried again is told.
+        """Return a view for one upload, which publishes an event for each retry.
 
-        Token, rates and connections stay shared. A view, and not an argument of each call: a call that forgot it would
-        be silent.
+        Token, rates and connections stay shared. A view rather than an argument of each call, which a caller could
+        forget without anybody noticing.
         """
         view = copy(self)
         view._tell = tell
         return view
 
     async def off_loop(self, function: Callable[[], T]) -> T:
-        """Run what would hold the loop for too long, such as reading a long answer, in a thread."""
+        """Run a function that would block the loop for too long, such as parsing a long answer, in a thread."""
         return await in_thread(self._resources.executor, function)
 
     async def call(
@@ -157,20 +158,20 @@ class FrameioApi:
         on_outage: Callable[[float], None] | None = None,
         **ids: str,
     ) -> Any:
-        """Make a call and give its answer's `data`; of a listing the whole document, and None where there is none.
+        """Make a call and return the `data` of its answer; for a listing the whole document, for a deletion None.
 
         Args:
-            operation: Which.
+            operation: The operation.
             account_id: The account that the path begins with; None for a call that belongs to no account.
-            body: What goes into the request's `data`; a `Secret` among its values is revealed there only.
-            query: What goes into the URL.
-            on_lost: Called with the reason each time the service may have acted although no answer told so.
-            on_flight: Called with True when a request begins, and with False when it has come to nothing.
-            on_outage: Called with the seconds that a try without a connection costs, before they have passed.
-            **ids: The path's other ids; a `file_id` that is not among them is told by the error.
+            body: The `data` of the request; a `Secret` among its values is revealed only in the request.
+            query: The query of the URL.
+            on_lost: Called with the reason each time the service may have acted although no answer confirms it.
+            on_flight: Called with True when a request begins, and with False when it has failed.
+            on_outage: Called with the seconds that an attempt without a connection costs, before they have passed.
+            **ids: The other IDs in the path; a `file_id` among them becomes the error's.
 
         Raises:
-            ApiError: Refused, or no answer after every attempt.
+            ApiError: The call was refused, or not answered in any attempt.
         """
         tries = CallTries(self._resources.retry)
         is_renewed = is_lost = False
@@ -195,12 +196,12 @@ class FrameioApi:
                 on_flight(False)
             failure = _error(operation, answer, ids.get("file_id"))
             if answer.status == 401 and callable(self._token.reveal()) and not is_renewed:
-                # The token may have died between two calls of a long upload; a fresh one gets one try.
+                # The token may have expired between two calls of a long upload: retry once with a fresh one.
                 is_renewed = True
                 self._tell_retry(operation, Again(tries.attempts + 1, 0.0, is_patient=True), failure)
                 continue
             if answer.status == 404 and is_lost and operation is DELETE:
-                return None  # the try whose answer was lost has deleted it
+                return None  # deleted by the earlier attempt whose answer was lost
             if flight.has_left and may_have_acted(answer.status):
                 is_lost = True
                 if on_lost is not None:
@@ -211,7 +212,7 @@ class FrameioApi:
                 raise failure
             log.debug("%s: %s; again in %.1f s", operation.name, said(answer), again.delay)
             if self._tell is None:
-                # No upload's, so no event tells of it: half a minute would pass without a word.
+                # The call belongs to no upload, so there is no event: without this, half a minute could pass silently.
                 log.info("Frame.io is asked again in %.1f s: %s", again.delay, said(answer))
             self._tell_retry(operation, again, failure)
             if again.is_patient and on_outage is not None:
@@ -224,19 +225,19 @@ class FrameioApi:
 
     @property
     def is_secure(self) -> bool:
-        """Whether it is asked by https: then parts are not sent in plain text."""
+        """Whether the API is called by https; then parts are not sent in plain text either."""
         return is_secure(self._base)
 
     def now(self) -> Now:
-        """Return the time, by our own clock and by the service's."""
+        """Return the current time on the local monotonic clock and on the service's clock."""
         return self._resources.now()
 
     def note_arrival(self, file_id: str, now: Now) -> None:
-        """Note when a plan arrived: how old its links are is judged by that."""
+        """Record when a plan arrived, from which the age of its links is computed."""
         self._resources.arrivals.note(file_id, now.monotonic)
 
     async def _pace(self, operation: Operation) -> None:
-        """Wait for the operation's turn in its bucket."""
+        """Wait until the operation's rate limit allows a call."""
         if not self._resources.limits.api_pacing:
             return
         now = time.monotonic()
@@ -262,7 +263,7 @@ class FrameioApi:
     async def _request(
         self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str], flight: Flight
     ) -> Answer:
-        """Make the call once; the frames from here on hold token and answer, and are in no traceback that leaves."""
+        """Make the call once. The frames from here on hold token and answer; `call` removes them from errors."""
         headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
         plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (body or {}).items()}
         links = [value.reveal() for value in (body or {}).values() if isinstance(value, Secret)]
@@ -285,8 +286,8 @@ class FrameioApi:
         except FAILURES as error:
             kind, words = kind_of(error), describe(error, url.raw_host)
             if kind is FailureKind.LOST and not flight.has_left:
-                # `connect` is for TCP alone: a name that is never found, or a full pool of a caller's connector, is
-                # ended by the time for the whole call.
+                # `sock_connect` covers TCP alone: a name look-up that hangs, or a full pool of a caller's connector, is
+                # ended by the timeout of the whole call.
                 kind, words = (
                     FailureKind.UNREACHABLE,
                     "no connection in time" if isinstance(error, TimeoutError) else words,
@@ -299,15 +300,15 @@ class FrameioApi:
 
     def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
         bucket = self._buckets.get(operation.name)
-        told = [response.headers.get(f"x-ratelimit-{word}", "") for word in ("limit", "remaining", "window")]
-        if bucket is not None and all(number.isascii() and number.isdigit() and len(number) < 10 for number in told):
-            limit, remaining, milliseconds = map(int, told)
+        numbers = [response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "window")]
+        if bucket is not None and all(text.isascii() and text.isdigit() and len(text) < 10 for text in numbers):
+            limit, remaining, milliseconds = map(int, numbers)
             bucket.observe(limit, remaining, milliseconds / 1000, time.monotonic())
 
     async def _fresh_token(self, operation: Operation) -> Secret[str]:
-        """Ask for the token; a callable that hangs in its thread is left there."""
+        """Return the token for a call; a callable that hangs in its thread is abandoned after the API timeout."""
         refuse = partial(AuthenticationError, operation=operation.name)
-        # No variable here is the token, nor the callable: a `partial` shows what it was made with.
+        # No variable here holds the plain token, nor the callable: the repr of a `partial` shows its arguments.
         given: Secret[Any] = self._token
         if callable(given.reveal()):
             seconds = self._resources.timeouts.api
@@ -316,21 +317,21 @@ class FrameioApi:
                     given = await await_foreign(self._ask(given))
                 except ForeignCancellation as error:
                     raise refuse(f"the token callable gave none: {error}") from error
-                except Exception as error:  # the caller's own code may raise anything; it stays visible as the cause
+                except Exception as error:  # the caller's code may raise anything; it is chained as the cause
                     raise refuse(f"the token callable raised {type(error).__name__}") from error
             if waiting.cancelled_caught:
                 raise refuse(f"the token callable gave none within {seconds:g} s")
         if not _is_word(given.reveal()):
-            # aiohttp would put a header that it refuses into its message.
+            # Checked here because aiohttp's error about an invalid header quotes its value.
             raise refuse("the token is not a word of printable ASCII characters")
         return given
 
     async def _ask(self, give: Secret[Any]) -> Secret[Any]:
         if iscoroutinefunction(give.reveal()):
             return Secret(await give.reveal()())
-        # On our own threads: anyio's end with the loop's root task, which never ends where `run_until_complete` was
-        # interrupted, and the interpreter waits for them at exit. Hidden in the thread already: of a slow callback,
-        # asyncio's debug mode logs what it was called with.
+        # Not `anyio.to_thread`: its threads end with the loop's root task, which never ends if `run_until_complete` was
+        # interrupted, and the interpreter waits for them at exit. Wrapped in a `Secret` within the thread already,
+        # because asyncio's debug mode logs the arguments of a slow callback.
         context = contextvars.copy_context()
         asked: Secret[Any] = await in_thread(self._resources.executor, context.run, lambda: Secret(give.reveal()()))
         return Secret(await asked.reveal()) if isawaitable(asked.reveal()) else asked
@@ -341,7 +342,7 @@ def _is_word(given: Any) -> bool:
 
 
 def _segment(value: str) -> str:
-    """Quote an id as one segment of a path; dots alone would be a step up."""
+    """Quote an ID as one path segment; a segment of dots alone would be resolved as a relative path."""
     return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
 
 
@@ -357,11 +358,11 @@ def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiErro
 
 
 PAGE_SIZE = "100"
-"""The most that the service gives at once; a call is what is scarce."""
+"""The service's maximum, because the number of calls is what the rate limits restrict."""
 
 
 class Pages:
-    """A listing that is read from page to page, as far as somebody asks."""
+    """A listing that is read page by page, as far as needed."""
 
     def __init__(
         self,
@@ -385,10 +386,10 @@ class Pages:
         """Whether the last page was read."""
 
     async def read(self, on_outage: Callable[[float], None] | None = None) -> list[Any]:
-        """Return the rows of the next page; see `Api.call` for `on_outage`.
+        """Return the rows of the next page; see `FrameioApi.call` for `on_outage`.
 
         Raises:
-            ApiError: The service refused, or the pages do not lead to an end.
+            ApiError: The service refused, or the pages do not end.
         """
         asked = self._query | ({} if self._after is None else {"after": self._after})
         document = await self._api.call(
@@ -397,16 +398,16 @@ class Pages:
         try:
             self._after = self._cursors.follow(document)
         except BadListing as error:
-            words = str(error)
+            reason = str(error)
         else:
             self.is_over = self._after is None
             rows: list[Any] = document["data"]
             return rows
-        raise ApiError(words, operation=self._operation.name, status=200)
+        raise ApiError(reason, operation=self._operation.name, status=200)
 
 
 async def read_listing(api: FrameioApi, account_id: str, folder_id: str, *, only: str | None = None) -> Listing:
-    """Read all of a folder; what is `only` wanted is a `type` of the service's.
+    """Read the whole listing of a folder; `only` restricts it to one `type` of the service.
 
     Raises:
         ApiError: The service refused.

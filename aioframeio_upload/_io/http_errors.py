@@ -1,4 +1,4 @@
-"""Describe aiohttp's failures in our own words: its messages contain the URL, which is a credential."""
+"""Classify and describe aiohttp's exceptions without their messages, which contain the URL, a credential."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .._core.failures import FailureKind
 from .foreign import is_being_cancelled
 
 FAILURES = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
-"""Everything that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`; a resolver
-raises UnicodeError for a name that it cannot encode.)"""
+"""All that a request can raise because of the network. (`asyncio.TimeoutError` is `TimeoutError`; a resolver raises
+UnicodeError for a name that it cannot encode.)"""
 
 UNTRUSTED = "the server's certificate is not trusted"
 """The command line adds to this sentence which option helps."""
@@ -30,28 +30,30 @@ NO_COMMON_TLS = frozenset(
         "TLSV1_ALERT_UNKNOWN_CA",
     }
 )
-"""OpenSSL's reasons (`sslerr.h`) for a handshake that fails in the same way each time. Others, such as an end of file,
-are those of a server that restarts."""
+"""OpenSSL's reasons (`sslerr.h`) for a handshake that will fail again in the same way. Other reasons, such as an end of
+file, occur while a server restarts."""
 
-PROXY_FINDS_NONE = (502, 503, 504)
-"""What a proxy answers a CONNECT with where its own link is down, or the name is not found (Squid: 503)."""
+PROXY_UNREACHABLE = (502, 503, 504)
+"""A proxy's answers to CONNECT if its own link is down or the name is not found (Squid: 503)."""
 
-PROXY_MAY_TAKE_IT_LATER = (408, 429)
+PROXY_MAY_ACCEPT_LATER = (408, 429)
+"""The 4xx answers of a proxy that are worth a retry."""
 
 
 class Lost(aiohttp.ClientConnectionError):
-    """A connection broke under a request; in words of ours."""
+    """A connection broke during a request; the message is our own and contains no URL."""
 
 
 class Misrouted(aiohttp.InvalidURL):
-    """There is no way to a host as it was asked for, as with a proxy that is none; in words of ours."""
+    """A host cannot be reached as configured, for example by an invalid proxy; the message is our own."""
 
 
 @asynccontextmanager
 async def cancelled_by_us_alone() -> AsyncIterator[None]:
-    """Make a broken connection of a cancellation that nobody sent to the current task.
+    """Turn a cancellation that nobody sent to the current task into a broken connection.
 
-    A caller's connector shares its look-ups among requests, and may ask a resolver of the caller's.
+    A caller's connector shares name look-ups among requests, and may use a resolver of the caller's: a cancellation of
+    either reaches every request that waits for it.
     """
     try:
         yield
@@ -63,27 +65,29 @@ async def cancelled_by_us_alone() -> AsyncIterator[None]:
 
 
 async def send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET or DELETE again by itself after a disconnect (a middleware for a request).
+    """Keep aiohttp from repeating a GET or DELETE by itself after a disconnect (a client middleware).
 
-    Every attempt is ours: counted, paced and told. It would repeat a `ClientOSError` or `ServerDisconnectedError`.
+    aiohttp repeats idempotent requests once after a `ClientOSError` or `ServerDisconnectedError`. Every attempt must be
+    ours, so that it is counted, paced and published.
     """
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        words = describe(error)
-    raise Lost(words)
+        reason = describe(error)
+    # Outside the `except` block, so that aiohttp's exception is not chained.
+    raise Lost(reason)
 
 
 def kind_of(error: BaseException) -> FailureKind:
-    """Classify a failure; what becomes of each kind is in the table of faults, for parts and API calls alike."""
+    """Classify an exception, for parts and API calls alike; `_core/failures` decides how each kind is handled."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
         return FailureKind.UNTRUSTED
     if _is_misconfigured(error):
         return FailureKind.MISCONFIGURED
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return FailureKind.UNREACHABLE if error.status in PROXY_FINDS_NONE else FailureKind.LOST
+        return FailureKind.UNREACHABLE if error.status in PROXY_UNREACHABLE else FailureKind.LOST
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return FailureKind.UNREACHABLE
     return FailureKind.LOST
@@ -91,24 +95,24 @@ def kind_of(error: BaseException) -> FailureKind:
 
 def _is_misconfigured(error: BaseException) -> bool:
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return 400 <= error.status < 500 and error.status not in PROXY_MAY_TAKE_IT_LATER
+        return 400 <= error.status < 500 and error.status not in PROXY_MAY_ACCEPT_LATER
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return _tls_reason(error) in NO_COMMON_TLS
     return isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError | UnicodeError)
 
 
 def _tls_reason(error: BaseException) -> str | None:
-    """Return OpenSSL's word for why a handshake failed, a constant such as `WRONG_VERSION_NUMBER`."""
+    """Return OpenSSL's reason for a failed handshake, a constant such as `WRONG_VERSION_NUMBER`."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorSSLError) else error.__cause__
     return cause.reason if isinstance(cause, ssl.SSLError) else None
 
 
 def describe(error: BaseException, host: str | None = None) -> str:
-    """Return what happened, without any word that came with the exception.
+    """Return a description of an exception that quotes none of its message.
 
     Args:
-        error: What the request raised.
-        host: The host that was asked, to tell a URL of ours that is not valid from a proxy's.
+        error: The exception that the request raised.
+        host: The host of the request, to tell an invalid URL of the request from one of the proxy.
     """
     if isinstance(error, Lost | Misrouted):
         return str(error)
@@ -117,23 +121,23 @@ def describe(error: BaseException, host: str | None = None) -> str:
         return f"the URL of host {host} is not valid" if host and its == host else "the proxy's URL is not valid"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused ({error.status})"
-    words = next((words for kinds, words in _WORDS if isinstance(error, kinds)), "the request failed")
+    text = next((text for kinds, text in _DESCRIPTIONS if isinstance(error, kinds)), "the request failed")
     if isinstance(error, aiohttp.ClientConnectorSSLError) and (reason := _tls_reason(error)):
-        return f"{words} ({reason})"
-    return words + _errno(error)
+        return f"{text} ({reason})"
+    return text + _errno(error)
 
 
 def _errno(error: BaseException) -> str:
-    # OpenSSL's numbers are no errno: its 1 would read as EPERM.
+    # OpenSSL's numbers are not errno values: its 1 would read as EPERM.
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
         return ""
-    # The resolver's (EAI_…) are negative and none either.
+    # The resolver's numbers (EAI_…) are negative, so they are not found here.
     name = errno.errorcode.get(error.errno or 0) if isinstance(error, OSError) else None
     return f" ({name})" if name else ""
 
 
-# Narrow before wide: aiohttp's classes inherit from one another.
-_WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+# The first match counts, so subclasses come before their base classes.
+_DESCRIPTIONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "the host's name could not be resolved"),
     (aiohttp.ClientConnectorCertificateError, UNTRUSTED),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
@@ -154,7 +158,7 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 
 
 async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """Read an answer's body to its end; None where it is longer than `limit`."""
+    """Return the body of a response; None if it is longer than `limit`."""
     pieces, length = [], 0
     async for piece in response.content.iter_any():
         length += len(piece)

@@ -1,4 +1,4 @@
-"""The library's logger: each record is one line, whatever a server, a file's name or an exception put into it."""
+"""The library's logger; each record is one line, whatever servers, file names or exceptions put into it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from .._core.redact import one_line
 
 
 class Lines(str):
-    """Text of our own that is meant to have several lines, such as the places of a traceback."""
+    """A text of the library that is meant to have several lines, such as the locations of a traceback."""
 
     __slots__ = ()
 
 
 class OneLine(logging.Filter):
-    """Shows control characters of a message as escapes: a line break would forge a record, an escape sequence a screen.
+    """Escape the control characters of messages: a line break could forge a record, an escape sequence the screen.
 
-    A filter of the logger, and not a formatter: the application owns those.
+    A filter of the logger and not a formatter, because formatters belong to the application.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep every record; change those that need it."""
+        """Keep every record; escape the message where necessary."""
         message = record.getMessage()
         shown = one_line(message)
         for argument in record.args if isinstance(record.args, tuple) else ():

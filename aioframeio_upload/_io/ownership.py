@@ -1,8 +1,8 @@
-"""Prove that a file of the journal is a regular file, this user's, and nobody else's to read or to write.
+"""Check that the journal's files are regular files that belong to this user and that nobody else can read or write.
 
-A journal holds part links, which are credentials, and paths that a resume reads and uploads: who can write to it, or to
-what SQLite reads beside it, chooses what is uploaded and where to. Windows has no owners and modes of this kind; there
-only the type of a file is checked, and the folder's access control list decides.
+A journal contains part links, which are credentials, and paths that a resume reads and uploads. So whoever can write to
+it, or to the files that SQLite reads beside it, controls what is uploaded, and where to. Windows has no such owners and
+modes: there only the type of a file is checked, and the access control list of the folder decides.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ OTHERS_READ = 0o077
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-"""For `os.open`: no symbolic link, and no waiting for the other end of a FIFO. Windows has none of the three."""
+"""Flags for `os.open`: do not follow symbolic links, do not wait for the other end of a FIFO. Windows has none of them.
+"""
 
 
 def check_file(found: os.stat_result, journal: str, name: str = "") -> None:
-    """Check what `os.lstat` or `os.fstat` tells of the journal, or of a file beside it.
+    """Check the `os.lstat` or `os.fstat` result of the journal or of a file beside it.
 
     Args:
-        found: What was told.
+        found: The result.
         journal: The journal's path, for the error.
-        name: The file beside it; empty for the journal itself.
+        name: The name of the file beside it; empty for the journal itself.
 
     Raises:
-        JournalError: It is no regular file, has a second name, belongs to another user, or others may write to it.
+        JournalError: It is not a regular file, has a second name, belongs to another user, or others may write to it.
     """
     reason = _objection(found)
     if reason is None:
@@ -41,34 +42,34 @@ def _objection(found: os.stat_result) -> str | None:
     if stat.S_ISLNK(found.st_mode):
         return "is a symbolic link; name the file itself, or remove the link if it is not yours"
     if stat.S_ISDIR(found.st_mode):
-        return "is no file, but a folder; name a file in it"
+        return "is a folder; name a file in it"
     if not stat.S_ISREG(found.st_mode):
-        return "is no file"
+        return "is not a regular file"
     if not hasattr(os, "geteuid"):
         return None
     if found.st_uid != os.geteuid():
         return "belongs to another user"
-    # Through another name it would get another WAL; and a link to any file of ours can be planted as a WAL, which
-    # SQLite would overwrite (not where `fs.protected_hardlinks` is on; macOS has no such thing).
+    # Under its other name the file would have another WAL. And an attacker could plant a hard link to any file of this
+    # user as the WAL, which SQLite would overwrite (Linux prevents that with `fs.protected_hardlinks`; macOS does not).
     if found.st_nlink > 1:
-        return "is a hard link to a file that has another name, too; make it a copy"
+        return "is a hard link to a file that has another name too; make it a copy"
     if others_may_write(found):
         return f"may be written to by other users (mode {stat.S_IMODE(found.st_mode):o}); if they did not, chmod 600"
     return None
 
 
 def hide(path: str) -> None:
-    """Let only the owner read a file; one that is not there is left alone.
+    """Make a file readable by its owner only; a missing file is ignored.
 
     Raises:
         OSError: Its mode cannot be changed.
-        JournalError: Its mode does not change, as on file systems that have none.
+        JournalError: Its mode does not change, as on file systems without modes.
     """
     if not hasattr(os, "geteuid"):
         return
     try:
-        # Not `open` and `fchmod`: closing a descriptor of the journal or its -shm drops the POSIX locks that another
-        # Uploader of this process has on them.
+        # Not `open` and `fchmod`: closing any descriptor of a file drops all POSIX locks that this process has on it,
+        # including those of another Uploader's SQLite (sqlite.org, "How To Corrupt", 2.2).
         if not os.lstat(path).st_mode & OTHERS_READ:
             return
         os.chmod(path, 0o600)
@@ -80,10 +81,10 @@ def hide(path: str) -> None:
 
 
 def folder_warning(folder: str) -> str | None:
-    """Return why a folder is not safe for a journal: others may put files into it; None where it is.
+    """Return why a folder is not safe for a journal, that is, others may put files into it; None if it is safe.
 
     Raises:
-        OSError: It cannot be looked at.
+        OSError: The folder's status cannot be read.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -98,10 +99,10 @@ def folder_warning(folder: str) -> str | None:
 
 
 def others_may_write(found: os.stat_result) -> bool:
-    """Return whether the mode lets anybody else write.
+    """Return whether the mode lets any other user write.
 
-    Not those of a group that is this user's alone: where each user has one, the usual umask is 002 (`pam_umask` of
-    Debian and Red Hat), and every folder is writable by it.
+    Write access for a group that consists of this user alone does not count: on systems with user private groups, the
+    usual umask is 002 (`pam_umask` of Debian and Red Hat), so that every folder is writable by that group.
     """
     if found.st_mode & stat.S_IWOTH:
         return True
@@ -109,7 +110,7 @@ def others_may_write(found: os.stat_result) -> bool:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Return whether a group is this user's own: of the user's name, and without other members."""
+    """Return whether a group is the user private group: it has the user's name and no other members."""
     import grp
     import pwd
 

@@ -1,4 +1,4 @@
-"""The proxy of each host: the one that was given, or the one that a callable chooses."""
+"""Choose the proxy of each request: a fixed one, or the one that the caller's function returns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from .._core.redact import Secret
 from .http_errors import Misrouted
 
 Proxy: TypeAlias = str | Callable[[str], str | None] | None
-"""A proxy's URL; or a callable that is given `scheme://host[:port]` of each request, and returns one, or None for none.
-
-API and S3 are different hosts, and `NO_PROXY` may name one of them only. The callable runs on the event loop.
+"""A proxy's URL; or a callable that gets `scheme://host[:port]` of each request and returns a URL, or None for a direct
+connection. API and S3 are different hosts, and `NO_PROXY` may name only one of them. It runs on the event loop.
 """
 
 
 class Proxies:
-    """Where each request goes through. Holds credentials, and shows none.
+    """The proxy setting of an Uploader. It holds credentials, and its `repr` shows none.
 
     Raises:
-        ValueError: The URL that was given is not one of an HTTP proxy; it is not shown.
+        ValueError: The URL is not that of an HTTP proxy; the message does not quote it.
     """
 
     def __init__(self, given: Secret[Any]) -> None:
@@ -37,21 +36,21 @@ class Proxies:
 
     @property
     def given(self) -> Secret[Any]:
-        """What was given: a URL or a callable."""
+        """The setting itself: a URL, a callable or None."""
         return self._given
 
     def route_to(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return the arguments of a request with these headers that say which proxy it takes.
+        """Return the keyword arguments for aiohttp that route a request with these headers.
 
         Raises:
-            Misrouted: The callable fails, or what it returns is not the URL of an HTTP proxy.
+            Misrouted: The callable failed, or returned something that is not the URL of an HTTP proxy.
         """
         chosen = self._given
         if callable(choose := chosen.reveal()):
             failure: str | None = None
             try:
                 chosen = Secret(choose(str(url.origin())))
-            except Exception as error:  # noqa: BLE001  # the caller's own code; its words may hold a password
+            except Exception as error:  # noqa: BLE001  # the caller's code; its message may contain a password
                 failure = type(error).__name__
             if failure is not None:
                 raise Misrouted(f"the proxy callable raised {failure} for {url.host}")
@@ -62,18 +61,19 @@ class Proxies:
         proxy = URL(str(chosen.reveal()))
         if proxy.raw_user is None:
             return {"proxy": proxy, "headers": headers}
-        # As bytes, mostly UTF-8: aiohttp would encode the text in Latin-1, which has no "Ę".
-        words = (unquote_to_bytes(word or "") for word in (proxy.raw_user, proxy.raw_password))
-        login = {"Proxy-Authorization": "Basic " + b64encode(b":".join(words)).decode()}
-        way = {"proxy": proxy.with_user(None)}
-        # Through a tunnel it goes with CONNECT only, to the proxy.
+        # Encoded here from the percent-decoded bytes (usually UTF-8): aiohttp encodes logins as Latin-1, which cannot
+        # represent most letters, such as "Ę".
+        login = (unquote_to_bytes(text or "") for text in (proxy.raw_user, proxy.raw_password))
+        authorization = {"Proxy-Authorization": "Basic " + b64encode(b":".join(login)).decode()}
+        route = {"proxy": proxy.with_user(None)}
+        # For https it is sent with CONNECT only: within the tunnel, the server would receive it.
         if url.scheme == "https":
-            return {**way, "proxy_headers": login, "headers": headers}
-        return {**way, "headers": {**headers, **login}}
+            return {**route, "proxy_headers": authorization, "headers": headers}
+        return {**route, "headers": {**headers, **authorization}}
 
 
 def _refusal(given: Secret[Any]) -> str | None:
-    """Return why this is not the URL of an HTTP proxy, without showing it; None where it is one, or none at all."""
+    """Return why a value is not the URL of an HTTP proxy, without quoting it; None if it is one, or None itself."""
     if given.reveal() is None:
         return None
     expected = "must be a URL such as http://proxy.example:3128"

@@ -1,4 +1,4 @@
-"""A file of a tree that was walked, opened without following a link to a folder: the walk followed none either."""
+"""Open a file of a walked tree without following links to folders, just as the walk did not follow them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from .._core.errors import SourceChanged
 
 CAN_HOLD = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
-"""Whether each folder on the way can be opened by itself, inside the one before. Not on Windows: there the folders are
-looked at one after the other, and one that is swapped between that look and the opening is not noticed."""
+"""Whether each folder of a path can be opened relative to its parent. Not on Windows: there the folders are only
+checked one after the other, so a folder that is replaced between the check and the opening is not noticed."""
 
 
 class TreePath(os.PathLike[str]):
-    """A file below a root. To everybody but `open` and `stat` it is a path like any other.
+    """A file below a root: a path like any other, except that its `open` and `stat` do not follow links to folders.
 
-    Whoever may write into a folder that is uploaded could replace a folder in it by a link after the walk, and so have
-    any file sent that the uploading user can read. The root is the caller's, and may be a link; a link to a file is
-    followed, as it was by the walk.
+    Whoever can write to an uploaded folder could replace a folder in it by a link after the walk, and so have any file
+    sent that the uploading user can read. The root belongs to the caller and may be a link; links to files are
+    followed, as the walk did.
     """
 
     __slots__ = ("_names", "_root")
@@ -38,20 +38,20 @@ class TreePath(os.PathLike[str]):
         """Open the file; an `opener` for `open()`.
 
         Raises:
-            SourceChanged: A folder on the way is a link now.
-            OSError: It cannot be opened.
+            SourceChanged: A folder on the way has become a link.
+            OSError: The file cannot be opened.
         """
         with self._folder() as (name, folder):
             return os.open(name, flags, dir_fd=folder)
 
     def stat(self) -> os.stat_result:
-        """Look at the file. Raises as `open` does."""
+        """Return the file's status; raises as `open` does."""
         with self._folder() as (name, folder):
             return os.stat(name, dir_fd=folder)
 
     @contextmanager
     def _folder(self) -> Iterator[tuple[str, int | None]]:
-        """Give the file's name and the open folder that it is in; the whole path and None where none can be opened."""
+        """Yield the file's name and a descriptor of its folder; without `CAN_HOLD`, the whole path and None."""
         *folders, name = self._names
         if not CAN_HOLD:
             self._look(folders)
@@ -63,7 +63,7 @@ class TreePath(os.PathLike[str]):
                 try:
                     inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=held)
                 except OSError:
-                    # ELOOP, ENOTDIR or EMLINK, as the system likes: so it is asked.
+                    # Depending on the system, a link causes ELOOP, ENOTDIR or EMLINK, so its type is checked instead.
                     if stat.S_ISLNK(os.stat(folder, dir_fd=held, follow_symlinks=False).st_mode):
                         raise self._changed(folders[:index]) from None
                     raise
@@ -78,7 +78,7 @@ class TreePath(os.PathLike[str]):
         for index, folder in enumerate(folders, 1):
             path = os.path.join(path, folder)
             found = os.lstat(path)
-            # A junction is no link to `S_ISLNK`, and leads elsewhere all the same.
+            # For `S_ISLNK` a junction is not a link, although it leads elsewhere as well.
             if stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == MOUNT_POINT:
                 raise self._changed(folders[:index])
 
@@ -90,4 +90,4 @@ class TreePath(os.PathLike[str]):
 
 
 MOUNT_POINT: int = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
-"""Windows' tag of junctions and of volumes that are mounted into a folder."""
+"""Windows' reparse tag of junctions, and of volumes that are mounted into a folder."""

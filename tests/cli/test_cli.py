@@ -128,7 +128,7 @@ def test_a_name_that_is_no_text_is_that_paths_failure_and_not_the_others(fake: F
         (program.folder / one).write_bytes(b"a")
     status, _, complaint = program.run("upload", name, "a.mov", "--folder", fake.folder_id)
     assert status == 1
-    assert "its name is no text" in complaint
+    assert "its name is not valid UTF-8" in complaint
     assert [file.name for file in fake.files] == ["a.mov"]
 
 

@@ -69,7 +69,7 @@ def a_second_name(path: Path) -> None:
 
 PLANTED: list[Any] = [
     pytest.param(a_link, "is a symbolic link", marks=unix),
-    pytest.param(a_fifo, "is no file", marks=unix),
+    pytest.param(a_fifo, "is not a regular file", marks=unix),
     pytest.param(writable_by_all, r"may be written to by other users \(mode 666\)", marks=unix),
     pytest.param(a_second_name, "is a hard link", marks=unix),
     pytest.param(another_users, "belongs to another user", marks=as_root),

@@ -173,7 +173,7 @@ def content(folder: Path) -> dict[str, tuple[bytes, int]]:
         (another_program, "is a database, but no journal"),
         (a_newer_version, "of version 2"),
         (a_wal_without_its_file, "is empty, and what belongs to it is not"),
-        (a_folder, "is no file"),
+        (a_folder, "is a folder"),
         (another_users, "belongs to another user"),
     ],
 )

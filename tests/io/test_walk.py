@@ -165,7 +165,7 @@ async def test_what_is_no_file_and_what_has_no_name_are_told(root: Path, executo
     on_disk(os.mkfifo, root / "pipe")
     on_disk((root / "no\udcff.mov").write_bytes, b"1")
     told = {path: str(error).rpartition(": ")[2] for path, error in (await found(root, executor)).failures}
-    assert told == {"pipe": "is not a regular file", "no\\xff.mov": "its name is no text, so it cannot be told"}
+    assert told == {"pipe": "is not a regular file", "no\\xff.mov": "its name is not valid UTF-8, so it cannot be sent"}
 
 
 @posix
