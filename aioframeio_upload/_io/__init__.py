@@ -1,1 +1,1 @@
-"""What touches the world: one room for each thing it touches."""
+"""Input and output: one module for each thing outside the process that the library touches."""

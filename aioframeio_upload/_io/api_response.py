@@ -1,4 +1,4 @@
-"""Read an answer of Frame.io's API: a JSON document, or the reason why there is none."""
+"""Read an answer of Frame.io's API: its JSON document, or the reason why it is not usable."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .files import in_thread
 from .http_errors import read_bounded
 
 Shape: TypeAlias = Literal["object", "page", "nothing"]
-"""What a call gives where it succeeds: an object under `data`, a list there and a link to the next, or nothing."""
+"""The form of a successful answer: an object under `data`; a list there, and a link to the next page; or no body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: a JSON document, or in `trouble` why there is none."""
+    """The outcome of one call: a JSON document, or in `trouble` the reason why there is none."""
 
     status: int | None
     document: Any = field(default=None, repr=False)
@@ -32,11 +32,11 @@ class Answer:
     request_id: str | None = None
     retry_after: float | None = None
     kind: FailureKind = FailureKind.REFUSED
-    """How it failed, where no answer came."""
+    """The kind of failure, if no answer came."""
 
 
 async def read_text(response: aiohttp.ClientResponse) -> bytes | None:
-    """Read an answer's text; None where it does not end."""
+    """Read the body of an answer; None if it is longer than `MAX_ANSWER`."""
     return await read_bounded(response, MAX_ANSWER)
 
 
@@ -47,7 +47,7 @@ async def read_answer(
     executor: Executor,
     clean: Callable[[str], str],
 ) -> Answer:
-    """Read an answer: its document's `data`, or what is wrong with it, in words that `clean` has gone over."""
+    """Read an answer: its `data`, or what is wrong with it, with foreign text passed through `clean`."""
     request_id = response.headers.get("x-request-id", "")
     answer = partial(
         Answer,
@@ -78,21 +78,25 @@ async def read_answer(
 
 
 def _detail(document: Any) -> str:
-    """The service's words: `{"errors": [{"detail", "source": {"pointer"}, "title"}]}`, or an older `message`."""
+    """Return the service's error message.
+
+    V4 answers with `{"errors": [{"detail", "source": {"pointer"}, "title"}]}`; gateways in front of it use a `message`
+    or `error` of their own.
+    """
     if not isinstance(document, dict):
         return ""
     errors = document.get("errors")
-    told = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
-    words = []
-    for one in told[:10]:
+    found = [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
+    details = []
+    for one in found[:10]:
         detail, source = one.get("detail") or one.get("title"), one.get("source")
         pointer = source.get("pointer") if isinstance(source, dict) else None
         if detail:
-            words.append(f"{detail} ({pointer})" if pointer else str(detail))
+            details.append(f"{detail} ({pointer})" if pointer else str(detail))
     fallback = next((document[key] for key in ("message", "error") if isinstance(document.get(key), str)), None)
-    return "; ".join(words) or fallback or ""
+    return "; ".join(details) or fallback or ""
 
 
-def said(answer: Answer) -> str:
-    """Say in a line what was wrong with an answer."""
+def summarize(answer: Answer) -> str:
+    """Return the status and the trouble of an answer on one line."""
     return f"{answer.status}: {answer.trouble}" if answer.status is not None else str(answer.trouble)

@@ -1,4 +1,4 @@
-"""The pool of block buffers, the turns in which payloads write, and the hashing thread."""
+"""The pool of block buffers, the write turns of payloads, and the hashing thread."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 BLOCK = 1 << 18
-"""Bytes. Over TLS 256 KiB measured best: 128 KiB reach 0.9 of it, 512 KiB and more hold the loop for longer and fall
-out of a core's cache. (perf.md's measurement, 2026-11-23)"""
+"""Bytes. Over TLS 256 KiB measured best: 128 KiB reach 0.9 of its speed, 512 KiB and more block the loop for longer and
+do not fit into a core's cache. (Measured 2026-11-23.)"""
 
 MIN_BLOCK = 1 << 14
-"""Bytes: smaller blocks would cost more than they show."""
+"""Bytes. Smaller blocks would cost more than the finer progress is worth."""
 
 AHEAD = 8
-"""Buffers more than bodies: so many blocks may wait for their hash before the loop has to."""
+"""Buffers in addition to one per body: blocks that may wait to be hashed before the sender has to wait."""
 
 ROUNDS = 2
-"""Rounds of the loop between two turns: a timer that fell due during one needs two to reach the task that sleeps, and
-would else wait for the next turn too. With them a 5 ms ticker is late by 0.7 ms (median) and 1.4 ms (99 %) at full
-speed over TLS, without by 2.6 and 3.5; the speed is the same. (2026-11-23, `benchmarks.loop_lag`)"""
+"""Iterations of the loop between two turns. A timer that became due during a turn needs two to wake its task, and would
+otherwise wait for the next turn too. With them a 5 ms ticker is late by 0.7 ms (median) and 1.4 ms (99 %) at full speed
+over TLS, without them by 2.6 and 3.5; the speed is the same. (2026-11-23, `benchmarks.loop_lag`)"""
 
 SILENCE = 10.0
-"""Seconds that an open PUT may go without a block: S3 gives a silent connection up after 20 to 30."""
+"""Seconds for which an open PUT may send nothing: S3 drops a silent connection after 20 to 30."""
 
 
 def block_for(bandwidth: int) -> int:
-    """Choose the block under a limit of so many bytes a second: twenty of them a second, as far as that makes sense.
+    """Return the block size under a limit in bytes per second: about twenty blocks a second, within bounds.
 
-    The smallest limits take a block every SILENCE seconds.
+    At the smallest limits, one block is sent every SILENCE seconds.
     """
     return max(min(MIN_BLOCK, int(bandwidth * SILENCE)), min(bandwidth // 20, BLOCK))
 
 
 class Hash(Protocol):
-    """What `hashlib` gives."""
+    """A hash object as `hashlib` makes them."""
 
     def update(self, block: Any, /) -> None:
-        """Take the next bytes."""
+        """Hash the next bytes."""
 
     def hexdigest(self) -> str:
-        """Give the digest of all."""
+        """Return the digest as hexadecimal digits."""
         ...
 
 
 class WriteTurns:
-    """Whose turn it is to write: one body's at a time, in the order of asking, with rounds of the loop in between.
+    """Let payloads write one at a time, first come first served, with iterations of the loop in between.
 
-    Not a lock: a turn never awaits anything, and asyncio's lock, when it is free, lets body after body write in one
-    and the same round, which with sixteen of them held everything else in the loop up for 50 ms.
+    Not an `asyncio.Lock`: a turn never awaits anything, so a free lock would let all payloads write in one iteration of
+    the loop. With sixteen payloads that blocked everything else in the loop for 50 ms.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class WriteTurns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def mine(self) -> None:
-        """Wait for a turn; it is over when the caller lets the loop go on."""
+        """Wait for a turn; it ends when the caller yields to the loop."""
         if not self._is_resting:
             self._begin()
             return
@@ -77,13 +77,16 @@ class WriteTurns:
         self._is_resting = False
         while self._waiting and not self._is_resting:
             waiter = self._waiting.popleft()
-            if not waiter.done():  # its body was cancelled
+            if not waiter.done():  # done if its task was cancelled
                 waiter.set_result(None)
                 self._begin()
 
 
 class BufferPool:
-    """The buffers of all bodies of an Uploader. Owned by its resources; a buffer by one body, then by the hasher."""
+    """The buffers of all payloads of an Uploader, owned by its `Session`.
+
+    A buffer is owned by one payload, then by the hashing thread, which returns it to the pool.
+    """
 
     size = BLOCK
 
@@ -94,11 +97,11 @@ class BufferPool:
         self._free: deque[memoryview] = deque()
         self._unmade = bodies + AHEAD
         self._waiting: deque[asyncio.Future[None]] = deque()
-        # One thread, so that the blocks of a part are hashed in their order; hashlib lets go of the GIL.
+        # One thread, so that the blocks of a part are hashed in order. hashlib releases the GIL meanwhile.
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-md5")
 
     def take_now(self) -> memoryview | None:
-        """Give a buffer, if one is free."""
+        """Return a free buffer, or None."""
         if self._free:
             return self._free.popleft()
         if not self._unmade:
@@ -107,45 +110,46 @@ class BufferPool:
         return memoryview(bytearray(self.size))
 
     async def take(self) -> memoryview:
-        """Give a buffer, when one is free; it waits only for hashing that is behind."""
+        """Wait for a free buffer and return it; the only thing to wait for is hashing that is behind."""
         while (buffer := self.take_now()) is None:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
-            if self._free:  # given back between the look and the queueing
+            if self._free:  # the hashing thread returned one after `take_now` and before the waiter was queued
                 self._wake()
             try:
                 await waiter
             except asyncio.CancelledError:
                 if not waiter.cancelled():
-                    self._wake()  # it was woken for a buffer that it does not take
+                    self._wake()  # pass the wake-up on to the next waiter
                 raise
-        if self._free:  # a turn's buffers come back together, and wake one
+        if self._free:  # the buffers of a turn are returned together, with a single wake-up
             self._wake()
         return buffer
 
     def give_back(self, buffer: memoryview) -> None:
-        """Take a buffer back."""
+        """Return a buffer to the pool."""
         self._free.append(buffer)
         self._wake()
 
     def hash(self, sent: Sequence[tuple[memoryview, memoryview]], digest: Hash) -> None:
-        """Have buffers and the blocks in them hashed in the thread, and take each back then.
+        """Hash blocks in the thread, which then returns their buffers to the pool.
 
-        All of a turn at once: a hand-over to a thread a block costs the loop half as much again as sending does.
+        All blocks of a turn are handed over at once: one hand-over per block would cost the loop half as much as
+        sending does.
         """
         self._hasher.submit(self._hash, sent, digest, asyncio.get_running_loop())
 
     def lost(self) -> None:
-        """Count a buffer as gone that a cancelled read or a broken connection may still have its hands on."""
+        """Replace a buffer that a cancelled read or a broken connection may still access, so it is never reused."""
         self._unmade += 1
         self._wake()
 
     async def hexdigest(self, digest: Hash) -> str:
-        """Give the digest, when every block that was sent is in it."""
+        """Return the digest once every block that was sent is in it."""
         return await asyncio.get_running_loop().run_in_executor(self._hasher, digest.hexdigest)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self._hasher.shutdown(wait=False, cancel_futures=True)
 
     def _hash(

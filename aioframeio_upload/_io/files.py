@@ -1,4 +1,4 @@
-"""Files off the loop: opening, reading at an offset and closing, none of which a cancellation can leave half done."""
+"""Open, read and close files off the event loop, in a way that a cancellation cannot leave half done."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from .foreign import await_foreign
 T = TypeVar("T")
 
 MOST_THREADS = 1024
-"""No disk needs so many. One on a mount that died is left where it hangs, for nothing can end it, and the others go on
-without it: each source that dies keeps a few."""
+"""More than any disk needs. A thread stuck on a dead mount cannot be stopped, so it is abandoned, and each source that
+dies keeps a few; the others must go on."""
 
 GLANCE = 0.05
-"""Seconds between two looks whether a read that hangs has ended."""
+"""Seconds between two checks whether a hanging read has ended."""
 
 
 class PartReader(Protocol):
-    """One part's bytes, wherever they lie; while they are lent they can be read any number of times."""
+    """Access to the bytes of one part, which can be read any number of times while it is borrowed."""
 
     def peek(self, offset: int, buffer: memoryview) -> memoryview | None:
-        """Give as many bytes as the buffer holds, if they are in memory: at once, from the loop.
+        """Return as many bytes as the buffer holds, if they are in memory; called on the loop.
 
-        None where the disk would have to be touched, or a file object called. What is given may be the buffer or
-        somebody else's memory.
+        Return None if that would mean reading from disk or calling a file object. The result may be the buffer or
+        foreign memory.
         """
         ...
 
     async def read(self, offset: int, buffer: memoryview) -> memoryview:
-        """Fill the buffer, in a thread.
+        """Fill the buffer in a thread.
 
         Raises:
-            SourceChanged: The source ends before.
-            SourceError: It cannot be read.
+            SourceChanged: The source ends too early.
+            SourceError: The source cannot be read.
         """
         ...
 
 
 class ReadThreads(ThreadPoolExecutor):
-    """The threads that touch the disks of all uploads: one that hangs keeps no other source waiting.
+    """The threads for the disk access of all uploads; a hanging one does not block other sources.
 
-    Reads are bounded by the parts in flight, and by `Timeouts.stall`. Whatever else is asked of a disk goes through
-    `answer`: so many questions at once, each bounded by the same time.
+    Not the default executor of asyncio, whose few threads also resolve host names. Reads are bounded by the parts in
+    flight, and by `Timeouts.stall`. All other disk access goes through `answer`, which bounds its number and duration.
     """
 
     def __init__(self, questions: int, stall: float) -> None:
@@ -61,27 +61,27 @@ class ReadThreads(ThreadPoolExecutor):
         self._places = anyio.Semaphore(questions, fast_acquire=True)
 
     async def ask(self, function: Callable[..., T], *arguments: Any, path: str | None = None) -> T:
-        """Run a function in a thread, and leave it there if it takes too long.
+        """Run a function in a thread, and abandon it if it takes too long.
 
         Raises:
-            SourceError: It does not answer.
+            SourceError: It did not return within `Timeouts.stall`.
         """
         return await self.answer(lambda: await_foreign(in_thread(self, function, *arguments)), path)
 
     async def answer(self, begin: Callable[[], Awaitable[T]], path: str | None = None) -> T:
-        """Begin something and await it, within `Timeouts.stall`; what waits for others is not late.
+        """Await a disk access within `Timeouts.stall`; waiting for a slot does not count.
 
         Raises:
-            SourceError: It does not answer.
+            SourceError: It did not end in time.
         """
         async with self._places:
             return await self.bounded(begin, path)
 
     async def bounded(self, begin: Callable[[], Awaitable[T]], path: str | None = None) -> T:
-        """Begin and await what asks nothing of a disk itself, within the same time.
+        """Await something that does not access a disk itself, within the same time but without a slot.
 
         Raises:
-            SourceError: It does not answer.
+            SourceError: It did not end in time.
         """
         deadline = asyncio.timeout(self._stall)
         try:
@@ -89,26 +89,26 @@ class ReadThreads(ThreadPoolExecutor):
                 return await begin()
         except TimeoutError:
             if not deadline.expired():
-                raise  # the system's own ETIMEDOUT
+                raise  # an ETIMEDOUT of the system
         raise SourceError(f"does not answer for {self._stall:g} s", path=path, away=True)
 
 
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-    """Run a function on the executor; cancelling the wait does not stop a thread that has begun."""
+    """Run a function on the executor; a cancellation does not stop a thread that has started."""
     return asyncio.get_running_loop().run_in_executor(executor, carried, function, arguments)
 
 
 def carried(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-    """Call a function in a thread so that whatever it raises reaches the loop."""
+    """Call a function in a thread so that every exception reaches the loop."""
     try:
         return function(*arguments)
     except StopIteration as error:
-        # A future refuses to hold one, and whoever awaits it would wait for ever (before Python 3.12).
+        # Futures refuse a StopIteration, and before Python 3.12 the awaiter would wait for ever.
         raise RuntimeError("it raised StopIteration") from error
 
 
 async def opened(opening: Awaitable[Any], path: str | None = None) -> SharedFile:
-    """Await an aiofiles handle; if the wait is cancelled, the file is closed as soon as it is open."""
+    """Await an aiofiles handle; after a cancellation, the file is closed as soon as it is open."""
     task = asyncio.ensure_future(opening)
     try:
         handle = await asyncio.shield(task)
@@ -120,14 +120,14 @@ async def opened(opening: Awaitable[Any], path: str | None = None) -> SharedFile
 
 def _close_late(task: asyncio.Future[Any]) -> None:
     if not task.cancelled() and task.exception() is None:
-        task.result().raw.close()  # nothing was written to it: nothing is flushed, nothing waits
+        task.result().raw.close()  # does not block: nothing was written, so there is nothing to flush
 
 
 class SharedFile:
-    """An open file that many threads use at once, and that closes when the last of them is done.
+    """An open file that several threads use at once, and that is closed when the last of them is done.
 
-    Closing a descriptor under a running `pread` could let it read another file that got the same number; and a
-    cancelled executor call runs on.
+    If a descriptor were closed during a `pread`, the call could read another file that got the same number. A cancelled
+    executor call keeps running, so this can happen long after its upload has ended.
     """
 
     def __init__(
@@ -141,29 +141,29 @@ class SharedFile:
         self.file = file
         """The unbuffered file, or the caller's own object."""
         self.path = path
-        """What errors name."""
-        self._returned = returned  # of the caller's own object: no thread reads it any more
-        self._owner = owner  # a buffered reader closes its raw file when it is collected
-        # Windows has no pread, and an object like BytesIO no descriptor: they share their cursor under a lock.
+        """The path for error messages."""
+        self._returned = returned  # called when no thread reads the caller's object any more
+        self._owner = owner  # kept alive, because a buffered reader closes its raw file when it is garbage-collected
+        # Windows has no pread, and objects like BytesIO have no descriptor: their cursor is shared under a lock.
         self._seeks = owner is None or not hasattr(os, "pread")
         self._peeks = owner is not None and hasattr(os, "RWF_NOWAIT")
         self._cursor = threading.Lock()
         self._lock = threading.Lock()
         self._users = 0
         self._left = 0
-        """Users that nobody waits for any more, at most."""
+        """Upper bound of the number of users whose callers were cancelled."""
         self._closing = False
 
     def peek(self, offset: int, buffer: memoryview) -> bool:
-        """Fill the buffer from the page cache, without waiting; called on the loop. False where that cannot be.
+        """Fill the buffer from the page cache without blocking; called on the loop. Return whether that succeeded.
 
-        Linux only (`RWF_NOWAIT`), and not on every file system: tmpfs refuses. A hop to a thread costs 0.2 to 0.3 ms,
-        reading 256 KiB from the cache 0.03. (2 cores, Python 3.11; 2026-11-23)
+        Linux only (`RWF_NOWAIT`), and not on every file system: tmpfs refuses it. A hop to a thread costs 0.2 to
+        0.3 ms, reading 256 KiB from the cache 0.03 ms. (2 cores, Python 3.11; 2026-11-23)
         """
         if not self._peeks or self._closing:
             return False
         try:
-            # Short at the edge of what is cached; the thread reads the block anew then.
+            # The result is short if only some of it is cached; then a thread reads the whole block.
             return os.preadv(self.file.fileno(), [buffer], offset, os.RWF_NOWAIT) == len(buffer)
         except BlockingIOError:
             return False
@@ -172,11 +172,11 @@ class SharedFile:
             return False
 
     def fill(self, offset: int, buffer: memoryview) -> None:
-        """Fill the buffer, in the calling thread.
+        """Fill the buffer in the calling thread.
 
         Raises:
-            SourceChanged: The file ends before.
-            SourceError: The disk or the share fails.
+            SourceChanged: The file ends too early.
+            SourceError: The disk or the network share failed.
         """
         read = self._seek_and_read if self._seeks else self._pread
         with self._used():
@@ -184,9 +184,9 @@ class SharedFile:
                 done = read(offset, buffer)
                 if done == len(buffer):
                     return
-                # A network file system that has lost its server may read as if the file ended here.
+                # A network file system that has lost its server may pretend that the file ends here.
                 is_long = self._owner is not None and os.fstat(self.file.fileno()).st_size >= offset + len(buffer)
-            except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+            except Exception as error:  # a caller's file object may raise anything; it is chained as the cause
                 reason = f"cannot be read: {reason_of(error)}"
                 raise SourceError(reason, path=self.path, away=isinstance(error, OSError)) from error
         missing = f"it ends {len(buffer) - done} bytes early"
@@ -195,24 +195,24 @@ class SharedFile:
         raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
 
     def leave(self) -> None:
-        """Note that a read was given up; its thread may still be at it."""
+        """Record that the caller of a read was cancelled; its thread may still be running."""
         with self._lock:
             self._left = self._users
 
     async def settled(self) -> None:
-        """Wait until no read hangs that was given up: each that is begun beside it would keep one more thread."""
-        while self._left:  # noqa: ASYNC110  an Event would be set from a thread, which may outlive the loop
+        """Wait until no abandoned read hangs: on a dead mount, each further read would occupy one more thread."""
+        while self._left:  # noqa: ASYNC110  an Event would have to be set by a thread that may outlive the loop
             await asyncio.sleep(GLANCE)
 
     def append(self, block: memoryview) -> None:
-        """Write the whole block at the end, in the calling thread."""
+        """Append the whole block, in the calling thread."""
         with self._used():
             done = 0
             while done < len(block):
                 done += self.file.write(block[done:])
 
     def close(self) -> None:
-        """Close the file: now, or when the last thread that uses it is done."""
+        """Close the file now, or when the last thread that uses it is done."""
         with self._lock:
             self._closing = True
             self._close_when_unused()
@@ -269,11 +269,11 @@ class FilePartReader:
         self._executor = executor
 
     def peek(self, offset: int, buffer: memoryview) -> memoryview | None:
-        """From the page cache."""
+        """Read from the page cache, if possible."""
         return buffer if self._file.peek(self._start + offset, buffer) else None
 
     async def read(self, offset: int, buffer: memoryview) -> memoryview:
-        """Through aiofiles, on an executor of our own: the default one also resolves names."""
+        """Read through aiofiles, on an executor of our own."""
         await self._file.settled()
         try:
             await aiofiles.os.wrap(self._file.fill)(self._start + offset, buffer, executor=self._executor)
@@ -284,18 +284,18 @@ class FilePartReader:
 
 
 def printable(path: str) -> str:
-    """Give a path as it can be printed and sent: bytes that are no text as `\\xe9`, and a NUL as `\\0`."""
+    """Return a path in printable form: undecodable bytes as `\\xe9`, and a NUL as `\\0`."""
     try:
         raw = os.fsencode(path)
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that does not represent a byte
         raw = path.encode("utf-8", "backslashreplace")
     return raw.decode("utf-8", "backslashreplace").replace("\0", "\\0")
 
 
 def reason_of(error: Exception) -> str:
-    """Return why a file cannot be read: in the system's words, or in those of the caller's own object.
+    """Return the system's or the caller's object's reason why a file cannot be read.
 
-    Without credentials: an object that reads over a network may quote the presigned URL that it reads from.
+    Credentials are removed: an object that reads from a network may quote the presigned URL that it reads.
     """
     if isinstance(error, SourceError):
         return str(error)

@@ -27,7 +27,7 @@ from .._core.listing import BadListing, Cursors, Listing
 from .._core.presigned import Now
 from .._core.redact import Secret, redact, without_frames
 from .._core.token_bucket import TokenBucket
-from .api_response import Answer, Shape, read_answer, read_text, said
+from .api_response import Answer, Shape, read_answer, read_text, summarize
 from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
 from .http_errors import FAILURES, cancelled_by_us_alone, describe, kind_of, send_once
@@ -205,15 +205,15 @@ class FrameioApi:
             if flight.has_left and may_have_acted(answer.status):
                 is_lost = True
                 if on_lost is not None:
-                    on_lost(said(answer))
+                    on_lost(summarize(answer))
             now = time.monotonic()
             again = tries.fail(answer.kind, answer.status, answer.retry_after, began=began, now=now)
             if again is None:
                 raise failure
-            log.debug("%s: %s; again in %.1f s", operation.name, said(answer), again.delay)
+            log.debug("%s: %s; again in %.1f s", operation.name, summarize(answer), again.delay)
             if self._tell is None:
                 # The call belongs to no upload, so there is no event: without this, half a minute could pass silently.
-                log.info("Frame.io is asked again in %.1f s: %s", again.delay, said(answer))
+                log.info("Frame.io is asked again in %.1f s: %s", again.delay, summarize(answer))
             self._tell_retry(operation, again, failure)
             if again.is_patient and on_outage is not None:
                 on_outage(now - began + again.delay)

@@ -1,4 +1,4 @@
-"""What all uploads of an Uploader share: the HTTP session, slots, threads, buffers and settings."""
+"""The resources that all uploads of an Uploader share: the HTTP session, slots, threads, buffers and settings."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from .proxies import Proxies
 from .spool import Spool
 
 LONGEST_FIELD = 64 << 10
-"""Bytes of one header field of an answer."""
+"""Bytes of one header field of a response."""
 
 MOST_FIELDS = 512
-"""Header fields of an answer."""
+"""Header fields of a response."""
 
 KEEPALIVE = 4.0
-"""Seconds. S3 drops an idle connection after about five (aws-c-s3, s3_client.c); aiohttp keeps it for 15, and a PUT
-on a dead connection is a lost attempt."""
+"""Seconds. S3 drops an idle connection after about five (aws-c-s3, `s3_client.c`), aiohttp after 15; a PUT on a
+connection that S3 has dropped is a lost attempt."""
 
 API_CALLS = 32
-"""API calls under way at the same time. The documented rates are five a second or less for each operation, so a service
-that takes seconds to answer is still asked as often as it allows. Without a bound, a slow one would have a connection
-for every upload that waits for its confirmation, and some systems allow a process 256 open files."""
+"""API calls in flight at the same time. The documented rates are five a second or less for each operation, so even if
+the service takes seconds to answer, it can be called as often as it allows. Without a bound, a slow service would get a
+connection for every upload that waits for its confirmation, and some systems allow a process only 256 open files."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """Made when the Uploader is entered, closed when it is left; only the Uploader does either."""
+    """The shared resources of an Uploader, which alone opens them when entered and closes them when left."""
 
     session: aiohttp.ClientSession
-    """Own, or on the connector of a caller's; requests take it from `session_for`."""
+    """Has a connector of its own or the caller's. Requests use `session_for` instead."""
     executor: ReadThreads
     spool: Spool
     blocks: BufferPool
@@ -64,30 +64,31 @@ class Session:
     ssl: ssl.SSLContext | None
     part_slots: anyio.CapacityLimiter
     slots: Slots
-    """How many of them there may be."""
+    """Decides how many part slots there are."""
     bandwidth: BandwidthLimiter
     clock: ServiceClock
     arrivals: Arrivals
     file_slots: anyio.Semaphore
     api_slots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(API_CALLS))
-    """For API calls under way: each has a connection, and so an open file, and a thousand uploads may ask at once."""
+    """Slots for API calls: each call in flight has a connection, and so an open file; a thousand uploads may call at
+    once."""
     journal: AsyncJournal | None = None
-    """Opened by the Uploader, which alone can wait for it."""
+    """Opened by the Uploader, because opening it has to be awaited."""
     etags: EtagTrust = field(default_factory=EtagTrust)
     expectless: set[str] = field(default_factory=set)
-    """Hosts that do not answer `Expect: 100-continue`, or a proxy in between does not."""
+    """Hosts that, or whose proxies, do not answer `Expect: 100-continue`."""
     spare: aiohttp.ClientSession | None = None
-    """Of our own, for cleaning up after a caller's session was closed."""
+    """A session with a connector of its own, for cleaning up after the caller has closed theirs."""
     retries: int = 0
-    """Part attempts that failed and were made again."""
+    """Part attempts that failed and were repeated."""
 
     def clocks(self) -> Clocks:
-        """Return the service's time and ours."""
+        """Return the service's time and the local time."""
         local = datetime.now(UTC)
         return Clocks(self.now().service or local, local)
 
     def now(self) -> Now:
-        """Return the time, by our own clock and by the service's."""
+        """Return the current time on the local monotonic clock and on the service's clock."""
         monotonic = time.monotonic()
         return Now(monotonic, self.clock.now(monotonic))
 
@@ -95,11 +96,11 @@ class Session:
         """Return the session for the next request.
 
         Args:
-            cleaning: It removes what an upload has left. Where the caller has closed the session that was given, this
-                alone goes over a connection of our own: nothing else may bypass a caller's resolver, pool and TLS.
+            cleaning: The request deletes a placeholder. If the caller has closed their session, only such requests use
+                a connection of our own: no other request may bypass the caller's resolver, pool and TLS settings.
 
         Raises:
-            Misrouted: The caller has closed the session that was given.
+            Misrouted: The caller has closed their session.
         """
         if not self.session.closed:
             return self.session
@@ -110,34 +111,34 @@ class Session:
         return self.spare
 
     def service_now(self) -> datetime:
-        """Give the service's time; ours while it has told none."""
+        """Return the service's time; before its first answer, the local time."""
         return self.now().service or datetime.now(UTC)
 
     def links(self, file_id: str, parts: Iterable[Part], received_at: datetime | None = None) -> Links:
-        """Return what is known of the links of a plan that is taken up now."""
+        """Return the links of a plan that this process starts to use now."""
         own = self.arrivals.find(file_id)
         since = time.monotonic() if own is None else own
         life = link_lifetime(part.url for part in parts)
         if life is not None and life.seconds < 1:
-            life = None  # S3 signs for a second at least: such links tell nothing, and S3 decides
+            life = None  # not a valid `X-Amz-Expires`, which is at least 1; S3 decides about such links
         return Links(life, since, received_at, is_own=own is not None)
 
     def throttled(self) -> None:
-        """Use fewer part slots for a while: S3 asked for it."""
+        """Reduce the part slots for a while, because S3 throttled a request."""
         before = self.part_slots.total_tokens
         self.part_slots.total_tokens = self.slots.throttled(time.monotonic())
         if self.part_slots.total_tokens < before:
             log.debug("S3 is overloaded: %d parts in flight from now on", self.part_slots.total_tokens)
 
     def recover(self) -> None:
-        """Take back part slots that were given up, if there was quiet for long enough."""
+        """Increase the part slots again, if S3 has not throttled for long enough."""
         before = self.part_slots.total_tokens
         self.part_slots.total_tokens = self.slots.at(time.monotonic())
         if self.part_slots.total_tokens > before:
             log.debug("S3 is quiet again: %d parts in flight from now on", self.part_slots.total_tokens)
 
     async def close(self) -> None:
-        """Close what was opened; a read that hangs in its thread is left to end by itself."""
+        """Close all resources; a read that hangs in its thread is abandoned."""
         try:
             with anyio.CancelScope(shield=True):
                 await self.session.close()
@@ -150,10 +151,10 @@ class Session:
             self.blocks.close()
 
     def route_to(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return the arguments of a request with these headers that say how to reach a server.
+        """Return the keyword arguments for aiohttp that set proxy, headers and TLS of a request.
 
         Raises:
-            Misrouted: There is no way, because of the proxy that was chosen.
+            Misrouted: The proxy of that host is not usable.
         """
         return {**self.proxies.route_to(url, headers), "ssl": self.ssl if self.ssl is not None else True}
 
@@ -169,12 +170,12 @@ def open_session(
     ssl: ssl.SSLContext | None,
     spool_dir: str | os.PathLike[str] | None,
 ) -> Session:
-    """Make what the uploads share; called on the loop that they run on."""
+    """Open the shared resources; to be called on the loop that the uploads run on."""
     own = open_http_session(session)
     slots = slots_within(limits, own.connector)
     return Session(
         session=own,
-        # So many that the parts of one source that does not answer leave enough for others to be opened.
+        # So many that the parts of one unresponsive source leave threads for opening others.
         executor=ReadThreads(limits.files + limits.parts, timeouts.stall),
         spool=Spool(spool_dir, limits.parts),
         blocks=BufferPool(limits.parts, limits.bandwidth),
@@ -194,17 +195,17 @@ def open_session(
 
 
 def open_http_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
-    """Make the session for API and parts.
+    """Make the aiohttp session for API and parts.
 
-    Of a caller's session only the connector is taken (pool, resolver, TLS): its default headers, `auth`, cookies,
-    `raise_for_status` and timeouts must not reach a signed request, nor the token S3. No `trust_env`: netrc may add an
-    `Authorization` header, which S3 refuses beside a signed query.
+    Only the connector of a caller's session is used (pool, resolver, TLS): its default headers, `auth`, cookies,
+    `raise_for_status` and timeouts must not affect a signed request, and S3 must not see the token. No `trust_env`,
+    because netrc may add an `Authorization` header, which S3 refuses beside a signed query.
     """
     connector = shared.connector if shared is not None else aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
     if connector is None:
         raise RuntimeError("the session that was given is closed")
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_tell_headers_sent)
+    trace.on_request_headers_sent.append(_on_headers_sent)
     return aiohttp.ClientSession(
         connector=connector,
         trace_configs=[trace],
@@ -212,8 +213,8 @@ def open_http_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSes
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"aioframeio-upload/{__version__}"},
         auto_decompress=True,
-        # Of an answer: aiohttp's own 8 KB for a line or a field, and 128 fields, are a server's defence. Gateways and
-        # policies put longer ones into good answers.
+        # Limits for responses. aiohttp's defaults (8 KB per line or field, 128 fields) protect servers; gateways and
+        # policies add longer and more fields to valid responses.
         max_line_size=LONGEST_FIELD,
         max_field_size=LONGEST_FIELD,
         max_headers=MOST_FIELDS,
@@ -222,15 +223,18 @@ def open_http_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSes
     )
 
 
-async def _tell_headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, told: object) -> None:
-    """Tell what a request gave as its `trace_request_ctx` that its headers have left."""
+async def _on_headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    """Call `sent()` of a request's `trace_request_ctx`."""
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.sent()
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:
-    """Give the part slots: fewer than a caller's connector has connections, or parts would stall in its queue and keep
-    the API's calls out; and no more than can move a block within SILENCE under `Limits.bandwidth`."""
+    """Return the number of part slots.
+
+    They are fewer than the connections of a caller's connector, or parts would stall in its queue and block API calls;
+    and no more than can each send a block within SILENCE under `Limits.bandwidth`.
+    """
     bounds = (getattr(connector, name, 0) for name in ("limit", "limit_per_host"))
     found = [max(1, bound - 1) for bound in bounds if bound]
     if limits.bandwidth is not None:
