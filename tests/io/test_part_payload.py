@@ -257,7 +257,7 @@ async def test_a_body_that_waited_for_a_buffer_reads_from_the_cache_all_the_same
             jobs += 1
             return super().submit(*arguments, **keywords)
 
-    monkeypatch.setattr(resources, "Threads", Counting)
+    monkeypatch.setattr(resources, "ReadThreads", Counting)
     one = Limits(parts=1, api_pacing=False)
     async with Uploader(fake.token, account_id=fake.account_id, base_url=fake.url, limits=one) as uploader:
         await uploader.upload(path, folder_id=fake.folder_id)
