@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .errors import UploadError
 from .events import PartCompleted, Progress
 from .model import Part, Plan, Receipt
-from .progress import Rate
+from .progress import ProgressMeter
 
 LARGEST = 1 << 30
 """Bytes of a lot of more than one part: what is sent again where its worker is lost. At 1 Gbit/s ten seconds."""
@@ -103,9 +103,8 @@ class BatchState:
         self._confirmed = sum(self._sizes[number] for number in self.done)
         self._lots: dict[int, PartBatch] = {}
         self._under_way: dict[int, int] = {}
-        self._high_water = max(high_water, self._confirmed)
         self._before = max(before, self._confirmed)
-        self._rate = Rate(now, self._high_water)
+        self.meter = ProgressMeter(plan.size, now, high_water=high_water, before=before, sent=self._confirmed)
 
     def begin(self, lots: Iterable[PartBatch]) -> None:
         """Note that a round begins; what was under way before is not any more."""
@@ -138,17 +137,11 @@ class BatchState:
         return len(self.done) == len(self._sizes)
 
     def progress(self, now: float) -> Progress:
-        """Sum up. Never less than before, and never more than the file."""
-        self._high_water = max(self._high_water, self.sent)
-        rate = self._rate.at(now, self._high_water)
-        left = self._total - self.sent
-        return Progress(
-            bytes_uploaded=self._high_water,
-            bytes_confirmed=self._confirmed,
-            total_bytes=self._total,
-            parts_completed=len(self.done),
-            total_parts=len(self._sizes),
-            bytes_per_second=rate,
-            seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
-            bytes_before=self._before,
+        """Return the event for this moment."""
+        return self.meter.progress(
+            now,
+            sent=self.sent,
+            confirmed=self._confirmed,
+            before=self._before,
+            parts=(len(self.done), len(self._sizes)),
         )

@@ -16,7 +16,7 @@ from enum import Enum
 from .errors import PartError
 from .events import PartCompleted, PartRetrying, PartStarted, Progress
 from .model import Part, Receipt
-from .progress import Rate
+from .progress import ProgressMeter
 
 
 class PartState(Enum):
@@ -68,10 +68,9 @@ class UploadState:
         self._total = sum(part.size for part in parts)
         self._confirmed = sum(self._records[number].part.size for number in done)
         self._completed = len(done)
-        self._high_water = max(high_water, self._confirmed)
         self._before = max(before, self._confirmed)
-        """What did not move now: sent by an earlier run."""
-        self._rate = Rate(now, self._high_water)
+        """Bytes that an earlier run had sent."""
+        self.meter = ProgressMeter(self._total, now, high_water=high_water, before=before, sent=self._confirmed)
         self._quiet_since = now
         self.in_flight: set[int] = set()
         """Numbers of the parts that are being sent."""
@@ -140,18 +139,11 @@ class UploadState:
         return self._total - self.sent
 
     def progress(self, now: float) -> Progress:
-        """Sum up. Never less than before, and never more than the file."""
-        self._high_water = max(self._high_water, self.sent)
-        rate = self._rate.at(now, self._high_water)
-        # Of what is under way now and not of the high-water mark: what failed is still to be sent.
-        left = self.left
-        return Progress(
-            bytes_uploaded=self._high_water,
-            bytes_confirmed=self._confirmed,
-            total_bytes=self._total,
-            parts_completed=self._completed,
-            total_parts=len(self._records),
-            bytes_per_second=rate,
-            seconds_left=0.0 if left == 0 else left / rate if rate > 0 else None,
-            bytes_before=self._before,
+        """Return the event for this moment."""
+        return self.meter.progress(
+            now,
+            sent=self.sent,
+            confirmed=self._confirmed,
+            before=self._before,
+            parts=(self._completed, len(self._records)),
         )

@@ -77,9 +77,6 @@ class DaskPartSender:
         """By lots that have ended: a report may have been lost with its worker."""
         high_water, before = feed.bar
         self._state = BatchState(plan, anyio.current_time(), high_water, (receipt.number for receipt in done), before)
-        self._sent_before = self._state.sent
-        self._busy = 0.0
-        """Seconds in which bytes could move."""
         self._failure: UploadError | None = None
         self._was_paused = False
         """In the round that is under way, or was last."""
@@ -100,7 +97,7 @@ class DaskPartSender:
     @property
     def bytes_per_second(self) -> float:
         """What was sent, over the time in which it could be."""
-        return (self._state.sent - self._sent_before) / self._busy if self._busy else 0.0
+        return self._state.meter.mean_rate(self._state.sent)
 
     async def run(self) -> tuple[Receipt, ...]:
         """Send every part and give the receipts in the order of the parts; the first that is given up ends all.
@@ -117,7 +114,7 @@ class DaskPartSender:
             await self._gate.passed()
             began, before = anyio.current_time(), len(self._state.done)
             await self._round(f"aioframeio-upload-{uuid4().hex}")
-            self._busy += anyio.current_time() - began
+            self._state.meter.busy += anyio.current_time() - began
             if self._failure is not None:
                 raise self._failure
             empty = 0 if self._was_paused or len(self._state.done) > before else empty + 1

@@ -146,9 +146,6 @@ class PartUploader:
         # A new plan of the same file goes on from where the bar stands.
         high_water, before = feed.bar
         self._state = UploadState(parts, anyio.current_time(), high_water, sent, before)
-        self._sent_before = self._state.sent
-        self._busy = 0.0
-        """Seconds in which bytes could move: no pause, and a part in flight."""
         self._warned = False
         self._attempts: dict[int, PutAttempt] = {}
         self._receipts = list(done)
@@ -206,7 +203,7 @@ class PartUploader:
             # Also where the last part in flight was just acknowledged and another one waits to be tried again.
             if self._attempts or completed != len(self._receipts):
                 completed = len(self._receipts)
-                self._busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
+                self._state.meter.busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
                 self._publish_progress()
                 self._foresee()
 
@@ -228,12 +225,12 @@ class PartUploader:
     @property
     def bytes_per_second(self) -> float:
         """What was sent, over the time in which it could be."""
-        return (self._state.sent - self._sent_before) / self._busy if self._busy else 0.0
+        return self._state.meter.mean_rate(self._state.sent)
 
     def _foresee(self) -> None:
         """Warn, once, as soon as it can be seen that the links will die before the last part."""
         left = self.links.left(self._resources.now())
-        if self._warned or left is None or self._busy < FORESIGHT or not self.bytes_per_second:
+        if self._warned or left is None or self._state.meter.busy < FORESIGHT or not self.bytes_per_second:
             return
         needed = self._state.left / self.bytes_per_second
         if needed > left:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aioframeio_upload import Part, PartError, Progress, Receipt
-from aioframeio_upload._core import progress as state_module
+from aioframeio_upload._core import part_state as state_module
 from aioframeio_upload._core.part_state import TRANSITIONS, PartState, UploadState
 from aioframeio_upload._core.progress import Rate
 from tests.support.strategies import tiled
