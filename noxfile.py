@@ -27,7 +27,7 @@ WHEEL = tuple(
         "engine/test_upload.py",
         "io/test_journal_sqlite.py",
         "engine/test_folder.py",
-        "fake/test_fake_s3.py",
+        "fake/test_s3.py",
     )
 )
 """What shows that nothing is missing from a wheel: every module is imported, though not every fault is tried."""
@@ -168,7 +168,7 @@ def signals(session: nox.Session) -> None:
     """Some hundred volleys of Ctrl-C, SIGTERM and SIGHUP on a terminal; about ten minutes."""
     install(session, "-e", ".[test]")
     session.env["SIGNALS"] = "every"
-    pytest(session, "tests/cli/test_cli_signals.py")
+    pytest(session, "tests/cli/test_signals.py")
 
 
 def fuzz(session: nox.Session) -> None:

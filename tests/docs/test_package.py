@@ -1,4 +1,4 @@
-"""The rules of the house: what may import what, which words it uses, what is public."""
+"""The rules for the whole package: its names, its docstrings, where each module's tests are, and what is public."""
 
 from __future__ import annotations
 
@@ -24,43 +24,19 @@ TREE = Path(__file__).resolve().parents[2]
 PACKAGE = Path(aioframeio_upload.__file__).resolve().parent
 NAME = PACKAGE.name
 
-NOT_OURS = {"manager", "handler", "helper", "util", "utils", "coordinator", "processor", "info", "data"}
+VAGUE = {"manager", "handler", "helper", "util", "utils", "coordinator", "processor", "info", "data"}
 
 
 def modules(folder: Path = PACKAGE) -> list[Path]:
     return sorted(folder.rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
+def module_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").as_posix()
 
 
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Give every module that is imported anywhere in the file, by its full name; also what may be only a name of it."""
-    package = ".".join(path.relative_to(PACKAGE.parent).parent.parts)
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            start = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            yield from (f"{start}.{alias.name}" for alias in node.names)
-
-
-def room_named(name: str) -> str | None:
-    """Give the room of ours that `name` is in, where `name` may be a module's or that of something inside it."""
-    if name.partition(".")[0] != NAME:
-        return None
-    for words in (name.split(".")[1:], name.split(".")[1:-1]):
-        path = PACKAGE.joinpath(*words)
-        if path.with_suffix(".py").is_file():
-            return room_of(path.with_suffix(".py"))
-        if (path / "__init__.py").is_file():
-            return room_of(path / "__init__.py")
-    raise AssertionError(f"{name} is nowhere")
 
 
 EVERY = modules()
@@ -69,8 +45,8 @@ TESTING = modules(PACKAGE / "testing")
 
 
 def breaches(rule: Callable[[Path], object], paths: list[Path]) -> dict[str, object]:
-    """Give what breaks a rule, by room."""
-    return {room_of(path): found for path in paths if (found := rule(path))}
+    """Return what breaks a rule, by module."""
+    return {module_of(path): found for path in paths if (found := rule(path))}
 
 
 @pytest.mark.needs_tree
@@ -88,7 +64,7 @@ WRITES = re.compile(r"""sys\.(?:__)?std(?:out|err)|typer\.(?:secho|echo)|[^\w"]C
 @pytest.mark.needs_tree
 def test_one_module_alone_writes_to_the_terminal() -> None:
     """It escapes what would steer the terminal, and outlives one that is gone."""
-    above = [path for path in OURS if room_of(path).startswith(("__main__", "_cli", "_demo"))]
+    above = [path for path in OURS if module_of(path).startswith(("__main__", "_cli", "_demo"))]
     assert set(breaches(lambda path: WRITES.findall(path.read_text("utf-8")), above)) == {"_cli/output"}
 
 
@@ -98,18 +74,84 @@ def test_nothing_is_put_off() -> None:
 
 
 @pytest.mark.needs_tree
-def test_names_are_of_the_words_of_the_house() -> None:
+def test_no_name_has_a_word_that_says_nothing() -> None:
     """Those of modules, classes and functions; parameters and JSON's keys may be others' words."""
 
     def vague(path: Path) -> set[str]:
         named = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         names = {path.stem, *(node.name for node in ast.walk(parse(path)) if isinstance(node, named))}
-        return {name for name in names if NOT_OURS & {word.lower() for word in WORD.findall(name)}}
+        return {name for name in names if VAGUE & {word.lower() for word in WORD.findall(name)}}
 
     assert not breaches(vague, EVERY)
 
 
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+HOMES = {
+    "_cli/browse": "cli/test_app",
+    "_cli/commands": "cli/test_app",
+    "_cli/display": "cli/test_app",
+    "_cli/live": "cli/test_format",
+    "_cli/log": "cli/test_app",
+    "_cli/loop": "cli/test_signals",
+    "_cli/options": "cli/test_route",
+    "_cli/runner": "cli/test_signals",
+    "_cli/upload": "cli/test_app",
+    "_cli/upload_view": "cli/test_format",
+    "_core/api_schema": "core/test_listing",
+    "_core/file_queue": "core/test_folder_state",
+    "_core/progress": "core/test_part_state",
+    "_core/receipts": "core/test_batches",
+    "_core/remote_tree": "engine/test_remote_tree",
+    "_core/s3_errors": "core/test_backoff",
+    "_dask/sender": "dask/test_dask",
+    "_dask/worker": "dask/test_dask",
+    "_demo/live": "demo/test_demo",
+    "_demo/story": "demo/test_demo",
+    "_engine/cleanup": "engine/test_control",
+    "_engine/confirm_batch": "engine/test_folder_pace",
+    "_engine/job": "engine/test_upload",
+    "_engine/pending": "engine/test_resume",
+    "_engine/remote_folders": "engine/test_folder",
+    "_io/atomic_write": "cli/test_report",
+    "_io/buffers": "io/test_part_payload",
+    "_io/claims": "io/test_journal_sqlite",
+    "_io/journal": "io/test_journal_sqlite",
+    "_io/proxies": "io/test_session",
+    "_io/tree_path": "io/test_walk",
+    "_plot/layout": "plot/test_model",
+    "_plot/render": "plot/test_plot",
+    "testing/_account": "fake/test_frameio",
+    "testing/_exchange": "fake/test_faults",
+    "testing/_json": "fake/test_frameio",
+    "testing/_observe": "fake/test_fake",
+    "testing/_routes": "fake/test_frameio",
+    "testing/_server": "fake/test_fake",
+    "testing/_spool": "fake/test_s3",
+    "testing/_store": "fake/test_frameio",
+    "testing/_wire": "fake/test_faults",
+    "testing/pytest_plugin": "fake/test_fake",
+}
+"""Where the tests of a module are that has no file of its own: it is tested together with what it serves."""
+
+LAYERS = {"testing": "fake", "dask": "dask", "plot": "plot", "opentelemetry": "engine", "watch": "engine"}
+"""The folder of a module's tests, where that is not its package's name without the underscore."""
+
+
+@pytest.mark.needs_tree
+def test_a_modules_tests_are_where_its_name_says_or_where_the_list_says() -> None:
+    """`_io/walk.py` is tested in `tests/io/test_walk.py`; the modules in the root, in `tests/engine`."""
+
+    def own(name: str) -> str:
+        first, _, rest = name.rpartition("/")
+        folder = LAYERS.get(first or rest, first.strip("_") or "engine")
+        return f"{folder}/test_{rest.strip('_')}"
+
+    tests = {path.relative_to(TREE / "tests").with_suffix("").as_posix() for path in modules(TREE / "tests")}
+    named = {module_of(path) for path in EVERY if path.stem not in ("__init__", "__main__", "_version")}
+    assert {name for name in named if own(name) not in tests} == set(HOMES), "a module without tests, or a stale row"
+    assert set(HOMES.values()) <= tests
 
 
 @pytest.mark.needs_tree
@@ -233,7 +275,7 @@ def test_the_examples_in_docstrings_run() -> None:
     failed = {}
     for path in OURS:
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-        if room_of(path).startswith(("_cli", "_demo", "dask", "_fleet", "_crew", "plot", "_drawing")):
+        if module_of(path).startswith(("_cli", "_demo", "dask", "_dask", "plot", "_plot")):
             continue  # they need an extra
         failed[name] = doctest.testmod(importlib.import_module(name)).failed
     assert not any(failed.values()), failed

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from aioframeio_upload.testing import FakeFrameio
-from tests.fake.test_fake_s3 import BODY, connect, right_headers, target_of
+from tests.fake.test_s3 import BODY, connect, right_headers, target_of
 
 
 class Client:

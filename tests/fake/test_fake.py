@@ -22,7 +22,7 @@ import yarl
 
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import on_both_loops
-from tests.fake.test_fake_s3 import BODY, connect, create, right_headers, target_of
+from tests.fake.test_s3 import BODY, connect, create, right_headers, target_of
 
 HALF = len(BODY) // 2
 

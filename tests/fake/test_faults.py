@@ -19,7 +19,7 @@ import pytest
 from aioframeio_upload.testing import FakeFrameio, Fault
 from aioframeio_upload.testing._faults import KINDS, Faults
 from tests.conftest import on_both_loops
-from tests.fake.test_fake_s3 import BODY, Wire, connect, create, right_headers, target_of
+from tests.fake.test_s3 import BODY, Wire, connect, create, right_headers, target_of
 
 MD5 = hashlib.md5(BODY).hexdigest()
 
