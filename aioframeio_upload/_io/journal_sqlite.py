@@ -35,6 +35,23 @@ BUSY = 10.0
 BESIDE = ("-journal", "-wal", "-shm")
 """What SQLite reads beside a file, and believes."""
 
+DAMAGE = """
+CASE
+    WHEN NOT json_valid(plan) THEN 'its plan cannot be read'
+    WHEN json_valid(told) AND (
+        json_extract(plan, '$.file_id') IS NOT json_extract(told, '$.file_id')
+        OR json_extract(plan, '$.size') IS NOT json_extract(told, '$.size')
+        OR (
+            SELECT coalesce(max(number), 0) > coalesce(json_array_length(uploads.plan, '$.parts'), 0)
+                OR coalesce(min(number), 1) < 1
+                OR NOT coalesce(min(json_valid(told)), 1)
+            FROM parts WHERE parts.key = uploads.key
+        )
+    ) THEN 'its plan or its parts are not its own'
+END
+"""
+"""An expression for what is wrong with an upload's plan and parts, as far as SQLite can find out; NULL for nothing."""
+
 HEAD = 4096
 """Characters of a recorded plan that are looked at for its ids, where the rest of its row is damaged."""
 
@@ -111,7 +128,7 @@ class SqliteJournal:
         # What is erased is overwritten: links are credentials.
         execute("PRAGMA secure_delete = ON")
         execute("PRAGMA foreign_keys = ON")
-        self._is_json = "json_valid(plan)" if _has_json(self._connection) else "1"
+        self._damage = DAMAGE if _has_json(self._connection) else "NULL"
         """What is asked of a plan that is not read: SQLite needs no lock of Python's, and a plan may be megabytes."""
         execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         if _is_blank(self._connection):
@@ -247,12 +264,12 @@ class SqliteJournal:
         try:
             read = execute(
                 "SELECT (SELECT coalesce(sum(size), 0) FROM parts WHERE parts.key = uploads.key), "
-                f"{self._is_json} FROM uploads WHERE {where}",
+                f"{self._damage} FROM uploads WHERE {where}",
                 (which,),
             ).fetchall()
             if read:  # erased since by another process otherwise
-                sent, is_json = read[0]
-                damage = damage or (None if is_json else "its plan cannot be read")
+                sent, found = read[0]
+                damage = damage or found
         except sqlite3.DatabaseError as error:
             if primary_code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
                 raise

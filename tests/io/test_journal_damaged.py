@@ -36,6 +36,9 @@ DAMAGES = {
     "its plan no UTF-8": f"UPDATE uploads SET plan = CAST(x'7BFF' || CAST(plan AS BLOB) AS TEXT) {BAD}",
     "a part's size": f"UPDATE parts SET size = 'X-Amz-Signature' WHERE key IN (SELECT key FROM uploads {BAD})",
     "a part's size too large": f"UPDATE parts SET size = {2**63 - 1} WHERE key IN (SELECT key FROM uploads {BAD})",
+    "a part of no plan": f"INSERT INTO parts SELECT key, 99, 1, '[null, null]' FROM uploads {BAD}",
+    "its plan null": f"UPDATE uploads SET plan = 'null' {BAD}",
+    "its plan another file's": f'UPDATE uploads SET plan = replace(plan, \'"file_id":"\', \'"file_id":"x\') {BAD}',
     "a part's words": f"UPDATE parts SET told = 'X-Amz-Signature' WHERE key IN (SELECT key FROM uploads {BAD})",
 }
 
@@ -80,6 +83,19 @@ async def test_a_damaged_upload_is_told_can_be_discarded_and_stops_no_other(
         assert await uploader.pending() == ()
     assert [file.id for file in fake.files] == [two.good], "the unfinished file was removed"
     assert "X-Amz" not in f"{caplog.text}{pending}"
+
+
+BY_RESUMING = {"its plan without a part"}
+"""Found only where the plan is read as a whole."""
+
+
+@pytest.mark.parametrize("how", sorted(DAMAGES.keys() - BY_RESUMING))
+async def test_a_damaged_upload_is_told_by_a_process_that_resumes_nothing(
+    fake: FakeFrameio, two: Two, how: str
+) -> None:
+    damage(two, how)
+    async with uploader_on(fake, journal=two.journal) as uploader:
+        assert {one.file_id for one in await uploader.pending() if one.damage is not None} == {two.bad}
 
 
 async def test_a_damaged_upload_without_any_id_is_discarded_by_its_name_in_the_journal(
