@@ -24,7 +24,6 @@ from ._core.redact import Secret
 from ._core.remote_tree import RemoteAccount, RemoteProject
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._engine.confirm import confirm, read_status
-from ._engine.conflict import deliver
 from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.folder import FolderRequest, deliver_folder
@@ -205,19 +204,17 @@ class Pending(Life):
             if what.get("plan") is None:  # the name of a plan is the service's own
                 check_name(name, source)
             told = api.telling(feed.publish)
-            return await deliver(
-                UploadJob(
-                    source=source,
-                    folder_id=folder_id,
-                    name=name,
-                    record=record,
-                    feed=feed,
-                    control=control,
-                    resources=resources,
-                    api=told,
-                    **what,
-                )
-            )
+            return await UploadJob(
+                source=source,
+                folder_id=folder_id,
+                name=name,
+                record=record,
+                feed=feed,
+                control=control,
+                resources=resources,
+                api=told,
+                **what,
+            ).run()
 
         def release(upload: Upload) -> None:
             self._running.release(upload)

@@ -1,4 +1,4 @@
-"""Turn whatever one file of many ends in into that file's own failure."""
+"""Keep the failure of one file among many from ending the others."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .._io.log import Lines, log
 
 
 class ChildFailure:
-    """Catches what one of many ends in, so that the others go on: `with Caught(path) as caught:`.
+    """Catches the exception of one of many tasks, so that the others go on: `with ChildFailure(path) as caught:`.
 
-    A cancellation that nobody sent to this task came out of foreign code. Passed on, the task group would take the file
-    for done. An exception that nobody foresaw is logged, with the lines that it came through. What ends the process,
-    and a cancellation of this task, goes on its way.
+    A `CancelledError` although nobody cancelled this task came from foreign code; if it was raised, a task group would
+    take the file for done. An unexpected exception is logged with its traceback. A cancellation of this task, and what
+    ends the process, is not caught.
 
     Args:
-        what: Whose it is, for the log.
+        what: The file or step, for the log.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self.failure: UploadError | None = None
-        """None where nothing was caught."""
+        """None if nothing was caught."""
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +48,7 @@ class ChildFailure:
 
 
 def unwrapped(error: BaseException) -> BaseException:
-    """Return the one error in a group of one: callers should not need `except*`."""
+    """Return the only error of a group; callers should not need `except*`."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -56,7 +56,7 @@ def unwrapped(error: BaseException) -> BaseException:
 
 def _unexpected(error: Exception, what: str) -> UploadError:
     kind = type(error).__name__
-    # The lines alone: an exception's own text may quote a link, and so may that of the one that it came of.
+    # Without the message: it may quote a presigned link, and so may that of its cause.
     lines = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     log.error("%s: unexpected %s: %s%s", what, kind, redact(str(error)), Lines(f"\n{lines}"))
     failure = UploadError(f"unexpected: {kind}")
@@ -66,7 +66,7 @@ def _unexpected(error: Exception, what: str) -> UploadError:
 
 
 def _may_quote_links(error: BaseException | None) -> bool:
-    """Return whether an exception, or one that it came of, may show a link or a token to whoever prints it."""
+    """Return whether the text of an exception or of one of its causes may contain a link or a token."""
     while error is not None:
         text = str(error)
         is_clean = redact(text, limit=len(text) * 10 + 1) == one_line(text)

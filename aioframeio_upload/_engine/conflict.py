@@ -1,92 +1,79 @@
-"""The conflict rules: skip a file that is already there, or stack a new version on it."""
+"""Apply the conflict rules: skip a file that is there already, or stack a new version on it."""
 
 from __future__ import annotations
 
-from .._core.errors import ApiError, SourceError
-from .._core.listing import RemoteFile, find_below, find_same
-from .._core.model import Plan, Receipt, UploadedFile
+from .._core.errors import ApiError
+from .._core.listing import Clocks, Listing, RemoteFile, find_below, find_same
+from .._core.model import UploadedFile
 from .._io.frameio_api import CREATE_STACK, MOVE, FrameioApi, read_listing
-from .._io.sources import check_size, open_source
-from .confirm import confirm, seconds_for
-from .job import UploadJob
+from .resume import NullJournalSession
 
 
-async def deliver(delivery: UploadJob) -> UploadedFile:
-    """Run a delivery as its `conflict` asks."""
-    # What the journal has handed over is not looked for: it was begun, and its source may be gone.
-    looks = delivery.conflict == "skip" and delivery.record is None
-    # And what an earlier run has begun itself is gone on with, or the journal would hold it, links included, for ever.
-    if looks and (there := await _find_there(delivery)) is not None and not await delivery.is_pending(there.id):
-        return there
-
-    async def stack_up(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
-        # Only what has arrived can be stacked, whatever `Timeouts.confirm` says.
-        seconds = seconds_for(delivery.resources.timeouts, plan.size, must=True)
-        file = await confirm(delivery.api, plan, delivery.account_id, seconds, receipts)
-        # Looked for only now: what was there hours ago may be in a stack, or gone.
-        try:
-            listing = await read_listing(delivery.api, delivery.account_id, delivery.folder_id or "")
-        except ApiError as error:
-            raise _not_stacked(error, file) from None
-        below = find_below(listing.namesakes(file.name, but=file.id))
-        if below is not None:
-            await stack(delivery.api, file, below)
-        return file
-
-    if delivery.conflict == "version":
-        delivery.settle = stack_up
-    return await delivery.run()
+def find_duplicate(
+    listing: Listing, name: str, size: int, modified_ns: int | None, clocks: Clocks, *, exact: bool = False
+) -> RemoteFile | None:
+    """Return the file that a source would only repeat, for `conflict="skip"`."""
+    return find_same(listing.namesakes(name, exact=exact), size, modified_ns, clocks)
 
 
-async def _find_there(delivery: UploadJob) -> UploadedFile | None:
-    """Give the file that the source would only repeat."""
-    resources = delivery.resources
-    async with resources.file_slots:
-        try:
-            found = await open_source(delivery.source, delivery.size, resources.executor, resources.spool)
-            found.close()
-            size = check_size(found, delivery.size)
-        except SourceError:
-            if resources.journal is None:
-                raise
-            return None  # the delivery meets it again, and knows what becomes of an earlier upload of this source
-    folder_id = delivery.folder_id or ""
-    listing = await read_listing(delivery.api, delivery.account_id, folder_id)
-    same = find_same(listing.namesakes(delivery.name), size, found.modified_ns, resources.clocks())
-    if same is None:
+def find_base(listing: Listing, name: str, *, exact: bool = False, but: str | None = None) -> RemoteFile | None:
+    """Return the file or stack that a new version goes on top of, for `conflict="version"`."""
+    return find_below(listing.namesakes(name, exact=exact, but=but))
+
+
+async def skip_result(
+    duplicate: RemoteFile, record: NullJournalSession, size: int, *, account_id: str, folder_id: str
+) -> UploadedFile | None:
+    """Return the result of leaving a source alone, or None if the duplicate is what an earlier run has begun.
+
+    That one is resumed instead: else the journal would keep its entry, with the links, for ever.
+    """
+    if await record.file_id() == duplicate.id:
         return None
-    return found_there(same, size=size, account_id=delivery.account_id, folder_id=folder_id)
-
-
-def found_there(same: RemoteFile, *, size: int, account_id: str, folder_id: str) -> UploadedFile:
-    """Return the file that the source would only repeat, as the result of leaving it alone."""
     return UploadedFile(
-        id=same.id,
-        name=same.name,
+        id=duplicate.id,
+        name=duplicate.name,
         size=size,
         account_id=account_id,
         folder_id=folder_id,
-        media_type=same.media_type,
-        view_url=same.view_url,
-        status=same.status or "uploaded",
+        media_type=duplicate.media_type,
+        view_url=duplicate.view_url,
+        status=duplicate.status or "uploaded",
         outcome="skipped",
     )
 
 
-async def stack(api: FrameioApi, file: UploadedFile, below: RemoteFile) -> None:
-    """Put a file that has arrived on top of its namesake: on its stack, or on a new one of both.
+async def stack_on_namesake(api: FrameioApi, file: UploadedFile, folder_id: str) -> None:
+    """Stack a file that has arrived on the file of its name, if there is one.
+
+    The listing is read only now: what was there when a long upload began may be in a stack since, or deleted.
 
     Raises:
-        ApiError: That was refused; the file stays where it is, and the error names it.
+        ApiError: The service refused; the file stays where it is, and the error names it.
+    """
+    try:
+        listing = await read_listing(api, file.account_id, folder_id)
+    except ApiError as error:
+        raise _not_stacked(error, file) from None
+    base = find_base(listing, file.name, but=file.id)
+    if base is not None:
+        await stack(api, file, base)
+
+
+async def stack(api: FrameioApi, file: UploadedFile, base: RemoteFile) -> None:
+    """Put a file that has arrived on top of another: on that one's stack, or on a new stack of both.
+
+    Raises:
+        ApiError: The service refused; the file stays where it is, and the error names it.
     """
     lost: list[str] = []
     try:
-        if below.stack_id is not None:
+        if base.stack_id is not None:
             await api.call(
                 MOVE,
                 account_id=file.account_id,
                 file_id=file.id,
-                body={"parent_id": below.stack_id},
+                body={"parent_id": base.stack_id},
                 on_lost=lost.append,
             )
         else:
@@ -94,22 +81,22 @@ async def stack(api: FrameioApi, file: UploadedFile, below: RemoteFile) -> None:
                 CREATE_STACK,
                 account_id=file.account_id,
                 folder_id=file.folder_id or "",
-                body={"file_ids": [below.id, file.id]},
+                body={"file_ids": [base.id, file.id]},
                 on_lost=lost.append,
             )
     except ApiError as error:
-        # A repeat is refused where the try whose answer was lost has done it.
-        if not lost or not await _are_stacked(api, file, below):
+        # If the answer to a call that worked was lost, its retry is refused.
+        if not lost or not await _are_stacked(api, file, base):
             raise _not_stacked(error, file) from None
 
 
-async def _are_stacked(api: FrameioApi, file: UploadedFile, below: RemoteFile) -> bool:
-    """Say whether both are in one stack: one of them is its head, and the other is nowhere else in the folder."""
+async def _are_stacked(api: FrameioApi, file: UploadedFile, base: RemoteFile) -> bool:
+    """Return whether both are in one stack: one is its head, and the other is nowhere else in the folder."""
     try:
         listing = await read_listing(api, file.account_id, file.folder_id or "")
     except ApiError:
         return False
-    found = [one for alike in listing.files.values() for one in alike if one.id in (file.id, below.id)]
+    found = [one for alike in listing.files.values() for one in alike if one.id in (file.id, base.id)]
     return len(found) == 1 and found[0].stack_id is not None
 
 

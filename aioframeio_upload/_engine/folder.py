@@ -1,4 +1,4 @@
-"""Upload a folder: walk it, create its folders, skip or stack, and send its files."""
+"""Upload a folder: a source of local files, and the pipeline that sends them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 
@@ -23,16 +25,17 @@ from .._core.events import (
 )
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from .._core.folder_state import FolderState
-from .._core.listing import Conflict, RemoteFile, find_below, find_same
+from .._core.listing import Conflict, RemoteFile
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
 from .._io.files import in_thread
 from .._io.frameio_api import FrameioApi
 from .._io.session import Session
+from .._io.tree_path import TreePath
 from .._io.walk import Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
-from .conflict import found_there, stack
+from .conflict import find_base, find_duplicate, skip_result, stack
 from .control import UploadControl
 from .event_log import EventLog, FolderEventLog
 from .job import UploadJob
@@ -43,50 +46,320 @@ log = logging.getLogger("aioframeio_upload")
 
 UNSETTLED = 1000
 """Files that may be sent and not yet confirmed: three minutes' worth at five creates a second. Each of them is a task
-until then, and no file is one before its turn."""
+until then; a file that waits for its turn is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderRequest:
-    """What is to be uploaded, and where to."""
+    """One folder upload as the caller described it."""
 
     root: str
     name: str | None
-    """The folder that the root becomes; None: its contents go into `folder_id` itself."""
+    """Of the folder that the root becomes; None to put its contents into `folder_id` itself."""
     folder_id: str
     account_id: str
     wanted: Patterns
     conflict: Conflict
 
 
-class _FileFeed(EventLog):
-    """The events of one file of a folder, whose listeners are not told them: a new beginning goes to the log."""
+# -- where the files come from -----------------------------------------------------------------------------------------
+
+
+class FileSource(Protocol):
+    """The local files to send, one at a time. A walk ends; a source that watches a folder may wait for the next file.
+
+    It holds what is still to be sent, and nothing of what was.
+    """
+
+    async def next_file(self, big_in_flight: int, places: int) -> LocalFile | None:
+        """Return the next file, or None after the last one.
+
+        Args:
+            big_in_flight: How many files of `BIG` bytes or more are being sent.
+            places: How many files may be sent at a time.
+        """
+        ...
+
+    def open_path(self, file: LocalFile) -> TreePath:
+        """Return the path by which a file is opened."""
+        ...
+
+    def has_look_alike(self, file: LocalFile) -> bool:
+        """Return whether another file's name differs from this one's in its encoding only."""
+        ...
+
+    def note_compared(self, file: LocalFile) -> bool:
+        """Note that a file was looked for in its folder's listing; return whether the listing is needed no more."""
+        ...
+
+
+class WalkedFiles:
+    """The files of a tree that was walked; the source of `upload_folder`."""
+
+    def __init__(self, tree: Tree, queue: FileQueue, to_compare: Counter[str]) -> None:
+        self._tree = tree
+        self._queue = queue
+        self._to_compare = to_compare
+        """For each folder: the files that have not been looked for in its listing."""
+
+    async def next_file(self, big_in_flight: int, places: int) -> LocalFile | None:
+        """Return the next file in the queue's order."""
+        return self._queue.take(big_in_flight, places) if self._queue else None
+
+    def open_path(self, file: LocalFile) -> TreePath:
+        """Return the path of a file, through the folders that were walked and no others."""
+        return self._tree.file(file.path)
+
+    def has_look_alike(self, file: LocalFile) -> bool:
+        """Return whether another file's name differs from this one's in its encoding only."""
+        return file.path in self._tree.look_alikes
+
+    def note_compared(self, file: LocalFile) -> bool:
+        """Count a file; return whether it was the last of its folder."""
+        folder = folder_of(file)
+        self._to_compare[folder] -= 1
+        return not self._to_compare[folder]
+
+
+# -- one file ----------------------------------------------------------------------------------------------------------
+
+
+class _FileEventLog(EventLog):
+    """The events of one file of a folder. Nobody listens to them, so a new beginning is logged."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
 
     def publish(self, event: Event) -> None:
-        """Keep an event, and log it where a user should know."""
+        """Append an event; log it if a user should know."""
         super().publish(event)
         if isinstance(event, UploadReplanned):
             log.info("%r begins anew: %s", self._path, event.reason)
 
 
-@dataclass(slots=True, eq=False)
-class _Taken:
-    """A file whose turn it is, until its last byte is sent."""
+class _FileSlot:
+    """One of `Limits.files`, held for a file from its turn until its last byte is sent.
 
-    file: LocalFile
-    feed: EventLog = field(init=False)
-    """Its own events, of which only the progress is looked at."""
+    The pipeline acquires it, so that no more files are begun than can be sent; the file's job enters it and leaves it.
+    """
 
-    def __post_init__(self) -> None:
-        self.feed = _FileFeed(self.file.path)
+    def __init__(self, slots: anyio.Semaphore) -> None:
+        self._slots = slots
+        self._is_held = False
+
+    async def acquire(self) -> None:
+        await self._slots.acquire()
+        self._is_held = True
+
+    def release(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._slots.release()
+
+    async def __aenter__(self) -> None:
+        if not self._is_held:
+            await self.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.release()
+
+
+class _Sending:
+    """A file from its turn until its last byte is sent."""
+
+    def __init__(self, file: LocalFile, slot: _FileSlot) -> None:
+        self.file = file
+        self.slot = slot
+        self.events: EventLog = _FileEventLog(file.path)
+        """Only its progress is looked at."""
+
+
+class FilePipeline:
+    """Sends the files of a source, at most `Limits.files` at a time; each is a task until the service has it.
+
+    Args:
+        request: What the folder upload was asked for.
+        source: Where the files come from.
+        folders: The folders at Frame.io.
+        state: Counts the files. Owned by the folder's job.
+        publish: Publishes a folder event.
+        control: The folder's pause and cancellation.
+        session: The limits and slots.
+        api: The calls.
+    """
+
+    def __init__(
+        self,
+        request: FolderRequest,
+        source: FileSource,
+        folders: RemoteFolders,
+        state: FolderState,
+        publish: Callable[[Event], None],
+        control: UploadControl,
+        session: Session,
+        api: FrameioApi,
+    ) -> None:
+        self._request = request
+        self._source = source
+        self._folders = folders
+        self._state = state
+        self._publish = publish
+        self._control = control
+        self._session = session
+        self._api = api
+        self._confirmer = BatchConfirmer(api, request.account_id, session)
+        self._sending: set[_Sending] = set()
+        self._unsettled = anyio.Semaphore(UNSETTLED, fast_acquire=True)
+        self._refused: AuthenticationError | None = None
+        """Why the service refused the token; after that nothing further is tried."""
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a file is being sent."""
+        return bool(self._sending)
+
+    async def run(self) -> None:
+        """Send every file of the source, and wait until each was confirmed or has failed."""
+        async with asyncio.TaskGroup() as beside:
+            confirming = beside.create_task(self._confirmer.run())
+            async with asyncio.TaskGroup() as group:
+                await self._start_files(group)
+            confirming.cancel()
+
+    async def _start_files(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            slot = _FileSlot(self._session.file_slots)
+            await self._unsettled.acquire()
+            await self._control.pause.passed()
+            await slot.acquire()
+            try:
+                big = sum(sending.file.size >= BIG for sending in self._sending)
+                file = await self._source.next_file(big, self._session.limits.files)
+            except BaseException:
+                slot.release()
+                raise
+            if file is None:
+                slot.release()
+                return
+            sending = _Sending(file, slot)
+            self._sending.add(sending)
+            group.create_task(self._see_to_the_end(sending))
+
+    async def _see_to_the_end(self, sending: _Sending) -> None:
+        """Upload one file; whatever it ends in stays its own failure."""
+        path = sending.file.path
+        try:
+            with ChildFailure(path) as caught:
+                await self._upload(sending)
+            if caught.failure is not None:
+                self.fail(path, caught.failure)
+        finally:
+            self._sending.discard(sending)
+            sending.slot.release()
+            self._unsettled.release()
+
+    async def _upload(self, sending: _Sending) -> None:
+        request, file = self._request, sending.file
+        self.check_welcome()
+        folder = await self._folders.place(folder_of(file))
+        duplicate, base = await self._compare(file)
+        job = self._job(sending, folder.id, base)
+        record = await job.find_record()  # a job that has its record looks for no duplicate by itself
+        if duplicate is not None:
+            there = await skip_result(duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id)
+            if there is not None:
+                reason = f"it is there already, as file {there.id}"
+                self._publish(self._state.skip(file.path, file.size, reason, there))
+                return
+        if not self._control.pause.is_open:
+            sending.slot.release()  # other uploads can use it meanwhile
+            await self._control.pause.passed()
+            await sending.slot.acquire()
+        path = self._source.open_path(file)
+        threads = self._session.executor
+        await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
+        self._publish(FileStarted(file.path, file.size))
+        self._publish(self._state.complete(file.path, await job.run()))
+
+    async def _compare(self, file: LocalFile) -> tuple[RemoteFile | None, RemoteFile | None]:
+        """Return the file there that this one would only repeat, and the one that it is to be stacked on."""
+        if self._request.conflict == "create":
+            return None, None
+        listing = await self._folders.listing(folder_of(file))
+        exact = self._source.has_look_alike(file)
+        duplicate = base = None
+        if self._request.conflict == "version":
+            base = find_base(listing, file.name, exact=exact)
+        else:
+            clocks = self._session.clocks()
+            duplicate = find_duplicate(listing, file.name, file.size, file.modified_ns, clocks, exact=exact)
+        if duplicate is not None:
+            listing.remove(duplicate)
+        if self._source.note_compared(file):
+            listing.files.clear()
+        return duplicate, base
+
+    def _job(self, sending: _Sending, folder_id: str, base: RemoteFile | None) -> UploadJob:
+        request, file = self._request, sending.file
+        return UploadJob(
+            source=self._source.open_path(file),
+            size=file.size,
+            name=file.name,
+            folder_id=folder_id,
+            account_id=request.account_id,
+            media_type=None,
+            feed=sending.events,
+            control=self._control,
+            resources=self._session,
+            api=self._api,
+            settle=self._settlement(sending, folder_id, base),
+            conflict=request.conflict,
+            slot=sending.slot,
+        )
+
+    def _settlement(
+        self, sending: _Sending, folder_id: str, base: RemoteFile | None
+    ) -> Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile]]:
+        begun_at = self._session.service_now()
+
+        async def settle(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
+            if sending in self._sending:  # not again after parts were sent a second time
+                self._state.send(sending.file.size, sending.events.bar[1])
+                self._sending.discard(sending)
+            file = await self._confirmer.confirm(plan, receipts, folder_id, begun_at, must=base is not None)
+            if base is not None:
+                await stack(self._api, file, base)
+            return file
+
+        return settle
+
+    def check_welcome(self) -> None:
+        """Raise the error of a token that the service refused."""
+        if self._refused is not None:
+            raise self._refused.with_traceback(None)
+
+    def fail(self, path: str, error: UploadError) -> None:
+        """Count and publish the failure of a file or folder."""
+        if isinstance(error, AuthenticationError) and error.status == 401:  # else the token callable failed
+            self._refused = error
+        self._publish(self._state.fail(path, error))
+
+    def publish_progress(self) -> None:
+        """Publish the progress of the whole folder."""
+        known = [sending.events.progress for sending in self._sending]
+        parts = [progress for progress in known if progress is not None]
+        uploaded = sum(progress.bytes_uploaded for progress in parts)
+        confirmed = sum(progress.bytes_confirmed for progress in parts)
+        before = sum(progress.bytes_before for progress in parts)
+        self._publish(self._state.progress(uploaded, confirmed, anyio.current_time(), before))
+
+
+# -- the folder --------------------------------------------------------------------------------------------------------
 
 
 async def deliver_folder(
-    asked: FolderRequest, feed: FolderEventLog, control: UploadControl, resources: Session, api: FrameioApi
+    request: FolderRequest, events: FolderEventLog, control: UploadControl, session: Session, api: FrameioApi
 ) -> FolderResult:
     """Upload every file of a tree.
 
@@ -95,219 +368,104 @@ async def deliver_folder(
         ApiError: The root's folder cannot be found or made.
         FolderUploadError: Some files failed; all others are there.
     """
-    tree = await walk(asked.root, asked.wanted, resources.executor)
-    # In a thread, as the walk: with a hundred thousand files each of these takes a tenth of a second.
-    order, left, empty = await in_thread(resources.executor, _sorted, tree.files)
-    return await FolderJob(asked, tree, order, left, empty, feed, control, resources, api).run()
+    tree = await walk(request.root, request.wanted, session.executor)
+    # In a thread, as the walk is: with a hundred thousand files each of these takes a tenth of a second.
+    queue, to_compare, empty = await in_thread(session.executor, _sort, tree.files)
+    return await FolderJob(request, tree, queue, to_compare, empty, events, control, session, api).run()
 
 
-def _sorted(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
-    """Return the order of those that can be sent, how many are in each folder, and which are empty."""
+def _sort(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
+    """Return the queue of those that can be sent, how many are in each folder, and the paths of the empty ones."""
     sent = [file for file in files if file.size]
     return FileQueue(sent), Counter(map(folder_of, sent)), [file.path for file in files if not file.size]
 
 
 class FolderJob:
-    """The upload of one tree. Runs once, as one task; each file under way is another."""
+    """The upload of one tree. Runs once, as one task: it makes the folders while the pipeline sends the files."""
 
     def __init__(
         self,
-        asked: FolderRequest,
+        request: FolderRequest,
         tree: Tree,
-        order: FileQueue,
-        left: Counter[str],
+        queue: FileQueue,
+        to_compare: Counter[str],
         empty: list[str],
-        feed: FolderEventLog,
+        events: FolderEventLog,
         control: UploadControl,
-        resources: Session,
+        session: Session,
         api: FrameioApi,
     ) -> None:
-        self._asked = asked
+        self._request = request
         self._tree = tree
-        self._feed = feed
-        self._control = control
-        self._resources = resources
-        self._api = api
-        self._order = order
-        self._left = left
-        """By folder: the files that have not yet looked for their namesakes."""
+        self._events = events
         self._empty = empty
-        """Files that Frame.io does not take."""
+        """Paths of the files that Frame.io does not take."""
         size, count = tree.size, len(tree.files) + len(tree.failures)
         self._state = FolderState(count, size, anyio.current_time())
-        self._planned = FolderPlanned(count, len([path for path in tree.folders if path or asked.name]), size)
-        tree.files.clear()  # from here on a file is held by the order, until its turn
-        self._places = RemoteFolders(
+        self._planned = FolderPlanned(count, len([path for path in tree.folders if path or request.name]), size)
+        tree.files.clear()  # from here on the queue alone holds a file, until its turn
+        self._folders = RemoteFolders(
             api,
-            account_id=asked.account_id,
-            folder_id=asked.folder_id,
-            name=asked.name,
-            only="folder" if asked.conflict == "create" else None,
+            account_id=request.account_id,
+            folder_id=request.folder_id,
+            name=request.name,
+            only="folder" if request.conflict == "create" else None,
             exact=tree.look_alikes,
-            told=self._created,
+            on_created=self._created,
         )
-        self._roll = BatchConfirmer(api, asked.account_id, resources)
-        self._taken: set[_Taken] = set()
-        self._room = asyncio.Semaphore(resources.limits.files)
-        """For the files that are taken: more than `Limits.files` would only wait for a place there."""
-        self._unsettled = asyncio.Semaphore(UNSETTLED)
+        files = WalkedFiles(tree, queue, to_compare)
+        self._pipeline = FilePipeline(request, files, self._folders, self._state, events.publish, control, session, api)
         self._is_planned = False
         self._made_early: list[FolderCreated] = []
-        """The root's own, kept until the plan was told: that is the first event."""
-        self._refused: AuthenticationError | None = None
-        """The service does not know us any more: nothing further is tried."""
+        """The root's own folder, which is made before `FolderPlanned`, the first event, is published."""
 
     async def run(self) -> FolderResult:
-        """Upload all; see `deliver_folder`."""
-        # Before it is told as planned: whoever was told so may answer 202, and the folder is there.
-        with ChildFailure(f"the folder {self._asked.name!r}") as caught:
+        """Upload everything; see `deliver_folder`."""
+        # The root's folder comes before the plan: a web handler answers 202 with the plan, and the folder is there.
+        with ChildFailure(f"the folder {self._request.name!r}") as caught:
             if self._tree.folders:
-                await self._places.place("")
+                await self._folders.place("")
         if caught.failure is not None:
             raise caught.failure
-        self._feed.publish(self._planned)
+        self._events.publish(self._planned)
         self._is_planned = True
         for folder in self._made_early:
             self._created(folder)
         for path, failure in self._tree.failures:
-            self._fail(path, failure)
+            self._pipeline.fail(path, failure)
         for path in self._empty:
-            self._feed.publish(self._state.skip(path, 0, EMPTY))
+            self._events.publish(self._state.skip(path, 0, EMPTY))
         async with asyncio.TaskGroup() as beside:
-            aside = [beside.create_task(self._roll.run()), beside.create_task(self._tick())]
+            ticking = beside.create_task(self._tick())
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._make_folders())
-                await self._send(group)
-            for task in aside:
-                task.cancel()
-        self._publish_progress()
+                await self._pipeline.run()
+            ticking.cancel()
+        self._pipeline.publish_progress()
         result = self._state.result()
         if result.failures:
             raise FolderUploadError(result)
         return result
 
-    async def _send(self, group: asyncio.TaskGroup) -> None:
-        """Begin one file after the other, each when there is room for it."""
-        while self._order:
-            await self._unsettled.acquire()
-            await self._room.acquire()
-            await self._control.pause.passed()
-            big = sum(taken.file.size >= BIG for taken in self._taken)
-            taken = _Taken(self._order.take(big, self._resources.limits.files))
-            self._taken.add(taken)
-            group.create_task(self._bring(taken))
-
     async def _make_folders(self) -> None:
-        """Make every folder ahead of the files that wait for it, parents before children; those without files, too."""
+        """Make every folder, parents first, ahead of the files that wait for it; those without files too."""
         for path in self._tree.folders:
             with ChildFailure(path) as caught:
-                self._check_welcome()
-                await self._places.place(path)
-            # A folder's files tell its error, each for itself.
+                self._pipeline.check_welcome()
+                await self._folders.place(path)
+            # Each file in the folder reports the error for itself.
             if caught.failure is not None and path in self._tree.bare:
-                self._fail(path, caught.failure)
-
-    async def _bring(self, taken: _Taken) -> None:
-        """See one file to its end, whatever that is."""
-        path = taken.file.path
-        try:
-            with ChildFailure(path) as caught:
-                await self._deliver(taken)
-            if caught.failure is not None:
-                self._fail(path, caught.failure)
-        finally:
-            self._make_room(taken)
-            self._unsettled.release()
-
-    async def _deliver(self, taken: _Taken) -> None:
-        asked, file = self._asked, taken.file
-        self._check_welcome()
-        place = await self._places.place(folder_of(file))
-        same, below = (None, None) if asked.conflict == "create" else await self._meet(file)
-        delivery = self._delivery(taken, place.id, below)
-        # What an earlier run has begun itself is gone on with, or the journal would hold it, links included, for ever.
-        if same is not None and not await delivery.is_pending(same.id):
-            there = found_there(same, size=file.size, account_id=asked.account_id, folder_id=place.id)
-            self._feed.publish(self._state.skip(file.path, file.size, f"it is there already, as file {same.id}", there))
-            return
-        await self._control.pause.passed()  # before it takes one of `Limits.files`, which others could use meanwhile
-        path = self._tree.file(file.path)
-        threads = self._resources.executor
-        await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
-        self._feed.publish(FileStarted(file.path, file.size))
-        self._feed.publish(self._state.complete(file.path, await delivery.run()))
-
-    def _delivery(self, taken: _Taken, folder_id: str, below: RemoteFile | None) -> UploadJob:
-        asked, file = self._asked, taken.file
-        begun_at = self._resources.service_now()
-
-        async def settle(plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
-            if taken in self._taken:  # and not once more, after parts were sent again
-                self._state.send(file.size, taken.feed.bar[1])
-                self._make_room(taken)
-            done = await self._roll.confirm(plan, receipts, folder_id, begun_at, must=below is not None)
-            if below is not None:
-                await stack(self._api, done, below)
-            return done
-
-        return UploadJob(
-            source=self._tree.file(file.path),
-            size=file.size,
-            name=file.name,
-            folder_id=folder_id,
-            account_id=asked.account_id,
-            media_type=None,
-            feed=taken.feed,
-            control=self._control,
-            resources=self._resources,
-            api=self._api,
-            settle=settle,
-            conflict=asked.conflict,
-        )
-
-    async def _meet(self, file: LocalFile) -> tuple[RemoteFile | None, RemoteFile | None]:
-        """Give the file there that this one would only repeat, or the one that it is to be stacked on."""
-        listing = await self._places.listing(folder_of(file))
-        there = listing.namesakes(file.name, exact=file.path in self._tree.look_alikes)
-        same = below = None
-        if self._asked.conflict == "version":
-            below = find_below(there)
-        elif (same := find_same(there, file.size, file.modified_ns, self._resources.clocks())) is not None:
-            listing.remove(same)
-        self._left[folder_of(file)] -= 1
-        if not self._left[folder_of(file)]:
-            listing.files.clear()  # nobody will look for another one
-        return same, below
-
-    def _check_welcome(self) -> None:
-        if self._refused is not None:
-            raise self._refused.with_traceback(None)
-
-    def _fail(self, path: str, error: UploadError) -> None:
-        if isinstance(error, AuthenticationError) and error.status == 401:  # not a token callable's hiccup
-            self._refused = error
-        self._feed.publish(self._state.fail(path, error))
+                self._pipeline.fail(path, caught.failure)
 
     def _created(self, folder: FolderCreated) -> None:
         if not self._is_planned:
             self._made_early.append(folder)
             return
-        self._feed.publish(self._state.create(folder))
-
-    def _make_room(self, taken: _Taken) -> None:
-        if taken in self._taken:
-            self._taken.remove(taken)
-            self._room.release()
+        self._events.publish(self._state.create(folder))
 
     async def _tick(self) -> None:
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
-            told = self._feed.progress
-            if self._taken or told is None or told.parts_completed != self._state.done:
-                self._publish_progress()
-
-    def _publish_progress(self) -> None:
-        told = [taken.feed.progress for taken in self._taken if taken.feed.progress is not None]
-        uploaded, confirmed = sum(one.bytes_uploaded for one in told), sum(one.bytes_confirmed for one in told)
-        before = sum(one.bytes_before for one in told)
-        self._feed.publish(self._state.progress(uploaded, confirmed, anyio.current_time(), before))
+            last = self._events.progress
+            if self._pipeline.is_sending or last is None or last.parts_completed != self._state.done:
+                self._pipeline.publish_progress()

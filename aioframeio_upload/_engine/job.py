@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TypeAlias
@@ -31,12 +32,13 @@ from .._core.journal import Entry, ResumeAction, is_kept
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import UploadState
 from .._core.presigned import why_not_replaced
-from .._io.frameio_api import FrameioApi
+from .._io.frameio_api import FrameioApi, read_listing
 from .._io.session import Session
 from .._io.source_kinds import Source, is_stream
 from .._io.sources import OpenSource, check_size, open_source
 from .cleanup import run_shielded
-from .confirm import confirm, find_status
+from .confirm import confirm, find_status, seconds_for
+from .conflict import find_duplicate, skip_result, stack_on_namesake
 from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
@@ -69,7 +71,9 @@ class UploadJob:
     plan: Plan | None = None
     """The plan in force; None before there is one."""
     settle: Settle | None = None
-    """None: the service is asked until it has the file."""
+    """What follows the last part; by default, the file is confirmed and, if asked for, stacked."""
+    slot: AbstractAsyncContextManager[None] | None = None
+    """One of `Limits.files` that the caller may hold already; by default, one of the session's."""
     conflict: str = "create"
     origin: str | None = None
     """The file of the plan that was given, if one was."""
@@ -86,6 +90,8 @@ class UploadJob:
     """Numbers of the parts that S3 acknowledged without a proof that it has them."""
     seen: tuple[int, int | None] | None = None
     """The source's size and time of change when it was opened last; None: it was not."""
+    opened: OpenSource | None = None
+    """The source, opened to compare it with what is there, until it is sent."""
     kept: OpenSource | None = None
     """The source, where parts may have to be sent again and it could not be opened a second time."""
     instead_of: tuple[str, str] | None = None
@@ -103,8 +109,12 @@ class UploadJob:
         """
         resources = self.resources
         try:
-            async with resources.file_slots:
-                record = self.record = self.record or await self._find()
+            async with self.slot or resources.file_slots:
+                # What `resume_pending()` or a folder passes on was looked for, or begun already.
+                is_looked_for = self.conflict == "skip" and self.record is None
+                record = await self.find_record()
+                if is_looked_for and (there := await self._find_there(record)) is not None:
+                    return there
                 await record.claim()
                 if record.entry is not None:
                     self.feed.file_id = record.entry.plan.file_id
@@ -128,10 +138,37 @@ class UploadJob:
                 await self.record.release(self.control)
         return replace(file, outcome="resumed") if self.is_resumed else file
 
-    async def confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
-        """Ask the service until it has the file."""
-        seconds = self.resources.timeouts.confirm_for(plan.size)
-        return await confirm(self.api, plan, self.account_id, seconds, receipts)
+    async def find_record(self) -> NullJournalSession:
+        """Return the upload's journal session, which is opened once; it is not claimed yet."""
+        if self.record is None:
+            self.record = await self._find()
+        return self.record
+
+    async def _find_there(self, record: NullJournalSession) -> UploadedFile | None:
+        """Return the file at Frame.io that the source would only repeat."""
+        try:
+            found = self.opened = await self._open_source()
+            size = check_size(found, self.size)
+        except SourceError:
+            if self.resources.journal is None:
+                raise
+            return None  # raised again after the journal was asked what becomes of an earlier upload of this source
+        folder_id = self.folder_id or ""
+        listing = await read_listing(self.api, self.account_id, folder_id)
+        duplicate = find_duplicate(listing, self.name, size, found.modified_ns, self.resources.clocks())
+        if duplicate is None:
+            return None
+        return await skip_result(duplicate, record, size, account_id=self.account_id, folder_id=folder_id)
+
+    async def _complete(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
+        """Wait until the service has the file, and stack it if that was asked for."""
+        is_stacked = self.conflict == "version"
+        # Only a file that has arrived can be stacked, even with `Timeouts(confirm=0)`.
+        seconds = seconds_for(self.resources.timeouts, plan.size, must=is_stacked)
+        file = await confirm(self.api, plan, self.account_id, seconds, receipts)
+        if is_stacked:
+            await stack_on_namesake(self.api, file, self.folder_id or "")
+        return file
 
     # -- what S3 acknowledged without proof --------------------------------------------------------------------------
 
@@ -150,9 +187,10 @@ class UploadJob:
             found.close()
 
     def _let_go(self) -> None:
-        if self.kept is not None:
-            self.kept.close()
-            self.kept = None
+        for source in (self.kept, self.opened):
+            if source is not None:
+                source.close()
+        self.kept = self.opened = None
 
     def _note_unproved(self, record: NullJournalSession, receipts: tuple[Receipt, ...]) -> None:
         """Note which parts may have to be sent again; where there is none the source is no longer needed."""
@@ -173,7 +211,7 @@ class UploadJob:
         Raises:
             ConfirmationError: It failed there, or took too long, also after parts were sent again.
         """
-        settle = self.settle or self.confirm
+        settle = self.settle or self._complete
         try:
             file = await settle(plan, receipts)
         except ConfirmationError as error:
@@ -248,10 +286,6 @@ class UploadJob:
             raise SourceChanged("has changed since it was sent", path=found.path)
         return found
 
-    async def is_pending(self, file_id: str) -> bool:
-        """Say whether that file is what the journal has of this upload: begun by an earlier run, and not finished."""
-        return await (await self._find()).file_id() == file_id
-
     async def _find(self) -> NullJournalSession:
         if self.done is not None:
             return NullJournalSession()
@@ -295,13 +329,16 @@ class UploadJob:
             return await self._send(check_fit(self.plan, found), found, record)
 
     async def _open(self, record: NullJournalSession) -> OpenSource:
-        found = await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
+        found, self.opened = self.opened or await self._open_source(), None
         try:
             await record.look_at(found)
         except BaseException:
             found.close()
             raise
         return found
+
+    async def _open_source(self) -> OpenSource:
+        return await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
 
     async def _is_told_without_source(self, entry: Entry, record: NullJournalSession, error: SourceError) -> bool:
         """Decide what becomes of an entry whose source cannot be opened; return whether only its end is to be told.
@@ -401,8 +438,7 @@ class UploadJob:
     async def _discard_earlier(self) -> None:
         """Delete what an earlier run has left, if `cancel()` came before it was resumed; a whole file stays."""
         with contextlib.suppress(JournalError), anyio.move_on_after(self._share(4)):
-            self.record = self.record or await self._find()
-            await self.record.claim()
+            await (await self.find_record()).claim()
         record = self.record
         if record is None or (entry := record.entry) is None or entry.is_whole:
             return

@@ -1,4 +1,4 @@
-"""The folders of a tree at Frame.io: found or created, each once."""
+"""Find or create the folders of a tree at Frame.io, each once."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[V]):
-    """The answers to questions, each asked once however many ask; a refusal is an answer, too.
+    """Runs one call for each key, however many callers ask for it at a time, and caches its result; a refusal too.
 
-    A fault that may pass (no answer, a 5xx, a 429) is told to those who wait, and the next asks again.
+    A failure that may pass (no answer, a 5xx, a 429) is raised for those who wait, and not cached.
     """
 
     def __init__(self, find: Callable[[str], Awaitable[V]]) -> None:
         self._find = find
         self._answers: dict[str, V | UploadError] = {}
         self._asking: dict[str, asyncio.Future[UploadError | None]] = {}
-        """What is being asked, and the passing fault that came of it."""
+        """For each call under way: the passing failure that it ends in, if any."""
 
     async def get(self, key: str) -> V:
-        """Give the answer.
+        """Return the result for a key.
 
         Raises:
-            UploadError: It was refused; the same error each time.
+            UploadError: The call was refused; the same error each time.
         """
         while key not in self._answers:
             if key in self._asking:
                 fault = await asyncio.shield(self._asking[key])
                 if fault is not None:
                     raise fault.with_traceback(None)
-                continue  # and look again: who asked may have been cancelled
+                continue  # look again: the caller that ran the call may have been cancelled
             asked = self._asking[key] = asyncio.get_running_loop().create_future()
             passing = None
             try:
@@ -56,7 +56,7 @@ class SingleFlight(Generic[V]):
                 asked.set_result(passing)
         answer = self._answers[key]
         if isinstance(answer, UploadError):
-            raise answer.with_traceback(None)  # or it would grow by each who asks
+            raise answer.with_traceback(None)  # else each caller would lengthen the traceback
         return answer
 
 
@@ -69,20 +69,20 @@ class RemoteFolder:
 
     id: str
     is_new: bool
-    """Made just now, so there is nothing in it."""
+    """Whether it was made just now, so that there is nothing in it."""
 
 
 class RemoteFolders:
-    """The folders that one upload needs. Paths are relative to its root, which is the empty path.
+    """The folders at Frame.io that one upload needs. Paths are relative to its root, which is the empty path.
 
     Args:
         api: The calls.
-        account_id: Whose.
-        folder_id: Where the root goes.
-        name: The root's own name; None where only its contents go.
-        only: The `type` that listings are read for; None: all.
-        exact: Paths of which only look-alikes may be there: these are matched to their exact name alone.
-        told: Called with each folder that was made.
+        account_id: The account of all folders.
+        folder_id: The folder that the root goes into.
+        name: The root's own name; None if only its contents are uploaded.
+        only: The `type` that listings are read for; None for all.
+        exact: Paths that are matched by their exact name alone, because a look-alike is in the tree.
+        on_created: Called with each folder that was made.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class RemoteFolders:
         name: str | None,
         only: str | None,
         exact: Container[str],
-        told: Callable[[FolderCreated], None],
+        on_created: Callable[[FolderCreated], None],
     ) -> None:
         self._api = api
         self._account_id = account_id
@@ -102,29 +102,29 @@ class RemoteFolders:
         self._name = name
         self._only = only
         self._exact = exact
-        self._told = told
+        self._on_created = on_created
         self._places = SingleFlight(self._find)
         self._listings = SingleFlight(self._read)
 
     async def place(self, path: str) -> RemoteFolder:
-        """Give the folder at Frame.io, after those that it is in.
+        """Return the folder at Frame.io; find or create it and those above it first.
 
         Raises:
-            ApiError: The service refused it, or one of those that it is in.
+            ApiError: The service refused this folder or one above it.
         """
         place = await self._places.get("")
         end = 0
-        # In a loop from the root down: a tree may be deeper than calls can be.
+        # A loop and no recursion: a tree may be deeper than Python's limit of nested calls.
         while end < len(path):
             end = (path + "/").index("/", end + 1)
             place = await self._places.get(path[:end])
         return place
 
     async def listing(self, path: str) -> Listing:
-        """Give what was in a folder before; read once, and not at all where it is new.
+        """Return what was in a folder before the upload; read once, and not at all if the folder is new.
 
         Raises:
-            ApiError: The service refused.
+            ApiError: The service refused, or did not answer.
         """
         return await self._listings.get(path)
 
@@ -135,7 +135,7 @@ class RemoteFolders:
         return await read_listing(self._api, self._account_id, place.id, only=self._only)
 
     async def _find(self, path: str) -> RemoteFolder:
-        if path:  # `place` has found the one above
+        if path:  # `place` has found the parent
             above, _, name = path.rpartition("/")
             parent, inside = await self._places.get(above), await self.listing(above)
             found = inside.folder(name, exact=path in self._exact)
@@ -155,5 +155,5 @@ class RemoteFolders:
         )
         if (made_id := read_id(made.get("id"))) is None:
             raise ApiError("the answer's id is missing", operation=CREATE_FOLDER.name, status=201)
-        self._told(FolderCreated(path, made_id))
+        self._on_created(FolderCreated(path, made_id))
         return RemoteFolder(made_id, True)
