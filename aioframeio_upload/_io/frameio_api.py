@@ -146,7 +146,7 @@ class FrameioApi:
         """Run a function that would block the loop for too long, such as parsing a long answer, in a thread."""
         return await in_thread(self._resources.executor, function)
 
-    async def call(
+    async def call(  # noqa: PLR0913  # most calls pass none of the callbacks
         self,
         operation: Operation,
         *,
@@ -173,6 +173,7 @@ class FrameioApi:
         Raises:
             ApiError: The call was refused, or not answered in any attempt.
         """
+        on_lost, on_flight, on_outage = on_lost or _ignore, on_flight or _ignore, on_outage or _ignore
         tries = CallTries(self._resources.retry)
         is_renewed = is_lost = False
         while True:
@@ -180,20 +181,18 @@ class FrameioApi:
             token = await self._fresh_token(operation)
             async with self._resources.api_slots:
                 url, began = self._url(operation, account_id, ids, query), time.monotonic()
-                if on_flight is not None:
-                    on_flight(True)
+                on_flight(True)
                 flight = Flight()
                 try:
                     answer = await self._request(operation, url, body, token, flight)
                 except BaseException as error:
-                    if on_lost is not None and flight.has_left:
+                    if flight.has_left:
                         on_lost("cancelled before the answer came")
                     without_frames(error)
                     raise
             if answer.trouble is None:
                 return answer.document
-            if on_flight is not None:
-                on_flight(False)
+            on_flight(False)
             failure = _error(operation, answer, ids.get("file_id"))
             if answer.status == 401 and callable(self._token.reveal()) and not is_renewed:
                 # The token may have expired between two calls of a long upload: retry once with a fresh one.
@@ -204,20 +203,22 @@ class FrameioApi:
                 return None  # deleted by the earlier attempt whose answer was lost
             if flight.has_left and may_have_acted(answer.status):
                 is_lost = True
-                if on_lost is not None:
-                    on_lost(summarize(answer))
+                on_lost(summarize(answer))
             now = time.monotonic()
             again = tries.fail(answer.kind, answer.status, answer.retry_after, began=began, now=now)
             if again is None:
                 raise failure
-            log.debug("%s: %s; again in %.1f s", operation.name, summarize(answer), again.delay)
-            if self._tell is None:
-                # The call belongs to no upload, so there is no event: without this, half a minute could pass silently.
-                log.info("Frame.io is asked again in %.1f s: %s", again.delay, summarize(answer))
+            self._log_retry(operation, again, answer)
             self._tell_retry(operation, again, failure)
-            if again.is_patient and on_outage is not None:
+            if again.is_patient:
                 on_outage(now - began + again.delay)
             await anyio.sleep(again.delay)
+
+    def _log_retry(self, operation: Operation, again: Again, answer: Answer) -> None:
+        log.debug("%s: %s; again in %.1f s", operation.name, summarize(answer), again.delay)
+        if self._tell is None:
+            # The call belongs to no upload, so there is no event: without this, half a minute could pass silently.
+            log.info("Frame.io is asked again in %.1f s: %s", again.delay, summarize(answer))
 
     def _tell_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
         if self._tell is not None:
@@ -344,6 +345,10 @@ def _is_word(given: Any) -> bool:
 def _segment(value: str) -> str:
     """Quote an ID as one path segment; a segment of dots alone would be resolved as a relative path."""
     return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
+
+
+def _ignore(_: object) -> None:
+    """Stand in for a callback that was not given."""
 
 
 def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiError:

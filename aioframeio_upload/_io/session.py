@@ -159,7 +159,7 @@ class Session:
         return {**self.proxies.route_to(url, headers), "ssl": self.ssl if self.ssl is not None else True}
 
 
-def open_session(
+def open_session(  # noqa: PLR0913  # an Uploader's settings
     *,
     limits: Limits,
     timeouts: Timeouts,

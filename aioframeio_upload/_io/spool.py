@@ -203,7 +203,7 @@ class SeekableSource(StreamSource):
     replayable = True
     what = "the file object"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a stream's five, and where the object can seek to
         self,
         file: Any,
         start: int,

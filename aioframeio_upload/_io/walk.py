@@ -79,29 +79,36 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
             tree.failures.append((folder, failure))
             continue
         tree.folders.append(folder)
-        below = []
-        for entry in inside:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            try:
-                # Some file systems do not tell kinds with the names (a few of FUSE's): then this asks, and may fail.
-                is_folder = entry.is_dir(follow_symlinks=False)
-            except OSError as error:
-                _tell(tree, path, error.strerror or type(error).__name__, entry, away=True)
-                continue
-            if is_folder:
-                if not is_text(entry.name):
-                    _tell(tree, path, NO_TEXT, entry)
-                elif not matcher.excludes(path + "/"):
-                    below.append((path, is_whole or matcher.includes(path + "/")))
-            elif not matcher.excludes(path) and (is_whole or matcher.includes(path)):
-                _look_at(entry, path, tree)
-        waiting.extend(reversed(below))
+        waiting.extend(reversed(_sort_out(inside, folder, is_whole, matcher, tree)))
     tree.size = sum(file.size for file in tree.files)
     tree.bare = frozenset(tree.folders) - _leading([file for file in tree.files if file.size])
     if is_picky:  # the others were not asked for
         tree.folders = [folder for folder in tree.folders if folder not in tree.bare]
     tree.look_alikes = ambiguous([*tree.folders, *(file.path for file in tree.files)])
     return tree
+
+
+def _sort_out(
+    inside: list[os.DirEntry[str]], folder: str, is_whole: bool, matcher: Matcher, tree: Tree
+) -> list[tuple[str, bool]]:
+    """Add the wanted files of a folder to the tree, and return its wanted subfolders, as `_walk` has them waiting."""
+    below = []
+    for entry in inside:
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        try:
+            # Some file systems do not return the kind with the name (a few of FUSE's): then this asks, and may fail.
+            is_folder = entry.is_dir(follow_symlinks=False)
+        except OSError as error:
+            _tell(tree, path, error.strerror or type(error).__name__, entry, away=True)
+            continue
+        if is_folder:
+            if not is_text(entry.name):
+                _tell(tree, path, NO_TEXT, entry)
+            elif not matcher.excludes(path + "/"):
+                below.append((path, is_whole or matcher.includes(path + "/")))
+        elif not matcher.excludes(path) and (is_whole or matcher.includes(path)):
+            _look_at(entry, path, tree)
+    return below
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
