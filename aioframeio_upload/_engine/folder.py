@@ -189,7 +189,7 @@ class FilePipeline:
         api: The calls.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         request: FolderRequest,
         source: FileSource,
@@ -383,7 +383,7 @@ def _sort(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
 class FolderJob:
     """The upload of one tree. Runs once, as one task: it makes the folders while the pipeline sends the files."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         request: FolderRequest,
         tree: Tree,

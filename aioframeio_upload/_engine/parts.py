@@ -117,7 +117,7 @@ def tell_unproved(name: str, receipts: Iterable[Receipt], meaning: str) -> None:
 class PartUploader:
     """The parts of one plan, or some of them. Owned by one upload; runs once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         plan: Plan | PartBatch,
         source: OpenSource,

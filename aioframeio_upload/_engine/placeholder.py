@@ -29,7 +29,7 @@ moment is better than a placeholder that stays."""
 class _Creation:
     """One `create` call and the reading of its plan."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         api: FrameioApi,
         control: UploadControl,
@@ -109,7 +109,7 @@ class _Creation:
         )
 
 
-async def create_file(
+async def create_file(  # noqa: PLR0913  # settings and collaborators, to become a record
     api: FrameioApi,
     *,
     name: str,

