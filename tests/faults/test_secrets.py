@@ -35,7 +35,7 @@ from aioframeio_upload._io import s3_put
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, some_bytes, uploader_on
 from tests.support.canned import answer, canned
-from tests.support.secrets import assert_hidden, everything_said
+from tests.support.hidden import assert_hidden, everything_said
 
 CONTENT = some_bytes(3 * PART)
 THRICE = RetryPolicy(attempts=3, base=0.01, cap=0.02, patience=0)
