@@ -1,4 +1,4 @@
-"""Writes `docs/faults.md` from the table of faults that the code goes by: `python docs/make_faults.py`."""
+"""Write `docs/faults.md` from the table of failures that the code uses: `python docs/make_faults.py`."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ PAGE = Path(__file__).resolve().with_name("faults.md")
 HEAD = """\
 <!-- Written by docs/make_faults.py from aioframeio_upload/_core/failures.py: change it there. -->
 
-# What becomes of each fault
+# What follows each failure
 
-Each attempt at a part ends in a receipt or in one of these faults; the first row that fits counts.
+Each attempt at a part ends in a receipt or in one of these failures; the first row that fits counts.
 
-* **tried again**: after a wait (`Retry-After`, or full jitter), until `RetryPolicy.attempts` are used up; then \
-`PartExhausted`, or `IntegrityError` where S3 kept acknowledging other bytes.
-* **new links**: the file is begun anew with fresh links (`UploadReplanned`), three times at most; `LinksExpired` \
-where that would not help, as with links that were received a moment ago.
-* **given up at once**: `PartRejected`, and the upload's other parts end with it.
+* **tried again**: after a delay (`Retry-After`, or full jitter), until `RetryPolicy.attempts` are used up; then \
+`PartExhausted`, or `IntegrityError` if S3 kept acknowledging other bytes.
+* **new links**: the upload starts over with new links (`UploadReplanned`), three times at most; `LinksExpired` \
+if that would not help, as with links that were received a moment ago.
+* **given up at once**: `PartRejected`, and the upload's other parts are stopped.
 
-What acknowledges a part is a 200 with an ETag and no body; an S3 `<Error>` with status 200 is the error that it \
-names, and no other success (201, 202, 204, 206) is S3's. A 200 with neither ETag nor body is taken, but proves \
-nothing: where the service then does not say in time that the file is complete, those parts are sent again, once, and \
-it is asked once more. With `Timeouts(confirm=0)`, from `send_parts()` and from `AsyncFrameioUploader` such a part is \
-named in a warning.
+S3 acknowledges a part by a 200 with an ETag and no body; an S3 `<Error>` with status 200 is the error that it \
+names, and other success codes (201, 202, 204, 206) are not S3's. A 200 with neither ETag nor body is accepted, but \
+proves nothing: if the service then does not confirm the file in time, those parts are sent again, once, and the \
+service is asked once more. With `Timeouts(confirm=0)`, `send_parts()` and `AsyncFrameioUploader` a warning names \
+such a part.
 
-A call of Frame.io's API that gets no answer goes by the same table (*untrusted*, *misconfigured*, *unreachable*, \
+The same table holds for a call of Frame.io's API that gets no answer (*untrusted*, *misconfigured*, *unreachable*, \
 *lost*): given up at once means `ApiError`, and within `RetryPolicy.patience` an unreachable service uses up no attempt.
-Of its answers 408, 429 and 5xx are tried again. `ApiRetrying` tells each.
+The API's answers 408, 429 and 5xx are tried again, each with an `ApiRetrying`.
 
-| fault | what it is | what becomes of it | known from |
+| failure | what it is | what follows | source |
 | --- | --- | --- | --- |
 """
 
 
 def page() -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     return HEAD + "".join(_lines(FAILURES))
 
 
@@ -48,7 +48,7 @@ def _lines(rows: Iterable[FailureRule]) -> Iterable[str]:
 
 
 def look_of(row: FailureRule) -> str:
-    """Say how a fault is recognised."""
+    """Return how a failure is recognised."""
     if row.kind is not FailureKind.REFUSED:
         return row.kind.value
     if row.code is not None:

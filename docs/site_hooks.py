@@ -1,4 +1,4 @@
-"""What the site is made of: the repository's own pages at their own places, so that a link is the same in both."""
+"""Build the site from the repository's own pages, each at its own path, so that a link works in both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = (
     *("docs/**/*.md", "docs/**/*.svg", "docs/**/*.png", "docs/*.css", "benchmarks/results/*.json"),
     *("examples/*/*.md", "examples/*/*.py", "examples/*/*.html", "examples/*/*.png"),
 )
-"""Pages, and what they link to or show."""
+"""The pages, and the files that they link to or show."""
 
 LINK = re.compile(r"(\]\()([^)#:\s]+)(\))")
 
@@ -28,11 +28,11 @@ LOADED = re.compile(
     r"|(?:url\(|@import\s)[\"']?(?!data:)([^\"')\s]+)",
     re.IGNORECASE,
 )
-"""What a browser fetches by itself when it shows a page or reads a style sheet."""
+"""Everything that a browser fetches when it shows a page or reads a style sheet."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Take the pages from the whole repository; mkdocs itself knows those of one folder only."""
+    """Add pages from the whole repository; mkdocs itself reads a single folder."""
     for file in list(files):
         if file.src_dir == config.docs_dir:
             files.remove(file)
@@ -44,7 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let a link to a folder, which a repository shows by its README, lead to that page."""
+    """Point links to a folder at its README, which a code host shows for the folder."""
     here = ROOT / PurePosixPath(page.file.src_uri).parent
 
     def to_page(link: re.Match[str]) -> str:
@@ -56,10 +56,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Refuse a site that fetches anything from elsewhere.
+    """Refuse a site that loads anything from another server.
 
     Raises:
-        PluginError: It does.
+        PluginError: The site would.
     """
     elsewhere = set()
     for path in sorted(Path(config.site_dir).rglob("*")):
@@ -70,4 +70,4 @@ def on_post_build(config: MkDocsConfig) -> None:
             if 'class="mermaid"' in text:  # Material's script fetches what draws it
                 elsewhere.add(f"{path.name}: mermaid")
     if elsewhere:
-        raise PluginError("the site would fetch from elsewhere: " + ", ".join(sorted(elsewhere)))
+        raise PluginError("the site would load from another server: " + ", ".join(sorted(elsewhere)))

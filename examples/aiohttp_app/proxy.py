@@ -1,4 +1,4 @@
-"""Takes a file as the body of a PUT and passes it on to Frame.io; into a fake one where FRAMEIO_TOKEN is not set."""
+"""Forward the body of a PUT to Frame.io; to a fake one if FRAMEIO_TOKEN is not set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = web.AppKey("folder", str)
 
 
 async def frameio(app: web.Application) -> AsyncIterator[None]:
-    """Hold one Uploader for the whole server: its limits are those of all requests together."""
+    """Open one Uploader for the whole server: its limits hold for all requests together."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
         async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
@@ -33,7 +33,7 @@ async def frameio(app: web.Application) -> AsyncIterator[None]:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Answer when the file is complete at Frame.io; where the client goes away before, nothing of it stays there."""
+    """Answer when the file is complete at Frame.io; if the client disconnects before, its file is deleted."""
     if request.content_length is None:
         raise web.HTTPLengthRequired
     try:

@@ -1,4 +1,4 @@
-"""A folder of takes becomes files at Frame.io: scan → checksum → transcode → upload → record.
+"""Upload a folder of takes in stages: scan → checksum → transcode → upload → record.
 
 Every stage works while the others do, and no queue holds more than a few takes. Into a fake Frame.io where
 FRAMEIO_TOKEN is not set.
@@ -26,25 +26,25 @@ from aioframeio_upload import UploadedFile, Uploader, UploadError
 from aioframeio_upload.testing import FakeFrameio
 
 WAITING = 4
-"""Takes between two stages; a stage that is faster than the next one waits."""
+"""Takes that may wait between two stages; a stage that is faster than the next one waits."""
 
 
 @dataclass(frozen=True)
 class Take:
-    """What the stages hand on."""
+    """A take, as the stages pass it on."""
 
     path: Path
     sha256: str = ""
     proxy: Path | None = None
-    """What is uploaded, where it is not the take itself."""
+    """The file to upload instead of the take itself."""
     file: UploadedFile | None = None
 
 
-# -- the stages: each gives the take that goes on, or None where it ends here ------------------------------------------
+# -- the stages: each returns the take for the next stage, or None to drop it ------------------------------------------
 
 
 async def checksum(known: set[str], take: Take) -> Take | None:
-    """Hash a take; one whose bytes were seen before, in this run or in another, ends here."""
+    """Hash a take; drop one whose bytes were seen before, in this run or an earlier one."""
 
     def digest() -> str:
         with take.path.open("rb") as file:
@@ -58,7 +58,7 @@ async def checksum(known: set[str], take: Take) -> Take | None:
 
 
 async def transcode(folder: Path, take: Take) -> Take:
-    """Make a proxy, where there is ffmpeg; a take that it does not understand goes on as it is."""
+    """Make a proxy if ffmpeg is installed; a take that it cannot read stays unchanged."""
     if shutil.which("ffmpeg") is None:
         return take
     proxy = folder / f"{take.sha256}.mp4"
@@ -73,7 +73,7 @@ async def transcode(folder: Path, take: Take) -> Take:
 
 
 async def upload(uploader: Uploader, folder_id: str, failed: list[Take], take: Take) -> Take | None:
-    """Upload what the stage before made of it, and remove that; a take that fails is told, and holds up no other."""
+    """Upload the proxy, or the take, and remove the proxy; a failed take is reported and does not stop the others."""
     name = take.path.name if take.proxy is None else take.path.with_suffix(".mp4").name
     try:
         file = await uploader.upload(take.proxy or take.path, folder_id=folder_id, name=name)
@@ -87,7 +87,7 @@ async def upload(uploader: Uploader, folder_id: str, failed: list[Take], take: T
 
 
 async def record(database: str, take: Take) -> None:
-    """Note that a take is there; only now it counts as done."""
+    """Record that a take has arrived; only now it counts as done."""
 
     def insert() -> None:
         assert take.file is not None
@@ -99,11 +99,11 @@ async def record(database: str, take: Take) -> None:
     print(f"{take.path.name}: {take.file.view_url if take.file else ''}")
 
 
-# -- what holds them together ------------------------------------------------------------------------------------------
+# -- the pipeline ------------------------------------------------------------------------------------------------------
 
 
 async def scan(root: Path, found: MemoryObjectSendStream[Take]) -> None:
-    """Find the takes, no faster than the next stage takes them."""
+    """Find the takes, no faster than the next stage accepts them."""
     async with found:
         paths = await asyncio.to_thread(lambda: sorted(path for path in root.rglob("*") if path.is_file()))
         for path in paths:
@@ -115,7 +115,7 @@ async def stage(
     takes: MemoryObjectReceiveStream[Take],
     done: MemoryObjectSendStream[Take],
 ) -> None:
-    """Do one thing with take after take; the last one to leave closes the queue behind it."""
+    """Run one stage on take after take; its last worker closes the next queue."""
     async with takes, done:
         async for take in takes:
             if (result := await work(take)) is not None:
@@ -123,7 +123,7 @@ async def stage(
 
 
 async def run(root: Path, database: str, uploader: Uploader, folder_id: str) -> list[Take]:
-    """Run all stages at once and give the takes that failed; a cancellation stops every stage."""
+    """Run all stages at once and return the takes that failed; a cancellation stops every stage."""
     failed: list[Take] = []
     known = await asyncio.to_thread(open_database, database)
     with tempfile.TemporaryDirectory() as proxies:
@@ -147,7 +147,7 @@ async def run(root: Path, database: str, uploader: Uploader, folder_id: str) -> 
 
 
 def open_database(path: str) -> set[str]:
-    """Make the table where there is none, and give the digests that are in it."""
+    """Create the table if it is missing, and return the digests in it."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS takes (sha256 TEXT PRIMARY KEY, path, file, link)")
         return {digest for (digest,) in connection.execute("SELECT sha256 FROM takes")}
@@ -155,7 +155,7 @@ def open_database(path: str) -> set[str]:
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[Uploader, str]]:
-    """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
+    """Yield an Uploader and a folder: those of the environment, or of a fake Frame.io."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
         async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:

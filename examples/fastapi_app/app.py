@@ -1,4 +1,4 @@
-"""A page where one drops files: each goes through this server into Frame.io as it comes, and the page shows how far.
+"""Serve a page to drop files on: each is forwarded to Frame.io as it arrives, and the page shows its progress.
 
 Into a fake Frame.io where FRAMEIO_TOKEN is not set.
 """
@@ -38,14 +38,14 @@ from aioframeio_upload import (
 from aioframeio_upload.testing import FakeFrameio
 
 GRACE = float(os.environ.get("GRACE", "20"))
-"""Seconds that what is under way gets when the server is stopped; what is not there then is gone on with later."""
+"""Seconds for running uploads when the server is stopped; what is missing then is sent later."""
 
 log = logging.getLogger("uvicorn.error")
 
 
 @asynccontextmanager
 async def settings() -> AsyncIterator[Mapping[str, str]]:
-    """Give the environment, or what it would say of a fake Frame.io."""
+    """Yield the settings of the environment, or those of a fake Frame.io."""
     if os.environ.get("FRAMEIO_TOKEN"):
         yield os.environ
         return
@@ -58,7 +58,7 @@ async def settings() -> AsyncIterator[Mapping[str, str]]:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold one Uploader for the whole server: its limits are those of all requests together."""
+    """Open one Uploader for the whole server: its limits hold for all requests together."""
     state = app.state
     async with settings() as found:
         token, account, url = found["FRAMEIO_TOKEN"], found["FRAMEIO_ACCOUNT_ID"], found.get("FRAMEIO_BASE_URL")
@@ -75,7 +75,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @dataclass
 class Sending:
-    """What is under way: which file, its upload as soon as it is planned, and whether the body was taken in wholly."""
+    """A running upload: its file, its upload as soon as it is planned, and whether the whole body was received."""
 
     file: Dropped
     upload: Upload | None = None
@@ -85,7 +85,7 @@ class Sending:
 app = FastAPI(lifespan=lifespan)
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
 uploads: dict[UUID, Sending] = {}
-"""By the key that the page chose."""
+"""Running uploads, by the key that the page chose."""
 
 
 @app.get("/")
@@ -96,7 +96,7 @@ async def page() -> HTMLResponse:
 
 @app.put("/uploads/{key}", status_code=202)
 async def receive(key: UUID, file: Annotated[Dropped, Query()], request: Request) -> JSONResponse:
-    """Pass the missing bytes on, a part at a time; answer when all are taken in, while the last parts still go."""
+    """Forward the missing bytes, a part at a time; answer when all are received, before all are sent."""
     if (length := request.headers.get("content-length")) is None:
         raise HTTPException(411, "the body has no Content-Length")
     if key in uploads:
@@ -122,12 +122,12 @@ async def receive(key: UUID, file: Annotated[Dropped, Query()], request: Request
     finally:
         if sending.upload is None:
             del uploads[key]
-    assert planned is not None  # as it is of a file that is skipped
+    assert planned is not None  # it is None only for a skipped file
     return JSONResponse(planned.to_dict(), 202)
 
 
 async def begin(key: UUID, sending: Sending, body: AsyncIterator[bytes], length: str) -> Upload:
-    """Start the upload: by what is kept of it, or by a new plan."""
+    """Start the upload, with the stored plan or a new one."""
     uploader: Uploader = app.state.uploader
     path, file = app.state.kept / f"{key}.upload", sending.file
     kept = await asyncio.to_thread(Kept.find, path)
@@ -139,7 +139,7 @@ async def begin(key: UUID, sending: Sending, body: AsyncIterator[bytes], length:
     if kept is None:
         try:
             plan = await uploader.plan(body, folder_id=app.state.folder_id, name=file.name, size=file.size)
-        except ValueError as error:  # the name is none
+        except ValueError as error:  # the name is invalid
             raise HTTPException(422, str(error)) from None
         kept = Kept(path, file, plan)
         try:
@@ -156,7 +156,7 @@ async def begin(key: UUID, sending: Sending, body: AsyncIterator[bytes], length:
 
 
 async def follow(key: UUID, kept: Kept, sending: Sending, upload: Upload) -> None:
-    """Keep the receipt of each part that arrives, and the end; a failure only where the request is answered already."""
+    """Store the receipt of each part, and the end; a failure only if the request has been answered already."""
     try:
         async with upload:
             async for event in upload:
@@ -174,7 +174,7 @@ async def follow(key: UUID, kept: Kept, sending: Sending, upload: Upload) -> Non
 
 
 async def forget(kept: Kept, *, is_useless: bool = False) -> None:
-    """Forget an upload, and delete its file: where it lacks a part, or is of no use even if it does not."""
+    """Forget an upload, and delete its file if it lacks a part or cannot be used."""
     await asyncio.to_thread(kept.forget)
     try:
         if is_useless or kept.missing:
@@ -185,20 +185,20 @@ async def forget(kept: Kept, *, is_useless: bool = False) -> None:
 
 @app.get("/uploads/{key}/events")
 async def events(key: UUID, file: Annotated[Dropped, Query()]) -> StreamingResponse:
-    """Tell what happens to an upload; who comes late, or again, is told every fact from the first."""
+    """Stream the events of an upload; a late or reconnected browser gets every event from the first."""
     return StreamingResponse(told(key, file), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 async def told(key: UUID, file: Dropped) -> AsyncIterator[str]:
-    """Give an upload's events as server-sent ones; where nobody sends it, how it ended or what is missing."""
-    # The browser comes back so many milliseconds after these have ended.
+    """Yield an upload's events as server-sent events; if it does not run, how it ended or what is missing."""
+    # The browser reconnects this many milliseconds after the stream has ended.
     yield "retry: 500\n\n"
     path: Path = app.state.kept / f"{key}.upload"
     if (sending := uploads.get(key)) is not None:
-        # Of another file under this key nothing is told: who asks comes back until that has ended.
+        # Nothing is reported of another file under this key: the page retries until that upload has ended.
         if sending.upload is not None and sending.file == file:
             async for event in sending.upload:
-                if not isinstance(event, UploadFailed):  # which is told once: by the answer, or as the end that is kept
+                if not isinstance(event, UploadFailed):  # reported once: by the answer, or as the stored end
                     yield f"data: {json.dumps(event.to_dict())}\n\n"
     elif (end := await asyncio.to_thread(take_end, path, file)) is not None:
         yield f"data: {end}\n\n"
@@ -208,7 +208,7 @@ async def told(key: UUID, file: Dropped) -> AsyncIterator[str]:
 
 
 class Server(uvicorn.Server):
-    """Ends what is under way before it waits for the requests that bring it."""
+    """Stop running uploads before waiting for the requests that send them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await app.state.uploader.shutdown(GRACE)

@@ -1,4 +1,4 @@
-"""What is kept of an upload: a file, readable by its owner only, as part links are credentials; and then its end."""
+"""Store the plan, the receipts and the end of each upload in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from aioframeio_upload import (
 log = logging.getLogger("uvicorn.error")
 
 DAY = 86400.0
-"""Seconds: part links live no longer, so what nobody has gone on with for so long is of no use."""
+"""Seconds. Part links expire after a day, so an upload that nobody has continued for so long is useless."""
 
 HOPELESS = (LinksExpired, PartRejected, IntegrityError)
-"""After these nobody can go on with what has arrived."""
+"""Errors after which the parts that have arrived cannot be used."""
 
 END = ".upload-end"
-"""Of the file that says how an upload has ended."""
+"""Suffix of the file that says how an upload has ended."""
 
 
 class Dropped(BaseModel):
-    """A file as the page names it: of another size, or written to since, it is another one."""
+    """A file as the page describes it: another size or modification time means another file."""
 
     name: str
     size: int
@@ -47,7 +47,7 @@ class Dropped(BaseModel):
 
 @dataclass
 class Kept:
-    """An upload that was begun: which file, its plan, and a receipt for each part that has arrived; a line each."""
+    """A started upload: its file, its plan, and a receipt for each part that has arrived; one line each."""
 
     path: Path
     file: Dropped
@@ -56,7 +56,7 @@ class Kept:
 
     @classmethod
     def find(cls, path: Path) -> Kept | None:
-        """Read what is kept; None where that is nothing, or nothing that can be used."""
+        """Read a stored upload; return None if there is none, or it cannot be used."""
         try:
             file, plan, *lines = path.read_text(encoding="utf-8").split("\n")
             return cls(path, Dropped.model_validate_json(file), Plan.from_json(plan), list(read_receipts(lines)))
@@ -64,43 +64,43 @@ class Kept:
             return None
 
     def begin(self) -> None:
-        """Keep it, before its first byte is sent."""
+        """Store it, before its first byte is sent."""
         write(self.path, "w", f"{self.file.model_dump_json()}\n{self.plan.to_json()}")
 
     def note(self, arrived: PartCompleted) -> None:
-        """Keep a part's receipt."""
+        """Store a part's receipt."""
         self.receipts.append(Receipt(arrived.number, arrived.size, arrived.etag))
         with reported():
             write(self.path, "a", "\n" + json.dumps(astuple(self.receipts[-1])))
 
     def end(self, event: UploadCompleted | UploadFailed) -> None:
-        """Keep the end, which a page that was away will ask for; of what is complete, nothing else."""
+        """Store the end for a page that was away; a complete upload needs nothing else."""
         with reported():
             write(self.path.with_suffix(END), "w", f"{self.file.model_dump_json()}\n{json.dumps(event.to_dict())}")
             if isinstance(event, UploadCompleted):
                 self.path.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Keep nothing of it."""
+        """Delete everything stored of it."""
         with reported():
             self.path.unlink(missing_ok=True)
 
     @property
     def missing(self) -> list[tuple[int, int]]:
-        """Offset and size of each part that has not arrived."""
+        """Return offset and size of each part that has not arrived."""
         there = {receipt.number for receipt in self.receipts}
         return [(part.offset, part.size) for part in self.plan.parts if part.number not in there]
 
 
 def read_receipts(lines: Iterable[str]) -> Iterator[Receipt]:
-    """Read them; the part of one that a full disk or a kill has cut short is sent again."""
+    """Read the receipts; skip one that a full disk or a kill has cut short, so that its part is sent again."""
     for line in lines:
         with suppress(ValueError):
             yield Receipt(*json.loads(line))
 
 
 def take_end(path: Path, file: Dropped) -> str | None:
-    """Read how the upload of this very file has ended; a failure can be read once, so that it can be tried again."""
+    """Read how the upload of exactly this file ended; a failure can be read once, so that it can be retried."""
     end = path.with_suffix(END)
     try:
         whose, event = end.read_text(encoding="utf-8").split("\n")
@@ -114,14 +114,14 @@ def take_end(path: Path, file: Dropped) -> str | None:
 
 
 def missing_of(path: Path, file: Dropped) -> list[tuple[int, int]]:
-    """Give offset and size of what has not arrived: everything, where nothing is kept of this very file."""
+    """Return offset and size of each missing range: everything, if nothing is stored of exactly this file."""
     kept = Kept.find(path)
     return kept.missing if kept is not None and kept.file == file else [(0, file.size)]
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Let a file that cannot be written cost what it would have told, and no upload."""
+    """Ignore a file that cannot be written: its contents are lost, but the upload continues."""
     try:
         yield
     except OSError as error:
@@ -135,7 +135,7 @@ def write(path: Path, mode: str, lines: str) -> None:
 
 
 def left_behind(folder: Path) -> list[Kept]:
-    """Make the folder, or clear it of what is a day old; give the uploads among that."""
+    """Create the folder, or delete files older than a day; return the uploads among these."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     old = [path for path in folder.glob("*.upload*") if path.stat().st_mtime < time.time() - DAY]
     found = [kept for path in old if (kept := Kept.find(path)) is not None]

@@ -1,4 +1,4 @@
-"""The page, its headers and the host names it is served under: what keeps other sites out of it."""
+"""The page, its security headers, and the host names that it is served under."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 HOSTS = os.environ.get("HOSTS", "127.0.0.1,localhost").split(",")
-"""The names that this server is reached by. Asked for another one it refuses: a foreign page can point a name of its
-own at this machine (DNS rebinding), and would then be of the same origin."""
+"""The host names of this server. It refuses others: a foreign page can point its own name at this machine (DNS
+rebinding), and would then have the same origin."""
 
 PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8").encode()
 
@@ -22,7 +22,7 @@ def hash_of(tag: str) -> str:
 
 
 HEADERS = {
-    # Whatever a file is called, and whatever Frame.io answers: no other script runs, and nobody else is asked.
+    # Whatever a file name or an answer of Frame.io contains, no other script runs, and no other server is contacted.
     "Content-Security-Policy": f"default-src 'none'; script-src {hash_of('script')}; style-src {hash_of('style')};"
     " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",

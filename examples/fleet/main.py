@@ -1,4 +1,4 @@
-"""Uploads one file by several processes, or by the machines of a Dask cluster.
+"""Upload one file from several processes, or from the machines of a Dask cluster.
 
 Four processes are started for it, unless DASK_SCHEDULER has the address of a cluster that runs. It goes into a fake
 Frame.io where FRAMEIO_TOKEN is not set.
@@ -19,7 +19,7 @@ from aioframeio_upload.testing import FakeFrameio
 
 
 async def upload(client: Client, uploader: Uploader, path: str, folder_id: str) -> None:
-    """Upload the file, and say how far all workers together are."""
+    """Upload the file, and print the progress of all workers together."""
     workers = len(await client.nthreads())
     told = 0
     async with upload_file(client, path, uploader=uploader, folder_id=folder_id) as upload:

@@ -1,4 +1,4 @@
-"""Uploads a folder and says what becomes of each file; into a fake Frame.io where FRAMEIO_TOKEN is not set."""
+"""Upload a folder and print the result of each file; to a fake Frame.io if FRAMEIO_TOKEN is not set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aioframeio_upload.testing import FakeFrameio
 
 
 async def upload(uploader: Uploader, root: str, patterns: list[str], folder_id: str) -> None:
-    """Upload the folder; a file that is there already stays as it is, and one that fails stops no other."""
+    """Upload the folder; files that are already there are skipped, and one that fails does not stop the others."""
     folder = uploader.upload_folder(root, folder_id=folder_id, include=patterns, exclude=["*.tmp"])
     async for event in folder:
         match event:

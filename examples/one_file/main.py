@@ -1,4 +1,4 @@
-"""Uploads one file and says what happens on the way; into a fake Frame.io where FRAMEIO_TOKEN is not set."""
+"""Upload one file and print what happens; to a fake Frame.io if FRAMEIO_TOKEN is not set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads files with a bar for each, and one for all; into a fake Frame.io where FRAMEIO_TOKEN is not set."""
+"""Upload files with a bar for each, and one for all; to a fake Frame.io if FRAMEIO_TOKEN is not set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aioframeio_upload.testing import FakeFrameio
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[Uploader, str]]:
-    """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
+    """Yield an Uploader and a folder: those of the environment, or of a fake Frame.io."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
         async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
@@ -35,7 +35,7 @@ async def connected() -> AsyncIterator[tuple[Uploader, str]]:
 
 
 async def show(uploader: Uploader, path: str, folder_id: str, bars: Progress, all_bytes: TaskID | None) -> bool:
-    """Upload one file, and draw its bar; say whether it went well."""
+    """Upload one file, and draw its bar; return whether it succeeded."""
     bar = bars.add_task(os.path.basename(path), total=None, rate="")
     sent = 0
     try:

@@ -1,4 +1,4 @@
-"""Uploads one file twice over: the first process is killed half-way, the second one sends only what is missing."""
+"""Upload one file in two processes: the first is killed, the second sends only what is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTS, PART = 8, 1_000_000
 
 
 async def upload(url: str, token: str, account_id: str, folder_id: str, folder: str) -> None:
-    """Be the worker: go on with what the journal holds, and if it holds nothing, begin."""
+    """Run a worker: resume the uploads of the journal; if there are none, start one."""
     journal = Path(folder, "uploads.sqlite3")
     async with Uploader(token, account_id=account_id, base_url=url, journal=journal) as uploader:
         pending = await uploader.resume_pending()
@@ -31,7 +31,7 @@ async def upload(url: str, token: str, account_id: str, folder_id: str, folder: 
 
 
 def main() -> None:
-    """Be the supervisor: start a worker, kill it, start another one."""
+    """Run the supervisor: start a worker, kill it, start another one."""
     with tempfile.TemporaryDirectory() as folder, FakeFrameio(part_size=PART).in_thread() as fake:
         Path(folder, "take.mov").write_bytes(b"frame" * (PARTS * PART // 5))
         # The last part hangs; once the worker has told of all others, it is killed.

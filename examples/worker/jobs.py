@@ -1,4 +1,4 @@
-"""Uploads as jobs of a taskiq worker, with their progress; into a fake Frame.io where FRAMEIO_TOKEN is not set."""
+"""Upload files as jobs of a taskiq worker, with progress; to a fake Frame.io if FRAMEIO_TOKEN is not set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aioframeio_upload.testing import FakeFrameio
 
 
 def broker_of_the_environment() -> AsyncBroker:
-    """Give one that runs the jobs in this process, or Redis where REDIS_URL names one."""
+    """Return a broker that runs the jobs in this process, or one with Redis if REDIS_URL is set."""
     if (url := os.environ.get("REDIS_URL")) is None:
         return InMemoryBroker()
     from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
@@ -28,15 +28,15 @@ def broker_of_the_environment() -> AsyncBroker:
 broker = broker_of_the_environment()
 
 JOURNAL = os.environ.get("JOURNAL")
-"""Where uploads are recorded, so that a worker which was killed leaves nothing to be sent twice."""
+"""The journal, so that parts that a killed worker had sent are not sent again."""
 
 PERIOD = 0.5
-"""Seconds between two looks at a job."""
+"""Seconds between two checks of a job."""
 
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[Uploader, str]]:
-    """Give an Uploader and a folder: those of the environment, or of a fake Frame.io."""
+    """Yield an Uploader and a folder: those of the environment, or of a fake Frame.io."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
         base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
         account = os.environ["FRAMEIO_ACCOUNT_ID"]
@@ -56,7 +56,7 @@ async def connected() -> AsyncIterator[tuple[Uploader, str]]:
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def open_uploader(state: TaskiqState) -> None:
-    """Hold one Uploader for all jobs, whose limits are theirs together; what an earlier worker began goes on."""
+    """Open one Uploader for all jobs together, and resume the uploads of an earlier worker."""
     state.stack = AsyncExitStack()
     state.uploader, state.folder_id = await state.stack.enter_async_context(connected())
     if JOURNAL is not None:
@@ -77,7 +77,7 @@ async def deliver(
     context: Context = TaskiqDepends(),  # noqa: B008  # taskiq's way
     tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008
 ) -> dict[str, Any]:
-    """Upload a file, and let the job tell how far it is."""
+    """Upload a file, and report the job's progress."""
     async with context.state.uploader.upload(path, folder_id=context.state.folder_id) as upload:
         async for event in upload:
             if isinstance(event, Progress | PartRetrying):
@@ -85,11 +85,11 @@ async def deliver(
     return {"id": upload.result.id, "size": upload.result.size, "view_url": upload.result.view_url}
 
 
-# -- who has the jobs done ---------------------------------------------------------------------------------------------
+# -- the client --------------------------------------------------------------------------------------------------------
 
 
 async def follow(path: str, job: AsyncTaskiqTask[dict[str, Any]]) -> bool:
-    """Print how far a job is, and what came of it; say whether it went well."""
+    """Print a job's progress and its result; return whether it succeeded."""
     while not await job.is_ready():
         progress = await job.get_progress()
         event = progress.meta if progress is not None and progress.meta is not None else {}
@@ -102,7 +102,7 @@ async def follow(path: str, job: AsyncTaskiqTask[dict[str, Any]]) -> bool:
 
 
 async def main(paths: list[str]) -> int:
-    """Hand in a job for each file, and wait for all."""
+    """Submit a job for each file, and wait for all."""
     await broker.startup()
     try:
         jobs = [await deliver.kiq(path) for path in paths]
