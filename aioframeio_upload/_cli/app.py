@@ -1,4 +1,4 @@
-"""The commands and their options; each command's code is loaded when it runs."""
+"""The commands and their options. The code of a command is imported when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -8,84 +8,111 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .. import __version__
-from .format import FOLDER_FORMS, read_folder
-from .output import complain, say
-from .runner import Verbosity, finish, limits_of, the_journal, timeouts_of, usable
+from . import exit_status
+from .options import (
+    FOLDER_FORMS,
+    UploadArguments,
+    read_folder,
+    read_journal,
+    read_limits,
+    read_optional_journal,
+    read_output,
+    read_paths,
+    read_remote_source,
+    read_service,
+    read_timeouts,
+)
+from .output import write_error, write_line
+from .runner import Verbosity, finish, report_usage_errors
 
 app = typer.Typer(
     add_completion=False,
-    pretty_exceptions_enable=False,  # no frame around a traceback, and no locals in it: they hold the token
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, which contain the token
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-Folder = Annotated[str, typer.Option(metavar="ID|URL", help=f"Where to: {FOLDER_FORMS}.")]
-Account = Annotated[str | None, typer.Option(metavar="ID", help="Whose; by default FRAMEIO_ACCOUNT_ID.")]
-Proxy = Annotated[str | None, typer.Option(metavar="URL", help="By default HTTPS_PROXY, ALL_PROXY and NO_PROXY.")]
+Folder = Annotated[str, typer.Option(metavar="ID|URL", help=f"The target: {FOLDER_FORMS}.")]
+Account = Annotated[str | None, typer.Option(metavar="ID", help="Account ID (default: FRAMEIO_ACCOUNT_ID).")]
+Proxy = Annotated[
+    str | None, typer.Option(metavar="URL", help="HTTP proxy (default: HTTPS_PROXY or ALL_PROXY, and NO_PROXY).")
+]
 Ca = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Certificates to be trusted as well, in PEM; by default REQUESTS_CA_BUNDLE."),
-]
-Patterns = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Of paths in a folder; may be repeated.")]
-Parts = Annotated[int | None, typer.Option(metavar="N", min=1, help="Part requests in flight.")]
-Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Bytes a second at most, as 50M.")]
-Stall = Annotated[
-    float | None,
     typer.Option(
-        "--timeout", metavar="SECONDS", help="Send a part again after so long without a byte moving (default: 30)."
+        metavar="PATH", help="Additional certificates to trust, a PEM file or a folder (default: REQUESTS_CA_BUNDLE)."
     ),
 ]
-Recorded = Annotated[
+Include = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Upload only the files of a folder that match; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Leave out the files of a folder that match; may be repeated."),
+]
+Parts = Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of parts to send at the same time.")]
+Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Maximum bytes per second, for example 50M.")]
+Stall = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="Retry a part if no byte moves for this long (default: 30)."),
+]
+JournalPath = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Where uploads are recorded; by default in this user's state folder."),
+    typer.Option(
+        "--journal", metavar="PATH", help="File that records uploads (default: one in this user's state folder)."
+    ),
 ]
-Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report of every file there (.json, .csv).")]
-Drawn = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Draw what happened over time there (.svg, .png); the extra `plot`.")
+Report = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a report with a row for each file (.json or .csv).")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Lines of JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the links of the files that are there.")]
+TimelinePath = Annotated[
+    Path | None,
+    typer.Option("--timeline", metavar="FILE", help="Draw the parts over time (.svg or .png; needs the extra `plot`)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the links of the files that have arrived.")]
 
 
-def _be_verbose(asked: bool) -> None:
-    Verbosity.asked = Verbosity.asked or asked
+def _set_verbose(value: bool) -> None:
+    Verbosity.is_verbose = Verbosity.is_verbose or value
 
 
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", callback=_be_verbose, help="Show the library's log on stderr, too.")
+    bool, typer.Option("--verbose", "-v", callback=_set_verbose, help="Also print the library's log to stderr.")
 ]
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
-        say(f"aioframeio-upload {__version__}")
+def _show_version(value: bool) -> None:
+    if value:
+        write_line(f"aioframeio-upload {__version__}")
         raise typer.Exit
 
 
-USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
-"""What typer raises for arguments that it cannot read; it exports the one kind of it only."""
+CLICK_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's `UsageError`, raised for arguments that cannot be parsed. typer exports only this subclass of it."""
 
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit status."""
-    Verbosity.asked = False
+    Verbosity.is_verbose = False
     try:
         status: int | None = app(arguments, prog_name="aioframeio-upload", standalone_mode=False)
-    except USAGE_ERROR as error:
-        return _refuse(error)
-    return status or 0
+    except CLICK_USAGE_ERROR as error:
+        return _show_usage_error(error)
+    return status or exit_status.OK
 
 
-def _refuse(error: Any) -> int:
-    """Write what cannot be read, as typer would; but its message has the arguments as they came."""
+def _show_usage_error(error: Any) -> int:
+    """Print what typer would print. Its own output does not escape control characters in the arguments."""
     if error.ctx is not None:
         for line in error.ctx.get_usage().splitlines():
-            complain(line)
-        complain(f"Try '{error.ctx.command_path} {error.ctx.help_option_names[0]}' for help.")
-        complain("")
-    complain(f"Error: {error.format_message()}")
-    return int(error.exit_code)
+            write_error(line)
+        write_error(f"Try '{error.ctx.command_path} {error.ctx.help_option_names[0]}' for help.")
+        write_error("")
+    write_error(f"Error: {error.format_message()}")
+    return exit_status.USAGE
 
 
 @app.callback(invoke_without_command=True)
@@ -93,92 +120,93 @@ def commands(
     context: typer.Context,
     _verbose: Verbose = False,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Put files into Frame.io.
+    """Upload files to Frame.io.
 
-    FRAMEIO_TOKEN and FRAMEIO_ACCOUNT_ID say who you are; for jobs that outlive a token, FRAMEIO_CLIENT_ID and
-    FRAMEIO_CLIENT_SECRET (with the extra `sdk`).
+    Set FRAMEIO_TOKEN and FRAMEIO_ACCOUNT_ID. For jobs that run longer than a token is valid, set FRAMEIO_CLIENT_ID and
+    FRAMEIO_CLIENT_SECRET instead of the token (needs the extra `sdk`).
     """
     if context.invoked_subcommand is None:
         for line in context.get_help().splitlines():
-            complain(line)
-        raise typer.Exit(2)
+            write_error(line)
+        raise typer.Exit(exit_status.USAGE)
 
 
 @app.command()
-@usable
+@report_usage_errors
 def upload(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.")],
     folder: Folder,
     account: Account = None,
     conflict: Annotated[
         Literal["skip", "create", "version"],
-        typer.Option(help="Where a file of that name is there: skip if it is the same, create another, or stack."),
+        typer.Option(
+            help="If a file of the same name exists: skip it if it is the same file, create another,"
+            " or add a version to it."
+        ),
     ] = "skip",
-    include: Patterns = None,
-    exclude: Patterns = None,
+    include: Include = None,
+    exclude: Exclude = None,
     parts: Parts = None,
     bandwidth: Bandwidth = None,
     timeout: Stall = None,
-    journal: Recorded = None,
-    no_journal: Annotated[bool, typer.Option("--no-journal", help="Record nothing.")] = False,
+    journal: JournalPath = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record uploads.")] = False,
     report: Report = None,
-    timeline: Drawn = None,
+    timeline: TimelinePath = None,
     as_json: Json = False,
     quiet: Quiet = False,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Upload files and folders; the same command again goes on where it stopped.
+    """Upload files and folders. Run the same command again to resume after a stop.
 
-    Exit status: 0, 1 something failed, 2 usage, 130 interrupted, 143 terminated, 129 hung up.
+    Exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
-    from . import upload as flow
-    from .options import read_service
+    from .upload import UploadRun
 
-    recorded = the_journal(journal, no_journal, needed=False)
-    order = flow.UploadOrder(
-        paths=paths,
+    journal = read_optional_journal(journal, no_journal)
+    kept, folders = read_paths(paths)
+    arguments = UploadArguments(
+        paths=kept,
+        folders=folders,
         target=read_folder(folder),
         conflict=conflict,
         include=include or (),
         exclude=exclude or (),
-        journal=recorded,
-        limits=limits_of(parts, bandwidth),
-        timeouts=timeouts_of(timeout),
     )
-    voice = flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked)
-    service = read_service(account, proxy, ca)
-    finish(lambda: flow.upload(service, order, voice), lambda: flow.left_off(voice, order.journal))
+    limits, timeouts = read_limits(parts, bandwidth), read_timeouts(timeout)
+    output = read_output(as_json, quiet, report, timeline, verbose=Verbosity.is_verbose)
+    run = UploadRun(read_service(account, proxy, ca), output, journal, limits, timeouts)
+    finish(lambda: run.upload(arguments), run.describe_remains)
 
 
 @app.command()
-@usable
+@report_usage_errors
 def remote(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Public or presigned; - reads it from stdin.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="A public or presigned URL; - reads it from stdin.")],
     folder: Folder,
-    name: Annotated[str | None, typer.Option(help="Its name at Frame.io; by default the URL's own.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the file at Frame.io (default: from the URL).")] = None,
     account: Account = None,
     as_json: Json = False,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Let Frame.io fetch a file by itself, from a URL."""
-    from .commands import remote, remote_source
-    from .options import read_service
+    """Let Frame.io fetch a file from a URL."""
+    from .commands import run_remote
 
     target = read_folder(folder)
-    source, called = remote_source(url, name)
+    source, file_name = read_remote_source(url, name)
     service = read_service(account, proxy, ca)
-    finish(lambda: remote(service, source, target, called, as_json))
+    finish(lambda: run_remote(service, source, target, file_name, as_json))
 
 
 @app.command()
-@usable
+@report_usage_errors
 def status(
     file_id: Annotated[str, typer.Argument(metavar="FILE_ID")],
     account: Account = None,
@@ -187,117 +215,112 @@ def status(
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Say whether a file has arrived as a whole.
+    """Show whether a file has arrived completely.
 
-    Exit status: 1 where its upload failed; 0 while it is not complete yet, too: --json tells.
+    Exit status: 1 if its upload failed; 0 otherwise, including 0 while it is not complete yet. Use --json to tell the
+    two apart.
     """
-    from .commands import status
-    from .options import read_service
+    from .commands import run_status
 
     service = read_service(account, proxy, ca)
-    finish(lambda: status(service, file_id, as_json), shows=True)
+    finish(lambda: run_status(service, file_id, as_json), only_prints=True)
 
 
 @app.command()
-@usable
-def pending(journal: Recorded = None, as_json: Json = False, _verbose: Verbose = False) -> None:
-    """List the uploads that were begun and are not finished."""
-    from .commands import pending
-    from .options import read_service
+@report_usage_errors
+def pending(journal: JournalPath = None, as_json: Json = False, _verbose: Verbose = False) -> None:
+    """List the unfinished uploads."""
+    from .commands import run_pending
 
-    recorded = the_journal(journal, False)
-    assert recorded is not None
+    path = read_journal(journal)
     service = read_service(None, None, None, needs_account=False, needs_token=False)
-    finish(lambda: pending(service, recorded, as_json), shows=True)
+    finish(lambda: run_pending(service, path, as_json), only_prints=True)
 
 
 @app.command()
-@usable
+@report_usage_errors
 def resume(
     parts: Parts = None,
     bandwidth: Bandwidth = None,
     timeout: Stall = None,
-    journal: Recorded = None,
+    journal: JournalPath = None,
     report: Report = None,
-    timeline: Drawn = None,
+    timeline: TimelinePath = None,
     as_json: Json = False,
     quiet: Quiet = False,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Go on with all uploads that are pending."""
-    from . import upload as flow
-    from .options import read_service
+    """Resume all unfinished uploads."""
+    from .upload import UploadRun
 
-    recorded = the_journal(journal, False)
-    assert recorded is not None
-    limits, timeouts = limits_of(parts, bandwidth), timeouts_of(timeout)
-    voice = flow.read_voice(as_json, quiet, report, timeline, verbose=Verbosity.asked)
-    service = read_service(None, proxy, ca, needs_account=False)
-    finish(lambda: flow.resume(service, recorded, limits, timeouts, voice), lambda: flow.left_off(voice, recorded))
+    path = read_journal(journal)
+    limits, timeouts = read_limits(parts, bandwidth), read_timeouts(timeout)
+    output = read_output(as_json, quiet, report, timeline, verbose=Verbosity.is_verbose)
+    run = UploadRun(read_service(None, proxy, ca, needs_account=False), output, path, limits, timeouts)
+    finish(lambda: run.resume(path), run.describe_remains)
 
 
 @app.command()
-@usable
+@report_usage_errors
 def discard(
-    file_ids: Annotated[list[str], typer.Argument(metavar="FILE_ID", help="As `pending` shows them.")],
-    journal: Recorded = None,
+    file_ids: Annotated[list[str], typer.Argument(metavar="FILE_ID", help="As `pending` lists them.")],
+    journal: JournalPath = None,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Give up pending uploads, and remove their unfinished files."""
-    from .commands import discard
-    from .options import read_service
+    """Abandon unfinished uploads, and delete their incomplete files at Frame.io."""
+    from .commands import run_discard
 
-    recorded = the_journal(journal, False)
-    assert recorded is not None
+    path = read_journal(journal)
     service = read_service(None, proxy, ca, needs_account=False)
-    finish(lambda: discard(service, recorded, file_ids))
+    finish(lambda: run_discard(service, path, file_ids))
 
 
 @app.command()
-@usable
+@report_usage_errors
 def find(
-    project: Annotated[str | None, typer.Argument(metavar="[PROJECT]", help="Only this project: name or id.")] = None,
-    depth: Annotated[int, typer.Option(min=0, help="How deep into folders.")] = 1,
+    project: Annotated[
+        str | None, typer.Argument(metavar="[PROJECT]", help="Show only this project, by its name or ID.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, help="How many levels of folders to show.")] = 1,
     account: Account = None,
     as_json: Json = False,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Show accounts, workspaces, projects and folders, with the ids that an upload needs."""
-    from .browse import find
-    from .options import read_service
+    """Show accounts, workspaces, projects and folders, with the IDs that an upload needs."""
+    from .browse import run_find
 
     service = read_service(account, proxy, ca, needs_account=False)
-    finish(lambda: find(service, project, depth, as_json), shows=True)
+    finish(lambda: run_find(service, project, depth, as_json), only_prints=True)
 
 
 @app.command()
 def demo(
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="PATH", help="What to upload; by default a sample is made.", show_default=False),
+        typer.Argument(metavar="PATH", help="File to upload (default: a generated sample).", show_default=False),
     ] = None,
-    size: Annotated[float, typer.Option(metavar="MB", min=0.001, help="How large the sample is.")] = 200,
+    size: Annotated[float, typer.Option(metavar="MB", min=0.001, help="Size of the sample.")] = 200,
     faults: Annotated[
         str | None,
         typer.Option(
             metavar="JSON",
-            help="What goes wrong instead of the two faults: a list of objects with the fields of"
+            help="Faults to inject instead of the default two: a list of objects with the fields of"
             " aioframeio_upload.testing.Fault.",
             show_default=False,
         ),
     ] = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Watch an upload heal, into a Frame.io that runs on this machine.
+    """Watch an upload recover from faults, on a fake Frame.io on this machine.
 
-    Needs no account and no network. Two parts fail on the way. In the end the SHA-256 of what arrived is compared with
-    the source's own: exit status 0 and the word "identical", or 1.
+    Needs no account and no network. Two parts fail during the upload and are sent again. At the end, the SHA-256 of the
+    stored file is compared with that of the source: exit status 0 and the word "identical", or 1.
     """
     from .._demo.demo import Demo, run_demo
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .. import ApiError, RemoteAccount, RemoteFolder
-from .format import Target
-from .options import Service
-from .output import complain, loss, say, say_json
+from . import exit_status
+from .options import Target
+from .output import lost_output_warning, write_error, write_json, write_line
+from .service import Service
 
 
 async def find_folder(service: Service, target: Target) -> str:
@@ -39,7 +40,7 @@ class TreeRow(NamedTuple):
     link: str | None = None
 
 
-async def find(service: Service, project: str | None, depth: int, as_json: bool) -> int:
+async def run_find(service: Service, project: str | None, depth: int, as_json: bool) -> int:
     """Print the tree and return the exit status: 1 if nothing, or no such project, was found."""
     async with service.uploader() as uploader:
         accounts = await uploader.find(project, depth=depth)
@@ -47,14 +48,14 @@ async def find(service: Service, project: str | None, depth: int, as_json: bool)
     for row in tree_rows(accounts):
         found = found or project is None or row.kind == "project"
         if as_json:
-            await asyncio.to_thread(say_json, json.dumps(row._asdict()))
+            await asyncio.to_thread(write_json, json.dumps(row._asdict()))
         else:
-            await asyncio.to_thread(say, f"{'  ' * row.depth}{row.kind:<9} {row.id}  {row.name}")
-        if loss() is not None:
-            return 1  # the reader has gone, as `| head` does after its lines
+            await asyncio.to_thread(write_line, f"{'  ' * row.depth}{row.kind:<9} {row.id}  {row.name}")
+        if lost_output_warning() is not None:
+            return exit_status.FAILED  # the reader has gone, as `| head` does after its lines
     if not found:
-        complain("error: nothing that this token may see fits")
-    return 0 if found else 1
+        write_error("error: no project that this token can read matches")
+    return exit_status.OK if found else exit_status.FAILED
 
 
 def tree_rows(accounts: tuple[RemoteAccount, ...]) -> Iterator[TreeRow]:

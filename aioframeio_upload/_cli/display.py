@@ -10,24 +10,17 @@ from types import TracebackType
 from typing import Self
 
 from .. import Event, Progress
-from .output import complain, say, say_json
-from .upload_view import UploadView, sized
+from .format import format_progress
+from .output import write_error, write_json, write_line
+from .upload_view import UploadView
 
-STEP = 0.1
-PERIOD = 10.0
-"""A line of progress at each tenth, and after so many seconds: a log is to be read, and to show that it lives."""
-
-
-def how_far(progress: Progress, *, briefly: bool = False) -> str:
-    """Tell bytes, rate and time left; briefly, not of how many bytes."""
-    total = "" if briefly else f" of {sized(progress.total_bytes)}"
-    told = f"{sized(progress.bytes_uploaded)}{total}  {sized(progress.bytes_per_second)}/s"
-    left = progress.seconds_left
-    return told if left is None else f"{told}  {left // 60:.0f}:{left % 60:02.0f} left"
+PROGRESS_STEP = 0.1
+PROGRESS_PERIOD = 10.0
+"""A line of progress for each tenth of the bytes, and after this many seconds: a log stays short, and shows life."""
 
 
 class Display(ABC):
-    """What all displays are: entered, told each event, left."""
+    """Show the events of uploads. An async context manager."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -38,64 +31,64 @@ class Display(ABC):
         return None
 
     @abstractmethod
-    async def tell(self, item: UploadView, event: Event) -> None:
-        """Tell an event."""
+    async def show(self, view: UploadView, event: Event) -> None:
+        """Update the view with an event, and show it."""
 
 
-class LinesDisplay(Display):
-    """Lines on stdout; complaints go to stderr at once."""
+class LineDisplay(Display):
+    """Write lines to stdout, and errors to stderr at once."""
 
-    _write = staticmethod(say)
+    _write = staticmethod(write_line)
 
-    async def tell(self, item: UploadView, event: Event) -> None:
-        """Write the lines that this event makes."""
-        line, complaint = item.hear(event)
-        lines = self._lines(item, event, line)
-        item.links.clear()
-        for told in lines:
-            # In a thread: whoever reads this may be slow, and the uploads are not to wait for it.
-            await asyncio.to_thread(self._write, told)
-        if complaint is not None:
-            await asyncio.to_thread(complain, complaint)
+    async def show(self, view: UploadView, event: Event) -> None:
+        """Write the lines for this event."""
+        line, error = view.update(event)
+        lines = self._lines(view, event, line)
+        view.links.clear()
+        for one in lines:
+            # In a thread: the reader may be slow, and the uploads must not wait for it.
+            await asyncio.to_thread(self._write, one)
+        if error is not None:
+            await asyncio.to_thread(write_error, error)
 
     @abstractmethod
-    def _lines(self, item: UploadView, event: Event, line: str | None) -> list[str]:
-        """Give the lines for stdout that this event makes."""
+    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+        """Return the lines for stdout; `line` is the view's own text for this event."""
 
 
-class PlainDisplay(LinesDisplay):
-    """Lines for a log or a pipe."""
+class PlainDisplay(LineDisplay):
+    """Write lines for a log or a pipe."""
 
     def __init__(self) -> None:
-        self._told: dict[UploadView, tuple[float, float]] = {}
-        """The share of the last line of progress, and when that was."""
+        self._last: dict[UploadView, tuple[float, float]] = {}
+        """The share and the time of the last line of progress."""
 
-    def _lines(self, item: UploadView, event: Event, line: str | None) -> list[str]:
+    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
         if isinstance(event, Progress):
-            line = self._progress(item, event)
+            line = self._progress(view, event)
         return [] if line is None else [line]
 
-    def _progress(self, item: UploadView, event: Progress) -> str | None:
+    def _progress(self, view: UploadView, event: Progress) -> str | None:
         share, now = event.bytes_uploaded / max(1, event.total_bytes), time.monotonic()
-        before, at = self._told.setdefault(item, (0.0, now))
-        if share <= before or (share - before < STEP and now - at < PERIOD):
+        last_share, last_time = self._last.setdefault(view, (0.0, now))
+        if share <= last_share or (share - last_share < PROGRESS_STEP and now - last_time < PROGRESS_PERIOD):
             return None
-        self._told[item] = share, now
-        files = f"  {event.parts_completed} of {event.total_parts} files" if item.is_folder else ""
-        return f"{item.label}: {share:4.0%}  {how_far(event)}{files}"
+        self._last[view] = share, now
+        files = f"  {event.parts_completed} of {event.total_parts} files" if view.is_folder else ""
+        return f"{view.label}: {share:4.0%}  {format_progress(event)}{files}"
 
 
-class JsonDisplay(LinesDisplay):
-    """The events as lines of JSON, each with the `source` that it is about."""
+class JsonDisplay(LineDisplay):
+    """Write each event as a line of JSON, with the path it belongs to as `source`."""
 
-    _write = staticmethod(say_json)
+    _write = staticmethod(write_json)
 
-    def _lines(self, item: UploadView, event: Event, line: str | None) -> list[str]:
-        return [json.dumps({"source": item.label, **event.to_dict()}, allow_nan=False)]
+    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+        return [json.dumps({"source": view.label, **event.to_dict()}, allow_nan=False)]
 
 
-class QuietDisplay(LinesDisplay):
-    """The links of the files that are there, a line each, for the next program."""
+class QuietDisplay(LineDisplay):
+    """Write the link of each file that has arrived, for another program to read."""
 
-    def _lines(self, item: UploadView, event: Event, line: str | None) -> list[str]:
-        return item.links.copy()
+    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+        return view.links.copy()

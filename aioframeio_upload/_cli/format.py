@@ -1,100 +1,96 @@
-"""Parse what is typed (folders, links, rates) and make text safe for a terminal."""
+"""Format values as text for the terminal: sizes, progress, errors; and escape what a terminal would obey."""
 
 from __future__ import annotations
 
-import re
+import os
 import unicodedata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from .. import ApiError
+    from .. import ApiError, PendingUpload, Progress
+
+SIZE_UNITS = ("kB", "MB", "GB", "TB")
+
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories that a terminal obeys or hides: control and bidi characters, line ends, surrogates."""
+
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""In one of these categories, and yet part of ordinary words and emoji."""
 
 
-class Usage(Exception):
-    """The command cannot be done as it was asked for; the message says what would be understood."""
+def escape(text: str) -> str:
+    """Return text as one line that is safe on a terminal: control and invisible characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one in JOINERS or unicodedata.category(one) not in UNSEEN else _escape(one) for one in text)
 
 
-FOLDER_FORMS = (
-    "a folder's id, https://next.frame.io/project/<project>/<folder>,"
-    " or https://next.frame.io/project/<project> for that project's root folder"
-)
-ID = re.compile(r"(?:adobe:)?[\w-]+(?::[\w-]+)*", re.ASCII)
-"""A UUID, or an Adobe id with its prefix; the service alone knows whether there is one of it."""
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8 (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to: a folder, or a project whose root folder is meant."""
-
-    folder_id: str | None = None
-    project_id: str | None = None
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where that is right: `1 folder`, `2 folders`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def read_folder(text: str) -> Target:
-    """Read an id or a link as a browser shows it.
-
-    Raises:
-        Usage: It is neither.
-    """
-    word = text.strip()
-    if ID.fullmatch(word):
-        return Target(folder_id=word)
-    try:
-        link = urlsplit(word if "://" in word else f"https://{word}")
-        host = link.hostname
-    except ValueError:
-        raise Usage(f"--folder takes {FOLDER_FORMS}") from None
-    segments = [segment for segment in link.path.split("/") if segment]
-    known = host == "next.frame.io" and link.scheme == "https" and all(map(ID.fullmatch, segments))
-    match segments if known else ():
-        case ["project", project]:
-            return Target(project_id=project)
-        case ["project", _, folder] if folder != "view":
-            return Target(folder_id=folder)
-    raise Usage(f"--folder takes {FOLDER_FORMS}")
+def format_size(size: float) -> str:
+    """Return a number of bytes in decimal units: `12.3 MB`."""
+    if size < 1000:
+        return format_count(round(size), "byte")
+    for unit in SIZE_UNITS[:-1]:
+        size /= 1000
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} {SIZE_UNITS[-1]}"
 
 
-RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([kmg]i?)?(?:b(?:/s)?)?", re.IGNORECASE | re.ASCII)
+def format_seconds_left(seconds: float) -> str:
+    """Return the remaining time: `2:05 left`."""
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f} left"
 
 
-def read_rate(text: str) -> int:
-    """Read bytes a second: `50M`, `800k`, `1.5Gi`, `50MB/s`. A `b` is a byte, as everywhere here.
-
-    Raises:
-        Usage: It is none.
-    """
-    found = RATE.fullmatch(text.strip())
-    if found is None:
-        raise Usage("--bandwidth takes bytes a second: 800k, 50M, 1.5G (or Ki, Mi, Gi)")
-    return round(float(found[1]) * RATE_UNITS[(found[2] or "").lower()])
+def format_progress(progress: Progress, *, briefly: bool = False) -> str:
+    """Return bytes, rate and remaining time; without the total number of bytes if `briefly`."""
+    total = "" if briefly else f" of {format_size(progress.total_bytes)}"
+    text = f"{format_size(progress.bytes_uploaded)}{total}  {format_size(progress.bytes_per_second)}/s"
+    left = progress.seconds_left
+    return text if left is None else f"{text}  {format_seconds_left(left)}"
 
 
-def asked_again(delay: float, error: ApiError) -> str:
-    """Return what is said of a call to Frame.io that is made again: not which one, as users know none of them."""
+def format_api_retry(delay: float, error: ApiError) -> str:
+    """Return the line for a call to Frame.io that is retried. Users know none of its operations, so none is named."""
     status = "no answer" if error.status is None else str(error.status)
     request = f" (request {error.request_id})" if error.request_id else ""
     return f"Frame.io is asked again in {delay:.1f} s: {status}: {error.detail}{request}"
 
 
-UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode's categories of what a terminal obeys or hides: control and bidi characters, line ends, surrogates."""
+def format_error(error: Exception) -> str:
+    """Return an error as one line, with the remedy where there is one."""
+    from .. import AuthenticationError
+    from .._io.http_errors import UNTRUSTED
 
-JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""Of those categories, and part of ordinary words and emoji."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, AuthenticationError) and error.status == 401 and os.environ.get("FRAMEIO_TOKEN"):
+        return f"{text}; FRAMEIO_TOKEN is wrong or has expired"
+    if UNTRUSTED in str(error):
+        return f"{text}; --ca adds the certificate of its authority"
+    return text
 
 
-def shown(text: str) -> str:
-    """Return text as one line that may go to a terminal: what would steer it, or is not seen, is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(one if one in JOINERS or unicodedata.category(one) not in UNSEEN else _escaped(one) for one in text)
+def format_missing_folder(folder_id: str, account_id: str | None) -> str:
+    """Return what a 404 means for a call whose path contains the folder."""
+    return f"no folder {folder_id} in account {account_id}, or this token may not see it"
 
 
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name that is no text
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
+def format_pending(upload: PendingUpload) -> str:
+    """Return the line for an upload that the journal holds."""
+    if upload.damage is not None:
+        path = f"  {upload.path}" if upload.path else ""
+        return f"{upload.file_id}{path}: damaged, can only be discarded: {upload.damage}"
+    sent = f"{format_size(upload.bytes_confirmed)} of {format_size(upload.size)} sent"
+    until = "" if upload.expires_at is None else f", can be resumed until {upload.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"{upload.file_id}  {upload.path}: {sent}{until}"

@@ -8,25 +8,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .output import complain
+from .output import write_error
 
 
-class LinesOnStderr(logging.Handler):
-    """Write records in a thread: whoever reads stderr may be slow, and the event loop must not wait for it."""
+class StderrLog(logging.Handler):
+    """Write log records to stderr in a thread: its reader may be slow, and the event loop must not wait for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._let_go = threading.Event()
-        self._let_go.set()
+        self._released = threading.Event()
+        self._released.set()
         self._thread = threading.Thread(target=self._write, name="aioframeio-upload-log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record, as one line, and a line more for each of a traceback."""
+        """Queue a record as one line, followed by the lines of its traceback."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001  as every handler of `logging`: a record that is wrong breaks no upload
+        except Exception:  # noqa: BLE001  # as `logging` itself does: a malformed record must break no upload
             self.handleError(record)
             return
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
@@ -36,52 +36,53 @@ class LinesOnStderr(logging.Handler):
                 self._lines.put("    " + line)
 
     def hold(self) -> None:
-        """Write nothing until `let_go`: something is drawn, and stderr may be the same terminal."""
-        self._let_go.clear()
+        """Write nothing until `release`: a live display is drawn, and stderr may be the same terminal."""
+        self._released.clear()
 
-    def let_go(self) -> None:
-        """Write what was held."""
-        self._let_go.set()
+    def release(self) -> None:
+        """Write what was held back."""
+        self._released.set()
 
     def close(self) -> None:
-        """Write what is queued, unless stderr takes nothing."""
+        """Write what is queued; give up after a second if stderr blocks."""
         super().close()
         self._lines.put(None)
-        self.let_go()
+        self.release()
         self._thread.join(1.0)
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._let_go.wait()
-            complain(line)
+            self._released.wait()
+            write_error(line)
 
 
-def show_log(*, verbose: bool) -> LinesOnStderr:
-    """Show the log from now on, on the handler that is returned; without `verbose` only what a user should know.
+def show_log(*, verbose: bool) -> StderrLog:
+    """Show the library's log on stderr and return its handler.
 
-    That is its warnings, and at INFO the calls that are made again and that no upload's event tells of.
+    Without `verbose` that is the warnings, and at INFO the API calls that are retried outside an upload: for these
+    there is no event.
     """
-    log, lines = logging.getLogger("aioframeio_upload"), LinesOnStderr()
+    log, handler = logging.getLogger("aioframeio_upload"), StderrLog()
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    log.addHandler(lines)
+    log.addHandler(handler)
     log.propagate = False
-    return lines
+    return handler
 
 
-def hide_log(lines: LinesOnStderr) -> None:
-    """Write what is still to be written, and nothing further."""
-    logging.getLogger("aioframeio_upload").removeHandler(lines)
-    lines.close()
+def hide_log(handler: StderrLog) -> None:
+    """Remove the handler and write what it still holds."""
+    logging.getLogger("aioframeio_upload").removeHandler(handler)
+    handler.close()
 
 
 @contextmanager
 def log_held() -> Iterator[None]:
-    """Hold back the lines of the log while inside the block."""
-    found = [one for one in logging.getLogger("aioframeio_upload").handlers if isinstance(one, LinesOnStderr)]
-    for lines in found:
-        lines.hold()
+    """Hold back the lines of the log inside the block."""
+    found = [one for one in logging.getLogger("aioframeio_upload").handlers if isinstance(one, StderrLog)]
+    for handler in found:
+        handler.hold()
     try:
         yield
     finally:
-        for lines in found:
-            lines.let_go()
+        for handler in found:
+            handler.release()

@@ -1,4 +1,4 @@
-"""Run a command's coroutine so that it ends even where a thread hangs."""
+"""Run a command's coroutine in an event loop that ends even if a thread hangs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .signals import Signals
 
 
 class Stopped(Exception):
-    """A signal stopped the work; it has cleaned up."""
+    """A signal stopped the command, which has cleaned up."""
 
     def __init__(self, by: int) -> None:
         super().__init__(by)
@@ -20,17 +20,17 @@ class Stopped(Exception):
 
 
 class _Threads(ThreadPoolExecutor):
-    """The loop's default executor. Closing the loop waits for its threads, one of which may hang."""
+    """A default executor for the loop that is closed without waiting for its threads, one of which may hang."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run the work in a loop of its own and return its exit status.
+    """Run a command's coroutine in a new loop and return its exit status.
 
     Raises:
-        Stopped: A signal came before its end.
+        Stopped: A signal arrived before it ended.
     """
     first: int | None = None
 
@@ -41,7 +41,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
         loop.set_default_executor(_Threads(thread_name_prefix="aioframeio-upload-cli"))
 
         def stop() -> None:
-            # By the loop: the handler may run in the middle of any step, one of the loop's own too.
+            # Through the loop: the handler may run in the middle of any step, including the loop's own.
             loop.call_soon_threadsafe(task.cancel)
 
         with Signals(stop) as signals:
@@ -50,7 +50,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
             finally:
                 first = signals.first
 
-    # An error of the work after the signal came from stopping it, and would be told as if nobody had asked for that.
+    # An error after the signal is a consequence of stopping, not a failure to report.
     try:
         return asyncio.run(until_stopped())
     except (asyncio.CancelledError, UploadError):

@@ -1,103 +1,71 @@
-"""Read token, account, proxy and certificates from the environment and the options."""
+"""Parse the arguments, the options and the environment.
+
+`--help` loads this module, so it imports nothing that takes long: no aiohttp, no ssl.
+"""
 
 from __future__ import annotations
 
 import os
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import re
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote, urlsplit
 
-from .. import Uploader
 from .._core.redact import Secret
-from .._io.proxies import Proxies
-from .format import Usage
+from .output import write_error
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .. import Limits, Timeouts
+    from .service import ProxyOfHost, Service
+
+
+class UsageError(Exception):
+    """The command cannot be run as it was typed; the message says what is accepted."""
+
+
+# -- the service: login, account, address, proxy, certificates ---------------------------------------------------------
 
 MISSING_LOGIN = (
     "no token: set FRAMEIO_TOKEN, or FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET for jobs that outlive a token."
-    " Not as an argument: every user of this machine could read it"
+    " There is no option for it: every user of this machine could read it"
 )
 NO_ACCOUNT = "no account: set FRAMEIO_ACCOUNT_ID or give --account; `aioframeio-upload find` shows yours"
 BAD_BASE_URL = "FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment"
 NO_SDK = "FRAMEIO_CLIENT_ID needs Frame.io's SDK: pip install 'aioframeio-upload[sdk]'"
-LOGIN = ("FRAMEIO_TOKEN", "FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET", "FRAMEIO_IMS_URL")
+LOGIN_VARIABLES = ("FRAMEIO_TOKEN", "FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET", "FRAMEIO_IMS_URL")
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""What other programs read; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """Where Frame.io is, and as whom it is asked."""
-
-    login: Secret[Mapping[str, str]]
-    """The variables that say who asks."""
-    account_id: str | None
-    base_url: str
-    proxy: ProxyOfHost
-    ssl: ssl.SSLContext | None
-
-    @asynccontextmanager
-    async def token(self) -> AsyncIterator[Secret[Any]]:
-        """Yield the token, or what fetches one whenever it is asked; hidden in a `Secret`."""
-        login = self.login
-        if login.reveal().get("FRAMEIO_TOKEN"):
-            yield Secret(login.reveal()["FRAMEIO_TOKEN"])
-            return
-        import httpx
-        from frameio.auth import AsyncServerToServerAuth
-
-        verify = self.ssl if self.ssl is not None else True
-        ims = login.reveal().get("FRAMEIO_IMS_URL") or "https://ims-na1.adobelogin.com"
-        async with httpx.AsyncClient(proxy=self.proxy(ims), verify=verify, trust_env=False) as http:
-            asking = AsyncServerToServerAuth(
-                client_id=login.reveal()["FRAMEIO_CLIENT_ID"],
-                client_secret=login.reveal()["FRAMEIO_CLIENT_SECRET"],
-                ims_base_url=ims,
-                http_client=http,
-            )
-            yield Secret(asking.get_token)
-
-    @asynccontextmanager
-    async def uploader(self, **settings: Any) -> AsyncIterator[Uploader]:
-        """Give an Uploader with these settings."""
-        async with (
-            self.token() as token,
-            Uploader(
-                token.reveal(),
-                account_id=self.account_id,
-                base_url=self.base_url,
-                proxy=self.proxy,
-                ssl=self.ssl,
-                **settings,
-            ) as uploader,
-        ):
-            yield uploader
+"""Read by other programs too. OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR."""
 
 
 def read_service(
     account: str | None, proxy: str | None, ca: Path | None, *, needs_account: bool = True, needs_token: bool = True
 ) -> Service:
-    """Read the environment, of which the options are preferred.
+    """Return how to reach Frame.io and as whom; an option takes precedence over its environment variable.
 
     Raises:
-        Usage: Something is missing, or cannot be used.
+        UsageError: Something is missing or not valid.
     """
-    login = Secret({name: os.environ[name] for name in LOGIN if os.environ.get(name)})
+    from .._io.frameio_api import is_base_url
+    from .service import Service
+
+    login = Secret({name: os.environ[name] for name in LOGIN_VARIABLES if os.environ.get(name)})
     if not needs_token:
         login.reveal().setdefault("FRAMEIO_TOKEN", "not-asked-for")
     if "FRAMEIO_TOKEN" not in login.reveal():
         if not {"FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET"} <= login.reveal().keys():
-            raise Usage(MISSING_LOGIN)
+            raise UsageError(MISSING_LOGIN)
         _check_sdk()
     account = account or os.environ.get("FRAMEIO_ACCOUNT_ID") or None
     if needs_account and account is None:
-        raise Usage(NO_ACCOUNT)
+        raise UsageError(NO_ACCOUNT)
     base_url = os.environ.get("FRAMEIO_BASE_URL") or "https://api.frame.io"
-    _check_base_url(base_url)
+    if not is_base_url(Secret(base_url)):
+        raise UsageError(BAD_BASE_URL)
     return Service(
         login=login,
         account_id=account,
@@ -107,56 +75,22 @@ def read_service(
     )
 
 
-def _check_base_url(base_url: str) -> None:
-    try:
-        base = urlsplit(base_url)
-        _ = base.port  # raises where it is none
-    except ValueError:
-        raise Usage(BAD_BASE_URL) from None
-    marks = {"?", "#"} & set(base_url)
-    if base.scheme not in ("http", "https") or not base.hostname or base.username is not None or marks:
-        raise Usage(BAD_BASE_URL)
-
-
 def _check_sdk() -> None:
     try:
         import frameio.auth  # noqa: F401
     except ModuleNotFoundError:
-        raise Usage(NO_SDK) from None
-
-
-class ProxyOfHost:
-    """Chooses the proxy of each host: the option's for every host, or what the environment says of this one.
-
-    Called with a URL of the host: API, S3 and the login are different ones, and `NO_PROXY` may name any of them.
-    """
-
-    def __init__(self, option: str | None) -> None:
-        self._option = Secret(option)
-        # Read once: on macOS and Windows the system's own settings are asked.
-        self._usual = Secret(getproxies())
-
-    def __call__(self, url: str) -> str | None:
-        """Return a proxy's URL, or None where the host is to be reached directly."""
-        if self._option.reveal() is not None:
-            return _with_scheme(self._option.reveal())
-        found = urlsplit(url)
-        # As urllib does it: HTTPS_PROXY, else ALL_PROXY; NO_PROXY by the host, with its port or without.
-        if proxy_bypass(found.netloc.rpartition("@")[2]):
-            return None
-        return _with_scheme(self._usual.reveal().get(found.scheme) or self._usual.reveal().get("all"))
-
-
-def _with_scheme(proxy: str | None) -> str | None:
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
+        raise UsageError(NO_SDK) from None
 
 
 def read_proxy(option: str | None, base_url: str) -> ProxyOfHost:
     """Return what chooses the proxy of each host.
 
     Raises:
-        Usage: The API's is no HTTP proxy; its URL, which may hold a password, is not shown.
+        UsageError: The API's proxy is not an HTTP proxy. Its URL may contain a password and is not shown.
     """
+    from .._io.proxies import Proxies
+    from .service import ProxyOfHost
+
     choose = ProxyOfHost(option)
     del option  # a traceback would show it
     refusal = ""
@@ -165,48 +99,239 @@ def read_proxy(option: str | None, base_url: str) -> ProxyOfHost:
     except ValueError as error:
         refusal = str(error).removeprefix("proxy ")
     if refusal:
-        raise Usage(f"the proxy (--proxy, HTTPS_PROXY or ALL_PROXY) {refusal}")
+        raise UsageError(f"the proxy (--proxy, HTTPS_PROXY or ALL_PROXY) {refusal}")
     return choose
 
 
 def _read_ca(option: Path | None) -> ssl.SSLContext | None:
+    import ssl
+
     path = str(option) if option else next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), None)
     if path is None:
         return None
     try:
-        # Beside the system's own: parts may go past the proxy that inspects the rest.
+        # In addition to the system's certificates: parts may bypass the proxy that inspects the other traffic.
         context = ssl.create_default_context()
         if os.path.isdir(path):
             context.load_verify_locations(capath=path)
         else:
             context.load_verify_locations(path)
     except OSError as error:
-        raise Usage(f"{path}: no certificates can be read there: {error.strerror or error}") from None
+        raise UsageError(f"{path}: no certificates can be read there: {error.strerror or error}") from None
     return context
 
 
-def default_journal() -> Path:
-    """Return the journal of this user: with it, the same command again goes on.
+# -- the target folder -------------------------------------------------------------------------------------------------
+
+FOLDER_FORMS = (
+    "a folder's id, https://next.frame.io/project/<project>/<folder>,"
+    " or https://next.frame.io/project/<project> for that project's root folder"
+)
+ID = re.compile(r"(?:adobe:)?[\w-]+(?::[\w-]+)*", re.ASCII)
+"""A UUID, or an Adobe id with its prefix; only the service knows whether it exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to upload: a folder, or a project, whose root folder is meant."""
+
+    folder_id: str | None = None
+    project_id: str | None = None
+
+
+def read_folder(text: str) -> Target:
+    """Read an id, or a link as a browser shows it.
 
     Raises:
-        Usage: This user has no home folder, or none to write to, as in a container that runs under any number.
+        UsageError: It is neither.
+    """
+    word = text.strip()
+    if ID.fullmatch(word):
+        return Target(folder_id=word)
+    try:
+        link = urlsplit(word if "://" in word else f"https://{word}")
+        host = link.hostname
+    except ValueError:
+        raise UsageError(f"--folder takes {FOLDER_FORMS}") from None
+    segments = [segment for segment in link.path.split("/") if segment]
+    known = host == "next.frame.io" and link.scheme == "https" and all(map(ID.fullmatch, segments))
+    match segments if known else ():
+        case ["project", project]:
+            return Target(project_id=project)
+        case ["project", _, folder] if folder != "view":
+            return Target(folder_id=folder)
+    raise UsageError(f"--folder takes {FOLDER_FORMS}")
+
+
+# -- the sources -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadArguments:
+    """What to upload, and where to."""
+
+    paths: Sequence[str]
+    folders: frozenset[str]
+    """The paths that are folders. Looked up before a loop runs, because a network mount may block."""
+    target: Target
+    conflict: Literal["skip", "create", "version"]
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+
+def read_paths(paths: Iterable[str]) -> tuple[list[str], frozenset[str]]:
+    """Return the paths without repetitions, and those of them that are folders."""
+    kept = without_repetitions(paths)
+    return kept, frozenset(path for path in kept if os.path.isdir(path))
+
+
+def without_repetitions(paths: Iterable[str]) -> list[str]:
+    """Return the paths without those that name the same file under the same name again: `a` and `./a`.
+
+    A file that is also in one of the folders is no repetition: it goes to two places, as with `cp`.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for path in paths:
+        try:
+            full = os.path.abspath(path)
+            key = os.path.normcase(os.path.realpath(full)), os.path.basename(full)
+        except OSError:  # the working directory was removed; the upload reports which path it cannot find
+            key = path, path
+        found.setdefault(key, path)
+    return list(found.values())
+
+
+def read_remote_source(url: str, name: str | None) -> tuple[str, str]:
+    """Return the URL to fetch and the name of the file. `-` reads the URL from stdin, which `ps` does not show.
+
+    Raises:
+        UsageError: It is not a URL, or contains no name. The URL may be a credential and is not shown.
+    """
+    source = sys.stdin.readline().strip() if url == "-" else url
+    try:
+        parts = urlsplit(source)
+        file_name = name or unquote(parts.path).rpartition("/")[2]
+    except ValueError:
+        raise UsageError("the URL cannot be read") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise UsageError("the URL must begin with https:// or http://")
+    if not file_name:
+        raise UsageError("the URL contains no file name: give --name")
+    return source, file_name
+
+
+# -- limits and timeouts -----------------------------------------------------------------------------------------------
+
+RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([kmg]i?)?(?:b(?:/s)?)?", re.IGNORECASE | re.ASCII)
+
+
+def read_rate(text: str) -> int:
+    """Read bytes per second: `50M`, `800k`, `1.5Gi`, `50MB/s`. A `b` stands for bytes, in either case.
+
+    Raises:
+        UsageError: It is not a rate.
+    """
+    found = RATE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError("--bandwidth takes bytes per second: 800k, 50M, 1.5G (or Ki, Mi, Gi)")
+    return round(float(found[1]) * RATE_UNITS[(found[2] or "").lower()])
+
+
+def read_limits(parts: int | None, bandwidth: str | None) -> Limits:
+    """Return the limits, with the library's defaults for what was not given.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+    from .. import Limits
+
+    given: dict[str, int] = {}
+    if parts is not None:
+        given["parts"] = parts
+    if bandwidth is not None:
+        given["bandwidth"] = read_rate(bandwidth)
+    try:
+        return Limits(**given)  # type: ignore[arg-type]  # its other field is a bool
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def read_timeouts(stall: float | None) -> Timeouts:
+    """Return the timeouts, with the library's defaults for what was not given.
+
+    Raises:
+        UsageError: The value is out of range.
+    """
+    from .. import Timeouts
+
+    try:
+        return Timeouts() if stall is None else Timeouts(stall=stall)
+    except ValueError:
+        raise UsageError("--timeout takes a number of seconds greater than 0") from None
+
+
+# -- the journal -------------------------------------------------------------------------------------------------------
+
+
+def read_journal(path: Path | None) -> Path:
+    """Return the path of the journal: the option's, or this user's.
+
+    Raises:
+        UsageError: The path cannot be one of a file, or there is no place for this user's journal.
+    """
+    from .. import Journal
+
+    if path is None:
+        return default_journal()
+    try:
+        Journal(path)
+    except ValueError as error:
+        raise UsageError(f"--journal: {error}") from None
+    return path
+
+
+def read_optional_journal(path: Path | None, no_journal: bool) -> Path | None:
+    """Return the path of the journal, or None: with `--no-journal`, or if there is no place for this user's journal.
+
+    Raises:
+        UsageError: Both options were given, or the path cannot be one of a file.
+    """
+    if no_journal and path is not None:
+        raise UsageError("--journal and --no-journal exclude each other")
+    if no_journal:
+        return None
+    if path is not None:
+        return read_journal(path)
+    try:
+        return default_journal()
+    except UsageError as error:
+        write_error(f"nothing is recorded: {error}")
+        return None
+
+
+def default_journal() -> Path:
+    """Return the path of this user's journal, with which the same command resumes an upload.
+
+    Raises:
+        UsageError: This user has no home folder, or no permission to write there, as in a container with any user id.
     """
     import platformdirs
 
     try:
         folder = platformdirs.user_state_path("aioframeio-upload", appauthor=False)
-    except RuntimeError:  # from 4.4 on; before, "~" stays as it is
+    except RuntimeError:  # platformdirs 4.4 and later; earlier ones return a path that begins with "~"
         folder = Path()
     if not folder.is_absolute():
-        raise Usage("there is no home folder to keep a journal in; name one with --journal, or set HOME")
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise Usage(f"no journal can be kept in {folder}: {there} cannot be written to; name one with --journal")
+        raise UsageError("there is no home folder to keep a journal in; name one with --journal, or set HOME")
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"no journal can be kept in {folder}: {parent} cannot be written to; name one with --journal")
     return folder / "uploads.sqlite3"
 
 
-def is_there(journal: Path) -> bool:
-    """Return whether there is a journal; where that cannot be told, opening it says why."""
+def journal_exists(journal: Path) -> bool:
+    """Return whether there is a journal. If that cannot be determined, True: opening it raises the reason."""
     try:
         os.lstat(journal)
     except FileNotFoundError:
@@ -214,3 +339,51 @@ def is_there(journal: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+# -- the output --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """What to print, and which files to write about the uploads."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    """Show the library's log, too. Its lines would cut through a live display."""
+    report: Path | None = None
+    timeline: Path | None = None
+
+
+def read_output(
+    as_json: bool, quiet: bool, report: Path | None, timeline: Path | None, *, verbose: bool = False
+) -> OutputOptions:
+    """Return the output options.
+
+    Raises:
+        UsageError: Two of them exclude each other, or a file could not be written.
+    """
+    if as_json and quiet:
+        raise UsageError("--json and --quiet exclude each other")
+    if report is not None:
+        check_writable(report, "--report", ".json", ".csv")
+    if timeline is not None:
+        try:
+            from ..plot import SUFFIXES
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--timeline: {error}") from None
+        check_writable(timeline, "--timeline", *SUFFIXES)
+    return OutputOptions(as_json=as_json, quiet=quiet, verbose=verbose, report=report, timeline=timeline)
+
+
+def check_writable(path: Path, option: str, *suffixes: str) -> None:
+    """Raise UsageError if the file could not be written: before an upload of hours, not after it."""
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} takes a file that ends in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{option}: {path} is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{option}: no permission to write into {path.parent}")

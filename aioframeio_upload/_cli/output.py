@@ -1,7 +1,7 @@
-"""Write to the terminal: the only module that does, so that no control character gets there.
+"""Write to stdout and stderr, with control characters escaped and lost streams tolerated.
 
-Nothing else of it touches stdout or stderr (a test looks). Drawings go through `drawing_console`: Rich makes the escape
-sequences there, and what it draws is made of `shown` words.
+No other module of the command line and the demo writes there; a test looks for it. Live displays use `open_console`:
+Rich makes the escape sequences there, and the displays pass it escaped text only.
 """
 
 from __future__ import annotations
@@ -15,106 +15,104 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .format import shown
+from .format import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-LAST_WORDS = 1.0
-"""Seconds for what is said after a signal: the terminal may take nothing any more."""
+FINAL_WRITE_TIMEOUT = 1.0
+"""Seconds for the last line after a signal: the terminal may be stopped, or gone."""
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     """Write a line to stdout."""
     _write(line, sys.stdout)
 
 
-def complain(line: str) -> None:
+def write_error(line: str) -> None:
     """Write a line to stderr."""
     _write(line, sys.stderr)
 
 
-def say_json(line: str) -> None:
+def write_json(line: str) -> None:
     """Write a line of JSON to stdout."""
-    _write(line.replace("\x7f", "\\u007f"), sys.stdout)  # the one control character that `json` leaves as it is
+    _write(line.replace("\x7f", "\\u007f"), sys.stdout)  # the only control character that `json` does not escape
 
 
 def _write(line: str, stream: TextIO) -> None:
     encoding = stream.encoding or "utf-8"
-    stream.write(shown(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(escape(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
 
 
-def within(seconds: float, write: Callable[[], None]) -> None:
-    """Write, but go on after so many seconds where that hangs."""
+def write_within(seconds: float, write: Callable[[], None]) -> None:
+    """Call `write` in a thread, and return after this time even if it hangs."""
     thread = threading.Thread(target=write, daemon=True)
     thread.start()
     thread.join(seconds)
 
 
 def is_terminal() -> bool:
-    """Return whether stdout can be drawn on."""
+    """Return whether stdout is a terminal that a live display can be drawn on."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def drawing_console() -> Console:
-    """Return what Rich draws on."""
+def open_console() -> Console:
+    """Return a Rich console on stdout, for live displays."""
     from rich.console import Console
 
     class Screen(Console):
         def show_cursor(self, show: bool = True) -> bool:
-            """Leave the cursor as it is: one that was hidden would stay so where the process is killed."""
+            """Do nothing: a hidden cursor would stay hidden if the process is killed."""
             return False
 
     return Screen(highlight=False, markup=False, emoji=False)
 
 
-class Lasting(io.FileIO):
-    """A descriptor to write to, whose failures are kept and not raised: only the display is lost with it."""
+class TolerantFile(io.FileIO):
+    """A stream whose first failed write is kept instead of raised; later data is dropped. Uploads go on without it."""
 
-    lost: OSError | None = None
-    """Why nothing is written any more."""
+    error: OSError | None = None
+    """The failed write."""
 
     def write(self, data: Any) -> int:
-        """Write as much as is taken; all, where nothing can be written any more."""
-        while self.lost is None:
+        """Write what the stream accepts; after an error, pretend to have written it all."""
+        while self.error is None:
             try:
                 written = super().write(data)
             except OSError as error:
-                self.lost = error
+                self.error = error
                 break
             if written is not None:
                 return written
-            # Another program that has this terminal or pipe too has made it non-blocking.
+            # Another program with the same terminal or pipe has made it non-blocking.
             select.select([], [self.fileno()], [])
         return memoryview(data).nbytes
 
 
-def lost() -> OSError | None:
-    """Return why stdout is lost, or None."""
+def stdout_error() -> OSError | None:
+    """Return the error that ended the output to stdout, or None."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return raw.lost if isinstance(raw, Lasting) else None
+    return raw.error if isinstance(raw, TolerantFile) else None
 
 
-def loss() -> str | None:
-    """Return a sentence on what was not shown; None where all of it was, or where its reader did not want more."""
-    error = lost()
-    if error is None:
-        return None
-    return f"warning: what was to be shown is lost: stdout: {error.strerror}"
+def lost_output_warning() -> str | None:
+    """Return a warning if output to stdout was lost, else None."""
+    error = stdout_error()
+    return None if error is None else f"warning: output was lost: stdout: {error.strerror}"
 
 
 def has_reader() -> bool:
-    """Return whether somebody still reads stdout."""
-    error = lost()
+    """Return whether stdout still has a reader: its error, if there is one, is not a closed pipe."""
+    error = stdout_error()
     return error is None or error.errno != errno.EPIPE
 
 
 def open_standard_streams() -> None:
-    """Make stdin, stdout and stderr usable, whatever state the caller left them in. For the start of the process.
+    """Make stdin, stdout and stderr usable at the start of the process, even if the caller closed them.
 
-    A descriptor that is closed would be given to the next file that is opened, perhaps a journal, which everything that
-    writes to stdout or stderr would then damage.
+    A closed descriptor's number would go to the next file that is opened, such as the journal, and whatever writes to
+    stdout or stderr would then damage it.
     """
     for number in range(3):
         try:
@@ -124,17 +122,17 @@ def open_standard_streams() -> None:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
-    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  it stays open
-    sys.stdout, sys.stderr = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # stays open
+    sys.stdout, sys.stderr = _tolerant(sys.stdout, 1), _tolerant(sys.stderr, 2)
 
 
-def _lasting(stream: TextIO | None, number: int) -> TextIO:
+def _tolerant(stream: TextIO | None, number: int) -> TextIO:
     if stream is not None and sys.platform == "win32" and stream.isatty():
-        return stream  # a console takes UTF-16 by calls of its own
+        return stream  # a Windows console is written to in UTF-16, by calls of its own
     if stream is not None:
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(Lasting(number, "w", closefd=False)),
+        io.BufferedWriter(TolerantFile(number, "w", closefd=False)),
         encoding="utf-8" if stream is None else stream.encoding,
         errors="backslashreplace",
         line_buffering=True,

@@ -10,70 +10,68 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-ENDED_BY: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-"""The signals that stop the work, each with the word for it."""
+from . import exit_status
+
+SIGNAL_WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""The signals that stop a command, each with the word that is printed for it."""
 
 if sys.platform != "win32":
-    ENDED_BY[signal.SIGHUP] = "hung up"  # the terminal was closed
+    SIGNAL_WORDS[signal.SIGHUP] = "hung up"  # the terminal was closed
 
-IDLE = 0.5
-"""Seconds within which the idle threads of a pool that was shut down end, on a busy machine too."""
-
-
-def status_of(number: int) -> int:
-    """Return the exit status of a program that was stopped by this signal, as shells count."""
-    return 128 + number
+IDLE_THREAD_TIMEOUT = 0.5
+"""Seconds in which the idle threads of a closed pool end, on a busy machine too."""
 
 
-def end_by_signals() -> None:
-    """Let Ctrl-C end the process as it ends a program in C: at once and without a traceback, even inside an import."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # ignored in the background of some shells
+def restore_default_sigint() -> None:
+    """Let Ctrl-C end the process at once and without a traceback, even during an import."""
+    # Some shells let programs in the background ignore it, and that must stay so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Signals:
-    """Hear the signals while inside the block.
+    """Handle the signals inside the block.
 
-    After the first one the system's own handling is back, so the next one ends the process, whatever its threads wait
-    for and however far the interpreter is with its end. Python runs no handler while the main thread is stuck in a
-    call, and notes two signals that come within a few milliseconds as one. So a thread counts them too, by the bytes
-    that the interpreter writes for each at once, and ends the process at the second one.
+    The first signal calls `stop` and restores the default handling, so the second ends the process, whatever its
+    threads wait for. Python runs no handler while the main thread is blocked in a call, and reports two signals within
+    a few milliseconds as one. So a thread counts them as well, by the byte that the interpreter writes for each one to
+    its wakeup descriptor (`signal.set_wakeup_fd`), and ends the process at the second.
 
-    Handlers can be set in the main thread only; in any other the block does nothing.
+    Handlers can be set in the main thread only; in any other, the block does nothing.
 
     Args:
-        stop: Called at the first signal, between any two steps of the main thread's code.
+        stop: Called at the first signal, between any two bytecode instructions of the main thread.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self.first: int | None = None
-        """The signal that came first."""
+        """The first signal that arrived."""
         self._stop = stop
-        self._before: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
         self._hook: Callable[[sys.UnraisableHookArgs], Any] | None = None
-        """`sys.unraisablehook` as it was before."""
+        """The previous `sys.unraisablehook`."""
         self._wakeup: tuple[int, int] | None = None
-        """Our end of the pipe that the interpreter writes to, and where it wrote to before."""
+        """The write end of our pipe, and the descriptor that the interpreter wrote to before."""
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             return self
-        # What is ignored stays so: `nohup` ignores SIGHUP, and a shell may ignore SIGINT for what it runs with `&`.
-        heard = [number for number in ENDED_BY if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-        if sys.platform != "win32":  # there asyncio's loop needs the interpreter's bytes itself
-            self._count(frozenset(heard))
-        self._hook, sys.unraisablehook = sys.unraisablehook, self._note_unraisable
-        for number in heard:
-            self._before[number] = signal.signal(number, self._hear)
+        # An ignored signal stays ignored: `nohup` ignores SIGHUP, and a shell may ignore SIGINT for a job with `&`.
+        handled = [number for number in SIGNAL_WORDS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+        if sys.platform != "win32":  # asyncio's loop there needs the wakeup descriptor for itself
+            self._count(frozenset(handled))
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._handle_unraisable
+        for number in handled:
+            self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self.first is not None:
-            return  # the process is ending, and the next signal is to end it at once
-        for number, before in self._before.items():
-            signal.signal(number, before)
+            return  # the process is about to end; the next signal must end it at once
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
         if self._hook is not None:
             sys.unraisablehook = self._hook
         if self._wakeup is not None:
@@ -81,52 +79,52 @@ class Signals:
             signal.set_wakeup_fd(before)
             os.close(writing)  # ends the thread
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
-        for heard in self._before:
-            signal.signal(heard, signal.SIG_DFL)
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        for handled in self._previous:
+            signal.signal(handled, signal.SIG_DFL)
         if self.first is None:
             self.first = number
             self._stop()
 
-    def _note_unraisable(self, found: sys.UnraisableHookArgs) -> None:
-        """End the process at a second signal that the interpreter noted before it called `_hear` for the first.
+    def _handle_unraisable(self, error: sys.UnraisableHookArgs) -> None:
+        """End the process at a second signal that the interpreter recorded before it called `_handle` for the first.
 
-        CPython (`Modules/signalmodule.c`, bpo-43406) finds no handler for it any more, and would print a traceback that
+        CPython (`Modules/signalmodule.c`, bpo-43406) no longer finds a handler for it, and would print a traceback that
         says "ignored due to race condition".
         """
-        if self.first is not None and isinstance(found.exc_value, OSError) and "race condition" in str(found.exc_value):
-            os._exit(status_of(self.first))
+        if self.first is not None and isinstance(error.exc_value, OSError) and "race condition" in str(error.exc_value):
+            os._exit(exit_status.after_signal(self.first))
         if self._hook is not None:
-            self._hook(found)
+            self._hook(error)
 
-    def _count(self, heard: frozenset[int]) -> None:
+    def _count(self, handled: frozenset[int]) -> None:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         self._wakeup = writing, signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(
-            target=_end_at_the_second, args=(reading, heard), name="aioframeio-upload-signals", daemon=True
+            target=_end_at_second_signal, args=(reading, handled), name="aioframeio-upload-signals", daemon=True
         ).start()
 
 
-def _end_at_the_second(reading: int, heard: frozenset[int]) -> None:
+def _end_at_second_signal(reading: int, handled: frozenset[int]) -> None:
     count = 0
     while numbers := os.read(reading, 512):
         for number in numbers:
-            count += number in heard
+            count += number in handled
             if count == 2:
-                os._exit(status_of(number))
+                os._exit(exit_status.after_signal(number))
     os.close(reading)
 
 
-def leave(status: int) -> NoReturn:
-    """End the process with this status; a thread that hangs in the system is not waited for.
+def exit_process(status: int) -> NoReturn:
+    """End the process with this status, without waiting for a thread that hangs.
 
-    The interpreter would wait for every thread that is no daemon, and nothing can end one that reads from a dead mount
-    or writes to a terminal that takes nothing.
+    The interpreter would wait for every non-daemon thread, and a thread that reads from a dead mount or writes to a
+    stopped terminal cannot be ended.
     """
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(IDLE)
+            thread.join(IDLE_THREAD_TIMEOUT)
             if thread.is_alive():
                 os._exit(status)
     sys.exit(status)

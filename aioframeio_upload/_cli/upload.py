@@ -4,254 +4,197 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .. import FolderUpload, Limits, Timeouts, Upload, Uploader, UploadError
+from . import exit_status
 from .browse import find_folder
 from .display import Display, JsonDisplay, PlainDisplay, QuietDisplay
-from .format import Target, Usage
-from .options import Service, is_there
-from .output import complain, is_terminal, say
-from .report import check_writable, write_report
-from .upload_view import UploadView, missing, sized
+from .format import format_count, format_missing_folder, format_size
+from .options import OutputOptions, UploadArguments, UsageError, journal_exists
+from .output import is_terminal, write_error, write_line
+from .report import write_report
+from .service import Service
+from .upload_view import UploadView
 
 if TYPE_CHECKING:
     from ..plot import Timeline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
-    """How it is told, and what is kept of it."""
+class UploadRun:
+    """One run of `upload` or `resume`, from its options to its exit status.
 
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    """The library's log is shown as well: it would cut through a drawing."""
-    report: Path | None = None
-    picture: Path | None = None
-    timeline: Timeline | None = None
-    """What the picture will show."""
-    stopped: list[UploadView] = field(default_factory=list)
-    """What was under way when all was stopped; filled in then."""
-
-
-def read_voice(
-    as_json: bool, quiet: bool, report: Path | None, picture: Path | None, *, verbose: bool = False
-) -> Voice:
-    """Give how it is to be told.
-
-    Raises:
-        Usage: Two ways at once; or a report or a picture that could not be written.
+    Args:
+        service: How to reach Frame.io.
+        output: What to print, and which files to write.
+        journal: Where uploads are recorded; None for `--no-journal`.
+        limits: Those of the Uploader.
+        timeouts: Those of the Uploader.
     """
-    if as_json and quiet:
-        raise Usage("--json and --quiet exclude each other")
-    if report is not None:
-        check_writable(report, "--report", ".json", ".csv")
-    return Voice(
-        as_json=as_json,
-        quiet=quiet,
-        verbose=verbose,
-        report=report,
-        picture=picture,
-        timeline=_timeline(picture),
-    )
 
+    def __init__(
+        self, service: Service, output: OutputOptions, journal: Path | None, limits: Limits, timeouts: Timeouts
+    ) -> None:
+        self._service = service
+        self._output = output
+        self._journal = journal
+        self._limits = limits
+        self._timeouts = timeouts
+        self._timeline: Timeline | None = None
+        self._interrupted: list[UploadView] = []
+        """The uploads that were running when a signal stopped the command."""
 
-def _timeline(picture: Path | None) -> Timeline | None:
-    if picture is None:
-        return None
-    try:
-        from ..plot import SUFFIXES, Timeline
-    except ModuleNotFoundError as error:
-        raise Usage(f"--timeline: {error}") from None
-    check_writable(picture, "--timeline", *SUFFIXES)
-    return Timeline()
+    async def upload(self, arguments: UploadArguments) -> int:
+        """Upload the paths and return the exit status: 1 if a file failed."""
+        folder_id = await find_folder(self._service, arguments.target)
 
+        async def run() -> int:
+            async with self._uploader() as uploader:
+                views = [
+                    UploadView(
+                        path,
+                        _new_upload(uploader, path, folder_id, arguments),
+                        keeps_rows=self._output.report is not None,
+                        if_missing=format_missing_folder(folder_id, self._service.account_id),
+                    )
+                    for path in arguments.paths
+                ]
+                return await self._watch(views)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadOrder:
-    """What is to be uploaded, and where to."""
+        return await self._run_and_draw(run)
 
-    paths: Sequence[str]
-    target: Target
-    conflict: Literal["skip", "create", "version"]
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    journal: Path | None
-    limits: Limits
-    timeouts: Timeouts
-    folders: frozenset[str] = field(init=False)
-    """The paths that are folders; looked at before any loop runs."""
+    async def resume(self, journal: Path) -> int:
+        """Resume the uploads in the journal and return the exit status: 1 if one failed, or its record is damaged."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", each_once(self.paths))
-        object.__setattr__(self, "folders", frozenset(path for path in self.paths if os.path.isdir(path)))
+        async def run() -> int:
+            if not await asyncio.to_thread(journal_exists, journal):  # opening it would create it
+                await self._print_nothing_pending()
+                return await self._watch([])
+            async with self._uploader() as uploader:
+                return await self._resume_all(uploader)
 
+        return await self._run_and_draw(run)
 
-async def upload(service: Service, order: UploadOrder, voice: Voice) -> int:
-    """Upload what was ordered, and give the exit status: 1 where a file failed."""
-    folder_id = await find_folder(service, order.target)
+    async def _resume_all(self, uploader: Uploader) -> int:
+        uploads = await uploader.resume_pending()
+        views = [UploadView(str(one.source), one, keeps_rows=self._output.report is not None) for one in uploads]
+        ours = {(str(one.source), one.folder_id, one.name) for one in uploads}
+        others = [one for one in await uploader.pending() if (one.path, one.folder_id, one.name) not in ours]
+        damaged = [one for one in others if one.damage is not None]  # the library has logged a warning for each
+        if not views and not others:
+            await self._print_nothing_pending()
+        if foreign := len(others) - len(damaged):
+            await asyncio.to_thread(write_error, f"{format_count(foreign, 'upload')} of another process: left alone")
+        status = await self._watch(views)
+        return exit_status.FAILED if damaged else status
 
-    async def run() -> int:
-        async with service.uploader(journal=order.journal, limits=order.limits, timeouts=order.timeouts) as uploader:
-            items = [
-                UploadView(
-                    path,
-                    _begin(uploader, path, folder_id, order),
-                    reported=voice.report is not None,
-                    if_missing=missing(folder_id, service.account_id),
-                )
-                for path in order.paths
-            ]
-            return await watch(items, voice)
+    def describe_remains(self) -> str:
+        """Return what the journal keeps of the interrupted uploads, and what the same command would do."""
+        if self._journal is None:
+            return "the same command again begins unfinished files anew; without --no-journal it would go on"
+        known = [kept for kept in (view.kept for view in self._interrupted) if kept is not None]
+        if not known:
+            return "the same command again goes on where it stopped"
+        kept, total = (format_size(sum(column)) for column in zip(*known, strict=True))
+        return f"{kept} of {total} are kept (whole parts only); the same command again sends the rest"
 
-    return await _and_draw(run, voice)
+    def _uploader(self) -> AbstractAsyncContextManager[Uploader]:
+        return self._service.uploader(journal=self._journal, limits=self._limits, timeouts=self._timeouts)
 
+    async def _print_nothing_pending(self) -> None:
+        if not self._output.as_json and not self._output.quiet:
+            await asyncio.to_thread(write_line, "nothing is pending")
 
-def each_once(paths: Sequence[str]) -> list[str]:
-    """Return the paths without those that name a file or folder, and its name, again: `a` and `./a`.
-
-    A file that is also in a folder that was named is not one of them: it goes to two places, as with `cp`.
-    """
-    found: dict[tuple[str, str], str] = {}
-    for path in paths:
+    async def _watch(self, views: list[UploadView]) -> int:
+        """Start the uploads and show their events until all have ended; write the report however they end."""
+        is_reported = True
+        for view in views:
+            view.upload.start()  # before the display: a terminal that blocks must not delay an upload
         try:
-            full = os.path.abspath(path)
-            key = os.path.normcase(os.path.realpath(full)), os.path.basename(full)
-        except OSError:  # the working folder is gone: the upload says what it cannot find
-            key = path, path
-        found.setdefault(key, path)
-    return list(found.values())
+            async with self._display(views) as display:
+                listeners = [_listen(view, display) for view in views]
+                if self._timeline is not None:
+                    # With a listener of its own: a slow display would delay its times.
+                    listeners += [self._timeline.watch(view.upload, view.label) for view in views]
+                await asyncio.gather(*listeners)
+        finally:
+            self._interrupted += [view for view in views if not view.upload.done]
+            if self._output.report is not None:
+                is_reported = await asyncio.to_thread(_report, views, self._output.report)
+        return exit_status.OK if is_reported and not any(view.failures for view in views) else exit_status.FAILED
 
+    def _display(self, views: list[UploadView]) -> Display:
+        if self._output.as_json:
+            return JsonDisplay()
+        if self._output.quiet:
+            return QuietDisplay()
+        if is_terminal() and not self._output.verbose:
+            from .live import LiveDisplay
 
-def _begin(uploader: Uploader, path: str, folder_id: str, order: UploadOrder) -> Upload | FolderUpload:
-    try:
-        if path in order.folders:
-            # By its full name, for `.` has none to give to the folder there.
-            root = os.path.abspath(path)
-            return uploader.upload_folder(
-                root, folder_id=folder_id, include=order.include, exclude=order.exclude, conflict=order.conflict
-            )
-        return uploader.upload(path, folder_id=folder_id, conflict=order.conflict)
-    except ValueError as error:
-        raise Usage(f"{path}: {error}") from None
-    except FileNotFoundError:
-        raise Usage(f"{path}: the working folder is gone; give the whole path") from None
+            return LiveDisplay(views)
+        return PlainDisplay()
 
+    async def _run_and_draw(self, run: Callable[[], Awaitable[int]]) -> int:
+        """Draw the timeline after the Uploader was left: drawing takes a second, which a stop may not have."""
+        if self._output.timeline is None:
+            return await run()
+        from ..plot import Timeline
 
-async def resume(service: Service, journal: Path, limits: Limits, timeouts: Timeouts, voice: Voice) -> int:
-    """Go on with all that the journal holds, and return the exit status: 1 where one failed, or is damaged."""
+        self._timeline = Timeline()
+        try:
+            status = await run()
+        except UsageError:
+            raise  # nothing was started; keep an earlier drawing
+        except BaseException:
+            await self._draw(self._timeline, self._output.timeline)
+            raise
+        return status if await self._draw(self._timeline, self._output.timeline) else exit_status.FAILED
 
-    async def run() -> int:
-        if not await asyncio.to_thread(is_there, journal):  # and it is not made for this
-            await _tell_none_pending(voice)
-            return await watch([], voice)
-        async with service.uploader(journal=journal, limits=limits, timeouts=timeouts) as uploader:
-            uploads = await uploader.resume_pending()
-            items = [UploadView(str(one.source), one, reported=voice.report is not None) for one in uploads]
-            ours = {(str(one.source), one.folder_id, one.name) for one in uploads}
-            others = [one for one in await uploader.pending() if (one.path, one.folder_id, one.name) not in ours]
-            damaged = [one for one in others if one.damage is not None]  # a warning has told each
-            if not items and not others:
-                await _tell_none_pending(voice)
-            if len(others) > len(damaged):
-                await asyncio.to_thread(complain, f"{len(others) - len(damaged)} are another process's")
-            return await watch(items, voice) or int(bool(damaged))
-
-    return await _and_draw(run, voice)
-
-
-async def _tell_none_pending(voice: Voice) -> None:
-    if not voice.as_json and not voice.quiet:
-        await asyncio.to_thread(say, "nothing is pending")
-
-
-async def watch(items: list[UploadView], voice: Voice) -> int:
-    """Tell what becomes of the uploads until all have ended, whatever ends one of them."""
-    reported = True
-    for item in items:
-        item.upload.start()  # before anything is shown: a terminal that takes nothing holds up no upload
-    try:
-        async with _display(items, voice) as display:
-            listening = [_listen(item, display) for item in items]
-            if voice.timeline is not None:
-                # It listens for itself: a display that is slow to be read would make its times late.
-                listening += [voice.timeline.watch(item.upload, item.label) for item in items]
-            await asyncio.gather(*listening)
-    finally:
-        voice.stopped.extend(item for item in items if not item.upload.done)
-        if voice.report is not None:
-            reported = await asyncio.to_thread(_report, items, voice.report)
-    return 0 if reported and not any(item.failures for item in items) else 1
-
-
-def _report(items: list[UploadView], path: Path) -> bool:
-    """Write the report, after a Ctrl-C too; an error takes nothing back of what was uploaded."""
-    for item in items:
-        item.stopped()
-    try:
-        write_report(path, [row for item in items for row in item.rows])
-    except OSError as error:
-        complain(f"error: {path}: the report cannot be written: {error.strerror}")
-        return False
-    return True
-
-
-def left_off(voice: Voice, journal: Path | None) -> str:
-    """Say what is kept of the uploads that were stopped, and what the same command would do."""
-    if journal is None:
-        return "the same command again begins unfinished files anew; without --no-journal it would go on"
-    known = [kept for kept in (item.kept for item in voice.stopped) if kept is not None]
-    if not known:
-        return "the same command again goes on where it stopped"
-    kept, total = (sum(column) for column in zip(*known, strict=True))
-    return f"{sized(kept)} of {sized(total)} are kept (whole parts only); the same command again sends the rest"
-
-
-async def _and_draw(run: Callable[[], Awaitable[int]], voice: Voice) -> int:
-    """Draw the picture after all uploads have ended or were stopped, for it takes a second that they may not have."""
-    try:
-        status = await run()
-    except Usage:
-        raise  # nothing was begun: an earlier picture stays
-    except BaseException:
-        await _draw(voice)
-        raise
-    return status if await _draw(voice) else 1
-
-
-async def _draw(voice: Voice) -> bool:
-    if voice.timeline is None or voice.picture is None:
+    async def _draw(self, timeline: Timeline, path: Path) -> bool:
+        try:
+            await timeline.draw(path)
+        except OSError as error:
+            reason = error.strerror or error
+            await asyncio.to_thread(write_error, f"error: {path}: the timeline cannot be written: {reason}")
+            return False
         return True
+
+
+def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: UploadArguments) -> Upload | FolderUpload:
     try:
-        await voice.timeline.draw(voice.picture)
+        if path in arguments.folders:
+            return uploader.upload_folder(
+                os.path.abspath(path),  # `.` has no name of its own for the folder at Frame.io
+                folder_id=folder_id,
+                include=arguments.include,
+                exclude=arguments.exclude,
+                conflict=arguments.conflict,
+            )
+        return uploader.upload(path, folder_id=folder_id, conflict=arguments.conflict)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise UsageError(f"{path}: the working directory was removed; give an absolute path") from None
+
+
+async def _listen(view: UploadView, display: Display) -> None:
+    async for event in view.upload:
+        await display.show(view, event)
+    # The error was shown as an event. Reading it here marks it as seen, or the library would log it.
+    with suppress(UploadError):
+        _ = view.upload.result
+
+
+def _report(views: list[UploadView], path: Path) -> bool:
+    """Write the report, also after Ctrl-C; return whether that succeeded."""
+    for view in views:
+        view.interrupt()
+    try:
+        write_report(path, [row for view in views for row in view.rows])
     except OSError as error:
-        await asyncio.to_thread(
-            complain, f"error: {voice.picture}: the picture cannot be written: {error.strerror or error}"
-        )
+        write_error(f"error: {path}: the report cannot be written: {error.strerror}")
         return False
     return True
-
-
-async def _listen(item: UploadView, display: Display) -> None:
-    async for event in item.upload:
-        await display.tell(item, event)
-    # Its error was told as an event; looked at here, it is not logged as one that nobody saw.
-    with suppress(UploadError):
-        _ = item.upload.result
-
-
-def _display(items: list[UploadView], voice: Voice) -> Display:
-    if voice.as_json:
-        return JsonDisplay()
-    if voice.quiet:
-        return QuietDisplay()
-    if is_terminal() and not voice.verbose:
-        from .live import LiveDisplay
-
-        return LiveDisplay(items)
-    return PlainDisplay()

@@ -1,18 +1,16 @@
-"""One upload as the command line shows it, built from its events."""
+"""The state of one upload as the command line shows it, updated from its events."""
 
 from __future__ import annotations
 
-import os
-
 from .. import (
     ApiRetrying,
-    AuthenticationError,
     Event,
     FileCompleted,
     FileFailed,
     FileSkipped,
     FolderCompleted,
     FolderPlanned,
+    FolderResult,
     FolderUpload,
     NotFound,
     PartCompleted,
@@ -26,88 +24,59 @@ from .. import (
     UploadReplanned,
     UploadResumed,
 )
-from .._io.http_errors import UNTRUSTED
-from .format import asked_again, shown
+from .format import escape, format_api_retry, format_count, format_error, format_size
 from .report import ReportRow, row_of
 
-SIZE_UNITS = ("kB", "MB", "GB", "TB")
-
-
-def sized(count: float) -> str:
-    """Give bytes as people say them: `12.3 MB`."""
-    if count < 1000:
-        return f"{count:.0f} bytes"
-    for unit in SIZE_UNITS[:-1]:
-        count /= 1000
-        if count < 999.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} {SIZE_UNITS[-1]}"
-
-
-INTO_A_FOLDER = ("list_folder_children", "list_files", "create_local_upload", "create_folder")
-"""Calls that a folder's id is in: a 404 says that there is none of it, or none for this user."""
-
-
-def missing(folder_id: str, account_id: str | None) -> str:
-    """Say what a 404 to one of these calls means."""
-    return f"no folder {folder_id} in account {account_id}, or this token may not see it"
-
-
-def worded(error: Exception) -> str:
-    """Return an error as one line, with the remedy where there is one."""
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, AuthenticationError) and error.status == 401 and os.environ.get("FRAMEIO_TOKEN"):
-        return f"{text}; FRAMEIO_TOKEN is wrong or has run out"
-    if UNTRUSTED in str(error):
-        return f"{text}; --ca adds the certificate of its authority"
-    return text
+CALLS_WITH_FOLDER_ID = ("list_folder_children", "list_files", "create_local_upload", "create_folder")
+"""Operations whose path contains the id of the target folder: a 404 of one means that the folder does not exist, or
+that the token may not see it."""
 
 
 class UploadView:
-    """One of the paths that were named. Written to by the task that listens; a display reads it from its thread."""
+    """One of the paths that were given. Updated in the event loop; a live display reads it in its own thread."""
 
     def __init__(
-        self, label: str, upload: Upload | FolderUpload, *, reported: bool, if_missing: str | None = None
+        self, label: str, upload: Upload | FolderUpload, *, keeps_rows: bool, if_missing: str | None = None
     ) -> None:
         self.label = label
         self.upload = upload
         self.parts = 0
         self.parts_before = 0
-        """That an earlier run had sent; which ones is not told."""
+        """Parts that an earlier run had sent; their numbers are unknown."""
         self.done: set[int] = set()
         self.sending: set[int] = set()
-        self.again: set[int] = set()
+        self.retrying: set[int] = set()
         self.size: int | None = None
-        """None before it is planned."""
+        """None until it is planned."""
         self.bytes_done = 0
-        """In whole parts, with those of an earlier run."""
+        """Bytes in whole parts, including those of an earlier run."""
         self.failures = 0
         self.links: list[str] = []
-        """To the files that are there, in the order of their ends; not yet taken by the display."""
+        """Links to the files that have arrived, in order; the display removes those it has shown."""
         self.rows: list[ReportRow] = []
         self._if_missing = if_missing
-        """What is said where there is no folder to upload to."""
-        self._reported = reported
-        """Whether the rows are wanted: a folder may have a hundred thousand."""
+        """What to add to the error if the target folder does not exist."""
+        self._keeps_rows = keeps_rows
+        """Whether a report needs the rows: a folder may have a hundred thousand files."""
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder, whose parts are files."""
+        """Whether it is the upload of a folder, in which each file counts as a part."""
         return isinstance(self.upload, FolderUpload)
 
     @property
     def kept(self) -> tuple[int, int] | None:
-        """How many bytes a journal keeps, and of how many; None where neither is known yet."""
+        """The bytes that the journal keeps, and the total; None if they are not known yet."""
         if self.is_folder:
             progress = self.upload.progress
             return None if progress is None else (progress.bytes_confirmed, progress.total_bytes)
         return None if self.size is None else (self.bytes_done, self.size)
 
-    def hear(self, event: Event) -> tuple[str | None, str | None]:  # noqa: C901  # to be split
-        """Take in an event; give what is to be said of it, and what is to be complained of."""
+    def update(self, event: Event) -> tuple[str | None, str | None]:
+        """Apply an event; return a line for stdout and a line for stderr, or None for either."""
         match event:
             case PartStarted(number=number):
-                self.again.discard(number)
+                self.retrying.discard(number)
                 self.sending.add(number)
             case PartCompleted(number=number):
                 self.sending.discard(number)
@@ -115,82 +84,90 @@ class UploadView:
                 self.bytes_done += event.size
             case PartRetrying(number=number):
                 self.sending.discard(number)
-                self.again.add(number)
-                return self._say(f"again in {event.delay:.1f} s: {event.error}"), None
+                self.retrying.add(number)
+                return self._line(f"again in {event.delay:.1f} s: {event.error}"), None
             case ApiRetrying(delay=delay, error=error):
-                return self._say(asked_again(delay, error)), None
-            case UploadPlanned():
-                self._begin(event.total_parts, event.total_bytes)
-                parts = "1 part" if event.total_parts == 1 else f"{event.total_parts} parts"
-                return self._say(f"{sized(event.total_bytes)} in {parts}"), None
-            case UploadResumed():
-                self.parts_before, self.bytes_done = event.parts_completed, event.bytes_completed
-                return self._say(f"goes on; {sized(event.bytes_completed)} were sent before"), None
-            case UploadReplanned():
-                return self._say(f"begins anew: {event.reason}"), None
-            case FolderPlanned():
-                return self._say(f"{event.files} files in {event.folders} folders, {sized(event.total_bytes)}"), None
-            case UploadCompleted() | UploadFailed() | FileCompleted() | FileSkipped() | FileFailed():
-                return self._hear_end(event)
-            case FolderCompleted(result=result):
-                sent, skipped, failed = len(result.files), len(result.skipped), len(result.failures)
-                empty = sum(one.is_empty for one in result.skipped)
-                told = f"{sent} sent, {skipped - empty} there before, "
-                return self._say(told + f"{empty} empty, " * bool(empty) + f"{failed} failed"), None
+                return self._line(format_api_retry(delay, error)), None
+            case UploadPlanned() | UploadResumed() | UploadReplanned() | FolderPlanned():
+                return self._line(self._plan(event)), None
+            case UploadCompleted() | FileCompleted() | FileSkipped() | FolderCompleted():
+                return self._complete(event), None
+            case UploadFailed() | FileFailed():
+                return None, self._fail(event)
         return None, None
 
-    def _hear_end(
-        self, event: UploadCompleted | UploadFailed | FileCompleted | FileSkipped | FileFailed
-    ) -> tuple[str | None, str | None]:
+    def _plan(self, event: UploadPlanned | UploadResumed | UploadReplanned | FolderPlanned) -> str:
+        match event:
+            case UploadPlanned():
+                self.parts, self.parts_before = event.total_parts, 0
+                self.size, self.bytes_done = event.total_bytes, 0
+                for numbers in (self.done, self.sending, self.retrying):
+                    numbers.clear()
+                return f"{format_size(event.total_bytes)} in {format_count(event.total_parts, 'part')}"
+            case UploadResumed():
+                self.parts_before, self.bytes_done = event.parts_completed, event.bytes_completed
+                return f"goes on; {format_size(event.bytes_completed)} were sent before"
+            case UploadReplanned():
+                return f"begins anew: {event.reason}"
+            case FolderPlanned():
+                folders = format_count(event.folders, "folder")
+                return f"{format_count(event.files, 'file')} in {folders}, {format_size(event.total_bytes)}"
+
+    def _complete(self, event: UploadCompleted | FileCompleted | FileSkipped | FolderCompleted) -> str:
         match event:
             case UploadCompleted(file=file):
-                return self._complete(self.label, file), None
+                return self._add_file(self.label, file)
             case FileCompleted(path=path, file=file):
-                return self._complete(f"{self.label}/{path}", file), None
+                return self._add_file(f"{self.label}/{path}", file)
             case FileSkipped(path=path, reason=reason, file=file):
                 source = f"{self.label}/{path}"
                 if file is None:
-                    self._report(ReportRow(source=source, outcome="skipped", error=reason))
+                    self._add_row(ReportRow(source=source, outcome="skipped", error=reason))
                 else:
-                    self._report(row_of(source, file))
-                    self._link(file)
-                return self._say(f"{path}: {reason}"), None
+                    self._add_row(row_of(source, file))
+                    self._add_link(file)
+                return self._line(f"{path}: {reason}")
+            case FolderCompleted(result=result):
+                return self._line(_summary(result))
+
+    def _fail(self, event: UploadFailed | FileFailed) -> str:
+        match event:
             case UploadFailed(error=error):
-                no_folder = isinstance(error, NotFound) and error.operation in INTO_A_FOLDER and self._if_missing
-                return None, self._fail(self.label, worded(error) + (f"; {no_folder}" if no_folder else ""))
+                source, text = self.label, format_error(error)
+                if isinstance(error, NotFound) and error.operation in CALLS_WITH_FOLDER_ID and self._if_missing:
+                    text = f"{text}; {self._if_missing}"
             case FileFailed(path=path, error=error):
-                return None, self._fail(f"{self.label}/{path}", worded(error))
+                source, text = f"{self.label}/{path}", format_error(error)
+        self.failures += 1
+        self._add_row(ReportRow(source=source, outcome="failed", error=text))
+        return escape(f"error: {source}: {text}")
 
-    def stopped(self) -> None:
-        """Note that it was interrupted."""
+    def interrupt(self) -> None:
+        """Add the row of an upload that a signal stopped."""
         if not self.upload.done and not self.is_folder:
-            self._report(ReportRow(source=self.label, outcome="failed", error="interrupted"))
+            self._add_row(ReportRow(source=self.label, outcome="failed", error="interrupted"))
 
-    def _begin(self, parts: int, size: int) -> None:
-        self.parts, self.parts_before = parts, 0
-        self.size, self.bytes_done = size, 0
-        for numbers in (self.done, self.sending, self.again):
-            numbers.clear()
+    def _add_file(self, source: str, file: UploadedFile) -> str:
+        self._add_row(row_of(source, file))
+        self._add_link(file)
+        outcome = "there before" if file.outcome == "skipped" else file.outcome
+        link = f"  {file.view_url}" if file.view_url else ""
+        return escape(f"{source}: {outcome}, {format_size(file.size)}{link}")
 
-    def _complete(self, source: str, file: UploadedFile) -> str:
-        self._report(row_of(source, file))
-        what = "there before" if file.outcome == "skipped" else file.outcome
-        self._link(file)
-        tail = f"  {file.view_url}" if file.view_url else ""
-        return shown(f"{source}: {what}, {sized(file.size)}{tail}")
-
-    def _link(self, file: UploadedFile) -> None:
+    def _add_link(self, file: UploadedFile) -> None:
         if file.view_url:
             self.links.append(file.view_url)
 
-    def _fail(self, source: str, text: str) -> str:
-        self.failures += 1
-        self._report(ReportRow(source=source, outcome="failed", error=text))
-        return shown(f"error: {source}: {text}")
-
-    def _report(self, row: ReportRow) -> None:
-        if self._reported:
+    def _add_row(self, row: ReportRow) -> None:
+        if self._keeps_rows:
             self.rows.append(row)
 
-    def _say(self, text: str) -> str:
-        return shown(f"{self.label}: {text}")
+    def _line(self, text: str) -> str:
+        return escape(f"{self.label}: {text}")
+
+
+def _summary(result: FolderResult) -> str:
+    empty = sum(one.is_empty for one in result.skipped)
+    counts = [f"{len(result.files)} sent", f"{len(result.skipped) - empty} there before"]
+    counts += [f"{empty} empty"] * bool(empty)
+    return ", ".join([*counts, f"{len(result.failures)} failed"])

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from .. import Uploader, UploadError
-from .._cli.output import complain, drawing_console, is_terminal
+from .._cli.output import is_terminal, open_console, write_error
 from .live import LiveDisplay, PlainDisplay, report
 from .story import DemoState
 
@@ -58,14 +58,14 @@ class Demo:
 
 async def run_demo(demo: Demo) -> int:
     """Show it, and give the exit status: 0 only if the bytes that arrived are those that were sent."""
-    console = drawing_console()
+    console = open_console()
     try:
         async with _source(demo, console) as (source, name, size):
             return await _show(demo, source, name, size, console)
     except (UploadError, DemoError, OSError, aiohttp.ClientError) as error:
         kind = f"{type(error).__name__}: " if isinstance(error, UploadError) else ""
         reason = error.strerror if isinstance(error, OSError) and error.filename is None else None
-        await asyncio.to_thread(complain, f"error: {kind}{reason or error}")
+        await asyncio.to_thread(write_error, f"error: {kind}{reason or error}")
         return 1
 
 

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .._cli.format import shown
+from .._cli.format import escape
 from .story import Cell, DemoState
 
 GLYPHS = {Cell.WAITING: "·", Cell.DONE: "█", Cell.HEALED: "█", Cell.SENDING: "▒", Cell.AGAIN: "!"}
@@ -80,7 +80,7 @@ class PlainDisplay:
         """Print the line, and before it what else there is to say."""
         for told in (*self._steps(), line):
             if told is not None:
-                await asyncio.to_thread(self._console.print, Text(shown(told)), soft_wrap=True)
+                await asyncio.to_thread(self._console.print, Text(escape(told)), soft_wrap=True)
 
     def _steps(self) -> Iterator[str]:
         story, now = self._story, asyncio.get_running_loop().time()
@@ -116,7 +116,7 @@ class _Picture:
             drawn = Text(line) if isinstance(line, str) else line
             if isinstance(drawn, Text):
                 drawn = Text.assemble(" " * MARGIN, drawn, no_wrap=True, overflow="ellipsis")
-                drawn.plain = shown(drawn.plain)
+                drawn.plain = escape(drawn.plain)
             yield drawn
 
 

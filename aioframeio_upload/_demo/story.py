@@ -15,7 +15,7 @@ from .. import (
     UploadFailed,
     UploadPlanned,
 )
-from .._cli.format import asked_again
+from .._cli.format import format_api_retry
 
 
 class Cell(Enum):
@@ -75,7 +75,7 @@ class DemoState:
             case PartRetrying():
                 return self._retry(event, now)
             case ApiRetrying(delay=delay, error=error):
-                return self._note(asked_again(delay, error))
+                return self._note(format_api_retry(delay, error))
             case PartCompleted():
                 return self._complete(event, now)
             case UploadCompleted() | UploadFailed():

@@ -182,10 +182,10 @@ NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user a
     ("arguments", "environment", "sentence"),
     [
         (["--folder", "https://app.frame.io/player/1"], {}, NOT_A_FOLDER),
-        (["--folder", "f", "--bandwidth", "fast"], {}, "error: --bandwidth takes bytes a second"),
+        (["--folder", "f", "--bandwidth", "fast"], {}, "error: --bandwidth takes bytes per second"),
         (["--folder", "f", "--bandwidth", "1"], {}, "error: Limits.bandwidth must be at least 1024"),
-        (["--folder", "f", "--timeout", "0"], {}, "error: --timeout takes a number of seconds, more than 0"),
-        (["--folder", "f", "--timeout", "inf"], {}, "error: --timeout takes a number of seconds, more than 0"),
+        (["--folder", "f", "--timeout", "0"], {}, "error: --timeout takes a number of seconds greater than 0"),
+        (["--folder", "f", "--timeout", "inf"], {}, "error: --timeout takes a number of seconds greater than 0"),
         (["--folder", "f", "--report", "out.txt"], {}, "error: --report takes a file that ends in"),
         (["--folder", "f", "--report", "no/out.csv"], {}, "error: --report: there is no folder no"),
         (["--folder", "f", "--report", "folder.csv"], {}, "error: --report: folder.csv is a folder"),
@@ -221,10 +221,10 @@ def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
     status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
     assert status == 1
     assert complaint.startswith("error: take.mov: AuthenticationError: ")
-    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has run out\n")
+    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has expired\n")
     assert len(complaint.splitlines()) == 1
     assert "of-somebody-else" not in complaint
-    assert program.run("find", environment=refused)[2].endswith("; FRAMEIO_TOKEN is wrong or has run out\n")
+    assert program.run("find", environment=refused)[2].endswith("; FRAMEIO_TOKEN is wrong or has expired\n")
 
 
 def test_a_folder_that_is_not_there_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_it_with_130_and_it_goes_on(
     (file,) = fake.files
     status, said, _ = program.run("pending")
     assert status == 0
-    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can go on until ")
+    assert said.startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can be resumed until ")
     again = ["upload", "take.mov", "--folder", fake.folder_id] if command == "upload" else ["resume"]
     status, said, complaint = program.run(*again, "--report", "r.json")
     assert (status, complaint) == (0, "")
@@ -299,7 +299,7 @@ def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
     assert (status, complaint) == (143, f"terminated; {KEPT}\n")
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["error"] == "interrupted"
     (file,) = fake.files
-    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can go on until ")
+    assert program.run("pending")[1].startswith(f"{file.id}  {take}: 2.4 MB of 3.1 MB sent, can be resumed until ")
     assert program.run("upload", "take.mov", "--folder", fake.folder_id)[0] == 0
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
@@ -553,7 +553,7 @@ def test_find_asks_again_where_the_service_is_busy_and_says_where_it_refuses(
     assert program.run("find", fake.project_id)[0] == 0
     assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
     status, _, complaint = program.run("find", "No such project")
-    assert (status, complaint) == (1, "error: nothing that this token may see fits\n")
+    assert (status, complaint) == (1, "error: no project that this token can read matches\n")
     fake.add_fault(Fault(on="workspaces", do="answer", status=403, message="not yours"))
     status, _, complaint = program.run("find")
     refused = r"error: PermissionDenied: workspaces: 403: not yours \(request \w+\)\n"

@@ -14,10 +14,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aioframeio_upload import Progress
-from aioframeio_upload._cli.format import Target, Usage, read_folder, read_rate, shown
-from aioframeio_upload._cli.live import drawn
-from aioframeio_upload._cli.options import read_proxy
-from aioframeio_upload._cli.upload_view import sized
+from aioframeio_upload._cli.format import escape, format_size
+from aioframeio_upload._cli.live import progress_table
+from aioframeio_upload._cli.options import Target, UsageError, read_folder, read_proxy, read_rate
 from tests.support.frames import shown_by
 
 PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
@@ -59,7 +58,7 @@ def test_a_folder_is_an_id_or_a_link(text: str, target: Target) -> None:
     ],
 )
 def test_anything_else_is_refused_with_what_is_understood(text: str) -> None:
-    with pytest.raises(Usage, match=re.escape("https://next.frame.io/project/<project>/<folder>")):
+    with pytest.raises(UsageError, match=re.escape("https://next.frame.io/project/<project>/<folder>")):
         read_folder(text)
 
 
@@ -67,7 +66,7 @@ def test_anything_else_is_refused_with_what_is_understood(text: str) -> None:
 def test_any_text_is_a_folder_or_refused(text: str) -> None:
     try:
         target = read_folder(text)
-    except Usage:
+    except UsageError:
         return
     assert (target.folder_id is None) != (target.project_id is None)
     assert "/" not in f"{target.folder_id}{target.project_id}"
@@ -93,17 +92,17 @@ def test_a_rate_is_read_with_its_unit(text: str, rate: int) -> None:
     "text", ["", "M", "-1M", "fast", "1e6", "50Mbit", "1.2.3k", "\N{ARABIC-INDIC DIGIT FIVE}M", "9" * 30]
 )
 def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(Usage, match="50M"):
+    with pytest.raises(UsageError, match="50M"):
         read_rate(text)
 
 
 @given(st.text())
 def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
-    seen = shown(text)
+    seen = escape(text)
     hidden = {one for one in seen if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
     assert hidden <= {"\u200c", "\u200d"}
     assert len(seen.splitlines()) <= 1
-    assert shown(seen) == seen
+    assert escape(seen) == seen
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
     ],
 )
 def test_what_would_steer_a_terminal_is_seen_as_what_it_is(text: str, seen: str) -> None:
-    assert shown(text) == seen
+    assert escape(text) == seen
 
 
 @pytest.mark.parametrize(
@@ -136,13 +135,14 @@ def test_what_would_steer_a_terminal_is_seen_as_what_it_is(text: str, seen: str)
     ],
 )
 def test_a_name_that_is_only_unusual_is_shown_as_it_is(text: str) -> None:
-    assert shown(text) == text
+    assert escape(text) == text
 
 
 @pytest.mark.parametrize(
     ("count", "text"),
     [
         (0, "0 bytes"),
+        (1, "1 byte"),
         (999, "999 bytes"),
         (1000, "1.0 kB"),
         (999_949, "999.9 kB"),
@@ -152,13 +152,13 @@ def test_a_name_that_is_only_unusual_is_shown_as_it_is(text: str) -> None:
     ],
 )
 def test_bytes_are_said_as_people_say_them(count: float, text: str) -> None:
-    assert sized(count) == text
+    assert format_size(count) == text
 
 
 def lines_of(rows: list[tuple[str, Progress]], width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, legacy_windows=False)
     with console.capture() as drawing:
-        console.print(drawn(rows, width))
+        console.print(progress_table(rows, width))
     return drawing.get().splitlines()
 
 
@@ -208,7 +208,7 @@ def test_from_60_columns_on_percent_rate_and_time_left_are_seen(rows: list[tuple
     for line, (_, progress) in zip(lines, rows, strict=True):
         assert cell_len(line) <= width
         assert f"{progress.bytes_uploaded / progress.total_bytes:4.0%} " in line
-        assert f"  {sized(progress.bytes_per_second)}/s" in line
+        assert f"  {format_size(progress.bytes_per_second)}/s" in line
         if progress.seconds_left is not None:
             assert line.rstrip().endswith(" left")
 
@@ -267,7 +267,7 @@ def test_a_proxy_for_everything_is_the_last_choice(proxies: pytest.MonkeyPatch) 
 def test_what_is_no_http_proxy_is_refused_without_its_password(proxies: pytest.MonkeyPatch, proxy: str) -> None:
     for option in (proxy, None):
         proxies.setenv("https_proxy", proxy)
-        with pytest.raises(Usage, match="proxy") as caught:
+        with pytest.raises(UsageError, match="proxy") as caught:
             read_proxy(option, "https://api.frame.io")
         assert not shown_by(caught.value, "secret")
     assert ("SOCKS is not supported" in str(caught.value)) == proxy.startswith("socks")

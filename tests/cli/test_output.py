@@ -62,7 +62,7 @@ def shell(program: Program, redirected: str, *arguments: str) -> tuple[int, str,
 
 # -- where nothing can be written --------------------------------------------------------------------------------------
 
-LOST = "warning: what was to be shown is lost: stdout: No space left on device\n"
+LOST = "warning: output was lost: stdout: No space left on device\n"
 
 
 @POSIX

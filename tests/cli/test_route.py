@@ -157,5 +157,5 @@ def test_a_reader_that_goes_away_costs_the_display_and_not_the_upload(tmp_path: 
         assert running.stderr is not None
         complaint = running.stderr.read()
         assert running.wait(timeout=40) == 0
-    assert complaint == "warning: what was to be shown is lost: stdout: Broken pipe\n"
+    assert complaint == "warning: output was lost: stdout: Broken pipe\n"
     assert [file.sha256 for file in fake.files] == [sha256(BODY)]

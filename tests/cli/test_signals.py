@@ -204,7 +204,7 @@ def test_the_demo_ends_by_signals_too(program: Program) -> None:
 
 INSIDE = """
 import asyncio, signal, sys, threading
-from aioframeio_upload._cli.signals import Signals, leave
+from aioframeio_upload._cli.signals import exit_process
 from aioframeio_upload._cli.loop import run
 
 async def work():
@@ -217,7 +217,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 try:
     run(work)
 finally:
-    leave(1)
+    exit_process(1)
 """
 
 

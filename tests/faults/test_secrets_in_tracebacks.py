@@ -17,10 +17,10 @@ import aiohttp
 import pytest
 
 from aioframeio_upload import AsyncFrameioUploader, Plan, PlanError, RetryPolicy, Timeouts, Uploader, UploadError
-from aioframeio_upload._cli import options
-from aioframeio_upload._cli.browse import find, find_folder
-from aioframeio_upload._cli.format import Target
-from aioframeio_upload._cli.options import Service, read_service
+from aioframeio_upload._cli import service as cli_service
+from aioframeio_upload._cli.browse import find_folder, run_find
+from aioframeio_upload._cli.options import Target, read_service
+from aioframeio_upload._cli.service import Service
 from aioframeio_upload._core.redact import Secret
 from aioframeio_upload._io import api_response
 from aioframeio_upload.testing import FakeFrameio, Fault
@@ -330,7 +330,7 @@ TOKEN = "tokenofthetestsabcdefghij27"
 def asked_at(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     monkeypatch.setenv("FRAMEIO_TOKEN", TOKEN)
     monkeypatch.setenv("FRAMEIO_BASE_URL", url)
-    monkeypatch.setattr(options, "Uploader", partial(Uploader, retry=ONCE))
+    monkeypatch.setattr(cli_service, "Uploader", partial(Uploader, retry=ONCE))
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
@@ -359,7 +359,7 @@ async def test_of_a_listing_of_the_command_line(quoting: bytes, monkeypatch: pyt
     async with canned(quoting) as server:
         with asked_at(server.url, monkeypatch) as service:
             for ask in (
-                lambda: find(service, None, 1, True),
+                lambda: run_find(service, None, 1, True),
                 lambda: find_folder(service, Target(project_id="p")),
             ):
                 with pytest.raises(UploadError) as caught:
@@ -378,7 +378,7 @@ async def test_of_a_listing_that_is_cancelled(fake: FakeFrameio, monkeypatch: py
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
     async with server:
         with asked_at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", monkeypatch) as service:
-            task = asyncio.create_task(find(service, None, 1, True))
+            task = asyncio.create_task(run_find(service, None, 1, True))
             await held.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError) as caught:
@@ -392,7 +392,7 @@ async def test_a_listing_of_the_command_line_is_bounded_and_goes_in_no_circle(mo
     pages = [answer(200, (page % cursor).encode()) for cursor in ("a", "b", "a")]
     async with canned(*pages) as server:
         with asked_at(server.url, monkeypatch) as service, pytest.raises(UploadError, match="in a circle"):
-            await find(service, None, 1, True)
+            await run_find(service, None, 1, True)
     async with canned(answer(200, b" " * 1001)) as server:
         with asked_at(server.url, monkeypatch) as service, pytest.raises(UploadError, match="longer than 1000 bytes"):
-            await find(service, None, 1, True)
+            await run_find(service, None, 1, True)
