@@ -270,7 +270,7 @@ def test_version_and_help_are_told(program: Program) -> None:
     assert program.run("--version") == (0, f"aioframeio-upload {__version__}\n", "")
     status, said, _ = program.run("--help")
     assert status == 0
-    assert re.search(r"^ +demo +Watch an upload heal", said, re.MULTILINE)
+    assert re.search(r"^ +demo +Watch an upload recover", said, re.MULTILINE)
 
 
 def test_an_unknown_command_is_a_usage_error(program: Program) -> None:
