@@ -56,7 +56,7 @@ class FailureRule:
     """What it is, for whoever reads the error or the page."""
 
     def fits(self, kind: FailureKind, status: int | None, code: str | None, reason: str) -> bool:
-        """Say whether it is this fault."""
+        """Return whether a failure matches this row."""
         return (
             kind is self.kind
             and (self.code is None or self.code == code)
@@ -149,13 +149,13 @@ THROTTLED = frozenset({"SlowDown", "ServiceUnavailable"})
 
 
 def find(kind: FailureKind, status: int | None, code: str | None, reason: str) -> FailureRule:
-    """Find a fault in the table; each has its row."""
+    """Return the first row of the table that matches; every failure has one."""
     return next(row for row in FAILURES if row.fits(kind, status, code, reason))
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
-    """What went wrong with one attempt, in words of ours: aiohttp's messages hold the URL."""
+    """Describe how one attempt failed, in our own words: aiohttp's messages contain the URL."""
 
     kind: FailureKind
     reason: str
@@ -165,26 +165,32 @@ class AttemptFailure:
     retry_after: float | None = None
     """Seconds that the server asks for."""
     receipt: Receipt | None = None
-    """With `Kind.ETAG`: what S3 acknowledged all the same."""
+    """With `FailureKind.ETAG`: what S3 acknowledged."""
     unanswered: bool = False
-    """Whether the connection broke after the server was asked for leave, and before it let the first byte through."""
+    """Whether the connection broke after `Expect: 100-continue` was sent, and before the server answered it."""
 
 
-def judge(fault: AttemptFailure) -> Verdict:
-    """Decide what follows a fault."""
-    return _row(fault).verdict
+def rule_for(failure: AttemptFailure) -> FailureRule:
+    """Return the row of the table that a failure matches."""
+    return find(failure.kind, failure.status, failure.code, failure.reason)
 
 
-def explain(fault: AttemptFailure) -> str:
-    """Say what a fault is: S3's own words, and ours where they help."""
-    row = _row(fault)
-    return f"{fault.reason} ({row.meaning})" if row.code is not None else fault.reason
+def judge(failure: AttemptFailure) -> Verdict:
+    """Return what follows a failure."""
+    return rule_for(failure).verdict
 
 
-def is_throttle(fault: AttemptFailure) -> bool:
-    """Say whether S3 asks for fewer requests."""
-    return fault.status == 503 or fault.code in THROTTLED
+def explain(failure: AttemptFailure, rule: FailureRule | None = None) -> str:
+    """Return S3's own words about a failure, with the table's meaning where S3 gave a code.
+
+    Args:
+        failure: The failure.
+        rule: Its row in the table, where that is already known.
+    """
+    rule = rule or rule_for(failure)
+    return f"{failure.reason} ({rule.meaning})" if rule.code is not None else failure.reason
 
 
-def _row(fault: AttemptFailure) -> FailureRule:
-    return find(fault.kind, fault.status, fault.code, fault.reason)
+def is_throttle(failure: AttemptFailure) -> bool:
+    """Return whether S3 asks for fewer requests."""
+    return failure.status == 503 or failure.code in THROTTLED

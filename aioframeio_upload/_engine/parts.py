@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import anyio
 import anyio.lowlevel
 
-from .._core.backoff import Asking, next_asking, wait_before
+from .._core.backoff import Asking
 from .._core.batches import PartBatch
 from .._core.checksums import name_parts, unproved
-from .._core.errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, PlanError, UploadError
-from .._core.failures import AttemptFailure, FailureKind, Verdict, explain, is_throttle, judge
+from .._core.errors import IntegrityError, LinksExpired, PartError, PlanError, UploadError
+from .._core.failures import AttemptFailure
 from .._core.model import Part, Plan, Receipt
 from .._core.part_state import UploadState
 from .._core.presigned import Links
 from .._core.redact import address_of
+from .._core.retry import SPOILED, Action, Decision, RetryMemory, Situation, decide
 from .._io.files import PartReader
 from .._io.flow_control import PauseGate
 from .._io.s3_put import PutAttempt, is_worth_asking
@@ -268,29 +269,73 @@ class PartUploader:
 
     async def _send(self, part: Part, lent: PartReader) -> None:
         """Try one part until S3 has it."""
-        doubted = False
-        outages = 0
-        # Asked on the upload's first part, and where a refusal may have been lost with the connection.
-        asks = not self._asked and is_worth_asking(part.size)
-        asking, self._asked = Asking.FIRST if asks else Asking.NO, True
+        memory = self._first_memory(part)
         while True:
-            outcome = await self._attempt(part, lent, asking)
-            receipt = self._believe(part, outcome, doubted)
-            if receipt is not None:
-                # Known before it is recorded: a cancellation meanwhile must not take a whole file for a placeholder.
-                self._receipts.append(receipt)
-                self._acknowledged.add(part.number)
-                await self._record.note(receipt)
-                self._feed.publish(self._state.complete(receipt, anyio.current_time()))
+            outcome = await self._attempt(part, lent, memory.asking)
+            accepted = self._accept(part, outcome, memory.doubted)
+            memory = memory.after(outcome)
+            situation = Situation(
+                number=part.number,
+                file_id=self._plan.file_id,
+                attempts=self._state.attempts(part.number),
+                memory=memory,
+                quiet_for=self._state.quiet_for(anyio.current_time()),
+                may_be_whole=not self._is_surely_incomplete(),
+            )
+            decision = decide(outcome, accepted, situation, self._resources.retry)
+            if await self._obey(part, decision):
                 return
-            assert isinstance(outcome, AttemptFailure)
-            doubted = doubted or outcome.kind is FailureKind.ETAG
-            asking = next_asking(asking, outcome)
-            outages = outages + 1 if outcome.kind is FailureKind.UNREACHABLE else 0
-            delay = self._delay_after(part, outcome, outages)
             if self._failure is not None:
-                return  # this part's word was waited for
-            await anyio.sleep(delay)
+                return  # only the answer about this part was awaited
+            await anyio.sleep(decision.delay)
+
+    def _first_memory(self, part: Part) -> RetryMemory:
+        # The upload's first part asks first: S3 then refuses a wrong link before gigabytes are sent.
+        asks, self._asked = not self._asked and is_worth_asking(part.size), True
+        return RetryMemory(Asking.FIRST if asks else Asking.NO)
+
+    async def _obey(self, part: Part, decision: Decision) -> bool:
+        """Do what was decided, and return whether the part is done.
+
+        Raises:
+            UploadError: The part is given up.
+            JournalError: The receipt could not be recorded.
+        """
+        if decision.is_throttle:
+            self._resources.throttled()
+        match decision.action:
+            case Action.ACCEPT:
+                assert decision.receipt is not None
+                await self._complete(decision.receipt)
+                return True
+            case Action.WAIT:
+                log.debug("part %d: %s; sent again on resume", part.number, decision.reason)
+                self._state.fail(part.number, counted=False)
+            case Action.RETRY:
+                assert isinstance(decision.error, PartError)
+                self._state.fail(part.number, counted=decision.is_counted)
+                self._resources.retries += 1
+                log.debug("%s; again in %.1f s", decision.error, decision.delay)
+                self._feed.publish(self._state.retrying(part.number, decision.delay, decision.error))
+            case Action.GIVE_UP:
+                assert decision.error is not None
+                self._state.fail(part.number, counted=decision.is_counted)
+                raise decision.error
+            case Action.SPOILED:
+                assert decision.error is not None
+                self.is_spoiled = True
+                raise decision.error
+            case _:
+                assert_never(decision.action)
+        return False
+
+    async def _complete(self, receipt: Receipt) -> None:
+        """Record a receipt in the journal, then publish it."""
+        # Noted before it is recorded: a cancellation meanwhile must not delete a complete file as a placeholder.
+        self._receipts.append(receipt)
+        self._acknowledged.add(receipt.number)
+        await self._record.note(receipt)
+        self._feed.publish(self._state.complete(receipt, anyio.current_time()))
 
     async def _attempt(self, part: Part, lent: PartReader, asking: Asking) -> Receipt | AttemptFailure:
         """Make one attempt, when the upload is not paused and a slot is free."""
@@ -321,46 +366,8 @@ class PartUploader:
     def _expired(self, reason: str) -> LinksExpired:
         return LinksExpired(reason, file_id=self._plan.file_id)
 
-    def _delay_after(self, part: Part, fault: AttemptFailure, outages: int) -> float:
-        """Tell that a part is tried again and give the delay, or raise the error of one that is given up."""
-        if fault.kind is FailureKind.PAUSED:
-            log.debug("part %d: %s; sent again on resume", part.number, fault.reason)
-            self._state.fail(part.number, counted=False)
-            return 0.0
-        if is_throttle(fault):
-            self._resources.throttled()
-        retry = self._resources.retry
-        patient = bool(outages) and self._state.quiet_for(anyio.current_time()) <= retry.patience
-        error = PartError(
-            explain(fault),
-            number=part.number,
-            attempts=self._state.attempts(part.number),
-            status=fault.status,
-            code=fault.code,
-            request_id=fault.request_id,
-        )
-        self._state.fail(part.number, counted=not patient)
-        self._judge(fault, error, patient)
-        delay = wait_before(retry, outages if patient else error.attempts, fault.retry_after)
-        self._resources.retries += 1
-        log.debug("%s; again in %.1f s", error, delay)
-        self._feed.publish(self._state.retrying(part.number, delay, error))
-        return delay
-
-    def _judge(self, fault: AttemptFailure, error: PartError, patient: bool) -> None:
-        """Raise the error of a part that is given up."""
-        verdict = judge(fault)
-        if verdict is Verdict.GIVE_UP:
-            raise PartRejected.of(error, explain(fault))
-        if verdict is Verdict.NEW_LINKS:
-            raise self._expired(f"part {error.number}: S3 says that its link has expired")
-        if not patient and error.attempts >= self._resources.retry.attempts:
-            if fault.kind is FailureKind.ETAG:
-                raise IntegrityError.of(error, explain(fault))
-            raise PartExhausted.of(error, "every attempt failed; the last: " + explain(fault)) from error
-
-    def _believe(self, part: Part, outcome: Receipt | AttemptFailure, doubted: bool) -> Receipt | None:
-        """Give the receipt of a part that S3 has, or None."""
+    def _accept(self, part: Part, outcome: Receipt | AttemptFailure, doubted: bool) -> Receipt | None:
+        """Return the receipt of a part that S3 has, or None; learn from it what the host's ETags are worth."""
         host, trust = address_of(part.url), self._resources.etags
         was_checked = host not in trust.off
         receipt = trust.believe(host, outcome, doubted=doubted)
@@ -368,20 +375,13 @@ class PartUploader:
             log.warning("the ETags of %s are not the MD5 of what is sent; they are not checked any more", host)
         if receipt is not None and isinstance(outcome, AttemptFailure):
             self._unchecked.append((part, host))
-        if receipt is outcome and doubted and not self._something_is_missing():
-            # The service puts a file together as soon as every part is there, and no later PUT changes it.
-            raise self._spoiled(part)
         return receipt
 
-    def _something_is_missing(self) -> bool:
-        """Whether the service surely has not every part yet."""
+    def _is_surely_incomplete(self) -> bool:
+        """Return whether S3 cannot have every part yet."""
         sizes = {part.number: part.size for part in self._plan.parts}
         return bool(self._waiting) or any(attempt.sent < sizes[number] for number, attempt in self._attempts.items())
 
     def _spoiled(self, part: Part) -> IntegrityError:
         self.is_spoiled = True
-        return IntegrityError(
-            "S3 stored other bytes than were sent, and the file may have been put together from them",
-            number=part.number,
-            attempts=self._state.attempts(part.number),
-        )
+        return IntegrityError(SPOILED, number=part.number, attempts=self._state.attempts(part.number))

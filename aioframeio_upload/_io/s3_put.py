@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeAlias, assert_never
 
 import aiohttp
 from yarl import URL
@@ -42,12 +43,12 @@ one without the question, so a slow link gets more time."""
 
 
 def is_worth_asking(size: int) -> bool:
-    """Say whether a first part is so large that its server should be asked before it is sent."""
+    """Return whether an upload's first part is large enough to be sent with `Expect: 100-continue`."""
     return size > EXPECT_FROM
 
 
 class Question:
-    """One request's `Expect: 100-continue`, and what became of it. Told by the session's traces."""
+    """Note when a request with `Expect: 100-continue` has left. Called by the session's trace hooks."""
 
     def __init__(self, guard: StallGuard) -> None:
         self._guard = guard
@@ -55,29 +56,43 @@ class Question:
         """Whether a server has the headers."""
 
     def sent(self) -> None:
-        """Note that the headers have left; from now on the server's leave is awaited."""
+        """Note that the headers have left; from now on the server's answer to `Expect` is awaited."""
         self.is_sent = True
         self._guard.asked(EXPECT_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """The attempt ended before its first byte, in a way that the question itself may have caused."""
+class Redirected:
+    """S3 sends the part to another URL."""
+
+    link: Secret[URL]
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgainWithoutExpect:
+    """The request ended before its first byte, in a way that `Expect: 100-continue` itself may have caused."""
 
     broke: AttemptFailure | None = None
-    """How, where it was by the end of the connection."""
+    """How the connection broke, if it did."""
+
+
+PutOutcome: TypeAlias = Receipt | AttemptFailure | Redirected | AskAgainWithoutExpect
+"""How one PUT to one URL can end."""
+
+AnswerOutcome: TypeAlias = Acknowledged | AttemptFailure | Redirected
+"""What one answer can mean."""
 
 
 class PutAttempt:
-    """One attempt at a part as it runs; others look at `sent`.
+    """Send a part once. Owned by one attempt; `sent` may be read while it runs.
 
     Args:
-        part: Which.
-        lent: Its bytes.
-        media_type: What its link is signed for.
-        gate: Its upload's pause.
-        asking: Whether to ask before the body if it will be taken. S3 then refuses before gigabytes are sent; without,
-            it refuses early and closes, which is often seen as a broken pipe only.
+        part: The part.
+        lent: The part's bytes.
+        media_type: The `Content-Type` that the link is signed for.
+        gate: The upload's pause.
+        asking: Whether to send `Expect: 100-continue`. S3 then refuses before gigabytes are sent; without it, S3
+            refuses early and closes the connection, which often shows as a broken pipe only.
     """
 
     def __init__(
@@ -111,27 +126,26 @@ class PutAttempt:
             host = _address(link)
             asks = self._asking in (Asking.FIRST, Asking.AGAIN) and host not in (unasked, *resources.expectless)
             outcome = await self._put_to(link, resources, asks)
-            if isinstance(outcome, Unanswered):
-                if outcome.broke is not None and self._asking is Asking.AGAIN:
-                    return replace(outcome.broke, unanswered=True)
-                unasked = host
-                continue
-            # Only now: what did not answer may have been the link, or whoever answers everything so.
-            if host == unasked and (isinstance(outcome, Secret) or is_of_s3(outcome)):
-                resources.expectless.add(host)
-            if isinstance(outcome, Secret):
-                redirects, link = redirects + 1, outcome
-            else:
-                return outcome
+            match outcome:
+                case AskAgainWithoutExpect(broke=broke):
+                    if broke is not None and self._asking is Asking.AGAIN:
+                        return replace(broke, unanswered=True)
+                    unasked = host
+                case Redirected():
+                    if host == unasked:
+                        resources.expectless.add(host)
+                    redirects, link = redirects + 1, outcome.link
+                case Receipt() | AttemptFailure():
+                    # Only now: what did not answer may have been the link, or a server that answers everything so.
+                    if host == unasked and is_of_s3(outcome):
+                        resources.expectless.add(host)
+                    return outcome
+                case _:
+                    assert_never(outcome)
         return AttemptFailure(FailureKind.REDIRECTED, "redirected in a circle", status=307)
 
-    async def _put_to(
-        self, link: Secret[URL], resources: Session, expect: bool
-    ) -> Receipt | AttemptFailure | Secret[URL] | Unanswered:
-        """PUT to one URL.
-
-        Another URL is where S3 redirects to (aiohttp is not to follow: it would re-quote it).
-        """
+    async def _put_to(self, link: Secret[URL], resources: Session, expect: bool) -> PutOutcome:
+        """PUT to one URL; aiohttp does not follow redirects, because it would re-quote the signed URL."""
         size = self._part.size
         digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
         guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
@@ -148,24 +162,32 @@ class PutAttempt:
             guard.close()
         if body.source_error is not None:
             raise body.source_error
-        self.is_acknowledged = isinstance(outcome, Acknowledged)
-        if isinstance(outcome, Acknowledged):
-            # A cancellation meanwhile must not take a whole file for a placeholder.
-            receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
-            self.is_acknowledged = isinstance(receipt, Receipt)
-            return receipt
-        if guard.is_paused and isinstance(outcome, AttemptFailure) and judge(outcome) is Verdict.AGAIN:
-            return AttemptFailure(FailureKind.PAUSED, f"ended by a pause: {outcome.reason}")
-        return outcome
+        match outcome:
+            case Acknowledged():
+                # Noted before the MD5 is known: a cancellation meanwhile must not delete a complete file.
+                self.is_acknowledged = True
+                receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+                self.is_acknowledged = isinstance(receipt, Receipt)
+                return receipt
+            case AttemptFailure():
+                self.is_acknowledged = False
+                if guard.is_paused and judge(outcome) is Verdict.AGAIN:
+                    return AttemptFailure(FailureKind.PAUSED, f"ended by a pause: {outcome.reason}")
+                return outcome
+            case Redirected() | AskAgainWithoutExpect():
+                self.is_acknowledged = False
+                return outcome
+            case _:
+                assert_never(outcome)
 
     async def _exchange(
         self, url: URL, body: PartPayload, guard: StallGuard, resources: Session, expect: bool
-    ) -> Acknowledged | AttemptFailure | Secret[URL] | Unanswered:
+    ) -> AnswerOutcome | AskAgainWithoutExpect:
         """Send the body and read the answer; the frames from here on hold the link, and are in no traceback."""
         question = Question(guard)
         headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
         broke: AttemptFailure | None = None
-        outcome: Acknowledged | AttemptFailure | Secret[URL]
+        outcome: AnswerOutcome
         try:
             async with (
                 guard.deadline,
@@ -187,7 +209,7 @@ class PutAttempt:
         except TimeoutError as error:
             is_late = guard.deadline.expired()
             if is_late and question.is_sent and not body.begun:
-                return Unanswered()
+                return AskAgainWithoutExpect()
             connected = question.is_sent or body.begun
             outcome = broke = (
                 self._late(guard, connected, resources.timeouts) if is_late else _lost(error, url.raw_host)
@@ -195,13 +217,11 @@ class PutAttempt:
         except FAILURES as error:
             outcome = broke = _lost(error, url.raw_host)
         if isinstance(outcome, AttemptFailure) and question.is_sent and not body.begun and may_be_asking(outcome):
-            return Unanswered(broke)
+            return AskAgainWithoutExpect(broke)
         return outcome
 
-    def _read(
-        self, url: URL, response: aiohttp.ClientResponse, answer: bytes | None, sent: int
-    ) -> Acknowledged | AttemptFailure | Secret[URL]:
-        """Read an answer: an acknowledgement, a fault, or where S3 redirects to."""
+    def _read(self, url: URL, response: aiohttp.ClientResponse, answer: bytes | None, sent: int) -> AnswerOutcome:
+        """Return what an answer means."""
         if response.status == 307 and (location := response.headers.get("Location")):
             return self._redirect(url, location)
         links = [str(url), self._part.url]
@@ -210,17 +230,17 @@ class PutAttempt:
             return AttemptFailure(FailureKind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
         return outcome
 
-    def _redirect(self, url: URL, location: str) -> Secret[URL] | AttemptFailure:
-        """Return where S3 sends the part, or the fault of a redirect that is not followed: the bytes stay here."""
+    def _redirect(self, url: URL, location: str) -> Redirected | AttemptFailure:
+        """Return where S3 sends the part, or the failure where that redirect must not be followed."""
         here = str(url)
         target = resolve_redirect(here, location)
         why_not = "to no usable URL" if target is None else why_not_followed(self._part.url, here, target)
         if target is None or why_not is not None:
             return AttemptFailure(FailureKind.REDIRECTED, f"redirected {why_not}", status=307)
-        return Secret(URL(target, encoded=True))
+        return Redirected(Secret(URL(target, encoded=True)))
 
     def _late(self, guard: StallGuard, connected: bool, timeouts: Timeouts) -> AttemptFailure:
-        """Say what an attempt waited for in vain."""
+        """Return the failure of an attempt that ran out of time."""
         if guard.is_paused or not self._gate.is_open:
             return AttemptFailure(FailureKind.PAUSED, "paused for longer than S3 keeps a silent connection")
         if not connected:
