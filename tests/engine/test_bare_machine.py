@@ -182,7 +182,10 @@ def test_what_is_nothing_without_a_journal_asks_for_one(program: Any, command: s
 
 def test_a_folder_that_is_gone_is_told(service: FakeFrameio, program: Any) -> None:
     target = ("--folder", service.folder_id, "--no-journal")
-    assert program("upload", ".", *target)[::2] == (2, "error: .: the working directory was removed; give an absolute path\n")
+    assert program("upload", ".", *target)[::2] == (
+        2,
+        "error: .: the working directory was removed; give an absolute path\n",
+    )
     status, _, complaint = program("upload", "take.mov", *target)
     assert (status, complaint) == (1, "error: take.mov: SourceError: take.mov: No such file or directory\n")
     assert service.files == ()
