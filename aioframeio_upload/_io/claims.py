@@ -1,9 +1,9 @@
-"""Which upload of a journal is whose: a small file for each, and one lock that tells whether its owner still lives.
+"""Claim uploads of a journal for one process: a small file per upload, and one lock that shows whether its owner lives.
 
-A lock of its own for each upload would be an open file for each: a folder of a thousand versions waits an hour and a
-half for its stacks, and many systems allow 256 open files. So an upload is taken by a file that only names its owner,
-and the owner holds one lock, on one open file, for as long as it has taken anything. The system drops that lock when
-the owner's process ends, however that happens, and then everything that it had taken is free.
+A lock per upload would need an open file per upload: a folder of a thousand versions waits an hour and a half for its
+stacks (10 a minute), and many systems allow only 256 open files. So a claim is a file that only names its owner, and
+the owner holds one lock, on one open file, while it has any claim. The system releases that lock when the owner's
+process ends, however that happens, and all of its claims are void.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from .ownership import NO_FOLLOW, check_file
 log = logging.getLogger("aioframeio_upload")
 
 NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-"""What `flock` fails with on a file system, often one of a network, that has no such locks."""
+"""Errors of `flock` on file systems without such locks, mostly network file systems."""
 
 
 class Claims:
-    """What one open journal has taken. Owned by the journal's thread.
+    """The claims of one open journal. Owned by the journal's thread.
 
     Args:
         journal: The journal's path, for errors.
-        place: Its full path, which the claims' names begin with.
+        place: Its absolute path, the prefix of the claims' file names.
     """
 
     def __init__(self, journal: str, place: str) -> None:
         self._journal = journal
         self._place = place
         self._id = secrets.token_hex(8)
-        """The owner's name in the claims. Nobody can make such a file beforehand."""
+        """The owner's name in the claims; random, so that nobody can create its file beforehand."""
         self._lock: filelock.BaseFileLock | None = None
-        """Held while anything is taken."""
+        """Held while there are claims."""
         self._kind: type[filelock.BaseFileLock] | None = None
-        """Of lock; None before the first."""
+        """The class of the lock; None before the first."""
         self._taken: dict[object, str] = {}
 
     def take(self, key: str, owner: object) -> bool:
-        """Take an upload for one owner in this process; return False where another one has it.
+        """Claim an upload for one owner in this process; return False if another one has it.
 
-        Only while nobody else can do the same: the caller holds the journal's write lock.
+        The caller must hold the journal's write lock, so that nobody else does the same at this moment.
 
         Raises:
             OSError: The claim cannot be written or read.
-            JournalError: What is in its place is not this user's.
+            JournalError: The file in its place does not belong to this user.
         """
         path = self._claim(key)
         if key in self._taken.values():
@@ -61,7 +61,7 @@ class Claims:
         if (holder := self._read(path, key)) is not None:
             if holder != self._id and self._is_alive(holder):
                 return False
-            with contextlib.suppress(FileNotFoundError):  # given up at this moment, which needs no write lock
+            with contextlib.suppress(FileNotFoundError):  # released at this moment, which needs no write lock
                 os.unlink(path)
         self._hold()
         try:
@@ -73,22 +73,22 @@ class Claims:
         return True
 
     def release(self, owner: object) -> None:
-        """Give up what an owner has taken, if anything."""
+        """Release an owner's claim, if any."""
         key = self._taken.pop(owner, None)
         if key is not None:
-            # Before the lock goes: nobody else can have taken it yet.
+            # Before the lock is released, so that nobody else can have claimed it yet.
             with contextlib.suppress(OSError):
                 os.unlink(self._claim(key))
             self._let_go()
 
     def release_all(self) -> None:
-        """Give up everything."""
+        """Release all claims."""
         for owner in tuple(self._taken):
             self.release(owner)
 
     @property
     def taken(self) -> int:
-        """How many uploads are taken."""
+        """The number of claims."""
         return len(self._taken)
 
     # -- the claims ------------------------------------------------------------------------------------------------
@@ -108,13 +108,13 @@ class Claims:
             os.close(descriptor)
 
     def _read(self, path: str, key: str) -> str | None:
-        """Return who has taken it: what a claim says, or None where there is no claim."""
+        """Return the owner that a claim names, or None if there is no claim."""
         try:
             descriptor = os.open(path, os.O_RDONLY | NO_FOLLOW)
         except FileNotFoundError:
             return None
         except OSError:
-            # A symbolic link, or another user's: say so rather than "too many levels of symbolic links".
+            # For a link or another user's file, raise a clearer error than "too many levels of symbolic links".
             self._check(os.lstat(path), path, key)
             raise
         try:
@@ -124,10 +124,10 @@ class Claims:
             os.close(descriptor)
 
     def _check(self, found: os.stat_result, path: str, key: str) -> None:
-        """Check that a claim is this user's.
+        """Check that a claim's file belongs to this user.
 
         Raises:
-            JournalError: It is not; the error is about that upload alone.
+            JournalError: It does not; the error is about that upload only.
         """
         try:
             check_file(found, self._journal, os.path.basename(path))
@@ -140,7 +140,7 @@ class Claims:
         return f"{self._place}-owner-{id}.lock"
 
     def _hold(self) -> None:
-        """Lock this owner's own file, before the first claim names it."""
+        """Lock this owner's file, before the first claim names it."""
         if self._lock is None:
             self._lock = self._locked(self._owner(self._id))
             assert self._lock is not None  # its name is random
@@ -151,14 +151,14 @@ class Claims:
             _remove(lock)
 
     def _is_alive(self, id: str) -> bool:
-        """Return whether an owner's process still runs, and remove what it left where it does not."""
+        """Return whether an owner's process still runs; if not, remove its file."""
         if not re.fullmatch("[0-9a-f]{16}", id):
-            return False  # its writer was killed before the name was in it
+            return False  # the writer of the claim was killed before it wrote its name
         path = self._owner(id)
         try:
             check_file(os.lstat(path), self._journal)
         except (FileNotFoundError, JournalError):
-            return False  # one that is not this user's is no owner's
+            return False  # a file of another user does not prove an owner
         lock = self._locked(path)
         if lock is None:
             return True
@@ -166,10 +166,10 @@ class Claims:
         return False
 
     def _locked(self, path: str) -> filelock.BaseFileLock | None:
-        """Lock a file, made if there is none; return None where another process, or another lock here, holds it.
+        """Lock a file, creating it if necessary; return None if another process, or another lock here, holds it.
 
         Raises:
-            OSError: It cannot be locked.
+            OSError: The file cannot be locked.
         """
         if self._kind is None:
             self._kind = self._find_kind()
@@ -181,9 +181,9 @@ class Claims:
         return lock
 
     def _find_kind(self) -> type[filelock.BaseFileLock]:
-        """Return the kind of lock that the file system has.
+        """Return the class of lock that the file system supports.
 
-        Not left to filelock: it tells by `warnings.warn`, which is an exception where warnings are errors.
+        Not left to filelock, which reports its fallback by `warnings.warn`: an exception where warnings are errors.
         """
         if _has_flock(os.path.dirname(self._place)):
             return filelock.FileLock
@@ -197,7 +197,8 @@ class Claims:
 
 def _remove(lock: filelock.BaseFileLock) -> None:
     """Unlock a file and remove it."""
-    # While it is locked: filelock sees that a lock is on a file without a name. Windows removes no open file.
+    # Removed while it is locked: filelock notices if the file that it locked has no name any more. (On Windows an open
+    # file cannot be removed.)
     with contextlib.suppress(OSError):
         os.unlink(lock.lock_file)
     with contextlib.suppress(OSError):
@@ -205,9 +206,9 @@ def _remove(lock: filelock.BaseFileLock) -> None:
 
 
 def _has_flock(folder: str) -> bool:
-    """Return whether the file system of a folder has the locks of `flock`."""
+    """Return whether the file system of a folder supports `flock`."""
     if sys.platform == "win32":
-        return True  # its own locks are part of the system
+        return True  # filelock uses the locks of the system itself
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY | NO_FOLLOW)

@@ -1,4 +1,4 @@
-"""The kinds of sources, each opened so that a part of it can be read, and read again."""
+"""Open sources of every kind, so that each part can be read, and read again for a retry."""
 
 from __future__ import annotations
 
@@ -33,39 +33,38 @@ class OpenSource(Protocol):
     size: int
     path: str | None
     replayable: bool
-    """Whether it can be sent from its beginning once more."""
+    """Whether it can be sent again from its beginning."""
     modified_ns: int | None
-    """When it was last written to, where that can be known."""
+    """When it was last modified, if that is known."""
 
     def lend(self, part: Part) -> AbstractAsyncContextManager[PartReader]:
-        """Lend a part's bytes; while they are lent they can be read any number of times."""
+        """Return a context in which the bytes of a part can be read any number of times."""
         ...
 
     async def check(self) -> None:
-        """Raise SourceChanged if it is not what it was when it was opened, SourceError if it does not answer."""
+        """Raise SourceChanged if the source has changed since it was opened, SourceError if it does not answer."""
 
     async def fingerprint(self) -> Fingerprint | None:
-        """Give what a later run can tell it by; None for what is no file."""
+        """Return evidence by which a later run recognises the source; None if it is not a file."""
 
     def close(self) -> None:
-        """Let go of what was opened here; a read that still runs in its thread ends first."""
+        """Close what was opened here, after any read that still runs in its thread."""
 
 
 async def open_source(
     source: Source, size: int | None, executor: ReadThreads, spool: Spool, *, stream_size: int | None = None
 ) -> OpenSource:
-    """Open a source, off the loop, and find out its size. A caller's object is left at its position.
+    """Open a source, off the loop, and determine its size. The position of a caller's object is not changed.
 
     Args:
-        source: Of a kind that `check_kind` let through.
-        size: As declared: what an object is taken to have whose end would have to be looked for.
-        executor: The threads that read it.
-        spool: Where the parts of a stream wait.
-        stream_size: What a stream holds, where that is not the whole file.
+        source: A source of a kind that `check_kind` accepts.
+        size: The declared size, used for objects whose end would have to be searched for.
+        executor: The threads that read the source.
+        spool: The temporary files for the parts of a stream.
+        stream_size: The size of a stream, if it does not contain the whole file.
 
     Raises:
-        SourceError: It is missing, unreadable, empty, no file, or a file object that another upload reads; or it does
-            not answer.
+        SourceError: The source is missing, unreadable, empty, not a file, in use by another upload, or does not answer.
     """
     found: OpenSource
     if isinstance(source, str | os.PathLike):
@@ -87,14 +86,14 @@ async def open_source(
 
 
 def check_size(source: OpenSource, declared: int | None) -> int:
-    """Give the source's size if it is the declared one."""
+    """Return the source's size; raise SourceError if another one was declared."""
     if declared is not None and declared != source.size:
         raise SourceError(f"has {source.size} bytes, not {declared} as declared", path=source.path)
     return source.size
 
 
 class FileSource:
-    """A file, ours or the caller's, of which any slice can be read at any time."""
+    """An open file of which any slice can be read at any time."""
 
     path: str | None = None
     replayable = True
@@ -110,15 +109,15 @@ class FileSource:
 
     @asynccontextmanager
     async def lend(self, part: Part) -> AsyncIterator[PartReader]:
-        """Lend the part where it lies."""
+        """Return a reader of the file itself; nothing is copied first."""
         yield FilePartReader(self._file, self._start + part.offset, self._executor)
 
     async def check(self) -> None:
-        """Look whether it answers; a read that comes short tells of itself."""
+        """Check that the file answers. That it is shorter than before is noticed by the read itself."""
         await self._executor.bounded(self._file.settled, self.path)
 
     async def fingerprint(self) -> Fingerprint | None:
-        """None: the caller's object is no file that a later run could find."""
+        """Return None: a later run could not find the caller's object."""
         return None
 
     def close(self) -> None:
@@ -127,27 +126,27 @@ class FileSource:
 
 
 class PathSource(FileSource):
-    """A file, opened once; its parts are read at their offsets, without a cursor to share."""
+    """A file by its path, opened once; parts are read at their offsets (`pread`), so they share no cursor."""
 
     def __init__(self, path: str, file: SharedFile, found: _Look, executor: ReadThreads) -> None:
         super().__init__(file, 0, found.size, executor, found.mtime_ns)
         self.path: str | None = path
         self._before = found
         self._edges: str | None = None
-        self._hashing = threading.Lock()  # by the first of many parts
+        self._hashing = threading.Lock()  # so that only the first of many concurrent parts hashes
 
     async def check(self) -> None:
-        """Compare what the path leads to with what was opened.
+        """Compare the file at the path with the one that was opened.
 
         Raises:
-            SourceChanged: It is something else.
-            SourceError: It is away: whether it has changed cannot be told.
+            SourceChanged: It is another file, or was modified.
+            SourceError: It is away, so whether it has changed is unknown.
         """
         await super().check()
         await self._executor.ask(self._look_again, path=self.path)
 
     async def fingerprint(self) -> Fingerprint | None:
-        """Return its size and time of change, and a hash of its two ends."""
+        """Return its size, modification time, and a hash of its two ends."""
         edges = await self._executor.ask(self._hash_edges, path=self.path)
         return Fingerprint(self._before.size, self._before.mtime_ns, edges)
 
@@ -166,10 +165,10 @@ class PathSource(FileSource):
         elif now.mtime_ns != before.mtime_ns:
             how = "was written to"
         elif self._edges is None:
-            self._hash_edges()  # to compare with, before the first byte is sent
+            self._hash_edges()  # before the first byte is sent, to compare with later
         elif now.ctime_ns != before.ctime_ns:
-            # Mostly a chmod, a hard link, a rename or an attribute that a backup has set; but also what wrote to the
-            # file and put its time back. (On Windows it is the time of creation.)
+            # Usually a chmod, a hard link, a rename or an attribute set by a backup; but also a program that wrote to
+            # the file and restored its mtime. (On Windows `st_ctime_ns` is the creation time.)
             if self._read_edges() != self._edges:
                 how = "was written to, and its time put back"
             self._before = now
@@ -192,7 +191,7 @@ class PathSource(FileSource):
 
 
 class MemorySource:
-    """Bytes that the caller holds; nothing is copied."""
+    """A bytes-like object of the caller; nothing is copied."""
 
     path: str | None = None
     replayable = True
@@ -204,20 +203,20 @@ class MemorySource:
 
     @asynccontextmanager
     async def lend(self, part: Part) -> AsyncIterator[PartReader]:
-        """Lend the part where it lies."""
-        # Let go at once, not when the collector comes by: a caller's bytearray cannot be resized before.
+        """Return a reader of the caller's memory."""
+        # Released at once, not by the garbage collector: a bytearray cannot be resized while a view of it exists.
         with self._view[part.offset : part.offset + part.size] as view:
             yield _MemoryPartReader(view)
 
     async def check(self) -> None:
-        """Nothing to check: the memory is the caller's to leave alone."""
+        """Do nothing: the caller must not modify the memory while it is uploaded."""
 
     async def fingerprint(self) -> Fingerprint | None:
-        """None: no later run has these bytes."""
+        """Return None: a later run does not have these bytes."""
         return None
 
     def close(self) -> None:
-        """Let go of the caller's memory."""
+        """Release the caller's memory."""
         self._view.release()
 
 
@@ -234,7 +233,7 @@ class _MemoryPartReader:
 
 async def _open_path(path: str, executor: ReadThreads, opener: Callable[[str, int], int] | None = None) -> PathSource:
     try:
-        # Looked at before it is opened: opening a FIFO would wait for its writer.
+        # The type is checked before the file is opened: opening a FIFO would wait for a writer.
         mode = (await executor.ask(os.stat, path, path=path)).st_mode
         if not stat.S_ISREG(mode):
             raise SourceError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
@@ -242,11 +241,11 @@ async def _open_path(path: str, executor: ReadThreads, opener: Callable[[str, in
         file = await executor.answer(lambda: opened(handle(), path), path)
     except OSError as error:
         raise SourceError(reason_of(error), path=path, away=True) from error
-    except ValueError:  # a NUL byte in it
-        raise SourceError("is no path", path=path.replace("\0", "\\0")) from None
+    except ValueError:  # the path contains a NUL byte
+        raise SourceError("is not a valid path", path=path.replace("\0", "\\0")) from None
     try:
         found = await executor.ask(_look, file.file.fileno(), path=path)
-    except OSError as error:  # the share has gone in between
+    except OSError as error:  # for example, the network share disappeared meanwhile
         file.close()
         raise SourceError(reason_of(error), path=path, away=True) from error
     except BaseException:
@@ -257,7 +256,7 @@ async def _open_path(path: str, executor: ReadThreads, opener: Callable[[str, in
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What tells a file from what it was. No inode: network storage gives it another one when it is mounted again."""
+    """The status of a file, to detect changes. Without the inode, which network storage may change on a remount."""
 
     is_file: bool
     size: int
@@ -271,7 +270,7 @@ def _look(path: str | int) -> _Look:
 
 
 ASYNC_HANDLES = ("_file", "wrapped")
-"""Where aiofiles and anyio keep the file behind a handle of theirs."""
+"""The attributes in which aiofiles and anyio keep the file behind their handles."""
 
 
 # -- the caller's objects ----------------------------------------------------------------------------------------------
@@ -285,7 +284,7 @@ async def _open_object(
     spool: Spool,
     returned: Callable[[], None],
 ) -> OpenSource:
-    """Open a caller's object, from its position to its end; it is never closed here."""
+    """Open a caller's object, from its position to its end. It belongs to the caller and is not closed here."""
     if is_stream(source):
         return await _open_stream(source, stream_size or size, executor, spool, returned)
     try:
@@ -300,41 +299,41 @@ async def _open_object(
         if not error.is_away:
             raise
         raise SourceError(f"the file object {error}; with size= its end is not looked for", away=True) from error
-    except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+    except Exception as error:  # a caller's file object may raise anything; it is chained as the cause
         raise unreadable(error) from error
     return SeekableSource(source, start, measured, executor, spool, returned, modified_ns)
 
 
 def _open_anywhere(file: Any, returned: Callable[[], None]) -> tuple[SharedFile, int, int, int | None] | None:
-    """Open an object of which any slice can be read at the same price, or return None.
+    """Open an object of which every slice can be read at the same cost, or return None.
 
-    These are memory and the files that Python itself opens, by their exact types: a subclass may read something else
-    than its descriptor does, and so may all that merely has a `fileno()`. That of a `GzipFile` is the packed file's.
-    Every other object is read in order: to seek in it may mean to fetch, or to unpack, all that lies before.
+    These are `BytesIO` and the files that Python itself opens, by their exact types. A subclass, or another object with
+    a `fileno()`, may return other bytes than its descriptor: the `fileno()` of a `GzipFile` is the compressed file.
+    All other objects are read in order, because a seek may mean to download or decompress everything before.
     """
     if type(file) is io.BytesIO:
         start = file.tell()
         return SharedFile(file, returned=returned), start, max(0, file.getbuffer().nbytes - start), None
     if isinstance(file, tempfile._TemporaryFileWrapper):
-        file = file.file  # documented: the true file object; the wrapper only deletes it
+        file = file.file  # the underlying file object (documented); the wrapper only deletes the file on closing
     raw = _true_file(file)
     if raw is None:
         return None
     if not file.readable():
         raise SourceError("the file object cannot be read: it is not open for reading")
-    file.flush()  # a buffer may hold what was written and is not in the file yet
+    file.flush()  # the buffer may contain bytes that are not in the file yet
     start, found = file.tell(), os.fstat(raw.fileno())
     size = max(0, found.st_size - start)
-    if not hasattr(os, "pread"):  # Windows: its own cursor is moved, under a lock
+    if not hasattr(os, "pread"):  # Windows: the object's own cursor is moved, under a lock
         return SharedFile(file, returned=returned), start, size, found.st_mtime_ns
-    # A descriptor of our own: the caller may close the file, and its number then becomes another file's. `pread` leaves
-    # the caller's position alone, which both share.
+    # A duplicate of the descriptor, because the caller may close the file, and another file may then get its number.
+    # Both descriptors share a position, which `pread` does not move.
     own = io.FileIO(os.dup(raw.fileno()))
     return SharedFile(own, owner=own, returned=returned), start, size, found.st_mtime_ns
 
 
 def _true_file(file: Any) -> io.FileIO | None:
-    """Return the file on disk of which an object gives the very bytes, or None."""
+    """Return the regular file whose bytes an object returns unchanged, or None."""
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     is_true = type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
     return raw if is_true else None
@@ -346,9 +345,9 @@ def _is_seekable(file: Any) -> bool:
 
 
 def _measure(file: Any, declared: int | None) -> tuple[int, int, int | None]:
-    """Return an object's position, what it holds from there on, and when that was last written to.
+    """Return an object's position, the number of bytes from there to its end, and its modification time.
 
-    Its end is looked for only where no size was declared: what is packed has to be unpacked for that.
+    Its end is searched for only if no size was declared: a compressed file has to be decompressed for that.
     """
     start = file.tell()
     size = declared
@@ -360,7 +359,7 @@ def _measure(file: Any, declared: int | None) -> tuple[int, int, int | None]:
 
 def _modified_ns(file: Any) -> int | None:
     if isinstance(file, tempfile.SpooledTemporaryFile):
-        return None  # asked for its descriptor it would move from memory to the disk
+        return None  # calling its `fileno()` would move it from memory to disk
     try:
         found = os.fstat(file.fileno())
     except (OSError, AttributeError, TypeError, ValueError):
@@ -371,17 +370,17 @@ def _modified_ns(file: Any) -> int | None:
 async def _open_stream(
     stream: Any, size: int | None, executor: ReadThreads, spool: Spool, returned: Callable[[], None]
 ) -> StreamSource:
-    told = size if size is not None else await _own_size(stream, executor)
-    if told is None:
+    known = size if size is not None else await _own_size(stream, executor)
+    if known is None:
         raise SourceError("a stream needs size=: Frame.io makes the part links from it")
-    return StreamSource(stream, told, executor, spool, returned)
+    return StreamSource(stream, known, executor, spool, returned)
 
 
 async def _own_size(stream: Any, executor: ReadThreads) -> int | None:
-    """The size that a stream tells itself: an UploadFile's `size`, or that of the file behind an async handle."""
-    told = getattr(stream, "size", None)
-    if isinstance(told, int) and not isinstance(told, bool):
-        return told
+    """Return the size that a stream itself provides: `UploadFile.size`, or that of the file behind an async handle."""
+    own = getattr(stream, "size", None)
+    if isinstance(own, int) and not isinstance(own, bool):
+        return own
     behind = next((getattr(stream, name) for name in ASYNC_HANDLES if hasattr(stream, name)), None)
     if behind is None or not iscoroutinefunction(getattr(stream, "tell", None)):
         return None

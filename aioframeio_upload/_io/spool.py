@@ -1,4 +1,4 @@
-"""A stream, which can be read only once: each part waits in a temporary file, so that it can be sent again."""
+"""Read streams, which can be read only once: each part is copied to a temporary file, so that it can be sent again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .foreign import ForeignCancellation, await_foreign
 from .source_kinds import reading_method
 
 WRITE_SIZE = 1 << 20
-"""Bytes for one write in a thread: a hop costs 0.2 to 0.3 ms, as much as copying this much."""
+"""Bytes written in one call to a thread. The hop costs 0.2 to 0.3 ms, about as much as copying this many bytes."""
 
 
 class Spool:
-    """Where the parts of all streams wait, never more than `parts` of them; and which of the callers' objects are read.
+    """The temporary files for the parts of all streams, at most `parts` at once, and the caller's objects in use.
 
     Owned by the Uploader.
     """
@@ -39,10 +39,13 @@ class Spool:
         self._borrowed: set[int] = set()
 
     def borrow(self, source: Any) -> Callable[[], None]:
-        """Take a caller's object for one reader alone, and give what returns it: two would share its one position.
+        """Reserve a caller's object for one upload, because two would share its position.
+
+        Returns:
+            A function that ends the reservation.
 
         Raises:
-            SourceError: Another upload reads it.
+            SourceError: Another upload is reading it.
         """
         if id(source) in self._borrowed:
             raise SourceError("the file object is being read by another upload")
@@ -51,7 +54,7 @@ class Spool:
 
     @asynccontextmanager
     async def place(self, executor: Executor) -> AsyncIterator[SharedFile]:
-        """Lend a temporary file that has no name: it is gone when it is closed, and when the process is."""
+        """Open a temporary file without a name, which disappears when it is closed or the process ends."""
         async with self._places:
             directory = self._directory or await in_thread(executor, default_directory)
             try:
@@ -66,21 +69,21 @@ class Spool:
 
 
 def default_directory() -> str:
-    """Choose the temporary directory, unless it is kept in memory, as /tmp is on some systems.
+    """Return the temporary directory, or another one if that is in memory, as /tmp is on some systems.
 
     Raises:
         SourceError: There is none.
     """
     mounts = _mounts()
     places: list[str] = []
-    # Either may be missing: a container may have no directory to write to, and a working directory may be deleted.
+    # Both can fail: a container may have no writable directory, and the working directory may have been deleted.
     for find in (tempfile.gettempdir, lambda: "/var/tmp", os.getcwd):
         with contextlib.suppress(FileNotFoundError):
             places.append(find())
     usable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
     if not usable:
         raise SourceError(
-            "cannot spool: there is no temporary directory; give spool_dir= to the Uploader, or set TMPDIR"
+            "cannot spool: there is no temporary directory; pass spool_dir= to the Uploader, or set TMPDIR"
         )
     return next((place for place in usable if _on_disk(place, mounts)), usable[0])
 
@@ -93,7 +96,7 @@ def _on_disk(directory: str, mounts: dict[str, str]) -> bool:
 
 
 def _mounts() -> dict[str, str]:
-    """The file system at each mount point; known on Linux only, where /tmp may be in memory."""
+    """Return the type of file system at each mount point; empty except on Linux, where /tmp is often a tmpfs."""
     try:
         with open("/proc/mounts", encoding="utf-8", errors="replace") as table:
             rows = [line.split() for line in table]
@@ -103,16 +106,16 @@ def _mounts() -> dict[str, str]:
 
 
 class StreamSource:
-    """A stream while its upload runs: read in order, a part at a time, each part ready to be sent again.
+    """A stream while its upload runs, read in order, one part at a time.
 
-    It holds the bytes of the parts that are lent, one after the other, and no others.
+    Only the parts that are being sent are on disk.
     """
 
     path: str | None = None
     replayable = False
     modified_ns: int | None = None
     what = "the stream"
-    """What errors call it."""
+    """The name of the source in error messages."""
 
     def __init__(
         self, stream: Any, size: int, executor: ReadThreads, spool: Spool, returned: Callable[[], None]
@@ -121,18 +124,18 @@ class StreamSource:
         self._returned = returned
         self._read = _reader(stream, self._in_thread)
         self._reading: Future[Any] | None = None
-        """What a thread does with the caller's object at this moment, or did last."""
+        """The current or last call of the caller's object in a thread."""
         self._rest = memoryview(b"")
         self._left = size
         self._last = 0
         self._executor = executor
         self._spool = spool
-        # One part is filled at a time; anyio's lock serves in order, and the parts are asked for in order.
+        # One part is filled at a time. anyio's lock is fair, and parts are requested in order, so they stay in order.
         self._turn = anyio.Lock()
 
     @asynccontextmanager
     async def lend(self, part: Part) -> AsyncIterator[PartReader]:
-        """Fill a temporary file with the part's bytes and lend it."""
+        """Copy the part's bytes to a temporary file and return its reader."""
         async with AsyncExitStack() as stack:
             async with self._turn:
                 file = await stack.enter_async_context(self._spool.place(self._executor))
@@ -141,21 +144,21 @@ class StreamSource:
             yield FilePartReader(file, 0, self._executor)
 
     async def check(self) -> None:
-        """Nothing to check: what was spooled cannot change."""
+        """Do nothing: spooled bytes cannot change."""
 
     async def fingerprint(self) -> Fingerprint | None:
-        """None: no later run can read the stream again."""
+        """Return None: a later run could not read the stream again."""
         return None
 
     def close(self) -> None:
-        """Give the stream back, open: it is the caller's, and spooled parts are closed by who borrowed them."""
+        """End the reservation of the stream, without closing it: it belongs to the caller."""
         if self._reading is None or self._reading.done():
             self._returned()
-        else:  # a read that nobody waits for any more: its thread has to be done with the object first
+        else:  # the caller of a read was cancelled, but its thread still uses the object
             self._reading.add_done_callback(lambda _: self._returned())
 
     async def _find(self, part: Part) -> None:
-        """Be where the part begins: a stream is there, as it is asked for its parts in their order."""
+        """Move to the beginning of a part. A stream is there already, because parts are requested in order."""
         assert part.number > self._last
 
     async def _fill(self, file: SharedFile, part: Part) -> None:
@@ -174,7 +177,7 @@ class StreamSource:
                 raise SourceError(f"cannot spool part {part.number}: {error.strerror}") from error
             missing -= len(block)
             self._left -= len(block)
-        # Before the last part goes out, not after: then no finished file stands at Frame.io.
+        # Checked before the last part is sent, so that a stream that is too long makes no finished file at Frame.io.
         if not self._left and (self._rest or await self._chunk()):
             raise SourceError(f"{self.what} is longer than the {self.size} bytes that were planned")
 
@@ -182,23 +185,23 @@ class StreamSource:
         try:
             return memoryview(await await_foreign(self._read()) or b"").cast("B")
         except SourceError:
-            raise  # it does not answer
-        except Exception as error:  # a caller's stream may raise whatever it likes; it is told as the cause
+            raise  # from `ReadThreads.bounded`: it does not answer
+        except Exception as error:  # a caller's stream may raise anything; it is chained as the cause
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> SourceError:
-        # Its words are not told: an HTTP client's may hold a link that is a secret.
+        # Without its message: that of an HTTP client may contain a presigned link.
         reason = str(error) if isinstance(error, ForeignCancellation) else type(error).__name__
         return SourceError(f"the stream cannot be read: {reason}", away=isinstance(error, OSError))
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._reading = self._executor.submit(carried, function, arguments)
-        # However long it takes: a pipe gives what there is when there is something.
+        # Without a timeout: a read from a pipe returns when its writer has written something.
         return await asyncio.wrap_future(self._reading)
 
 
 class SeekableSource(StreamSource):
-    """A caller's file object that can seek, at a price: read in order, too, but it can begin anew, and skip."""
+    """A caller's file object whose seeks may be slow: read in order like a stream, but able to restart and to skip."""
 
     replayable = True
     what = "the file object"
@@ -219,14 +222,14 @@ class SeekableSource(StreamSource):
         self._start = start
 
     async def _find(self, part: Part) -> None:
-        """Seek, where the part does not follow the one before: some are sent, or a new plan begins."""
+        """Seek if the part does not follow the previous one: after parts that were sent before, or for a new plan."""
         if part.offset == self.size - self._left:
             return
         try:
             await await_foreign(self._in_thread(self._file.seek, self._start + part.offset))
         except SourceError:
             raise
-        except Exception as error:  # as above
+        except Exception as error:  # a caller's file object may raise anything; it is chained as the cause
             raise self._unreadable(error) from error
         self._rest, self._left = memoryview(b""), self.size - part.offset
 
@@ -234,23 +237,23 @@ class SeekableSource(StreamSource):
         return unreadable(error)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        # In time, unlike a pipe: its bytes are there.
+        # With a timeout, because unlike those of a pipe, its bytes exist already.
         return await self._executor.bounded(partial(super()._in_thread, function, *arguments))
 
 
 def unreadable(error: Exception) -> SourceError:
-    """Return the error of a caller's file object that has raised another one."""
+    """Return the SourceError for an exception that a caller's file object has raised."""
     return SourceError(f"the file object cannot be read: {reason_of(error)}", away=isinstance(error, OSError))
 
 
 def _reader(
     stream: Any, in_its_thread: Callable[[Callable[[int], Any], int], Awaitable[Any]]
 ) -> Callable[[], Awaitable[Any]]:
-    """Return what reads the next piece of any stream, none of them empty but the last.
+    """Return a function that reads the next piece of a stream; only the last piece is empty.
 
-    No generator of ours: one that is given up half-way is closed by a task that asyncio starts, after the upload's end.
+    Not an async generator: asyncio closes an abandoned one in a task of its own, after the end of the upload.
     """
-    # `read` where there is one: iterating an aiohttp StreamReader or an aiofiles handle goes by lines.
+    # `read` is preferred, because iterating an aiohttp StreamReader or an aiofiles handle yields lines.
     read = reading_method(stream)
     if read is not None:
         if not iscoroutinefunction(read):
@@ -270,7 +273,7 @@ def _reader(
 
 
 async def _read_until_some(stream: Any, read: Callable[[int], Awaitable[Any]]) -> Any:
-    # A multipart reader may give nothing although there is more, and tells its end by `at_eof()`.
+    # aiohttp's multipart reader may return an empty piece before the end, which it reports by `at_eof()`.
     at_eof = getattr(stream, "at_eof", None)
     while not (piece := await read(WRITE_SIZE)) and at_eof is not None and not at_eof():
         continue

@@ -83,7 +83,7 @@ async def test_without_a_temporary_folder_a_stream_needs_one_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     take_temporary_folders(monkeypatch)
-    with pytest.raises(SourceError, match="there is no temporary directory; give spool_dir="):
+    with pytest.raises(SourceError, match="there is no temporary directory; pass spool_dir="):
         await uploader.upload(stream(), size=SIZE, name="a", folder_id=fake.folder_id)
     assert fake.files == ()
     await uploader.upload(make_file(SIZE), folder_id=fake.folder_id)

@@ -234,7 +234,7 @@ async def test_an_unreadable_file(fake: FakeFrameio, uploader: Uploader, make_fi
 
 
 async def test_a_path_with_a_nul_byte(fake: FakeFrameio, uploader: Uploader) -> None:
-    await refused(fake, uploader, "a\0b.mov", "is no path")
+    await refused(fake, uploader, "a\0b.mov", "is not a valid path")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no FIFO")
