@@ -1,4 +1,4 @@
-"""The journal as the loop sees it: SQLite in one thread of its own, so that nothing here ever waits for a disk."""
+"""The journal's asyncio interface: SQLite runs in a thread of its own, so that the loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Journal:
     Args:
         path: A SQLite file, made with its folders where there is none. It holds part links, which are credentials: it
             is readable by its owner only. On this host, not on a network file system, where locks do not hold.
-        sync: Wait for the disk at each fact, 1 to 10 ms in a thread; once for all that come meanwhile. Without, a power
-            cut may cost the last ones, and their parts are sent again; a crash of the process costs none either way.
+        sync: Wait for the disk after each write, 1 to 10 ms in a thread, once for all writes that come meanwhile. If
+            False, a power failure may lose the last ones, and their parts are sent again; a crash of the process loses
+            none either way.
     """
 
     path: str | os.PathLike[str]
@@ -41,19 +42,20 @@ class Journal:
         if not isinstance(path, str):
             raise TypeError("the journal's path is not text")
         if not path:
-            raise ValueError("the journal's path is empty; name a file, or give journal=None to record nothing")
+            raise ValueError("the journal's path is empty; name a file, or pass journal=None to record nothing")
         if "\0" in path:
-            raise ValueError("the journal's path has a NUL character, which no file's name can have")
+            raise ValueError("the journal's path contains a NUL character, which file names cannot contain")
         if path == ":memory:" or path.lower().startswith("file:"):
             raise ValueError(
-                f"{path!r} is no path of a file: a journal is there for the next process, which finds no database in"
-                " memory; give a path (./ before a name that looks like this one), or journal=None to record nothing"
+                f"{path!r} is not the path of a file: a journal is for the next process, which cannot read a database"
+                " in memory; pass a path (with ./ before a name that looks like this one), or journal=None to record"
+                " nothing"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """That S3 has a part of the upload with that key."""
+    """A receipt to be recorded for the upload with that key."""
 
     key: str
     receipt: Receipt
@@ -61,9 +63,9 @@ class Note:
 
 
 class AsyncJournal:
-    """A journal in use. Owned by an Uploader.
+    """An open journal. Owned by an Uploader.
 
-    A cancellation takes back nothing: a fact that was on its way is recorded, and all are in the order of asking.
+    All operations run in the order of the calls. A cancellation does not undo one: what was handed over is recorded.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -72,17 +74,17 @@ class AsyncJournal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-journal")
         self._file: SqliteJournal | None = None
         self._waiting: list[Note] = []
-        """For the batch before it. Owned by the loop, and so is the next."""
+        """Notes that wait for the previous batch to be written. Like `_batches`, used on the loop only."""
         self.warned: set[str] = set()
-        """The keys of damaged uploads that were told in the log."""
+        """The keys of damaged uploads that were logged already."""
         self._batches = 0
-        """How many are on their way to the file."""
+        """Number of batches that are being written."""
 
     async def open(self) -> None:
         """Open the file.
 
         Raises:
-            JournalError: It is no journal, of another version, another user's, or cannot be made or opened.
+            JournalError: It is not a journal, has another version, belongs to another user, or cannot be opened.
         """
         try:
             await self._call(self._open)
@@ -91,13 +93,13 @@ class AsyncJournal:
             raise
 
     def _open(self) -> None:
-        # Not before a journal is asked for: `import aioframeio_upload` loads neither SQLite nor filelock.
+        # Imported here, so that `import aioframeio_upload` does not load SQLite and filelock.
         from .journal_sqlite import SqliteJournal
 
         self._file = SqliteJournal(self.path, self._sync)
 
     async def close(self) -> None:
-        """Close the file, after what was asked for before; bounded by SQLite's patience with other processes."""
+        """Close the file after all earlier operations; bounded by SQLite's busy timeout."""
         try:
             with anyio.CancelScope(shield=True):
                 await self._call(self._close)
@@ -116,8 +118,8 @@ class AsyncJournal:
     async def note(self, key: str, receipt: Receipt) -> None:
         """Record that S3 has a part.
 
-        Parts that arrive while the disk is waited for are recorded together, with one more wait: so it does not grow
-        with the parts in flight, which started together and end together. (Databases call it group commit.)
+        Parts that arrive while a batch is being written form the next batch, with a single wait for the disk (group
+        commit). So the wait does not grow with the parts in flight, which tend to end together.
         """
         note = Note(key, receipt, asyncio.get_running_loop().create_future())
         self._waiting.append(note)
@@ -126,15 +128,15 @@ class AsyncJournal:
         await note.recorded
 
     def _record_waiting(self) -> None:
-        """Hand over what waits; before anything that is asked later, though nobody may wait for it any more."""
+        """Hand over the waiting notes, before any later operation, even if their callers were cancelled."""
         if not self._waiting:
             return
         notes, self._waiting = self._waiting, []
         rows = [(note.key, note.receipt) for note in notes]
         try:
             recording = asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._opened.note(rows))
-        except RuntimeError as error:  # the interpreter ends, and its threads take nothing more
-            self._tell(notes, [str(error)] * len(notes), error)
+        except RuntimeError as error:  # the interpreter is shutting down, and executors accept nothing more
+            self._resolve(notes, [str(error)] * len(notes), error)
             return
         self._batches += 1
         recording.add_done_callback(lambda done: self._recorded(notes, done))
@@ -143,15 +145,15 @@ class AsyncJournal:
         self._batches -= 1
         failure = done.exception()
         reason = failure.reason if isinstance(failure, JournalError) else repr(failure)
-        self._tell(notes, done.result() if failure is None else [reason] * len(notes), failure)
+        self._resolve(notes, done.result() if failure is None else [reason] * len(notes), failure)
         if not self._batches:
             self._record_waiting()
 
-    def _tell(self, notes: list[Note], reasons: Sequence[str | None], cause: BaseException | None) -> None:
-        """Tell each of them: an error of its own, as each is raised in a task of its own."""
+    def _resolve(self, notes: list[Note], reasons: Sequence[str | None], cause: BaseException | None) -> None:
+        """Wake the callers; each gets an error object of its own, because each raises it in another task."""
         for note, reason in zip(notes, reasons, strict=True):
             if note.recorded.done():
-                continue  # nobody waits for it any more
+                continue  # its caller was cancelled
             if reason is None:
                 note.recorded.set_result(None)
             else:
@@ -160,31 +162,31 @@ class AsyncJournal:
                 note.recorded.set_exception(refusal)
 
     async def drop(self, key: str, file_id: str) -> None:
-        """Erase an upload, if it is that file's still."""
+        """Erase an upload, if it still belongs to that file."""
         await self._call(lambda: self._opened.drop(key, file_id))
 
     async def erase(self, mark: str) -> None:
-        """Erase a row, whatever is in it, by the `mark` that `pending` gives."""
+        """Erase a row, whatever it contains, by the `mark` from `pending`."""
         await self._call(lambda: self._opened.erase(mark))
 
     async def pending(self) -> list[Row]:
-        """Give all that is recorded."""
+        """Return all recorded uploads."""
         return await self._call(lambda: self._opened.pending())
 
     async def own(self, key: str, owner: object) -> bool:
-        """Take an upload; False where another process, or another owner here, has it."""
+        """Claim an upload; return False if another process, or another owner here, has claimed it."""
         return await self._call(lambda: self._opened.own(key, owner))
 
     async def find(self, key: str) -> Entry | None:
-        """Give what is recorded under a key."""
+        """Return the entry with that key, or None."""
         return await self._call(lambda: self._opened.find(key))
 
     async def release(self, owner: object) -> None:
-        """Let go of what the owner has taken."""
+        """Release the owner's claim."""
         await self._call(lambda: self._opened.release(owner))
 
     def release_later(self, owner: object) -> None:
-        """Let go of it, for a caller that cannot wait."""
+        """Release the owner's claim without waiting for that."""
         self._record_waiting()
         self._thread.submit(lambda: self._opened.release(owner))
 
@@ -198,5 +200,5 @@ class AsyncJournal:
         try:
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, function))
         except BaseException as error:
-            without_frames(error, causes=True)  # what is recorded has the links in it
+            without_frames(error, causes=True)  # the frames hold entries, which contain part links
             raise

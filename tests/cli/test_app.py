@@ -406,7 +406,7 @@ def test_a_journal_that_is_no_file_is_refused_in_words(program: Program, take: P
     for command in (["pending"], ["resume"], ["discard", "f"], ["upload", "take.mov", "--folder", "f"]):
         status, _, complaint = program.run(*command, "--journal", journal)
         assert (status, len(complaint.splitlines())) == (2, 1)
-        assert complaint.startswith(f"error: --journal: '{journal}' is no path of a file")
+        assert complaint.startswith(f"error: --journal: '{journal}' is not the path of a file")
 
 
 @HAS_SIGNALS

@@ -169,10 +169,10 @@ def content(folder: Path) -> dict[str, tuple[bytes, int]]:
     [
         (no_database, "is not a database"),
         (three_bytes, "is not a database"),
-        (another_database, "is a database, but no journal"),
-        (another_program, "is a database, but no journal"),
+        (another_database, "is a database, but not a journal"),
+        (another_program, "is a database, but not a journal"),
         (a_newer_version, "of version 2"),
-        (a_wal_without_its_file, "is empty, and what belongs to it is not"),
+        (a_wal_without_its_file, "is empty, but its WAL file is not"),
         (a_folder, "is a folder"),
         (another_users, "belongs to another user"),
     ],
