@@ -1,4 +1,4 @@
-"""Faults as flat records, and which request each one strikes (pure)."""
+"""Faults as flat records, and the choice of the requests that they affect (pure)."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ MID_BODY = frozenset({"early", "reset", "close", "stall"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong, for the requests it names; JSON-able as it is.
+    """A failure to simulate for matching requests; its fields are JSON types.
 
     It strikes only requests that the service would have granted: a wrong signature, token or rate is refused
-    first. Where several are due the first in the list strikes, and the others keep their turn.
+    first. If several are due, the first in the list strikes, and the others stay due.
 
     Attributes:
         on: The operation it strikes ("part", "create", "status", ...), or "*".
         do: What happens, see below.
         number: Only this part; None: any.
         name: Only the file (or created folder) of this name; None: any.
-        asks: Only requests that ask for leave first (`Expect: 100-continue`), or only those that do not; None: any.
-        first: Which matching request is the first it strikes, from 1.
-        times: How many requests it strikes; None: for ever.
-        after: Bytes of the body that are read before it happens ("early", "reset", "close", "stall"); at the
-            body's end if that is shorter.
+        asks: Only requests with `Expect: 100-continue` (True), or only those without (False); None: any.
+        first: The first matching request that it strikes, from 1.
+        times: How many requests it strikes; None: all.
+        after: Bytes of the body that are read before it happens ("early", "reset", "close", "stall"); at the end of
+            the body if that is shorter.
         status: The answer's status ("answer", "early").
         code: S3's `<Code>`, or the `title` of the API's error.
         message: S3's `<Message>`, or the `detail` of the API's error.
         headers: Added to the answer.
         body: Sent verbatim in place of the error document ("answer", "early"), or the bytes of "garbled".
-        rate: Bytes a second ("trickle").
+        rate: Bytes per second ("trickle").
         linger: Seconds between an early answer and the close of its connection.
         location: Where a "redirect" points; None: the same URL again.
 
@@ -83,7 +83,7 @@ class Fault:
     location: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what could never strike.
+        """Check that the fault can strike at all.
 
         Raises:
             ValueError: The kind is unknown or not one of `on`, or a number is out of range.
@@ -98,7 +98,7 @@ class Fault:
 
 @dataclass(slots=True, eq=False)
 class Armed:
-    """A fault and how far it has come."""
+    """A fault, and the requests that it has matched, claimed and hit so far."""
 
     fault: Fault
     seen: int = 0
@@ -114,11 +114,11 @@ class Faults:
     armed: list[Armed] = field(default_factory=list)
 
     def add(self, faults: Iterable[Fault]) -> None:
-        """Arm further faults."""
+        """Add further faults."""
         self.armed.extend(Armed(fault) for fault in faults)
 
     def strike(self, operation: str, number: int | None, name: str | None, *, asks: bool = False) -> Armed | None:
-        """Return the fault that a request meets, if any; it is claimed by that request."""
+        """Return the fault that strikes a request, if any, and count it as claimed."""
         chosen: Armed | None = None
         for armed in self.armed:
             if armed.fault.asks not in (None, asks) or not _matches(armed.fault, operation, number, name):
@@ -135,7 +135,7 @@ class Faults:
         return sum(armed.hits for armed in self._of(fault))
 
     def release(self, fault: Fault | None) -> None:
-        """Let requests go on that a fault holds, and all that the same faults would hold later."""
+        """Continue the requests that a fault holds, and hold no later ones."""
         for armed in self.armed if fault is None else self._of(fault):
             if armed.fault.do in ("stall", "hold") and (fault is not None or armed.hits):
                 armed.released = True

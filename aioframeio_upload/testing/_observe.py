@@ -1,4 +1,4 @@
-"""What the fake has seen, and whoever waits for it to be so."""
+"""Record the requests that the fake has seen, and wake those who wait for a condition."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SeenRequest:
 
 @dataclass(slots=True)
 class Observer:
-    """Counts what happens and wakes who waits for it, at each change and without polling."""
+    """Count connections and requests, and wake waiters at each change, without polling."""
 
     requests: list[SeenRequest] = field(default_factory=list)
     connections: int = 0
@@ -48,7 +48,7 @@ class Observer:
     _waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
 
     def changed(self) -> None:
-        """Look again whether somebody's condition holds now."""
+        """Check the conditions of all waiters again."""
         for condition, future in tuple(self._waiting):
             _check(condition, future)
 
@@ -64,7 +64,7 @@ class Observer:
             self._waiting.remove(entry)
 
     def closed(self) -> None:
-        """Tell everybody who still waits that nothing will change any more."""
+        """Raise RuntimeError in every waiter, because nothing will change any more."""
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(RuntimeError("FakeFrameio was closed"))
@@ -75,12 +75,12 @@ class Observer:
         self.changed()
 
     def lost_connection(self) -> None:
-        """Count it no more."""
+        """Count a TCP connection as closed."""
         self.connections -= 1
         self.changed()
 
     def arrived(self, seen: SeenRequest, connection: object) -> None:
-        """Note a request whose headers were read."""
+        """Record a request whose headers were read."""
         self.requests.append(seen)
         if seen.operation == "part":
             self._parts[seen] = connection
@@ -90,24 +90,24 @@ class Observer:
         self.changed()
 
     def ended(self, seen: SeenRequest, status: int | None) -> None:
-        """Note what a request was answered, also before its connection ends; None: it gets no answer any more."""
+        """Record the status of a request's answer, which may precede the end of its connection; None: no answer."""
         seen.status = status
         self._parts.pop(seen, None)
         self.changed()
 
     def left(self, connection: object) -> None:
-        """Note that a client is gone: what it sent is not in flight, though it may still be worked at."""
+        """Record that a client is gone: its parts no longer count as in flight, even if they are still processed."""
         self._parts = {seen: through for seen, through in self._parts.items() if through is not connection}
         self.changed()
 
     @property
     def parts_in_flight(self) -> int:
-        """How many requests for parts arrived and are not answered yet, of clients that are still there."""
+        """Number of part requests that are not answered yet, from clients that are still connected."""
         return len(self._parts)
 
 
 class _Into:
-    """Puts what is raised in its block into a future: a condition's error belongs to who waits for it."""
+    """Put exceptions of its block into a future, so that a condition's error is raised where it is awaited."""
 
     def __init__(self, future: asyncio.Future[None]) -> None:
         self._future = future

@@ -1,4 +1,4 @@
-"""The routes of the V4 API, each with its documented rate limit, and the way of one call through them."""
+"""The routes of the V4 API, each with its documented rate limit, and the dispatch of a call to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST_BODY = 1 << 20
 
 
 class Route(NamedTuple):
-    """An operation, where it is and how often it may be called."""
+    """An operation, its path, and how often it may be called."""
 
     operation: str
     method: str
@@ -68,7 +68,7 @@ ROUTES = (
 
 
 class Match(NamedTuple):
-    """A route and the ids in the path that it fits."""
+    """The route of a path, and the IDs in the path."""
 
     route: Route
     ids: dict[str, str]
@@ -84,14 +84,14 @@ def find(method: str, raw_path: str) -> Match | None:
 
 
 def error_document(status: int | None, code: str | None, message: str | None) -> web.Response:
-    """Return an error as the API words it; without a status: 500."""
+    """Return an error in the API's form; the default status is 500."""
     status = status or 500
     title = code or _TITLES.get(status, "Error")
     return answer(status, ApiRefusalError(status, message or title, title=title).document())
 
 
 def answer(status: int, document: Json | None) -> web.Response:
-    """Return an answer of the API, with the request id that each one has."""
+    """Return an answer of the API, with a request ID as every answer has."""
     response = web.Response(status=status)
     if document is not None:
         response.body = json.dumps(document).encode()
@@ -102,13 +102,13 @@ def answer(status: int, document: Json | None) -> web.Response:
 
 @dataclass(slots=True, eq=False)
 class Api:
-    """The API of one account, with the buckets of its rate limits."""
+    """The API of one account, with its rate limits."""
 
     account: Account
     buckets: dict[str, Bucket] = field(default_factory=dict)
 
     async def serve(self, exchange: Exchange, match: Match | None, now: float) -> web.Response:
-        """Answer one call: who asks, how often, the fault it meets, then what it asks for.
+        """Answer one call: check the token, the route and the rate, apply a fault, then execute it.
 
         Raises:
             AnsweredError: A fault answered before the body was read.
@@ -135,7 +135,7 @@ class Api:
             if len(raw) > LARGEST_BODY:
                 await exchange.drain()
                 return error_document(413, None, None)
-        # A body of the API is small and names what is created, so that a fault is chosen only behind it.
+        # Faults can be limited to a name, which is in the body; bodies of the API are small, so it is read first.
         exchange.armed = self.account.faults.strike(match.route.operation, None, self._name(match, bytes(raw)))
         instead = await exchange.interrupt()
         if instead is not None:

@@ -1,4 +1,4 @@
-"""S3's side: a presigned PUT of one part, its checks, its answers and its XML errors."""
+"""S3's side: check a presigned PUT of a part, store it, and answer as S3 does, with XML errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LARGEST_PUT = 5 * 1024**3
 
 
 def part_path(path: str) -> tuple[str, int] | None:
-    """Return the file's id and the part's number, or None where the path is no part's."""
+    """Return the file's ID and the part's number, or None if the path is not that of a part."""
     match = PART_PATH.fullmatch(path)
     if match is None:
         return None
@@ -55,7 +55,7 @@ def part_path(path: str) -> tuple[str, int] | None:
 
 
 def error_document(status: int | None, code: str | None, message: str | None) -> web.Response:
-    """Return an error as S3 words it; what is not given follows from the rest (nothing: 503 SlowDown)."""
+    """Return an error in S3's form. What is None follows from the rest; if all are None, it is 503 SlowDown."""
     if code is None:
         code = next((known for known, (s, _) in MESSAGES.items() if s == status), None)
         code = {None: "SlowDown", 403: "AccessDenied", 503: "SlowDown"}.get(status, code or "UnknownError")
@@ -73,10 +73,10 @@ def error_document(status: int | None, code: str | None, message: str | None) ->
 
 
 async def put_part(account: Account, exchange: Exchange) -> web.Response:
-    """Take a part as S3 does, as far as the exchange's fault allows.
+    """Receive and store a part as S3 does, unless the fault of the exchange prevents it.
 
     Raises:
-        AnsweredError: A refusal before the body, whose connection is to be closed.
+        AnsweredError: The request was refused before its body, and the connection must be closed.
         NoAnswerError: The connection ended.
     """
     refused = _refusal(account, exchange.request)
@@ -91,7 +91,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
     stored = await _receive(account, exchange, writer)
     if isinstance(stored, web.Response):
         return stored
-    # The placeholder may have been deleted meanwhile: to S3 that makes no difference.
+    # The placeholder may have been deleted meanwhile, which S3 does not know.
     if file is not None and 1 <= (seen.number or 0) <= max(1, len(file.part_sizes)):
         account.part_arrived(file, seen.number or 1, stored)
     exchange.lose_answer()
@@ -99,7 +99,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
 
 
 async def _receive(account: Account, exchange: Exchange, writer: PartWriter) -> StoredPart | web.Response:
-    """The part as stored, or what its fault answers instead; what is not wholly there leaves nothing."""
+    """Return the stored part, or the fault's answer instead. An incomplete part leaves nothing behind."""
     received = False
     try:
         while block := await exchange.block():
@@ -112,7 +112,7 @@ async def _receive(account: Account, exchange: Exchange, writer: PartWriter) -> 
         return stored
     finally:
         if not received:
-            # Behind the request, whose task may be cancelled: the descriptor is closed in any case.
+            # In a task of its own, because the request's may be cancelled and the descriptor must be closed anyway.
             account.run_behind(writer.discard())
 
 
@@ -135,7 +135,7 @@ def _refusal(account: Account, request: web.BaseRequest) -> Refusal | None:
 
 
 def _target(request: web.BaseRequest) -> str:
-    """The path and query on the wire; a request that came as if to a proxy has scheme and host before them."""
+    """Return path and query as sent, without the scheme and host that a request to a proxy has."""
     raw = request.raw_path
     return raw if raw.startswith("/") else "/" + raw.partition("://")[2].partition("/")[2]
 

@@ -1,4 +1,4 @@
-"""The one server behind both services: its connections, and each request's way to S3 or to the API."""
+"""The single server behind both services: accept connections, and dispatch each request to S3 or to the API."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ logger = logging.getLogger("aioframeio_upload.testing")
 
 
 class _Connections(web.Server):
-    """aiohttp's low-level server, whose connections the observer counts."""
+    """aiohttp's low-level server, with its connections counted by the observer."""
 
     def __init__(self, server: FakeServer) -> None:
-        # S3 keeps Content-Encoding as metadata and never decodes. Whether a body is read on after an answer
-        # is decided for each request here, not by a lingering of the server's own.
+        # S3 stores Content-Encoding as metadata and never decodes. Whether the rest of a body is read after an
+        # answer is decided here for each request, not by aiohttp's lingering.
         super().__init__(server.serve, access_log=None, logger=logger, auto_decompress=False, lingering_time=0.0)
         self._observer = server.account.observer
         self.transports: dict[web.RequestHandler, asyncio.Transport] = {}
@@ -39,7 +39,7 @@ class _Connections(web.Server):
         super().connection_lost(handler, exc)
         self.transports.pop(handler, None)
         self._observer.left(handler)
-        # The handler notices only after this call that its transport is gone.
+        # Later, because the handler itself notices only after this call that its transport is gone.
         asyncio.get_running_loop().call_soon(self._observer.lost_connection)
 
 
@@ -67,7 +67,7 @@ class FakeServer:
         self.account.url = f"{'https' if self.ssl else 'http'}://{self.host}:{self.port}"
 
     async def listen(self) -> None:
-        """Take connections (again, on the same port)."""
+        """Accept connections, on the same port as before if there was one."""
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(
             self._connections, self.host, self.port, ssl=self.ssl, backlog=1024, reuse_address=True
@@ -75,7 +75,7 @@ class FakeServer:
         self.port = self._listening.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Take no more connections and cut those that are there."""
+        """Stop accepting connections and abort the existing ones."""
         if self._listening is not None:
             self._listening.close()
             self._listening = None
@@ -84,7 +84,7 @@ class FakeServer:
         await self.account.observer.until(lambda: self.account.observer.connections == 0)
 
     async def close(self) -> None:
-        """Leave no connection and no task."""
+        """Close every connection and end every task."""
         for task in tuple(self._serving):
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -116,7 +116,7 @@ class FakeServer:
         try:
             response = await self._answer(exchange, match)
             answered = response.status
-            if not response.prepared:  # the server would tell the system's time
+            if not response.prepared:  # otherwise aiohttp adds the system's time, not the fake's
                 response.headers.setdefault("Date", format_datetime(self.account.clock(), usegmt=True))
             return response
         except NoAnswerError:
@@ -136,7 +136,7 @@ class FakeServer:
             return answered.response
 
     def _look_inside(self, path: str) -> Json:
-        """What another process can compare; no endpoint of Frame.io's."""
+        """Return the fake's state for another process; Frame.io has no such endpoint."""
         if path == "/_fake/requests":
             requests = self.account.observer.requests
             rows = [

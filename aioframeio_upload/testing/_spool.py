@@ -1,7 +1,7 @@
-"""Where a part's bytes go: a file of its own on disk, written and hashed off the loop.
+"""Store each part in a file of its own on disk, written and hashed off the loop.
 
-Each attempt at a part has its own file, as each PUT is an object of its own in S3: an attempt that breaks off
-leaves what an earlier one has stored.
+Each attempt at a part has its own file, as each PUT makes an object of its own in S3: a failed attempt does not change
+what an earlier one has stored.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """A part that was received wholly.
+    """A part that was received completely.
 
     Attributes:
         size: Its length.
-        md5: The MD5 of what was stored, in hex.
-        path: Its bytes; None where they were discarded.
+        md5: The MD5 of the stored bytes, in hex.
+        path: The file with its bytes; None if they were discarded.
     """
 
     size: int
@@ -37,8 +37,9 @@ class StoredPart:
 
 
 class Spool:
-    """A temporary directory and the threads that write to it; threads of its own, so that it takes none from
-    the default executor of the program under test.
+    """A temporary directory and the threads that write to it.
+
+    The threads are its own, so that it uses none of the default executor of the program under test.
     """
 
     def __init__(self, *, store: bool) -> None:
@@ -53,26 +54,26 @@ class Spool:
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
 
     async def open(self) -> None:
-        """Make the directory."""
+        """Create the directory."""
         if self.store:
             try:
                 self.directory = Path(await self.off_loop(tempfile.mkdtemp, prefix="fake-frameio-"))
             except FileNotFoundError as error:
-                reason = "FakeFrameio keeps what it is sent in a temporary directory, and there is none"
-                raise RuntimeError(f"{reason}: set TMPDIR, or give store=False") from error
+                reason = "FakeFrameio stores received parts in a temporary directory, and there is none"
+                raise RuntimeError(f"{reason}: set TMPDIR, or pass store=False") from error
 
     async def close(self) -> None:
-        """Remove the directory with all it holds."""
+        """Remove the directory with its content."""
         if self.directory is not None:
             await self.off_loop(shutil.rmtree, self.directory)
         self._threads.shutdown(wait=False)
 
     def writer(self, *, keep: bool, flip: bool = False) -> PartWriter:
-        """Return what a part is written with.
+        """Return a writer for one attempt at a part.
 
         Args:
-            keep: Whether the bytes are stored, or only counted and hashed.
-            flip: Whether the bits of the first byte are turned over on the way.
+            keep: Store the bytes, instead of only counting and hashing them.
+            flip: Invert the bits of the first byte.
         """
         path = None
         if keep and self.directory is not None:
@@ -81,21 +82,21 @@ class Spool:
         return PartWriter(self, path, flip)
 
     async def sha256(self, parts: Sequence[StoredPart]) -> str | None:
-        """Return the SHA-256 of the parts one after the other; None where their bytes were, or are being, discarded."""
+        """Return the SHA-256 of the concatenated parts; None if their bytes were, or are being, discarded."""
         paths = [part.path for part in parts if part.path is not None]
         try:
             return await self.off_loop(_sha256, paths) if len(paths) == len(parts) else None
-        except FileNotFoundError:  # deleted while it was put together
+        except FileNotFoundError:  # deleted while it was being read
             return None
 
     async def forget(self, parts: Sequence[StoredPart]) -> None:
-        """Remove the bytes of parts that nobody will ask for."""
+        """Delete the bytes of parts that are no longer needed."""
         await self.off_loop(_unlink, [part.path for part in parts if part.path is not None])
 
 
 @dataclass(slots=True, eq=False)
 class PartWriter:
-    """One attempt at one part: one block is written while the next is awaited."""
+    """One attempt at one part; a block is written while the next one is received."""
 
     spool: Spool
     path: Path | None
@@ -106,20 +107,20 @@ class PartWriter:
     _writing: asyncio.Future[None] | None = None
 
     async def write(self, block: bytes) -> None:
-        """Take the next block; waits for the one before it."""
+        """Start to write the next block, once the previous one is written."""
         await self._settle()
         self.size += len(block)
         self._writing = asyncio.ensure_future(self.spool.off_loop(self._write, block))
 
     async def finish(self) -> StoredPart:
-        """Return what was stored."""
+        """Finish writing and return the stored part."""
         await self._settle()
         if self._descriptor >= 0:
             await self.spool.off_loop(self._close)
         return StoredPart(self.size, self._md5.hexdigest(), self.path if self.size else None)
 
     async def discard(self) -> None:
-        """Leave nothing."""
+        """Delete what was written."""
         await self._settle()
         if self._descriptor >= 0:
             await self.spool.off_loop(self._close)
@@ -127,7 +128,7 @@ class PartWriter:
             await self.spool.off_loop(_unlink, [self.path])
 
     async def _settle(self) -> None:
-        """A cancelled caller leaves only once the thread is done with the descriptor."""
+        """Wait for the last block; shielded, because the thread still uses the descriptor after a cancellation."""
         if self._writing is not None:
             await asyncio.shield(self._writing)
             self._writing = None

@@ -1,4 +1,4 @@
-"""What a Frame.io account holds: a project's folders, files and version stacks (no clock, no network)."""
+"""The content of a Frame.io account: a project's folders, files and version stacks (no clock, no network)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def new_id() -> str:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Asset:
-    """What folders, files and version stacks have in common."""
+    """The fields that folders, files and version stacks share."""
 
     id: str = field(default_factory=new_id)
     name: str
@@ -36,7 +36,7 @@ class FakeFolder(Asset):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class FakeStack(Asset):
-    """A version stack: at least two files, the oldest first."""
+    """A version stack of at least two files, the oldest first."""
 
     folder_id: str
     file_ids: list[str]
@@ -44,21 +44,21 @@ class FakeStack(Asset):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class FakeFile(Asset):
-    """A file as the fake holds it; it goes on changing while parts arrive.
+    """A file in the fake; it changes while parts arrive.
 
     Attributes:
-        size: The size that was declared.
-        folder_id: The folder it is in, also when a version stack is between (`parent_id`).
-        media_type: What its URLs are signed for; None: application/octet-stream.
-        part_sizes: What the API asked for.
-        parts: What was received, by number.
-        complete: Whether every part was there, of the length asked for, and is stitched.
-        failed: Whether the service says that the upload failed.
-        sha256: Of the stitched file; None before, and where bytes are discarded.
-        status: "created" until the service tells that it is complete, then "uploaded".
+        size: The declared size.
+        folder_id: The folder that contains it, even if its direct parent (`parent_id`) is a version stack.
+        media_type: The content type that its URLs are signed for; None: application/octet-stream.
+        part_sizes: The sizes of the parts that the API asked for.
+        parts: The received parts by number.
+        complete: Whether every part arrived with the right length and was stitched.
+        failed: Whether the service reports that the upload failed.
+        sha256: SHA-256 of the stitched file; None before that, or if bytes are discarded.
+        status: "created" until the service reports that it is complete, then "uploaded".
         uploaded_at: When its first part arrived.
         completed_at: When it was stitched.
-        polls_left: How many polls after its last part still answer that it is not complete.
+        polls_left: How many polls after the last part still report that it is not complete.
     """
 
     size: int
@@ -79,22 +79,22 @@ class FakeFile(Asset):
 
     @property
     def parts_received(self) -> set[int]:
-        """The numbers of the parts that are there."""
+        """The numbers of the received parts."""
         return set(self.parts)
 
     @property
     def etags(self) -> tuple[str | None, ...]:
-        """The MD5 of each part as stored, in order of number; None where it is missing."""
+        """The MD5 of each stored part, in order of number; None for a missing part."""
         return tuple(
             self.parts[number].md5 if number in self.parts else None for number in range(1, len(self.part_sizes) + 1)
         )
 
     def has_every_part(self) -> bool:
-        """Whether nothing is missing, whatever its length."""
+        """Return whether every part was received, of whatever length."""
         return len(self.parts) == len(self.part_sizes) > 0
 
     def has_right_lengths(self) -> bool:
-        """Whether each part is as long as was asked for, and all together as long as declared."""
+        """Return whether each part has the requested length, and all together the declared one."""
         lengths = [self.parts[number].size for number in sorted(self.parts)]
         return lengths == list(self.part_sizes) and sum(lengths) == self.size
 
@@ -108,41 +108,41 @@ class Store:
     deleted: list[FakeFile] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Put the root among the rest."""
+        """Add the root folder to the assets."""
         self.add(self.root)
 
     def add(self, asset: Asset) -> None:
-        """Keep a new asset."""
+        """Add a new asset."""
         self.assets[asset.id] = asset
 
     def files(self) -> Iterator[FakeFile]:
-        """Every file, those in stacks too."""
+        """Return every file, including those in stacks."""
         return (asset for asset in self.assets.values() if isinstance(asset, FakeFile))
 
     def file(self, id: str) -> FakeFile | None:
-        """The file of this id."""
+        """Return the file with this ID, or None."""
         asset = self.assets.get(id)
         return asset if isinstance(asset, FakeFile) else None
 
     def folder(self, id: str) -> FakeFolder | None:
-        """The folder of this id."""
+        """Return the folder with this ID, or None."""
         asset = self.assets.get(id)
         return asset if isinstance(asset, FakeFolder) else None
 
     def stack(self, id: str) -> FakeStack | None:
-        """The version stack of this id."""
+        """Return the version stack with this ID, or None."""
         asset = self.assets.get(id)
         return asset if isinstance(asset, FakeStack) else None
 
     def children(self, parent_id: str) -> list[Asset]:
-        """What is directly in a folder or stack, the oldest first (in a stack: the bottom)."""
+        """Return the direct children of a folder or stack, the oldest first (in a stack: the bottom)."""
         stack = self.stack(parent_id)
         if stack is not None:
             return [self.assets[id] for id in stack.file_ids]
         return [asset for asset in self.assets.values() if asset.parent_id == parent_id]
 
     def move(self, file: FakeFile, destination: FakeFolder | FakeStack, now: datetime) -> None:
-        """Put a file into a folder, or on top of a stack."""
+        """Move a file into a folder, or on top of a stack."""
         self._leave_stack(file)
         file.parent_id = destination.id
         file.folder_id = destination.folder_id if isinstance(destination, FakeStack) else destination.id
@@ -152,7 +152,7 @@ class Store:
             destination.name, destination.updated_at = file.name, now
 
     def stack_up(self, files: Iterable[FakeFile], folder: FakeFolder, now: datetime) -> FakeStack:
-        """Make a version stack of files, the oldest first."""
+        """Create a version stack of files, the oldest first."""
         stack = FakeStack(
             name="", parent_id=folder.id, folder_id=folder.id, created_at=now, updated_at=now, file_ids=[]
         )
@@ -162,7 +162,7 @@ class Store:
         return stack
 
     def remove(self, asset: Asset) -> list[FakeFile]:
-        """Delete an asset and all below it; returns the files among them."""
+        """Delete an asset and everything below it; return the deleted files."""
         if asset.id not in self.assets:
             return []
         gone = [file for child in self.children(asset.id) for file in self.remove(child)]

@@ -1,4 +1,4 @@
-"""What can be done to a TCP connection below HTTP: cut it, end it, stop reading it, see its other end leave."""
+"""Act on a TCP connection below HTTP: reset it, half-close it, stop reading from it, notice that its peer has left."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LINGER_OFF_AT_ONCE = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Cut the connection with an RST: what was not sent yet is dropped, the other end gets ECONNRESET."""
-    # A duplicate, since uvloop's own socket object refuses setsockopt; the option belongs to the socket.
+    """Abort the connection with an RST: unsent bytes are dropped, and the peer gets ECONNRESET."""
+    # On a duplicate, because uvloop's socket object refuses setsockopt; the option applies to the socket itself.
     with socket.fromfd(_descriptor(transport), socket.AF_INET, socket.SOCK_STREAM) as duplicate:
         duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_OFF_AT_ONCE)
     transport.abort()
 
 
 def end(transport: asyncio.Transport) -> None:
-    """Send a FIN and go on reading; TLS knows no half-closed connection and is closed wholly."""
+    """Send a FIN and continue reading; a TLS connection cannot be half-closed and is closed completely."""
     if transport.can_write_eof():
         transport.write_eof()
     else:
@@ -33,24 +33,24 @@ def end(transport: asyncio.Transport) -> None:
 
 @contextmanager
 def not_reading(transport: asyncio.Transport) -> Iterator[None]:
-    """Read nothing meanwhile, so that TCP backs up to the sender."""
+    """Read nothing in this context, so that TCP's flow control stops the sender."""
     reading = transport.is_reading()
     if reading:
         transport.pause_reading()
     try:
         yield
     finally:
-        # aiohttp may have paused it before, for its own buffer; then it resumes it itself.
+        # If aiohttp had paused reading before, because of its own buffer, it resumes it itself.
         if reading and not transport.is_closing():
             transport.resume_reading()
 
 
 @contextmanager
 def noticing_hangup(transport: asyncio.Transport) -> Iterator[None]:
-    """Abort the transport when the other end leaves, though nothing is read from it meanwhile.
+    """Abort the transport when its peer leaves, even while reading is paused.
 
-    A transport whose reading is paused does not see the end of its connection. On Linux an epoll that asks for
-    EPOLLRDHUP only, itself watched by the loop, does; elsewhere this does nothing.
+    A transport does not notice the end of its connection while reading is paused. On Linux, an epoll for EPOLLRDHUP
+    alone, which is watched by the loop, does; on other systems this does nothing.
     """
     if sys.platform != "linux":
         yield

@@ -101,7 +101,7 @@ def test_without_a_temporary_folder_another_one_is_found(monkeypatch: pytest.Mon
 
 async def test_a_fake_says_that_it_needs_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     take_temporary_folders(monkeypatch)
-    with pytest.raises(RuntimeError, match="set TMPDIR, or give store=False"):
+    with pytest.raises(RuntimeError, match="set TMPDIR, or pass store=False"):
         await FakeFrameio().__aenter__()
     async with FakeFrameio(store=False):
         pass
