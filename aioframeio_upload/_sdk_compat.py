@@ -15,14 +15,13 @@ from ._core.errors import SourceError, UploadError
 from ._core.events import Event, PartCompleted
 from ._core.model import Plan, check_secure
 from ._core.redact import Secret
-from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._core.settings import Limits, RetryPolicy
 from ._engine.event_log import EventLog
 from ._engine.owner_loop import running_loop
 from ._engine.parts import PartUploader, open_parts, tell_unproved
 from ._io.files import reason_of
 from ._io.flow_control import PauseGate
-from ._io.proxies import Proxies
-from ._io.session import Session, open_session
+from ._io.session import Session, UploaderSettings, open_session
 from ._io.source_kinds import Source, check_kind, is_stream
 
 BASE = 2.0
@@ -87,17 +86,9 @@ class AsyncFrameioUploader:
         """
         running_loop()
         resources = open_session(
-            limits=self._limits,
-            timeouts=Timeouts(),
-            retry=self._retry,
-            check_etags=True,
-            session=None,
-            proxies=Proxies(Secret(None)),
-            ssl=None,
-            spool_dir=None,
+            UploaderSettings(limits=self._limits, retry=self._retry, traces=(self._adding_headers(),))
         )
         try:
-            resources.session.trace_configs.append(self._adding_headers())
             await self._send(resources)
         finally:
             await resources.close()
@@ -110,7 +101,6 @@ class AsyncFrameioUploader:
 
         adding = aiohttp.TraceConfig()
         adding.on_request_start.append(add)
-        adding.freeze()
         return adding
 
     async def _send(self, resources: Session) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import os
 import warnings
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -33,77 +35,104 @@ from ._engine.cleanup import wait_uncancelled
 from ._engine.control import CancelReason, UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.owner_loop import OwnerLoop, running_loop
+from ._engine.request import UploadRequest
+from ._engine.resume import JournalSession
+from ._io.files import printable
 from ._io.foreign import is_being_cancelled
 from ._io.session import Session
-from ._io.source_kinds import Source
 
 log = logging.getLogger("aioframeio_upload")
 
 R = TypeVar("R")
+E_contra = TypeVar("E_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class State(enum.Enum):
+    """How far an upload is. Its handle alone moves it, downwards in this order."""
+
+    NEW = "not started"
+    STARTED = "started"
+    """It has a task, which has not taken its first step."""
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """Its task was cancelled, and cleans up."""
+    SUCCEEDED = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+class Delivery(Protocol[E_contra, R_co]):
+    """Carry out an upload: called in its task, when it starts."""
+
+    def __call__(self, events: E_contra, control: UploadControl, /) -> Awaitable[R_co]:
+        """Return what is to be awaited for the result."""
+        ...
 
 
 class BaseUpload(Coroutine[Any, Any, R]):
-    """What an `Upload` and a `FolderUpload` have in common; each says what it gives, and how it tells its end."""
+    """Start, stop, watch and await one upload: what `Upload` and `FolderUpload` share.
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    Subclasses say how their last event is made.
+    """
+
+    def __init__(  # settings and collaborators, to become a record
         self,
         name: str,
         deliver: Callable[[], Awaitable[R]],
-        feed: EventLog,
+        events: EventLog,
         control: UploadControl,
-        home: OwnerLoop,
-        adopt: Callable[[Any], None],
-        release: Callable[[Any], None],
+        registry: UploadRegistry,
     ) -> None:
         self.name = name
         """Its name at Frame.io."""
         self._deliver = deliver
-        self._home = home
-        self._adopt = adopt
-        self._release = release
-        self._feed = feed
+        self._events = events
         self._control = control
+        self._registry = registry
+        self._state = State.NEW
         self._task: asyncio.Task[R] | None = None
         self._outcome: tuple[R] | None = None
-        """What it gave, once it did; in a tuple, for it may be anything."""
+        """The result, once there is one; in a tuple, because it may be anything."""
         self._error: BaseException | None = None
-        self._was_cancelled = False
-        """By its task, so that who awaits it gets CancelledError."""
-        self._cancel_asked = False
-        self._stopping = False
-        self._begun = False
         self._waiters = 0
         self._seen = False
+        """Whether somebody was told the error. One that nobody was told is raised by the Uploader, or logged."""
         self._used = False
         # Each task that was made of it drives a wait of its own.
         self._driven: WeakKeyDictionary[asyncio.Task[Any] | None, Coroutine[Any, Any, R]] = WeakKeyDictionary()
 
     @abstractmethod
     def _completed(self, result: R) -> Event:
-        """Give the last event of a good end."""
+        """Return the last event of an upload that succeeded."""
 
     def _failed(self, error: BaseException) -> Event:
-        """Give the last event of a bad end."""
+        """Return the last event of an upload that failed."""
         return UploadFailed(error if isinstance(error, UploadError) else _unexpected(error))
 
-    # -- what it is doing --------------------------------------------------------------------------------------------
+    # -- its state ---------------------------------------------------------------------------------------------------
 
     @property
     def progress(self) -> Progress | None:
         """The latest progress; None before it is planned."""
-        return self._feed.progress
+        return self._events.progress
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, one way or the other."""
-        return self._feed.ended
+        """Whether it has ended: with a result, an error or a cancellation."""
+        return self._state.is_final
 
     @property
     def result(self) -> R:
-        """What it gave.
+        """The result.
 
         Raises:
-            UploadError: The upload's own error; `UploadCancelled` however it was cancelled; or it still runs.
+            UploadError: The upload's own error; `UploadCancelled` however it was cancelled; or it has not ended.
         """
         if not self.done:
             raise UploadError(f"the upload of {self.name!r} has not ended")
@@ -113,15 +142,13 @@ class BaseUpload(Coroutine[Any, Any, R]):
         return self._outcome[0]
 
     def __repr__(self) -> str:
-        state = "not started" if self._task is None and not self.done else "running"
-        if self.done:
-            state = "done" if self._outcome is not None else "failed"
-        return f"<{type(self).__name__} {self.name!r} {state}>"
+        shown = {State.STARTED: State.RUNNING, State.STOPPING: State.RUNNING, State.CANCELLED: State.FAILED}
+        return f"<{type(self).__name__} {self.name!r} {shown.get(self._state, self._state).value}>"
 
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Start it, in a task that the Uploader owns, and give it back. Starting it again does nothing.
+        """Start it in a task that the Uploader owns, and return it. Starting it again does nothing.
 
         Raises:
             RuntimeError: The Uploader is not entered, or was left or shut down, or lives on another event loop; or none
@@ -129,16 +156,18 @@ class BaseUpload(Coroutine[Any, Any, R]):
         """
         self._used = True
         if not self.done:
-            self._home.check()
-        if self._task is None and not self.done:
+            self._registry.home.check()
+        if self._state is State.NEW:
             loop = running_loop()
-            self._adopt(self)
+            self._registry.check_open()
+            self._state = State.STARTED
             self._task = loop.create_task(self._run(), name=f"upload {self.name}")
+            self._registry.add(self, RunningUpload(self._task, self._stop, self._take_error))
             self._task.add_done_callback(self._finish)
         return self
 
     def cancel(self) -> None:
-        """Stop it for good; who awaits it gets `UploadCancelled`, and what lacks bytes is deleted at Frame.io.
+        """Stop it for good; awaiters get `UploadCancelled`, and a file that lacks bytes is deleted at Frame.io.
 
         A file whose parts have all arrived is kept, and one of `execute(receipts=...)`, which is the caller's.
         Cancelling an upload that has ended does nothing.
@@ -148,10 +177,9 @@ class BaseUpload(Coroutine[Any, Any, R]):
         """
         if self.done:
             return
-        self._home.check_thread()
-        self._cancel_asked = True
+        self._registry.home.check_thread()
         self._control.cancel(CancelReason.CANCEL_CALLED)
-        if self._task is None:
+        if self._state is State.NEW:
             self._end_unstarted()
         else:
             self._stop()
@@ -159,59 +187,74 @@ class BaseUpload(Coroutine[Any, Any, R]):
     def pause(self) -> None:
         """Send no more bytes, inside a part too, until `resume()`; nothing is lost, and it counts as no retry.
 
-        S3 drops a silent connection after 20 to 30 s. So after 15 s the parts under way are given up, their slots go to
-        other uploads, and they are sent again on resuming. What the kernel has buffered still goes out.
+        S3 drops a silent connection after 20 to 30 s. So after 15 s the attempts under way are given up, their slots go
+        to other uploads, and their parts are sent again after `resume()`. What the kernel has buffered still goes out.
         """
-        self._home.check_thread()
+        self._registry.home.check_thread()
         self._control.pause.close()
 
     def resume(self) -> None:
         """Go on after `pause()`."""
-        self._home.check_thread()
+        self._registry.home.check_thread()
         self._control.pause.open()
 
     def _stop(self) -> None:
-        # Once: anyio cancels by level, and a second cancellation would break into the clean-up after the first.
-        if self._task is not None and not self._stopping:
-            self._stopping = True
-            self._control.cancel(CancelReason.TASK_CANCELLED)
-            if self._begun:
-                self._task.cancel()
-            else:  # a task that is cancelled before its first step takes none, not even to clean up
-                self._task.get_loop().call_soon(self._task.cancel)
+        """Cancel the task as its owner would."""
+        # Once: anyio cancels by level, and a second cancellation would interrupt the clean-up after the first.
+        if self._task is None or self._state not in (State.STARTED, State.RUNNING):
+            return
+        self._control.cancel(CancelReason.TASK_CANCELLED)
+        if self._state is State.RUNNING:
+            self._task.cancel()
+        else:  # a task that is cancelled before its first step never takes it, not even to clean up
+            self._task.get_loop().call_soon(self._task.cancel)
+        self._state = State.STOPPING
 
     async def _run(self) -> R:
-        self._begun = True
+        if self._state is State.STARTED:
+            self._state = State.RUNNING
         try:
             return await self._deliver()
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
-            # The last net, below those that know what was cancelled. Whoever awaits this upload was not cancelled
-            # either, and a task group would take it for done.
+            # The last check, after those that know what was cancelled. Awaiters of this upload were not cancelled
+            # either, and a task group would take a `CancelledError` for a normal end.
             reason = "was stopped by a cancellation that nobody sent to it"
             raise UploadError(f"the upload of {self.name!r} {reason}") from error
 
     def _finish(self, task: asyncio.Task[R]) -> None:
-        """Note how the task ended; its first done callback, so it runs before anybody who waits for the task."""
-        self._release(self)
+        """Record how the task ended. It is the task's first done callback, so it runs before any awaiter does."""
+        self._release()
         if task.cancelled():
-            self._was_cancelled = not self._cancel_asked
-            self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled")
+            # Already recorded, unless the task was cancelled from outside, as `asyncio.run` does at its end.
+            self._control.cancel(CancelReason.TASK_CANCELLED)
+            self._seen = True
+            self._end(State.CANCELLED, UploadCancelled(f"the upload of {self.name!r} was cancelled"))
+        elif (error := task.exception()) is not None:
+            self._end(State.FAILED, unwrapped(error))
         else:
-            error = task.exception()
-            self._error = None if error is None else unwrapped(error)
-        if self._error is None:
             self._outcome = (task.result(),)
-            self._feed.end(self._completed(*self._outcome))
-        else:
-            self._seen = self._seen or task.cancelled()
-            self._feed.end(self._failed(self._error))
+            self._state = State.SUCCEEDED
+            self._events.end(self._completed(*self._outcome))
 
     def _end_unstarted(self) -> None:
         self._seen = True
-        self._error = UploadCancelled(f"the upload of {self.name!r} was cancelled before it began")
-        self._feed.end(self._failed(self._error))
+        self._end(State.CANCELLED, UploadCancelled(f"the upload of {self.name!r} was cancelled before it began"))
+
+    def _end(self, state: State, error: BaseException) -> None:
+        self._state, self._error = state, error
+        self._events.end(self._failed(error))
+
+    def _release(self) -> None:
+        self._registry.remove(self)
+
+    def _take_error(self) -> BaseException | None:
+        """Return the error if nobody was told it or is about to be; from now on somebody was."""
+        if self._error is None or self._seen or self._waiters:
+            return None
+        self._seen = True
+        return self._error
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -220,7 +263,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         if self._task is not None and not self.done:
             self._waiters += 1
             try:
-                # Not `await task`: a waiter that anyio cancels would pass on one cancellation after another.
+                # Not `await task`: an awaiter that anyio cancels would pass on one cancellation after another.
                 await asyncio.wait([self._task])
             except asyncio.CancelledError:
                 self._seen = True
@@ -232,12 +275,12 @@ class BaseUpload(Coroutine[Any, Any, R]):
             finally:
                 self._waiters -= 1
         self._seen = True
-        if self._was_cancelled:
+        if self._state is State.CANCELLED and not self._control.is_discarded:
             raise asyncio.CancelledError
         return self.result
 
     async def _stopped(self) -> None:
-        """Stop it and wait until it is; that is bounded by the deadlines of its clean-up."""
+        """Stop it and wait for its end, which the deadline of its clean-up bounds."""
         self._stop()
         if self._task is not None:
             await wait_uncancelled([self._task])
@@ -254,20 +297,20 @@ class BaseUpload(Coroutine[Any, Any, R]):
         if error is None:
             await self._wait()
         else:
-            self._home.check()
+            self._registry.home.check()
             await self._stopped()
             self._seen = True
 
     def __aiter__(self) -> AsyncIterator[Event]:
         self.start()
-        return self._feed.listen()
+        return self._events.listen()
 
-    # -- as a coroutine, for create_task and its kin -----------------------------------------------------------------
+    # -- the coroutine protocol, for `create_task`, `gather`, `wait_for` and `TaskGroup` -----------------------------
 
     def send(self, value: Any) -> Any:
-        """Run on, as a coroutine does; `asyncio.Task` calls this."""
+        """Run to the next suspension, as a coroutine does; `asyncio.Task` calls this."""
         if not self.done:
-            self._home.check()
+            self._registry.home.check()
         return self._drive(self._wait).send(value)
 
     def throw(self, *exception: Any) -> Any:
@@ -276,16 +319,16 @@ class BaseUpload(Coroutine[Any, Any, R]):
         if task in self._driven:
             return self._driven[task].throw(*exception)
         if not self.done:
-            self._home.check()
-        if self._task is None and not self.done:
-            self._was_cancelled = True
+            self._registry.home.check()
+        if self._state is State.NEW:
+            self._control.cancel(CancelReason.TASK_CANCELLED)
             self._end_unstarted()
-        # A coroutine that has not begun would raise at once, and a running upload would run on.
+        # A coroutine that has not begun would raise at once, and leave a running upload behind.
         error = exception[0] if isinstance(exception[0], BaseException) else exception[0](*exception[1:2])
         return self._drive(lambda: self._give_up(error)).send(None)
 
     def _drive(self, begin: Callable[[], Coroutine[Any, Any, R]]) -> Coroutine[Any, Any, R]:
-        """Give the wait of the task that drives this; its first one, or one that it began before."""
+        """Return the wait of the task that drives this; `begin` makes its first one."""
         task = asyncio.current_task()
         if task not in self._driven:
             self._driven[task] = begin()
@@ -297,13 +340,13 @@ class BaseUpload(Coroutine[Any, Any, R]):
         raise error
 
     def close(self) -> None:
-        """Give it up, as a coroutine; an upload that runs is stopped."""
+        """Close it, as a coroutine; an upload that runs is stopped."""
         self._used = True
         for driven in tuple(self._driven.values()):
             driven.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_task", None) is None and not self._used and not self._feed.ended:
+        if getattr(self, "_state", None) is State.NEW and not self._used:
             warnings.warn(f"the upload of {self.name!r} was never awaited", RuntimeWarning, source=self, stacklevel=2)
         elif self._error is not None and not self._seen:
             log.error("the upload of %r failed, and nobody saw it: %s", self.name, self._error)
@@ -328,25 +371,28 @@ class Upload(BaseUpload[UploadedFile]):
     `collections.abc.Coroutine`, so `asyncio.gather`, `wait_for` and `TaskGroup.create_task` take it.
     """
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # settings and collaborators, to become a record
         self,
-        name: str,
-        deliver: Callable[[EventLog, UploadControl], Awaitable[UploadedFile]],
-        home: OwnerLoop,
-        adopt: Callable[[Any], None],
-        release: Callable[[Any], None],
-        *,
-        source: Source,
-        folder_id: str | None,
-        file_id: str | None = None,
+        request: UploadRequest,
+        deliver: Delivery[EventLog, UploadedFile],
+        registry: UploadRegistry,
+        record: JournalSession | None,
     ) -> None:
-        feed, control = EventLog(), UploadControl()
-        feed.file_id = file_id
-        super().__init__(name, lambda: deliver(feed, control), feed, control, home, adopt, release)
-        self.source: str | os.PathLike[str] | None = source if isinstance(source, str | os.PathLike) else None
+        events, control = EventLog(), UploadControl()
+        events.file_id = request.file_id
+        super().__init__(printable(request.name), lambda: deliver(events, control), events, control, registry)
+        self._record = record
+        self.source: str | os.PathLike[str] | None = None
         """The path, as it was given; of `resume_pending()`, as it was recorded; None for anything but a path."""
-        self.folder_id = folder_id
-        """Where to; None where a plan that was given does not tell."""
+        if isinstance(request.source, str | os.PathLike):
+            self.source = request.source
+        self.folder_id = request.folder_id
+        """The folder it goes into; None for a plan that does not contain it."""
+
+    def _release(self) -> None:
+        super()._release()
+        if self._record is not None:  # here too, because an upload may be cancelled before its job's first step
+            self._record.release_later()
 
     def _completed(self, result: UploadedFile) -> Event:
         return UploadCompleted(result)
@@ -358,7 +404,7 @@ class Upload(BaseUpload[UploadedFile]):
         Known from the start for `resume_pending()` and `execute()`. It becomes another one where the upload begins
         anew, which `UploadReplanned` tells.
         """
-        return self._feed.file_id
+        return self._events.file_id
 
     async def planned(self) -> UploadPlanned | None:
         """Start it, and wait until the file exists at Frame.io; what a web handler answers 202 with.
@@ -386,23 +432,21 @@ class FolderUpload(BaseUpload[FolderResult]):
     `FolderPlanned`, the failures and the end: what was done is in the result, and memory does not grow with the files.
     """
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # settings and collaborators, to become a record
         self,
         name: str,
-        deliver: Callable[[FolderEventLog, UploadControl], Awaitable[FolderResult]],
-        home: OwnerLoop,
-        adopt: Callable[[Any], None],
-        release: Callable[[Any], None],
+        deliver: Delivery[FolderEventLog, FolderResult],
+        registry: UploadRegistry,
         *,
         source: str | os.PathLike[str],
         folder_id: str,
     ) -> None:
-        feed, control = FolderEventLog(), UploadControl()
-        super().__init__(name, lambda: deliver(feed, control), feed, control, home, adopt, release)
+        events, control = FolderEventLog(), UploadControl()
+        super().__init__(name, lambda: deliver(events, control), events, control, registry)
         self.source = source
         """The folder's path, as it was given."""
         self.folder_id = folder_id
-        """The folder at Frame.io that was given; `FolderCreated` tells those that are made in it."""
+        """The folder at Frame.io that was given; `FolderCreated` names those that are made in it."""
 
     def _completed(self, result: FolderResult) -> Event:
         return FolderCompleted(result)
@@ -425,27 +469,46 @@ class FolderUpload(BaseUpload[FolderResult]):
         raise AssertionError("a folder's upload ended well before it was planned")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningUpload:
+    """What the registry needs of an upload that runs. The upload makes it: these are no public methods of a handle."""
+
+    task: asyncio.Task[Any]
+    stop: Callable[[], None]
+    """Cancels the task as its owner would; once."""
+    take_error: Callable[[], BaseException | None]
+    """Returns the error if nobody was told it, and then counts as being told."""
+
+
 class UploadRegistry:
     """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
 
     def __init__(self) -> None:
-        self.uploads: set[Upload | FolderUpload] = set()
+        self._running: dict[BaseUpload[Any], RunningUpload] = {}
         self.home = OwnerLoop()
         self._calls: dict[anyio.CancelScope, asyncio.Future[None]] = {}
         """Verbs that run in tasks of the caller's, and what is set when each has ended."""
         self.closed_because: str | None = "the Uploader is not entered: use `async with`"
         """Why no upload can be started, if none can."""
 
-    def adopt(self, upload: Upload | FolderUpload) -> None:
-        """Take an upload in, as it starts."""
+    @property
+    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
+        """The uploads that run, in the order in which they were started."""
+        return cast("tuple[Upload | FolderUpload, ...]", tuple(self._running))  # it has these two subclasses only
+
+    def check_open(self) -> None:
+        """Raise RuntimeError unless an upload can be started."""
         self.home.check()
         if self.closed_because is not None:
             raise RuntimeError(self.closed_because)
-        self.uploads.add(upload)
 
-    def release(self, upload: Upload | FolderUpload) -> None:
-        """Let go of one that has ended: a finished upload is not referenced."""
-        self.uploads.discard(upload)
+    def add(self, upload: BaseUpload[Any], running: RunningUpload) -> None:
+        """Keep an upload that starts."""
+        self._running[upload] = running
+
+    def remove(self, upload: BaseUpload[Any]) -> None:
+        """Forget an upload that has ended: nothing refers to it any more."""
+        self._running.pop(upload, None)
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -468,15 +531,11 @@ class UploadRegistry:
 
     async def finish(self) -> None:
         """Wait for all, and raise the errors that nobody has seen or is about to."""
-        awaited: set[Upload | FolderUpload] = set()
-        while self.uploads or self._calls:
-            awaited |= self.uploads
+        awaited: dict[BaseUpload[Any], RunningUpload] = {}
+        while self._running or self._calls:
+            awaited |= self._running
             await asyncio.wait(self._ends())
-        errors = []
-        for upload in awaited:
-            if upload._error is not None and not upload._seen and not upload._waiters:
-                upload._seen = True
-                errors.append(upload._error)
+        errors = [error for running in awaited.values() if (error := running.take_error()) is not None]
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -489,25 +548,24 @@ class UploadRegistry:
                 await asyncio.wait(self._ends(), timeout=grace)
         finally:  # at once, where the wait itself is cancelled
             ends = self._ends()
-            for upload in tuple(self.uploads):
-                upload._stop()
+            for running in tuple(self._running.values()):
+                running.stop()
             for scope in tuple(self._calls):
                 scope.cancel()
             await wait_uncancelled(ends)
 
     def _ends(self) -> list[asyncio.Future[Any]]:
-        tasks = [upload._task for upload in self.uploads if upload._task is not None]
-        return [*tasks, *self._calls.values()]
+        return [*(running.task for running in self._running.values()), *self._calls.values()]
 
     def statistics(self, resources: Session) -> Statistics:
         """Tell what is going on at this moment."""
         slots = resources.part_slots.statistics()
-        progress = [upload.progress for upload in self.uploads]
+        progress = [upload.progress for upload in self._running]
         return Statistics(
             slots=int(slots.total_tokens),
             in_flight=slots.borrowed_tokens,
             waiting=slots.tasks_waiting,
-            uploads=len(self.uploads),
+            uploads=len(self._running),
             bytes_per_second=sum(latest.bytes_per_second for latest in progress if latest is not None),
             retries=resources.retries,
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl as ssl_module
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, cast
 
 import aiohttp
 
@@ -28,268 +28,24 @@ from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.folder import FolderRequest, deliver_folder
 from ._engine.job import UploadJob
-from ._engine.parts import send_some
+from ._engine.parts import PartUploader, send_some
 from ._engine.pending import claim_pending, discard, list_pending
 from ._engine.placeholder import create_file, create_remote_file
 from ._engine.remote_tree import find_accounts, find_project
+from ._engine.request import PartSenderFactory, UploadRequest
 from ._engine.resume import JournalSession
 from ._io.files import printable
 from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
 from ._io.journal import AsyncJournal, Journal
 from ._io.log import log
 from ._io.proxies import Proxies, Proxy
-from ._io.session import Session, open_session
+from ._io.session import Session, UploaderSettings, open_session
 from ._io.source_kinds import Source, check_kind, check_name, name_of
 from ._io.sources import check_size, open_source
 from ._upload import FolderUpload, Upload, UploadRegistry
 
 
-class Life:
-    """What an Uploader is apart from its verbs. Owns the resources: made on entering, closed on leaving."""
-
-    def __init__(
-        self,
-        token: Token,
-        *,
-        account_id: str | None = None,
-        base_url: str = "https://api.frame.io",
-        limits: Limits = Limits(),  # noqa: B008  # frozen
-        timeouts: Timeouts = Timeouts(),  # noqa: B008
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
-        journal: str | PathLike[str] | Journal | None = None,
-        check_etags: bool = True,
-        session: aiohttp.ClientSession | None = None,
-        proxy: Proxy = None,
-        ssl: ssl_module.SSLContext | None = None,
-        spool_dir: str | PathLike[str] | None = None,
-    ) -> None:
-        # Hidden first: what is refused below shows this frame and its arguments in a traceback.
-        self._running = UploadRegistry()
-        self._token, self._address, way = Secret(token), Secret(base_url), Secret(proxy)
-        del token, base_url, proxy
-        check_base_url(self._address)
-        if is_readable_on_the_way(self._address):
-            log.warning("base_url %s is not https: everybody on the way can read the token", self._address.reveal())
-        self._account_id = account_id
-        self._open_resources = partial(
-            open_session,
-            limits=limits,
-            timeouts=timeouts,
-            retry=retry,
-            check_etags=check_etags,
-            session=session,
-            proxies=Proxies(way),
-            ssl=ssl,
-            spool_dir=spool_dir,
-        )
-        self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
-        self._entered = False
-        self._open: tuple[Session, FrameioApi] | None = None
-
-    def __repr__(self) -> str:
-        if not is_base_url(self._address):  # refused, because it may hold a password; a traceback shows `self`
-            return f"<{type(self).__name__}>"
-        return f"<{type(self).__name__} {self._address.reveal()}, {len(self._running.uploads)} running>"
-
-    async def __aenter__(self) -> Self:
-        if self._entered:
-            raise RuntimeError("an Uploader is entered once")
-        self._running.home.settle()
-        self._entered = True
-        resources = self._open_resources()
-        if self._journal is not None:
-            journal = AsyncJournal(self._journal)
-            try:
-                await journal.open()
-            except BaseException:
-                await resources.close()
-                raise
-            resources.journal = journal
-        self._open = resources, FrameioApi(resources, self._token, self._address.reveal())
-        self._running.closed_because = None
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._running.home.check()
-        try:
-            if error is None:
-                await self._running.finish()
-        finally:
-            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
-            try:
-                await self.shutdown(0)
-            finally:
-                await self._close()
-
-    async def _close(self) -> None:
-        if self._open is not None:
-            resources, self._open = self._open[0], None
-            await resources.close()
-
-    async def shutdown(self, grace: float = 5.0) -> None:
-        """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
-
-        For SIGTERM and lifespans. Calls that are awaited elsewhere (`plan`, `send_parts`, `confirm`, ...) get the same
-        time; those still running then raise `UploadCancelled` there, and what they made is removed or told. No upload
-        can be started afterwards, and the block is still to be left.
-        """
-        self._running.home.check()
-        self._running.closed_because = "the Uploader was shut down"
-        await self._running.stop(grace)
-
-    @contextmanager
-    def _call(self, *, begins: bool = False) -> Iterator[tuple[Session, FrameioApi]]:
-        """Run a verb in the caller's task.
-
-        Args:
-            begins: It begins something, which is refused after a shutdown.
-
-        Raises:
-            RuntimeError: The Uploader is not entered, was left or shut down, or lives on another loop.
-            UploadCancelled: The Uploader was shut down meanwhile.
-        """
-        self._running.home.check()
-        opened = self._opened()
-        if begins and self._running.closed_because is not None:
-            raise RuntimeError(self._running.closed_because)
-        with self._running.call():
-            yield opened
-
-    def _opened(self) -> tuple[Session, FrameioApi]:
-        if self._open is None:
-            raise RuntimeError(self._running.closed_because or "the Uploader is not entered")
-        return self._open
-
-    def _journalled(self) -> AsyncJournal:
-        journal = self._opened()[0].journal
-        if journal is None:
-            raise ValueError("no journal: give journal= to the Uploader")
-        return journal
-
-    def _account(self, account_id: str | None) -> str:
-        found = account_id or self._account_id
-        if not found:
-            raise ValueError("no account: give account_id= to the Uploader or to this call")
-        return check_id("account_id", found)
-
-    @property
-    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
-        """The uploads that were started and have not ended."""
-        return tuple(self._running.uploads)
-
-    def statistics(self) -> Statistics:
-        """Tell what is going on at this moment."""
-        return self._running.statistics(self._opened()[0])
-
-
-class Pending(Life):
-    """The verbs of an Uploader with a journal."""
-
-    def _upload(
-        self,
-        *,
-        name: str,
-        source: Source,
-        folder_id: str | None,
-        file_id: str | None = None,
-        record: JournalSession | None = None,
-        **what: Any,
-    ) -> Upload:
-        """Make the handle of a delivery that begins when the handle is used."""
-
-        async def run(feed: EventLog, control: UploadControl) -> UploadedFile:
-            resources, api = self._opened()
-            if what.get("plan") is None:  # the name of a plan is the service's own
-                check_name(name, source)
-            told = api.telling(feed.publish)
-            return await UploadJob(
-                source=source,
-                folder_id=folder_id,
-                name=name,
-                record=record,
-                feed=feed,
-                control=control,
-                resources=resources,
-                api=told,
-                **what,
-            ).run()
-
-        def release(upload: Upload) -> None:
-            self._running.release(upload)
-            if record is not None:  # also where it was cancelled before its first step
-                record.release_later()
-
-        return Upload(
-            printable(name),
-            run,
-            self._running.home,
-            self._running.adopt,
-            release,
-            source=source,
-            folder_id=folder_id,
-            file_id=file_id,
-        )
-
-    async def resume_pending(self) -> tuple[Upload, ...]:
-        """Start everything that the journal holds and nobody else is at: a worker's first line.
-
-        Each goes on as `upload()` of the same source would; one whose parts had all arrived is only confirmed. Its
-        `source`, `folder_id` and `file_id` are those that were recorded. One whose record is damaged is passed over,
-        with a logged warning; `pending()` tells it.
-
-        Raises:
-            JournalError: The journal cannot be read.
-            ValueError: There is no journal.
-        """
-        with self._call(begins=True):
-            claimed = await claim_pending(self._journalled())
-        return tuple(
-            self._upload(
-                source=entry.identity.path,
-                size=None,
-                name=entry.identity.name,
-                folder_id=entry.identity.folder_id,
-                file_id=entry.plan.file_id,
-                account_id=entry.identity.account_id,
-                media_type=entry.media_type,
-                conflict=entry.conflict,
-                origin=entry.identity.origin,
-                record=record,
-            ).start()
-            for record, entry in claimed
-        )
-
-    async def pending(self) -> tuple[PendingUpload, ...]:
-        """Return what the journal holds: uploads that were begun, by whomever, and are not finished.
-
-        One whose record is damaged has a reason in its `damage`, which is logged as a warning, too. It stops no other,
-        and `discard` removes it.
-
-        Raises:
-            JournalError: The journal cannot be read.
-            ValueError: There is no journal.
-        """
-        with self._call():
-            return await list_pending(self._journalled())
-
-    async def discard(self, file_id: str) -> None:
-        """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
-
-        Args:
-            file_id: As `pending()` tells it.
-
-        Raises:
-            JournalError: The journal holds no such upload, or it is running.
-            ApiError: The service refused; the entry stays.
-            ValueError: There is no journal.
-        """
-        with self._call() as (_, api):
-            await discard(self._journalled(), api, file_id, self._account_id)
-
-
-class Uploader(Pending):
+class Uploader:
     """Puts files into Frame.io.
 
     An async context manager, which may be entered in one task and left in another (fixtures, start and stop hooks); an
@@ -320,6 +76,137 @@ class Uploader(Pending):
         ssl: A context of the caller's, for API and parts alike.
         spool_dir: Where the parts of a stream wait; the default temporary directory, unless that one is in memory.
     """
+
+    def __init__(
+        self,
+        token: Token,
+        *,
+        account_id: str | None = None,
+        base_url: str = "https://api.frame.io",
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        journal: str | PathLike[str] | Journal | None = None,
+        check_etags: bool = True,
+        session: aiohttp.ClientSession | None = None,
+        proxy: Proxy = None,
+        ssl: ssl_module.SSLContext | None = None,
+        spool_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        # Hidden first: what is refused below shows this frame and its arguments in a traceback.
+        self._registry = UploadRegistry()
+        self._token, self._address, way = Secret(token), Secret(base_url), Secret(proxy)
+        del token, base_url, proxy
+        check_base_url(self._address)
+        if is_readable_on_the_way(self._address):
+            log.warning("base_url %s is not https: everybody on the way can read the token", self._address.reveal())
+        self._account_id = account_id
+        self._settings = UploaderSettings(
+            limits=limits,
+            timeouts=timeouts,
+            retry=retry,
+            check_etags=check_etags,
+            session=session,
+            proxies=Proxies(way),
+            ssl=ssl,
+            spool_dir=spool_dir,
+        )
+        self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
+        self._entered = False
+        self._open: tuple[Session, FrameioApi] | None = None
+
+    def __repr__(self) -> str:
+        if not is_base_url(self._address):  # refused, because it may hold a password; a traceback shows `self`
+            return f"<{type(self).__name__}>"
+        return f"<{type(self).__name__} {self._address.reveal()}, {len(self._registry.uploads)} running>"
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("an Uploader is entered once")
+        self._registry.home.settle()
+        self._entered = True
+        resources = open_session(self._settings)
+        if self._journal is not None:
+            journal = AsyncJournal(self._journal)
+            try:
+                await journal.open()
+            except BaseException:
+                await resources.close()
+                raise
+            resources.journal = journal
+        self._open = resources, FrameioApi(resources, self._token, self._address.reveal())
+        self._registry.closed_because = None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._registry.home.check()
+        try:
+            if error is None:
+                await self._registry.finish()
+        finally:
+            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
+            try:
+                await self.shutdown(0)
+            finally:
+                await self._close()
+
+    async def _close(self) -> None:
+        if self._open is not None:
+            resources, self._open = self._open[0], None
+            await resources.close()
+
+    async def shutdown(self, grace: float = 5.0) -> None:
+        """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
+
+        For SIGTERM and lifespans. Calls that are awaited elsewhere (`plan`, `send_parts`, `confirm`, ...) get the same
+        time; those still running then raise `UploadCancelled` there, and what they made is removed or told. No upload
+        can be started afterwards, and the block is still to be left.
+        """
+        self._registry.home.check()
+        self._registry.closed_because = "the Uploader was shut down"
+        await self._registry.stop(grace)
+
+    @property
+    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
+        """The uploads that were started and have not ended."""
+        return self._registry.uploads
+
+    def statistics(self) -> Statistics:
+        """Tell what is going on at this moment."""
+        return self._registry.statistics(self._opened()[0])
+
+    @contextmanager
+    def _call(self, *, begins: bool = False) -> Iterator[tuple[Session, FrameioApi]]:
+        """Run a verb in the caller's task.
+
+        Args:
+            begins: It begins something, which is refused after a shutdown.
+
+        Raises:
+            RuntimeError: The Uploader is not entered, was left or shut down, or lives on another loop.
+            UploadCancelled: The Uploader was shut down meanwhile.
+        """
+        self._registry.home.check()
+        opened = self._opened()
+        if begins and self._registry.closed_because is not None:
+            raise RuntimeError(self._registry.closed_because)
+        with self._registry.call():
+            yield opened
+
+    def _opened(self) -> tuple[Session, FrameioApi]:
+        if self._open is None:
+            raise RuntimeError(self._registry.closed_because or "the Uploader is not entered")
+        return self._open
+
+    def _account(self, account_id: str | None) -> str:
+        found = account_id or self._account_id
+        if not found:
+            raise ValueError("no account: give account_id= to the Uploader or to this call")
+        return check_id("account_id", found)
+
+    # -- uploads -------------------------------------------------------------------------------------------------------
 
     def upload(
         self,
@@ -357,14 +244,16 @@ class Uploader(Pending):
         check_conflict(conflict)
         name, account = name_of(source, name), self._account(account_id)
 
-        return self._upload(
-            source=source,
-            size=size,
-            name=name,
-            folder_id=check_id("folder_id", folder_id),
-            account_id=account,
-            media_type=check_media_type(media_type),
-            conflict=conflict,
+        return self._submit(
+            UploadRequest(
+                source=source,
+                size=size,
+                name=name,
+                folder_id=check_id("folder_id", folder_id),
+                account_id=account,
+                media_type=check_media_type(media_type),
+                conflict=conflict,
+            )
         )
 
     def upload_folder(
@@ -419,21 +308,13 @@ class Uploader(Pending):
             conflict=conflict,
         )
 
-        async def run(feed: FolderEventLog, control: UploadControl) -> FolderResult:
+        def run(events: FolderEventLog, control: UploadControl) -> Awaitable[FolderResult]:
             resources, api = self._opened()
             if asked.name is not None:
                 check_name(asked.name, root)
-            return await deliver_folder(asked, feed, control, resources, api.telling(feed.publish))
+            return deliver_folder(asked, events, control, resources, api.telling(events.publish))
 
-        return FolderUpload(
-            printable(name),
-            run,
-            self._running.home,
-            self._running.adopt,
-            self._running.release,
-            source=given,
-            folder_id=folder_id,
-        )
+        return FolderUpload(printable(name), run, self._registry, source=given, folder_id=folder_id)
 
     def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
         """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
@@ -463,18 +344,54 @@ class Uploader(Pending):
         check_kind(source)
         account = self._account(plan.account_id)
 
-        return self._upload(
-            source=source,
-            size=plan.size,
-            name=plan.name,
-            folder_id=plan.folder_id,
-            account_id=account,
-            media_type=check_media_type(plan.media_type),
-            plan=plan,
-            origin=plan.file_id,
-            file_id=plan.file_id,
-            done=None if receipts is None else one_each(plan, receipts),
+        return self._submit(
+            UploadRequest(
+                source=source,
+                size=plan.size,
+                name=plan.name,
+                folder_id=plan.folder_id,
+                account_id=account,
+                media_type=check_media_type(plan.media_type),
+                plan=plan,
+                origin=plan.file_id,
+                file_id=plan.file_id,
+                receipts=None if receipts is None else one_each(plan, receipts),
+            )
         )
+
+    def _submit(
+        self,
+        request: UploadRequest,
+        *,
+        record: JournalSession | None = None,
+        sender: PartSenderFactory = PartUploader,
+    ) -> Upload:
+        """Return the upload of a request. It begins when it is used.
+
+        Args:
+            request: With an empty `account_id` it gets the Uploader's.
+            record: The journal entry, if this Uploader owns it already. The upload releases it.
+            sender: Makes what sends the parts.
+        """
+        request = replace(request, account_id=self._account(request.account_id))
+
+        def run(events: EventLog, control: UploadControl) -> Awaitable[UploadedFile]:
+            resources, api = self._opened()
+            if request.plan is None:  # the name in a plan comes from the service
+                check_name(request.name, request.source)
+            return UploadJob(
+                request=request,
+                feed=events,
+                control=control,
+                resources=resources,
+                api=api.telling(events.publish),
+                record=record,
+                sender=sender,
+            ).run()
+
+        return Upload(request, run, self._registry, record)
+
+    # -- the steps of an upload, one by one ----------------------------------------------------------------------------
 
     async def plan(
         self,
@@ -546,6 +463,43 @@ class Uploader(Pending):
         with self._call() as (resources, api):
             return await confirm(api, plan, account, resources.timeouts.confirm_for(plan.size))
 
+    # -- files and folders at Frame.io ---------------------------------------------------------------------------------
+
+    async def find(self, project: str | None = None, *, depth: int = 2) -> tuple[RemoteAccount, ...]:
+        """Return the accounts, workspaces, projects and folders that the token can read, with their ids.
+
+        An Uploader with an `account_id` reads that account only. A large account takes a while: the service allows 100
+        lists of projects a minute, and 5 lists of folders a second.
+
+        Args:
+            project: The id or the name of a project: all others are left out.
+            depth: How many levels of folders to read below each project's root folder.
+
+        Raises:
+            ApiError: The service refused a list.
+            ValueError: `depth` is negative.
+        """
+        if depth < 0:
+            raise ValueError("depth must not be negative")
+        with self._call() as (_, api):
+            return await find_accounts(api, self._account_id, project, depth)
+
+    async def project(self, project_id: str, *, account_id: str | None = None) -> RemoteProject:
+        """Return a project, with the id of its root folder and without its folders.
+
+        It takes one call, and no permission to list workspaces, which a guest of a project does not have.
+
+        Args:
+            project_id: As `find` returns it, or as the link of its page contains it.
+            account_id: The account that it is in; by default the Uploader's.
+
+        Raises:
+            ApiError: There is no such project, or the service refused.
+        """
+        account = self._account(account_id)
+        with self._call() as (_, api):
+            return await find_project(api, account, check_id("project_id", project_id))
+
     async def status(self, file_id: str, *, account_id: str | None = None) -> UploadStatus:
         """Ask what the service says of a file's bytes.
 
@@ -589,37 +543,75 @@ class Uploader(Pending):
         with self._call(begins=True) as (_, api):
             return await create_remote_file(api, url, name=name, folder_id=folder_id, account_id=account)
 
-    async def find(self, project: str | None = None, *, depth: int = 2) -> tuple[RemoteAccount, ...]:
-        """Return the accounts, workspaces, projects and folders that the token can read, with their ids.
+    # -- the journal ---------------------------------------------------------------------------------------------------
 
-        An Uploader with an `account_id` reads that account only. A large account takes a while: the service allows 100
-        lists of projects a minute, and 5 lists of folders a second.
+    async def pending(self) -> tuple[PendingUpload, ...]:
+        """Return what the journal holds: uploads that were begun, by whomever, and are not finished.
 
-        Args:
-            project: The id or the name of a project: all others are left out.
-            depth: How many levels of folders to read below each project's root folder.
+        One whose record is damaged has a reason in its `damage`, which is logged as a warning, too. It stops no other,
+        and `discard` removes it.
 
         Raises:
-            ApiError: The service refused a list.
-            ValueError: `depth` is negative.
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
         """
-        if depth < 0:
-            raise ValueError("depth must not be negative")
-        with self._call() as (_, api):
-            return await find_accounts(api, self._account_id, project, depth)
+        with self._call():
+            return await list_pending(self._journalled())
 
-    async def project(self, project_id: str, *, account_id: str | None = None) -> RemoteProject:
-        """Return a project, with the id of its root folder and without its folders.
+    async def resume_pending(self) -> tuple[Upload, ...]:
+        """Start everything that the journal holds and nobody else is at: a worker's first line.
 
-        It takes one call, and no permission to list workspaces, which a guest of a project does not have.
-
-        Args:
-            project_id: As `find` returns it, or as the link of its page contains it.
-            account_id: The account that it is in; by default the Uploader's.
+        Each goes on as `upload()` of the same source would; one whose parts had all arrived is only confirmed. Its
+        `source`, `folder_id` and `file_id` are those that were recorded. One whose record is damaged is passed over,
+        with a logged warning; `pending()` tells it.
 
         Raises:
-            ApiError: There is no such project, or the service refused.
+            JournalError: The journal cannot be read.
+            ValueError: There is no journal.
         """
-        account = self._account(account_id)
+        with self._call(begins=True):
+            claimed = await claim_pending(self._journalled())
+        return tuple(
+            self._submit(
+                UploadRequest(
+                    source=entry.identity.path,
+                    name=entry.identity.name,
+                    folder_id=entry.identity.folder_id,
+                    account_id=entry.identity.account_id,
+                    media_type=entry.media_type,
+                    conflict=cast("Conflict", entry.conflict),
+                    origin=entry.identity.origin,
+                    file_id=entry.plan.file_id,
+                ),
+                record=record,
+            ).start()
+            for record, entry in claimed
+        )
+
+    async def discard(self, file_id: str) -> None:
+        """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
+
+        Args:
+            file_id: As `pending()` tells it.
+
+        Raises:
+            JournalError: The journal holds no such upload, or it is running.
+            ApiError: The service refused; the entry stays.
+            ValueError: There is no journal.
+        """
         with self._call() as (_, api):
-            return await find_project(api, account, check_id("project_id", project_id))
+            await discard(self._journalled(), api, file_id, self._account_id)
+
+    def _journalled(self) -> AsyncJournal:
+        journal = self._opened()[0].journal
+        if journal is None:
+            raise ValueError("no journal: give journal= to the Uploader")
+        return journal
+
+
+def submit(uploader: Uploader, request: UploadRequest, *, sender: PartSenderFactory) -> Upload:
+    """Return the upload of a request whose parts `sender` sends: for this package's own modules, not public.
+
+    With an empty `account_id` the request gets the Uploader's.
+    """
+    return uploader._submit(request, sender=sender)  # beside the class, so that no other module has to

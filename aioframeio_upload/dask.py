@@ -9,9 +9,10 @@ from distributed import Client
 
 from ._core.listing import Conflict, check_conflict
 from ._dask.sender import DaskPartSender
+from ._engine.request import UploadRequest
 from ._io.source_kinds import name_of
 from ._upload import Upload
-from ._uploader import Uploader
+from ._uploader import Uploader, submit
 
 __all__ = ["upload_file"]
 
@@ -56,13 +57,12 @@ def upload_file(
     if not client.asynchronous:
         raise ValueError("the client is not asynchronous: Client(address, asynchronous=True)")
     check_conflict(conflict)
-    return uploader._upload(
+    request = UploadRequest(
         source=source,
-        size=None,
         name=name_of(source, name),
         folder_id=folder_id,
-        account_id=uploader._account(account_id),
+        account_id=account_id or "",
         media_type=media_type,
         conflict=conflict,
-        transfer=partial(DaskPartSender, client),
     )
+    return submit(uploader, request, sender=partial(DaskPartSender, client))

@@ -159,14 +159,7 @@ class DaskPartSender:
             path: str = await in_thread(resources.executor, os.path.abspath, self._source.path)
         except OSError as error:  # a relative path, and no working directory any more
             raise SourceError(reason_of(error), path=self._source.path, away=True) from error
-        settings = {
-            "limits": resources.limits,
-            "timeouts": resources.timeouts,
-            "retry": resources.retry,
-            "check_etags": resources.check_etags,
-            "proxies": resources.proxies,
-        }
-        return UploadWorkerPlugin(name, path, fingerprint, settings)
+        return UploadWorkerPlugin(name, path, fingerprint, resources.settings.portable())
 
     def _submit(self, lot: PartBatch, name: str) -> Future[Any]:
         return self._client.submit(send_batch, lot, name, key=f"{name}-{lot.index}", pure=False, retries=RETRIES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from typing import Any
 
 import anyio
 from distributed import Worker, WorkerPlugin, get_worker
@@ -18,7 +17,7 @@ from .._engine.event_log import EventLog
 from .._engine.parts import PartUploader
 from .._engine.resume import NullJournalSession
 from .._io.flow_control import PauseGate
-from .._io.session import Session, open_session
+from .._io.session import Session, UploaderSettings, open_session
 from .._io.sources import OpenSource, open_source
 
 REPORT_PERIOD = 0.25
@@ -38,10 +37,10 @@ class UploadWorkerPlugin(WorkerPlugin):
         name: This round's; also of the queue that reports go to.
         path: The source's, the same on every worker.
         fingerprint: The source's.
-        settings: The Uploader's, as `open_resources` takes them.
+        settings: The Uploader's, without what cannot travel.
     """
 
-    def __init__(self, name: str, path: str, fingerprint: Fingerprint, settings: dict[str, Any]) -> None:
+    def __init__(self, name: str, path: str, fingerprint: Fingerprint, settings: UploaderSettings) -> None:
         self.name = name
         self._path = path
         self._fingerprint = fingerprint
@@ -50,7 +49,7 @@ class UploadWorkerPlugin(WorkerPlugin):
     async def setup(self, worker: Worker) -> None:
         """Open what the lots share."""
         self._worker = worker
-        self._resources: Session = open_session(session=None, ssl=None, spool_dir=None, **self._settings)
+        self._resources: Session = open_session(self._settings)
         self._facts: list[Arrived | Event] = []
         self._under_way: dict[int, int] = {}
         self._scopes: set[anyio.CancelScope] = set()

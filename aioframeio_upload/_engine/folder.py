@@ -41,6 +41,7 @@ from .event_log import EventLog, FolderEventLog
 from .job import UploadJob
 from .parts import PROGRESS_PERIOD
 from .remote_folders import RemoteFolders
+from .request import UploadRequest
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -301,20 +302,22 @@ class FilePipeline:
         return duplicate, base
 
     def _job(self, sending: _Sending, folder_id: str, base: RemoteFile | None) -> UploadJob:
-        request, file = self._request, sending.file
-        return UploadJob(
+        file = sending.file
+        request = UploadRequest(
             source=self._source.open_path(file),
             size=file.size,
             name=file.name,
             folder_id=folder_id,
-            account_id=request.account_id,
-            media_type=None,
+            account_id=self._request.account_id,
+            conflict=self._request.conflict,
+        )
+        return UploadJob(
+            request=request,
             feed=sending.events,
             control=self._control,
             resources=self._session,
             api=self._api,
             settle=self._settlement(sending, folder_id, base),
-            conflict=request.conflict,
             slot=sending.slot,
         )
 

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TypeAlias
 
@@ -34,7 +34,7 @@ from .._core.part_state import UploadState
 from .._core.presigned import why_not_replaced
 from .._io.frameio_api import FrameioApi, read_listing
 from .._io.session import Session
-from .._io.source_kinds import Source, is_stream
+from .._io.source_kinds import is_stream
 from .._io.sources import OpenSource, check_size, open_source
 from .cleanup import run_shielded
 from .confirm import confirm, find_status, seconds_for
@@ -43,6 +43,7 @@ from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
 from .placeholder import create_file, delete_placeholder
+from .request import PartSenderFactory, UploadRequest
 from .resume import NullJournalSession, every_receipt, open_journal_session, take_up
 
 log = logging.getLogger("aioframeio_upload")
@@ -57,35 +58,24 @@ Settle: TypeAlias = Callable[[Plan, tuple[Receipt, ...]], Awaitable[UploadedFile
 class UploadJob:
     """What is sent where, and with what; runs once, as one task."""
 
-    source: Source
-    size: int | None
-    """As declared."""
-    name: str
-    folder_id: str | None
-    account_id: str
-    media_type: str | None
+    request: UploadRequest
     feed: EventLog
     control: UploadControl
     resources: Session
     api: FrameioApi
-    plan: Plan | None = None
-    """The plan in force; None before there is one."""
     settle: Settle | None = None
     """What follows the last part; by default, the file is confirmed and, if asked for, stacked."""
     slot: AbstractAsyncContextManager[None] | None = None
     """One of `Limits.files` that the caller may hold already; by default, one of the session's."""
-    conflict: str = "create"
-    origin: str | None = None
-    """The file of the plan that was given, if one was."""
-    done: tuple[Receipt, ...] | None = None
-    """What has arrived before, where the caller keeps plan and receipts: the file is the caller's then, to the end."""
     record: NullJournalSession | None = None
     """The upload's place in the journal; given by `resume_pending()`, which has claimed it already."""
     is_resumed: bool = False
     is_whole: bool = False
     """Whether every part has arrived: now or in an earlier run."""
-    transfer: Callable[..., PartSender] = PartUploader
-    """What sends a plan's parts."""
+    sender: PartSenderFactory = PartUploader
+    """Makes what sends a plan's parts."""
+    plan: Plan | None = field(init=False)
+    """The plan in force; None before there is one."""
     unproved: tuple[int, ...] = ()
     """Numbers of the parts that S3 acknowledged without a proof that it has them."""
     seen: tuple[int, int | None] | None = None
@@ -101,6 +91,9 @@ class UploadJob:
     replaced: int = 0
     """How often it began anew because links had died."""
 
+    def __post_init__(self) -> None:
+        self.plan = self.request.plan
+
     async def run(self) -> UploadedFile:
         """Upload the source.
 
@@ -111,7 +104,7 @@ class UploadJob:
         try:
             async with self.slot or resources.file_slots:
                 # What `resume_pending()` or a folder passes on was looked for, or begun already.
-                is_looked_for = self.conflict == "skip" and self.record is None
+                is_looked_for = self.request.conflict == "skip" and self.record is None
                 record = await self.find_record()
                 if is_looked_for and (there := await self._find_there(record)) is not None:
                     return there
@@ -121,7 +114,7 @@ class UploadJob:
                 plan, receipts = await self._deliver(record)
                 self.is_whole = True
                 self._note_unproved(record, receipts)
-                if self.conflict != "version":
+                if self.request.conflict != "version":
                     # What is left can be done twice without harm, and another process need not wait for a service that
                     # is slow. Only stacking is for one alone.
                     await record.release(self.control)
@@ -148,26 +141,26 @@ class UploadJob:
         """Return the file at Frame.io that the source would only repeat."""
         try:
             found = self.opened = await self._open_source()
-            size = check_size(found, self.size)
+            size = check_size(found, self.request.size)
         except SourceError:
             if self.resources.journal is None:
                 raise
             return None  # raised again after the journal was asked what becomes of an earlier upload of this source
-        folder_id = self.folder_id or ""
-        listing = await read_listing(self.api, self.account_id, folder_id)
-        duplicate = find_duplicate(listing, self.name, size, found.modified_ns, self.resources.clocks())
+        folder_id = self.request.folder_id or ""
+        listing = await read_listing(self.api, self.request.account_id, folder_id)
+        duplicate = find_duplicate(listing, self.request.name, size, found.modified_ns, self.resources.clocks())
         if duplicate is None:
             return None
-        return await skip_result(duplicate, record, size, account_id=self.account_id, folder_id=folder_id)
+        return await skip_result(duplicate, record, size, account_id=self.request.account_id, folder_id=folder_id)
 
     async def _complete(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
         """Wait until the service has the file, and stack it if that was asked for."""
-        is_stacked = self.conflict == "version"
+        is_stacked = self.request.conflict == "version"
         # Only a file that has arrived can be stacked, even with `Timeouts(confirm=0)`.
         seconds = seconds_for(self.resources.timeouts, plan.size, must=is_stacked)
-        file = await confirm(self.api, plan, self.account_id, seconds, receipts)
+        file = await confirm(self.api, plan, self.request.account_id, seconds, receipts)
         if is_stacked:
-            await stack_on_namesake(self.api, file, self.folder_id or "")
+            await stack_on_namesake(self.api, file, self.request.folder_id or "")
         return file
 
     # -- what S3 acknowledged without proof --------------------------------------------------------------------------
@@ -234,8 +227,8 @@ class UploadJob:
         raise ConfirmationError(again, file_id=plan.file_id, failed=failed)
 
     def _can_send_again(self) -> bool:
-        is_path = isinstance(self.source, str | os.PathLike)
-        return is_path or self.kept is not None or (self.seen is None and not is_stream(self.source))
+        is_path = isinstance(self.request.source, str | os.PathLike)
+        return is_path or self.kept is not None or (self.seen is None and not is_stream(self.request.source))
 
     async def _send_again(
         self, plan: Plan, receipts: tuple[Receipt, ...], record: NullJournalSession, words: str
@@ -258,12 +251,12 @@ class UploadJob:
             async with self.resources.file_slots:
                 await record.claim_again()
                 with contextlib.closing(await self._open_again(plan)) as found:
-                    again = self.transfer(
+                    again = self.sender(
                         plan, found, self.resources, self.feed, self.control.pause, record=record, done=proved
                     )
                     receipts = await again.run()
                     await found.check()
-                if self.conflict != "version":
+                if self.request.conflict != "version":
                     await record.release(self.control)
         except PartRejected as error:
             # As S3 does where the parts were put together meanwhile: the service is asked once more.
@@ -280,32 +273,32 @@ class UploadJob:
         if self.kept is not None:
             found, self.kept = self.kept, None
             return found
-        found = await open_parts(self.source, plan, self.resources, self.unproved)
+        found = await open_parts(self.request.source, plan, self.resources, self.unproved)
         if self.seen not in (None, (found.size, found.modified_ns)):
             found.close()
             raise SourceChanged("has changed since it was sent", path=found.path)
         return found
 
     async def _find(self) -> NullJournalSession:
-        if self.done is not None:
+        if self.request.receipts is not None:
             return NullJournalSession()
         return await open_journal_session(
-            self.source,
+            self.request.source,
             self.resources,
-            account_id=self.account_id,
-            folder_id=self.folder_id,
-            name=self.name,
-            origin=self.origin,
-            media_type=self.media_type,
-            conflict=self.conflict,
+            account_id=self.request.account_id,
+            folder_id=self.request.folder_id,
+            name=self.request.name,
+            origin=self.request.origin,
+            media_type=self.request.media_type,
+            conflict=self.request.conflict,
         )
 
     async def _deliver(self, record: NullJournalSession) -> tuple[Plan, tuple[Receipt, ...]]:
         """Make sure that every part of the source has arrived; what an earlier run has sent is not sent again."""
         if self.plan is not None and self.api.is_secure:
             check_secure(self.plan, is_own=False)
-        if self.plan is not None and self.done is not None:
-            return await self._go_on(self.plan, record, self.done)
+        if self.plan is not None and self.request.receipts is not None:
+            return await self._go_on(self.plan, record, self.request.receipts)
         entry = record.entry
         try:
             found = await self._open(record)
@@ -316,7 +309,7 @@ class UploadJob:
         with self._holding(found):
             taken = await take_up(record, self.api, self.resources, self.control)
             if self.plan is None:
-                check_size(found, self.size)
+                check_size(found, self.request.size)
             if entry is not None and taken is not None:
                 if taken.step is ResumeAction.CONFIRM:
                     return self._arrived(entry.plan, every_receipt(entry))
@@ -338,7 +331,7 @@ class UploadJob:
         return found
 
     async def _open_source(self) -> OpenSource:
-        return await open_source(self.source, self.size, self.resources.executor, self.resources.spool)
+        return await open_source(self.request.source, self.request.size, self.resources.executor, self.resources.spool)
 
     async def _is_told_without_source(self, entry: Entry, record: NullJournalSession, error: SourceError) -> bool:
         """Decide what becomes of an entry whose source cannot be opened; return whether only its end is to be told.
@@ -363,7 +356,7 @@ class UploadJob:
         if not missing:
             return self._arrived(plan, done)
         self.is_resumed = bool(done)
-        with self._holding(await open_parts(self.source, plan, self.resources, missing)) as found:
+        with self._holding(await open_parts(self.request.source, plan, self.resources, missing)) as found:
             return await self._send(plan, found, record, done)
 
     def _arrived(self, plan: Plan, receipts: tuple[Receipt, ...]) -> tuple[Plan, tuple[Receipt, ...]]:
@@ -382,11 +375,11 @@ class UploadJob:
     async def _create(self, found: OpenSource) -> Plan:
         return await create_file(
             self.api,
-            name=self.name,
-            size=check_size(found, self.size),
-            folder_id=self.folder_id or "",
-            account_id=self.account_id,
-            media_type=self.media_type,
+            name=self.request.name,
+            size=check_size(found, self.request.size),
+            folder_id=self.request.folder_id or "",
+            account_id=self.request.account_id,
+            media_type=self.request.media_type,
             control=self.control,
         )
 
@@ -404,9 +397,7 @@ class UploadJob:
             if self.instead_of is not None:
                 # After the plan, which is an upload's first event.
                 self.feed.publish(UploadReplanned(plan.file_id, *self.instead_of))
-            transfer = self.transfer(
-                plan, found, self.resources, self.feed, self.control.pause, record=record, done=done
-            )
+            transfer = self.sender(plan, found, self.resources, self.feed, self.control.pause, record=record, done=done)
             while receipts is None:
                 try:
                     receipts = await transfer.run()
@@ -416,14 +407,14 @@ class UploadJob:
                     await record.begin(plan)
                     log.debug("%s; file %s is replaced by %s", error, old.file_id, plan.file_id)
                     self.feed.publish(UploadReplanned(plan.file_id, old.file_id, str(error)))
-                    transfer = self.transfer(plan, found, self.resources, self.feed, self.control.pause, record=record)
+                    transfer = self.sender(plan, found, self.resources, self.feed, self.control.pause, record=record)
             await found.check()
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 self.control.cancel(CancelReason.TASK_CANCELLED)
             whole = transfer is not None and transfer.is_whole
             recorded, given_up = record.is_begun, self.control.is_discarded
-            if self.done is None and not is_kept(error, whole=whole, recorded=recorded, given_up=given_up):
+            if self.request.receipts is None and not is_kept(error, whole=whole, recorded=recorded, given_up=given_up):
                 await self._remove(plan, record)
             raise
         return plan, receipts
@@ -431,7 +422,7 @@ class UploadJob:
     async def _remove(self, plan: Plan, record: NullJournalSession) -> None:
         """Delete the placeholder, then the entry: if the process ends between the two, the journal still names it."""
         try:
-            await delete_placeholder(self.api, plan.file_id, self.account_id, self.control)
+            await delete_placeholder(self.api, plan.file_id, self.request.account_id, self.control)
         finally:
             await record.drop(self.control)
 
@@ -444,7 +435,7 @@ class UploadJob:
             return
         with contextlib.suppress(ApiError), anyio.move_on_after(self._share(3)):
             # The last receipt may have been lost with its process: a file that the service has whole is kept.
-            status = await find_status(self.api, entry.plan.file_id, self.account_id)
+            status = await find_status(self.api, entry.plan.file_id, self.request.account_id)
             if status is not None and status.complete:
                 return
         await self._remove(entry.plan, record)
@@ -467,10 +458,10 @@ class UploadJob:
             LinksExpired: That would not help, or cannot be done.
             IntegrityError: The part kept differing; or a second file would be spoiled too.
         """
-        if self.done is not None:
+        if self.request.receipts is not None:
             raise error
         if isinstance(error, IntegrityError):
-            if not transfer.is_spoiled or self.was_spoiled or not found.replayable or self.folder_id is None:
+            if not transfer.is_spoiled or self.was_spoiled or not found.replayable or self.request.folder_id is None:
                 raise error
             self.was_spoiled = True
         elif (hopeless := self._hopeless(old, found, transfer)) is not None:
@@ -478,7 +469,7 @@ class UploadJob:
         else:
             self.replaced += 1
         # Before there is a new one: a cancellation in between finds never more than one placeholder to remove.
-        await delete_placeholder(self.api, old.file_id, self.account_id, self.control)
+        await delete_placeholder(self.api, old.file_id, self.request.account_id, self.control)
         await record.drop(self.control)
         return await self._create(found)
 
@@ -486,7 +477,7 @@ class UploadJob:
         """Say why new links would not help."""
         if not found.replayable:
             return "a stream cannot be sent anew"
-        if self.folder_id is None:
+        if self.request.folder_id is None:
             return "the plan does not tell its folder"
         return why_not_replaced(
             transfer.links,

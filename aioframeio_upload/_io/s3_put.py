@@ -147,7 +147,7 @@ class PutAttempt:
     async def _put_to(self, link: Secret[URL], resources: Session, expect: bool) -> PutOutcome:
         """PUT to one URL; aiohttp does not follow redirects, because it would re-quote the signed URL."""
         size = self._part.size
-        digest = hashlib.md5(usedforsecurity=False) if resources.check_etags else None
+        digest = hashlib.md5(usedforsecurity=False) if resources.settings.check_etags else None
         guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
         body = PartPayload(
             self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard

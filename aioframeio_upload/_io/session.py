@@ -6,7 +6,7 @@ import os
 import ssl
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from .._core.concurrency import Slots
 from .._core.listing import Clocks
 from .._core.model import Part
 from .._core.presigned import Arrivals, Links, Now, ServiceClock, link_lifetime
+from .._core.redact import Secret
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .buffers import SILENCE, BufferPool, block_for
@@ -47,6 +48,27 @@ the service takes seconds to answer, it can be called as often as it allows. Wit
 connection for every upload that waits for its confirmation, and some systems allow a process only 256 open files."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploaderSettings:
+    """The arguments of an Uploader that its uploads need. Shows no credentials."""
+
+    limits: Limits = Limits()  # noqa: RUF009  # frozen
+    timeouts: Timeouts = Timeouts()  # noqa: RUF009
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009
+    check_etags: bool = True
+    proxies: Proxies = field(default_factory=lambda: Proxies(Secret(None)))
+    session: aiohttp.ClientSession | None = None
+    """The caller's, of which only the connector is used."""
+    ssl: ssl.SSLContext | None = None
+    spool_dir: str | os.PathLike[str] | None = None
+    traces: tuple[aiohttp.TraceConfig, ...] = ()
+    """Further hooks of the HTTP session."""
+
+    def portable(self) -> UploaderSettings:
+        """Return the settings that another process can use: a connection, a TLS context and a folder stay here."""
+        return replace(self, session=None, ssl=None, spool_dir=None, traces=())
+
+
 @dataclass(slots=True, kw_only=True)
 class Session:
     """The shared resources of an Uploader, which alone opens them when entered and closes them when left."""
@@ -56,12 +78,7 @@ class Session:
     executor: ReadThreads
     spool: Spool
     blocks: BufferPool
-    limits: Limits
-    timeouts: Timeouts
-    retry: RetryPolicy
-    check_etags: bool
-    proxies: Proxies
-    ssl: ssl.SSLContext | None
+    settings: UploaderSettings
     part_slots: anyio.CapacityLimiter
     slots: Slots
     """Decides how many part slots there are."""
@@ -81,6 +98,21 @@ class Session:
     """A session with a connector of its own, for cleaning up after the caller has closed theirs."""
     retries: int = 0
     """Part attempts that failed and were repeated."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of all uploads together."""
+        return self.settings.limits
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long to wait."""
+        return self.settings.timeouts
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often to try."""
+        return self.settings.retry
 
     def clocks(self) -> Clocks:
         """Return the service's time and the local time."""
@@ -156,35 +188,21 @@ class Session:
         Raises:
             Misrouted: The proxy of that host is not usable.
         """
-        return {**self.proxies.route_to(url, headers), "ssl": self.ssl if self.ssl is not None else True}
+        return {**self.settings.proxies.route_to(url, headers), "ssl": self.settings.ssl or True}
 
 
-def open_session(  # noqa: PLR0913  # an Uploader's settings
-    *,
-    limits: Limits,
-    timeouts: Timeouts,
-    retry: RetryPolicy,
-    check_etags: bool,
-    session: aiohttp.ClientSession | None,
-    proxies: Proxies,
-    ssl: ssl.SSLContext | None,
-    spool_dir: str | os.PathLike[str] | None,
-) -> Session:
+def open_session(settings: UploaderSettings) -> Session:
     """Open the shared resources; to be called on the loop that the uploads run on."""
-    own = open_http_session(session)
+    limits = settings.limits
+    own = open_http_session(settings.session, settings.traces)
     slots = slots_within(limits, own.connector)
     return Session(
         session=own,
         # So many that the parts of one unresponsive source leave threads for opening others.
-        executor=ReadThreads(limits.files + limits.parts, timeouts.stall),
-        spool=Spool(spool_dir, limits.parts),
+        executor=ReadThreads(limits.files + limits.parts, settings.timeouts.stall),
+        spool=Spool(settings.spool_dir, limits.parts),
         blocks=BufferPool(limits.parts, limits.bandwidth),
-        limits=limits,
-        timeouts=timeouts,
-        retry=retry,
-        check_etags=check_etags,
-        proxies=proxies,
-        ssl=ssl,
+        settings=settings,
         part_slots=anyio.CapacityLimiter(slots),
         slots=Slots(slots, slots),
         bandwidth=BandwidthLimiter(limits.bandwidth),
@@ -194,7 +212,9 @@ def open_session(  # noqa: PLR0913  # an Uploader's settings
     )
 
 
-def open_http_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+def open_http_session(
+    shared: aiohttp.ClientSession | None, traces: tuple[aiohttp.TraceConfig, ...] = ()
+) -> aiohttp.ClientSession:
     """Make the aiohttp session for API and parts.
 
     Only the connector of a caller's session is used (pool, resolver, TLS): its default headers, `auth`, cookies,
@@ -208,7 +228,7 @@ def open_http_session(shared: aiohttp.ClientSession | None) -> aiohttp.ClientSes
     trace.on_request_headers_sent.append(_on_headers_sent)
     return aiohttp.ClientSession(
         connector=connector,
-        trace_configs=[trace],
+        trace_configs=[trace, *traces],
         connector_owner=shared is None,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"aioframeio-upload/{__version__}"},

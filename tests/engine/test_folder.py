@@ -254,8 +254,8 @@ async def test_a_listener_that_stops_reading_is_forgotten(fake: FakeFrameio, upl
     async for _ in upload:
         break
     await upload
-    assert [type(fact) for fact in upload._feed.facts] == [FolderPlanned, FolderCompleted]
-    assert len(getattr(upload._feed, "_listeners")) == 0  # noqa: B009
+    assert [type(fact) for fact in upload._events.facts] == [FolderPlanned, FolderCompleted]
+    assert len(getattr(upload._events, "_listeners")) == 0  # noqa: B009
 
 
 async def test_planned_waits_for_the_walk(fake: FakeFrameio, uploader: Uploader, root: Path) -> None:
@@ -279,7 +279,7 @@ async def test_what_is_told_as_planned_is_there_and_what_cannot_be_made_is_not_p
     await upload.planned()
     assert count(fake, "create_folder") >= 1
     await upload
-    assert next(type(event) for event in upload._feed.facts) is FolderPlanned
+    assert next(type(event) for event in upload._events.facts) is FolderPlanned
 
 
 async def test_an_empty_file_is_skipped_with_its_reason_and_told_with_the_others(

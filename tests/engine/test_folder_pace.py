@@ -50,7 +50,7 @@ async def test_tasks_and_events_do_not_grow_with_the_files(fake: FakeFrameio, tm
                     done += 1
                     if done % 100 == 0:
                         most = max(most, len(asyncio.all_tasks()))
-                        assert [type(fact) for fact in upload._feed.facts] == [FolderPlanned]
+                        assert [type(fact) for fact in upload._events.facts] == [FolderPlanned]
                         assert [type(one) for one in uploader.uploads] != [Upload]
         assert len(uploader.uploads) == 0
         assert done == files

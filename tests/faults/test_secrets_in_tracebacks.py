@@ -315,7 +315,16 @@ async def test_an_uploaders_own_attributes_hide_what_it_was_given(fake: FakeFram
     password = "the-password"
     async with Uploader(fake.token, account_id="a", proxy=f"http://me:{password}@proxy:3128") as uploader:
         resources, api = uploader._opened()
-        shown = repr((vars(uploader), vars(api), resources, resources.proxies, vars(resources.proxies), uploader))
+        shown = repr(
+            (
+                vars(uploader),
+                vars(api),
+                resources,
+                resources.settings.proxies,
+                vars(resources.settings.proxies),
+                uploader,
+            )
+        )
     assert fake.token not in shown
     assert password not in shown
     assert "secret" in repr(Secret(fake.token))
