@@ -614,4 +614,4 @@ def submit(uploader: Uploader, request: UploadRequest, *, sender: PartSenderFact
 
     With an empty `account_id` the request gets the Uploader's.
     """
-    return uploader._submit(request, sender=sender)  # beside the class, so that no other module has to
+    return uploader._submit(request, sender=sender)  # noqa: SLF001  # beside the class, so that no other module has to

@@ -139,7 +139,7 @@ class FrameioApi:
         forget without anybody noticing.
         """
         view = copy(self)
-        view._tell = tell
+        view._tell = tell  # noqa: SLF001  # a copy of self
         return view
 
     async def off_loop(self, function: Callable[[], T]) -> T:

@@ -314,7 +314,7 @@ def _open_anywhere(file: Any, returned: Callable[[], None]) -> tuple[SharedFile,
     if type(file) is io.BytesIO:
         start = file.tell()
         return SharedFile(file, returned=returned), start, max(0, file.getbuffer().nbytes - start), None
-    if isinstance(file, tempfile._TemporaryFileWrapper):
+    if isinstance(file, tempfile._TemporaryFileWrapper):  # noqa: SLF001  # tempfile has no public name for it
         file = file.file  # the underlying file object (documented); the wrapper only deletes the file on closing
     raw = _true_file(file)
     if raw is None:

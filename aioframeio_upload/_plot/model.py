@@ -144,7 +144,7 @@ class UploadHistory:
     def copy(self) -> UploadHistory:
         """Give one of its own to another thread."""
         other = copy(self)
-        other._tracks = {
+        other._tracks = {  # noqa: SLF001  # a copy of self
             key: replace(track, bars=track.bars.copy(), running=track.running.copy())
             for key, track in self._tracks.items()
         }
