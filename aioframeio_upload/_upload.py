@@ -386,7 +386,7 @@ class Upload(BaseUpload[UploadedFile]):
         """The path, as it was given; of `resume_pending()`, as it was recorded; None for anything but a path."""
         if isinstance(request.source, str | os.PathLike):
             self.source = request.source
-        self.folder_id = request.folder_id
+        self.folder_id: str | None = request.folder_id
         """The folder it goes into; None for a plan that does not contain it."""
 
     def _release(self) -> None:
@@ -485,7 +485,7 @@ class UploadRegistry:
 
     def __init__(self) -> None:
         self._running: dict[BaseUpload[Any], RunningUpload] = {}
-        self.home = OwnerLoop()
+        self.home: OwnerLoop = OwnerLoop()
         self._calls: dict[anyio.CancelScope, asyncio.Future[None]] = {}
         """Verbs that run in tasks of the caller's, and what is set when each has ended."""
         self.closed_because: str | None = "the Uploader is not entered: use `async with`"

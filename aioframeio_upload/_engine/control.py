@@ -29,7 +29,7 @@ class UploadControl:
     """
 
     def __init__(self) -> None:
-        self.pause = PauseGate()
+        self.pause: PauseGate = PauseGate()
         self.cancel_reason: CancelReason | None = None
         self._clean_up_ends_at: float | None = None
 

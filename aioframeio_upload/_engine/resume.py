@@ -34,7 +34,7 @@ class NullJournalSession:
 
     entry: Entry | None = None
     """What an earlier run has left; read when the upload is claimed."""
-    is_begun = False
+    is_begun: bool = False
     """Whether the file at Frame.io is recorded, so that a later run can resume it."""
 
     fingerprint: Fingerprint | None = None
@@ -111,7 +111,7 @@ class JournalSession(NullJournalSession):
         except BaseException:
             await self.release(UploadControl())
             raise
-        self.is_begun = self.entry is not None
+        self.is_begun: bool = self.entry is not None
         self._file_id = None if self.entry is None else self.entry.plan.file_id
         return True
 
@@ -132,7 +132,7 @@ class JournalSession(NullJournalSession):
 
     async def look_at(self, source: OpenSource) -> None:
         """Take the source's fingerprint."""
-        self.fingerprint = await source.fingerprint()
+        self.fingerprint: Fingerprint | None = await source.fingerprint()
 
     async def begin(self, plan: Plan) -> None:
         """Record a file that was just created.

@@ -88,12 +88,12 @@ class BufferPool:
     A buffer is owned by one payload, then by the hashing thread, which returns it to the pool.
     """
 
-    size = BLOCK
+    size: int = BLOCK
 
     def __init__(self, bodies: int, bandwidth: int | None = None) -> None:
         if bandwidth is not None:
             self.size = block_for(bandwidth)
-        self.turns = WriteTurns()
+        self.turns: WriteTurns = WriteTurns()
         self._free: deque[memoryview] = deque()
         self._unmade = bodies + AHEAD
         self._waiting: deque[asyncio.Future[None]] = deque()

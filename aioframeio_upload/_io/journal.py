@@ -69,7 +69,7 @@ class AsyncJournal:
     """
 
     def __init__(self, journal: Journal) -> None:
-        self.path = os.fspath(journal.path)
+        self.path: str = os.fspath(journal.path)
         self._sync = journal.sync
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-journal")
         self._file: SqliteJournal | None = None

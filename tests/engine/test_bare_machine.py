@@ -121,10 +121,15 @@ import pwd, runpy, sys
 def getpwuid(number):
     raise KeyError(number)
 pwd.getpwuid = getpwuid
-del sys.argv[1:4]
+del sys.argv[1:4]  # the command that `Program` appends: python -m aioframeio_upload
 runpy.run_module("aioframeio_upload", run_name="__main__")
 """
-"""A container that runs under any number has no entry in /etc/passwd."""
+"""A program for a container that runs under any user number: it has no entry in /etc/passwd.
+
+It is run from a file, as the installed command is. With `python -c`, `sys.path[0]` is "", and CPython 3.13.0 cannot
+`import asyncio` from a removed working folder then (`os._get_exports_list`: "SystemError: error return without exception
+set"); 3.11 can.
+"""
 
 
 @pytest.fixture
@@ -133,12 +138,14 @@ def program(service: FakeFrameio, tmp_path: Path) -> Callable[..., tuple[int, st
     bare = Program(service, tmp_path)
     for name in ("HOME", "XDG_STATE_HOME"):
         bare.environment.pop(name, None)
+    script = tmp_path / "homeless.py"
+    script.write_text(HOMELESS, encoding="utf-8")
     bare.environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
 
     def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
         (tmp_path / "gone").mkdir()
         shell = f'cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "$@"'
-        before = ("sh", "-c", shell, "sh", sys.executable, "-c", HOMELESS)
+        before = ("sh", "-c", shell, "sh", sys.executable, str(script))
         with bare.start(*arguments, before=before, environment=environment) as running:
             stdout, stderr = running.communicate(timeout=50)
         assert "Traceback" not in stderr
