@@ -127,8 +127,7 @@ runpy.run_module("aioframeio_upload", run_name="__main__")
 """A program for a container that runs under any user number: it has no entry in /etc/passwd.
 
 It is run from a file, as the installed command is. With `python -c`, `sys.path[0]` is "", and CPython 3.13.0 cannot
-`import asyncio` from a removed working folder then (`os._get_exports_list`: "SystemError: error return without exception
-set"); 3.11 can.
+then `import asyncio` in a removed working folder ("SystemError: error return without exception set"); 3.11 can.
 """
 
 
