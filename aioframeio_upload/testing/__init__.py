@@ -1,4 +1,4 @@
-"""Frame.io and its S3 on loopback, for tests: they refuse what the real ones refuse, and fail on request."""
+"""A fake of Frame.io and its S3 on loopback, for tests: it refuses what they refuse, and fails on request."""
 
 from ._fake import FakeFrameio
 from ._faults import Fault

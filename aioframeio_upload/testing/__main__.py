@@ -1,4 +1,4 @@
-"""The fake as a process: one line of JSON says where it is, and it serves until its stdin closes."""
+"""Run the fake as a process: print its address as one line of JSON, and serve until stdin is closed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from . import FakeFrameio, Fault
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m aioframeio_upload.testing", description=__doc__)
-    parser.add_argument("--faults", default="[]", metavar="JSON", help="a list of faults, as objects")
-    parser.add_argument("--part-size", type=int, metavar="BYTES", help="the most bytes a part may have")
-    parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: any that is free)")
+    parser.add_argument(
+        "--faults", default="[]", metavar="JSON", help="a list of objects, each with the fields of a Fault"
+    )
+    parser.add_argument("--part-size", type=int, metavar="BYTES", help="maximum size of a part")
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: any free port)")
     parser.add_argument("--no-rate-limits", action="store_true", help="never answer 429")
     parser.add_argument("--no-store", action="store_true", help="discard the bytes, for benchmarks")
     options = parser.parse_args()
@@ -32,6 +34,7 @@ def main() -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
+    """Serve until a signal arrives or the parent process closes the pipe to stdin, which it also does by dying."""
     fake = FakeFrameio(
         faults=[Fault(**fields) for fields in json.loads(options.faults)],
         rate_limits=not options.no_rate_limits,
@@ -42,7 +45,7 @@ async def _serve(options: argparse.Namespace) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Not loop.add_signal_handler, which Windows does not have.
+        # Not loop.add_signal_handler: it raises NotImplementedError on Windows.
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
     threading.Thread(target=_await_end_of_stdin, args=(loop, stopped), daemon=True).start()
     async with fake:
@@ -58,7 +61,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    # Not sys.stdin: a daemon thread inside its lock would break the interpreter's exit.
+    # Not sys.stdin: a daemon thread that holds its lock aborts the interpreter at exit.
     while os.read(0, 4096):
         pass
     loop.call_soon_threadsafe(stopped.set)

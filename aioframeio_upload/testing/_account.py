@@ -1,4 +1,4 @@
-"""One Frame.io account as the fake runs it: its settings and state, and the stitching of parts into files."""
+"""The state of the fake's one account: its settings, its assets, and the stitching of parts into files."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from ._store import FakeFile, FakeFolder, Store, new_id
 PartSizes = int | Callable[[int], Sequence[int]]
 MediaType = Callable[[str], str | None]
 
-# Observed plans: 21,136,250 bytes in 2 parts and 50,645,990 in 3, so about 20 MB a part; 68,087,113,964 in 35,
-# so just under 2 GB. Where the service goes from one to the other is not documented: 10 GB is a choice.
+# Observed plans: 21,136,250 bytes in 2 parts and 50,645,990 bytes in 3, so about 20 MB per part; 68,087,113,964
+# bytes in 35, so just under 2 GB per part. The size at which the service changes is not documented; 10 GB is a guess.
 SMALL_PART = 20_000_000
 LARGE_PART = 2_000_000_000
 LARGE_FILE = 10_000_000_000
 
 
 def utc_now() -> datetime:
-    """Return the time by the system's clock."""
+    """Return the time of the system's clock."""
     return datetime.now(UTC)
 
 
 def part_sizes(size: int, limit: PartSizes | None) -> tuple[int, ...]:
-    """Return the sizes of a file's parts: all alike and the remainder in the last, as the service plans them.
+    """Return the sizes of a file's parts: equal except for the last, as in the plans of the service.
 
     Args:
         size: The file's size.
-        limit: The most bytes a part may have, or what says all sizes itself; None: the service's own rule.
+        limit: The maximum size of a part, or a function from the file's size to all sizes; None: as observed at the
+            service.
     """
     if callable(limit):
         return tuple(limit(size))
@@ -48,7 +49,8 @@ def part_sizes(size: int, limit: PartSizes | None) -> tuple[int, ...]:
 
 
 def guessed_media_type(name: str) -> str | None:
-    """Return the media type that Python's own table has for a name, or None."""
+    """Return the media type that Python's built-in table has for a name, or None."""
+    # Not `mimetypes.guess_type`, which also reads /etc/mime.types: the answer would depend on the machine.
     return _TYPES.guess_type(name)[0]
 
 
@@ -57,7 +59,7 @@ _TYPES = mimetypes.MimeTypes()
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Account:
-    """Everything that the API's and S3's answers are made from."""
+    """The state from which the API and S3 compute their answers."""
 
     observer: Observer
     faults: Faults
@@ -81,13 +83,13 @@ class Account:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Make the project's root folder."""
+        """Create the project's root folder."""
         self.tokens.add(self.token)
         now = self.opened_at = self.clock()
         self.store = Store(FakeFolder(name="root", parent_id=None, created_at=now, updated_at=now))
 
     def new_file(self, name: str, size: int, folder_id: str, *, remote: bool = False) -> FakeFile:
-        """Make a placeholder."""
+        """Create a placeholder."""
         now = self.clock()
         file = FakeFile(
             name=name,
@@ -106,7 +108,11 @@ class Account:
         return file
 
     def part_url(self, file: FakeFile, number: int) -> str:
-        """Return the presigned URL of a part."""
+        """Return the presigned URL of a part.
+
+        Two forms of path were observed: `parts/<file id>/part_<number>`, and for a file of a single part
+        `uploads/<file id>/original.<extension>`.
+        """
         count = len(file.part_sizes)
         extension = file.name.rpartition(".")[2] if "." in file.name else "bin"
         path = f"/parts/{file.id}/part_{number}"
@@ -116,6 +122,7 @@ class Account:
             self.keys,
             method="PUT",
             path=path,
+            # AdobeDocs, frameio-api, "How To: Upload": a PUT with another Content-Type or ACL is refused by S3.
             headers={
                 "content-type": file.media_type or "application/octet-stream",
                 "host": self.url.partition("://")[2],
@@ -128,9 +135,10 @@ class Account:
         return self.url + target
 
     def part_arrived(self, file: FakeFile, number: int, stored: StoredPart) -> None:
-        """Keep a part; the last one sets off the stitching."""
+        """Keep a received part, and start to stitch once every part is there."""
         replaced = file.parts.get(number)
         now = self.clock()
+        # S3 accepts the PUT regardless: it knows neither files nor whether they are complete.
         if file.deleted or file.complete or file.stitching:
             self.run_behind(self.spool.forget([stored]))
             return
@@ -138,6 +146,7 @@ class Account:
         file.uploaded_at = file.uploaded_at or now
         if replaced is not None:
             self.run_behind(self.spool.forget([replaced]))
+        # The V4 API has no call that completes an upload: the service stitches when it has seen every part.
         if file.has_every_part():
             file.failed = not file.has_right_lengths()
             if not file.failed:
@@ -146,7 +155,8 @@ class Account:
         self.observer.changed()
 
     def poll(self, file: FakeFile) -> None:
-        """Count a question about a file whose parts are all there; the last one still answered no tells it."""
+        """Count a poll of a file whose parts have all arrived; report it as complete once `polls_left` is used up."""
+        # A remote file is never fetched: it becomes complete by being polled.
         if file.remote and not file.complete and not file.failed and file.polls_left == 0:
             file.complete, file.completed_at, file.uploaded_at = True, self.clock(), file.created_at
         if file.complete and file.polls_left == 0 and not file.failed:
@@ -155,22 +165,23 @@ class Account:
             file.polls_left -= 1
 
     def drop_parts(self, files: Sequence[FakeFile]) -> None:
-        """Remove the bytes of deleted files."""
+        """Delete the stored bytes of deleted files."""
         for file in files:
             self.run_behind(self.spool.forget(list(file.parts.values())))
         self.observer.changed()
 
     def run_behind(self, work: object) -> None:
-        """Run a coroutine whose end `close` awaits."""
+        """Run a coroutine in the background; `close` waits for it."""
         assert asyncio.iscoroutine(work)
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """Wait for what runs behind the answers."""
+        """Wait for everything that runs in the background."""
         while self._background:
-            # Taken out first: from 3.12 on, gathering tasks that are done gives no turn to the callbacks that would.
+            # Cleared here, not by the callbacks: since 3.12, gathering finished tasks does not yield to the loop, so
+            # the callbacks would never run and this loop would never end.
             ending = tuple(self._background)
             self._background.clear()
             await asyncio.gather(*ending)
@@ -178,7 +189,7 @@ class Account:
     async def _stitch(self, file: FakeFile) -> None:
         parts = [file.parts[number] for number in sorted(file.parts)]
         digest = await self.spool.sha256(parts)
-        if file.deleted:
+        if file.deleted:  # meanwhile; `drop_parts` has deleted the bytes
             return
         file.sha256 = digest
         file.complete = True
@@ -190,7 +201,8 @@ class Account:
 
 
 def _metadata(file: FakeFile, number: int, count: int, project_id: str, extension: str) -> list[tuple[str, str]]:
-    """The parameters seen on the service's URLs, and one that does not survive being quoted anew."""
+    """Return the parameters observed in the service's URLs."""
+    # The value of `request_id` is ours: it changes if a client decodes the URL and encodes it again.
     return [
         ("x-amz-meta-asset_id", file.id),
         ("x-amz-meta-extension", extension),

@@ -1,4 +1,4 @@
-"""One request on its way through the fake, with the fault it meets."""
+"""The body of one request, read as its fault allows, and the answers that faults give."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from . import _wire
 from ._faults import MID_BODY, Armed
 from ._observe import Observer, SeenRequest
 
-# What the tasks of a part hold of its body at once.
+# The most bytes of a body in memory at once.
 BLOCK = 1 << 20
-# A trickle is read in twentieths of a second, smooth enough for a test that lasts one.
+# A "trickle" reads 20 times per second: smooth enough for a test that lasts one second.
 TICK = 0.05
 
 ErrorDocument = Callable[[int | None, str | None, str | None], web.Response]
 
 
 class NoAnswerError(Exception):
-    """The connection ended, by a fault or by the client: there is nobody to answer."""
+    """The connection was ended by a fault or by the client, so no answer can be sent."""
 
 
 class AnsweredError(Exception):
-    """The answer was decided before the whole body was read."""
+    """The answer was decided before the whole body was read, so the connection must be closed after it."""
 
     def __init__(self, response: web.Response) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class AnsweredError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """Reads a request's body as its fault lets it, and says what a fault answers in place of the service."""
+    """One request: reads its body as its fault allows, and builds the answer of a fault that replaces the service's."""
 
     request: web.BaseRequest
     seen: SeenRequest
@@ -46,29 +46,29 @@ class Exchange:
 
     @property
     def expects(self) -> bool:
-        """Whether the client waits for a 100 before it sends the body."""
+        """Whether the client still waits for a 100 before it sends the body."""
         return not self.continued and self.request.headers.get("Expect", "").lower() == "100-continue"
 
     @property
     def gone(self) -> bool:
-        """Whether the connection is there no more."""
+        """Whether the connection has ended."""
         return self.request.transport is None or self.request.transport.is_closing()
 
     def meets(self, *kinds: str) -> bool:
-        """Whether the fault is one of these kinds."""
+        """Return whether the fault is of one of these kinds."""
         return self.armed is not None and self.armed.fault.do in kinds
 
     def reached(self) -> None:
-        """Count the fault."""
+        """Count a hit of the fault."""
         if self.armed is not None:
             self.armed.hits += 1
             self.observer.changed()
 
     async def refuse(self, response: web.Response) -> web.Response:
-        """Return the answer to a request that is not granted, once its body is read.
+        """Read the body of a request that is refused, and return the answer.
 
         Raises:
-            AnsweredError: The body is not sent before a 100, so this is answered now.
+            AnsweredError: The client waits for a 100 before it sends the body, so the answer is sent now.
             NoAnswerError: The connection ended.
         """
         if self.expects:
@@ -77,7 +77,7 @@ class Exchange:
         return response
 
     async def begin(self) -> None:
-        """Let the body come: a fault that strikes before it, or the 100 that the client waits for.
+        """Apply a fault that strikes before the body, or send the 100 that the client waits for.
 
         Raises:
             AnsweredError: A fault answers before the body.
@@ -91,14 +91,15 @@ class Exchange:
             await self._strike_mid_body()
         if self.expects:
             await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # aiohttp takes any output for the beginning of the answer, after which it could not send an error.
             self.request.writer.output_size = 0
         self.continued = True
 
     async def block(self) -> bytes:
-        """Return the next bytes of the body, at most 1 MiB, and none at its end.
+        """Return the next bytes of the body, at most 1 MiB; empty at its end.
 
         Raises:
-            AnsweredError: A fault answers here.
+            AnsweredError: A fault answered before the end of the body.
             NoAnswerError: The connection ended.
         """
         if self.armed is not None and self.meets("trickle"):
@@ -108,13 +109,14 @@ class Exchange:
             return block
         if self.armed is None or not self._mid_body_pending():
             return await self._read(BLOCK)
+        # Not beyond the fault's position, so that `after` is exact to the byte.
         block = await self._read(min(BLOCK, self.armed.fault.after - self.seen.bytes_received))
         if not block or self._mid_body_due(self.seen.bytes_received):
             await self._strike_mid_body()
         return block
 
     async def drain(self) -> None:
-        """Read and drop what is left of the body.
+        """Read and discard the rest of the body.
 
         Raises:
             NoAnswerError: The connection ended.
@@ -123,10 +125,10 @@ class Exchange:
             pass
 
     async def interrupt(self) -> web.Response | None:
-        """After the body: return what the fault answers in place of the service, or None to go on.
+        """Apply a fault at the end of the body; return its answer, or None if the service answers.
 
         Raises:
-            AnsweredError: The fault answered and closes.
+            AnsweredError: The fault answered, and closes the connection.
             NoAnswerError: The connection ended.
         """
         if self._mid_body_pending():
@@ -139,18 +141,19 @@ class Exchange:
         if self.armed is not None and self.meets("garbled"):
             self.reached()
             if self.request.transport is not None:
-                garbage = self.armed.fault.body or "\x00\x01\x02 this is no HTTP\r\n\r\n"
+                garbage = self.armed.fault.body or "\x00\x01\x02 this is not HTTP\r\n\r\n"
                 self.request.transport.write(garbage.encode())
                 self.request.transport.close()
             raise NoAnswerError
         return None
 
     def lose_answer(self) -> None:
-        """After it was done: close without an answer where the fault says so.
+        """Close the connection instead of answering, if the fault is "lose_answer".
 
         Raises:
-            NoAnswerError: It does.
+            NoAnswerError: The fault closed the connection.
         """
+        # The service has done the work, and the client cannot know it.
         if self.meets("lose_answer"):
             self.reached()
             if self.request.transport is not None:
@@ -158,7 +161,7 @@ class Exchange:
             raise NoAnswerError
 
     def fault_response(self) -> web.Response:
-        """Return what an answering fault answers, and count it."""
+        """Count a fault that answers, and return its answer."""
         assert self.armed is not None
         self.reached()
         fault = self.armed.fault
@@ -177,10 +180,11 @@ class Exchange:
         return response
 
     async def _read(self, limit: int) -> bytes:
-        """Up to `limit` bytes, gathered from what has already come."""
+        """Return up to `limit` bytes: wait for the first, and take what has arrived after them."""
         if self.gone:
             raise NoAnswerError
         try:
+            # aiohttp returns one chunk per read, as small as the TCP segments were.
             blocks = [await self.request.content.read(limit)]
             while blocks[-1] and (limit := limit - len(blocks[-1])) > 0:
                 blocks.append(self.request.content.read_nowait(limit))
@@ -216,7 +220,7 @@ class Exchange:
         else:
             _wire.end(transport)
             self.observer.ended(self.seen, None)
-            # An unread byte would turn the FIN into an RST when the socket closes.
+            # A close with unread bytes in the socket would send an RST after the FIN (RFC 2525, 2.17).
             received = self.seen.bytes_received
             await self.drain_quietly()
             self.seen.bytes_received = received
@@ -224,13 +228,14 @@ class Exchange:
         raise NoAnswerError
 
     async def drain_quietly(self) -> None:
-        """Read what still comes, until the body or the connection ends."""
+        """Read and discard until the body or the connection ends."""
         try:
             await self.drain()
         except NoAnswerError:
             return
 
     async def _stall(self, transport: asyncio.Transport) -> None:
+        # Once the receive window is full, the client's writes block: to it this is a network that stopped moving.
         with _wire.not_reading(transport), _wire.noticing_hangup(transport):
             self.reached()
             await self._wait_for_release()
@@ -239,7 +244,7 @@ class Exchange:
         assert self.armed is not None
         response = self.fault_response()
         response.force_close()
-        # What is not read stays in the socket, so that its close is an RST.
+        # The unread rest of the body makes the close an RST (RFC 2525, 2.17), which is what hides an early answer.
         with _wire.not_reading(transport):
             try:
                 await response.prepare(self.request)

@@ -1,4 +1,4 @@
-"""The fake as its users hold it: started, observed, given faults, and gone without a trace."""
+"""`FakeFrameio`, the fake's public class: start and stop it, add faults, and observe what arrived."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ class FakeFrameio:
     """Frame.io's V4 API and the S3 that its part URLs point to, in one server on 127.0.0.1.
 
     It refuses what the real services refuse, keeps no part in memory, and leaves no connection, task or file
-    behind. Surprises: the documented rate limits hold unless switched off, and a part URL passes only if it is
-    sent as it was given, byte for byte.
+    behind. Two surprises: the documented rate limits apply unless they are switched off, and a part URL is accepted
+    only if it is sent exactly as it was received, byte for byte.
 
     Args:
-        faults: What goes wrong, see `Fault`; more with `add_fault`.
-        rate_limits: Whether the documented limits hold (429 and the x-ratelimit headers).
-        part_size: The most bytes a part may have, or what gives the sizes of all parts for a file's size (they
-            may be wrong); None: as observed at the service.
-        link_lifetime: For how many seconds part URLs hold.
-        media_type: What gives a name's media type; None is what the service answers while it does not know it.
-        store: Whether bytes are kept until a file is complete; False: counted and hashed only, `sha256` is None.
-        ssl: Serve HTTPS with this context, which has to be valid for 127.0.0.1.
-        stitch_polls: How many polls after the last part still answer that the file is not complete.
-        port: The port to listen on; 0: any that is free.
-        clock: What gives the service's time, in UTC: in `Date`, in links and where S3 judges them; so that links
-            age without waiting, or the caller's clock is wrong.
+        faults: The failures to simulate, see `Fault`; `add_fault` adds more.
+        rate_limits: Whether the documented limits apply (429 and the x-ratelimit headers).
+        part_size: The maximum size of a part, or a function from a file's size to the sizes of all parts (which may
+            be wrong); None: as observed at the service.
+        link_lifetime: Seconds for which part URLs are valid.
+        media_type: A function from a name to its media type; None is the service's answer while it is not known.
+        store: Whether to keep the bytes until a file is complete; False: only count and hash them, and leave
+            `sha256` None.
+        ssl: Serve HTTPS with this context, which must be valid for 127.0.0.1.
+        stitch_polls: How many polls after the last part still report that the file is not complete.
+        port: The port to listen on; 0: any free port.
+        clock: A function that returns the service's time in UTC. It is used for `Date`, and to sign and check links:
+            with it, links can expire without waiting, or the client's clock can be wrong.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class FakeFrameio:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        """Without the token and the keys."""
+        """Return a text without the token and the keys."""
         return f"<FakeFrameio {self.url or 'not started'}, {len(self.files)} files>"
 
     async def __aenter__(self) -> FakeFrameio:
@@ -82,16 +83,18 @@ class FakeFrameio:
 
         Raises:
             RuntimeError: It was started before.
+            OSError: The port is in use.
         """
         if self._loop is not None:
-            raise RuntimeError("a FakeFrameio is started once")
+            raise RuntimeError("a FakeFrameio can be started only once")
         self._loop = asyncio.get_running_loop()
         await self._spool.open()
         await self._server.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop: every connection is cut, every file removed."""
+        """Abort every connection and delete every stored file."""
+        # The server first: a request that is being answered may write to the spool or start work in the background.
         await self._server.close()
         await self._account.close()
         await self._spool.close()
@@ -99,10 +102,11 @@ class FakeFrameio:
 
     @contextmanager
     def in_thread(self) -> Iterator[FakeFrameio]:
-        """Serve from an event loop in a thread of its own, for code that has none or must not share its own."""
+        """Serve from an event loop in a separate thread, for code that has no loop or must not share it."""
         started: Future[None] = Future()
         stopped = asyncio.Event()
         serving = self._serve_until(started, stopped)
+        # A daemon, so that a process that is interrupted inside the block can exit.
         thread = threading.Thread(target=asyncio.run, args=(serving,), name="fake-frameio", daemon=True)
         thread.start()
         try:
@@ -119,13 +123,14 @@ class FakeFrameio:
                 started.set_result(None)
                 await stopped.wait()
         except (OSError, RuntimeError) as error:
+            # Only a failed start is reported to the caller's thread; there, nobody waits for `started` afterwards.
             if started.done():
                 raise
             started.set_exception(error)
 
     @property
     def url(self) -> str:
-        """The base URL of the API; part URLs have the same host."""
+        """The base URL of the API; part URLs have the same host and port."""
         return self._account.url
 
     @property
@@ -135,27 +140,27 @@ class FakeFrameio:
 
     @property
     def tokens(self) -> set[str]:
-        """All accepted tokens; take one out to revoke it, put one in to rotate."""
+        """All accepted tokens; remove one to revoke it, add one to rotate."""
         return self._account.tokens
 
     @property
     def account_id(self) -> str:
-        """The account."""
+        """The account's ID."""
         return self._account.id
 
     @property
     def workspace_id(self) -> str:
-        """The account's workspace."""
+        """The ID of the account's workspace."""
         return self._account.workspace_id
 
     @property
     def project_id(self) -> str:
-        """The workspace's project."""
+        """The ID of the workspace's project."""
         return self._account.project_id
 
     @property
     def folder_id(self) -> str:
-        """The project's root folder."""
+        """The ID of the project's root folder."""
         return self._account.store.root.id
 
     @property
@@ -175,31 +180,31 @@ class FakeFrameio:
 
     @property
     def connections(self) -> int:
-        """TCP connections open now."""
+        """The number of open TCP connections."""
         return self._observer.connections
 
     @property
     def parts_in_flight(self) -> int:
-        """Part requests that arrived and are not answered yet, of clients that are still there."""
+        """The number of part requests that are not answered yet, from clients that are still connected."""
         return self._observer.parts_in_flight
 
     @property
     def max_parts_in_flight(self) -> int:
-        """The most there ever were at once."""
+        """The largest number of part requests that were in flight at once."""
         return self._observer.max_parts_in_flight
 
     @property
     def max_writes_of_a_part(self) -> int:
-        """The most requests for one and the same part that there ever were at once."""
+        """The largest number of requests for the same part that were in flight at once."""
         return self._observer.max_writes_of_a_part
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All faults, in the order in which they are asked."""
+        """All faults, in the order in which they are tried."""
         return tuple(armed.fault for armed in self._faults.armed)
 
     def add_fault(self, fault: Fault) -> None:
-        """Let one more thing go wrong, from the next request on."""
+        """Add a fault, which applies from the next request on."""
         self._faults.add([fault])
 
     def hits(self, fault: Fault) -> int:
@@ -207,22 +212,22 @@ class FakeFrameio:
         return self._faults.hits(fault)
 
     def release(self, fault: Fault | None = None) -> None:
-        """Let requests go on that are held or stalled, and later ones that the same faults would.
+        """Continue the requests that are held or stalled, and do not hold later ones.
 
         Args:
-            fault: Only this one; None: all that were reached.
+            fault: Release only this fault; None: all that were reached.
         """
         self._faults.release(fault)
         self._poke()
 
     def fail(self, file_id: str) -> None:
-        """Let the service say that a file's upload failed.
+        """Report the upload of a file as failed.
 
         Args:
-            file_id: The file.
+            file_id: The file's ID.
 
         Raises:
-            KeyError: There is none of this id.
+            KeyError: No file has this ID.
         """
         file = self._account.store.file(file_id)
         if file is None:
@@ -231,36 +236,37 @@ class FakeFrameio:
         self._poke()
 
     async def until(self, condition: Callable[[FakeFrameio], bool]) -> None:
-        """Return as soon as the condition holds; it is asked at each change of state, and never by polling.
+        """Return as soon as the condition holds; it is checked at each change of state, without polling.
 
         Args:
-            condition: Called with this fake, in the fake's own event loop.
+            condition: A function of this fake, called in the fake's event loop.
 
         Raises:
-            RuntimeError: The fake was closed before, or was not started.
+            RuntimeError: The fake was closed before the condition held, or was not started.
         """
         await self._in_own_loop(self._observer.until(lambda: condition(self)))
 
     def wait_until(self, condition: Callable[[FakeFrameio], bool], timeout: float = 10.0) -> None:
-        """As `until`, for synchronous code beside a fake `in_thread`.
+        """Wait as `until` does, from synchronous code that uses a fake `in_thread`.
 
         Args:
-            condition: Called with this fake, in the fake's own thread.
-            timeout: For how many seconds to wait.
+            condition: A function of this fake, called in the fake's thread.
+            timeout: The most seconds to wait.
 
         Raises:
-            TimeoutError: It did not hold in time.
+            TimeoutError: The condition did not hold in time.
         """
         assert self._loop is not None
         waiting = asyncio.run_coroutine_threadsafe(self._observer.until(lambda: condition(self)), self._loop)
         try:
             waiting.result(timeout)
         finally:
+            # After a timeout too: otherwise the condition would be called until the fake is closed.
             waiting.cancel()
 
     @asynccontextmanager
     async def offline(self) -> AsyncIterator[None]:
-        """Be unreachable for a while: connections are cut, new ones refused; then the same port serves again."""
+        """Be unreachable inside the block: abort connections and refuse new ones; then serve the same port again."""
         await self._in_own_loop(self._server.refuse())
         try:
             yield
@@ -268,7 +274,7 @@ class FakeFrameio:
             await self._in_own_loop(self._server.listen())
 
     async def _in_own_loop(self, work: Coroutine[Any, Any, None]) -> None:
-        """The caller may run in another loop than a fake `in_thread`."""
+        """Await a coroutine in the fake's loop, which is not the caller's for a fake `in_thread`."""
         if self._loop is asyncio.get_running_loop():
             await work
         elif self._loop is None:
@@ -278,5 +284,6 @@ class FakeFrameio:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def _poke(self) -> None:
+        # Callers may be in any thread, but the futures of the waiters belong to the loop.
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._observer.changed)

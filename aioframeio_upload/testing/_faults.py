@@ -34,19 +34,19 @@ MID_BODY = frozenset({"early", "reset", "close", "stall"})
 class Fault:
     """A failure to simulate for matching requests; its fields are JSON types.
 
-    It strikes only requests that the service would have granted: a wrong signature, token or rate is refused
-    first. If several are due, the first in the list strikes, and the others stay due.
+    It strikes only requests that the service would have granted: a wrong signature, token or rate is refused first.
+    If several faults are due, the first in the list strikes and the others stay due.
 
     Attributes:
-        on: The operation it strikes ("part", "create", "status", ...), or "*".
-        do: What happens, see below.
+        on: The operation that it strikes ("part", "create", "status", ...), or "*".
+        do: The kind of failure, see below.
         number: Only this part; None: any.
         name: Only the file (or created folder) of this name; None: any.
         asks: Only requests with `Expect: 100-continue` (True), or only those without (False); None: any.
-        first: The first matching request that it strikes, from 1.
-        times: How many requests it strikes; None: all.
-        after: Bytes of the body that are read before it happens ("early", "reset", "close", "stall"); at the end of
-            the body if that is shorter.
+        first: The first of the matching requests that it strikes, counted from 1.
+        times: The number of requests that it strikes; None: all.
+        after: Bytes of the body that are read before it strikes ("early", "reset", "close", "stall"); if the body is
+            shorter, it strikes at its end.
         status: The answer's status ("answer", "early").
         code: S3's `<Code>`, or the `title` of the API's error.
         message: S3's `<Message>`, or the `detail` of the API's error.
@@ -59,10 +59,10 @@ class Fault:
     Kinds: "answer" reads the whole body and answers `status`; "early" answers before the rest of the body is
     read and closes; "reset" sends an RST and "close" a FIN, both without an answer; "lose_answer" does what was
     asked and closes without an answer; "stall" stops reading until released; "hold" reads the body and does
-    nothing with it until released; "garbled" answers with what is not HTTP; "redirect" answers 307. For parts
-    only: "trickle" reads at `rate`; "wrong_etag", "no_etag", "odd_etag" (no MD5), "kms" (an ETag that is no MD5
-    of the bytes, and the header that says so), "corrupt" (a flipped byte is stored), "expire". A body of the
-    API's is read wholly before any fault strikes: `after` is for parts.
+    nothing with it until released; "garbled" answers with bytes that are not HTTP; "redirect" answers 307. For parts
+    only: "trickle" reads at `rate`; "wrong_etag", "no_etag", "odd_etag" (not an MD5), "kms" (an ETag that is not the
+    MD5 of the bytes, and the header that says so), "corrupt" (the first byte is stored inverted), "expire". The body
+    of an API call is read completely before any fault strikes, so `after` applies to parts only.
     """
 
     on: str = "part"
@@ -83,17 +83,17 @@ class Fault:
     location: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that the fault can strike at all.
+        """Check that the fault can strike.
 
         Raises:
-            ValueError: The kind is unknown or not one of `on`, or a number is out of range.
+            ValueError: The kind is unknown or does not apply to `on`, or a number is out of range.
         """
         if self.do not in KINDS:
             raise ValueError(f"unknown kind of fault: {self.do!r}")
         if self.do in PART_ONLY and self.on not in ("part", "*"):
-            raise ValueError(f"{self.do!r} is a fault of parts, not of {self.on!r}")
+            raise ValueError(f"{self.do!r} applies to parts, not to {self.on!r}")
         if self.first < 1 or self.after < 0 or self.rate <= 0:
-            raise ValueError("first is at least 1, after at least 0, rate more than 0")
+            raise ValueError("first must be at least 1, after at least 0, rate more than 0")
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Frame.io's side: what each operation of the V4 API does."""
+"""The operations of Frame.io's V4 API, each a function from a call to its status and JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ._account import Account
 from ._json import ApiRefusalError, Json, account_json, asset_json, page, project_json, status_json, workspace_json
 from ._store import Asset, FakeFile, FakeFolder, FakeStack
 
+# SDK 4.0.0, `files.create_local_upload`: "up to 5 TB"; whether that is 10**12 or 1024**4 is not documented.
 LARGEST_FILE = 5 * 1024**4
 
 A = TypeVar("A", bound=Asset)
@@ -19,7 +20,7 @@ A = TypeVar("A", bound=Asset)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the API: where it goes and what it brings."""
+    """One call of the API, with its path, query and body parsed."""
 
     account: Account
     path: str
@@ -28,19 +29,20 @@ class Call:
     body: Json
 
     def file(self) -> FakeFile:
-        """The file in the path, or 404."""
+        """Return the file that the path names, or refuse with 404."""
         return _found(self.account.store.file(self.ids["file_id"]))
 
     def folder(self) -> FakeFolder:
-        """The folder in the path, or 404."""
+        """Return the folder that the path names, or refuse with 404."""
         return _found(self.account.store.folder(self.ids["folder_id"]))
 
     def stack(self) -> FakeStack:
-        """The version stack in the path, or 404."""
+        """Return the version stack that the path names, or refuse with 404."""
         return _found(self.account.store.stack(self.ids["stack_id"]))
 
     def page(self, assets: list[Asset]) -> Json:
-        """One page of a listing of assets; a listing is a way to poll, too."""
+        """Return one page of a listing of assets."""
+        # A listing shows each file's status, so it is a poll of all of them at once.
         for asset in assets:
             if isinstance(asset, FakeFile):
                 self.account.poll(asset)
@@ -51,9 +53,10 @@ Operation = Callable[[Call], tuple[int, Json | None]]
 
 
 def create(call: Call) -> tuple[int, Json]:
-    """Create file (local upload)."""
+    """Create a placeholder and return it with the URLs of its parts (Create file, local upload)."""
     folder, account = call.folder(), call.account
     name = _name(call.body)
+    # How the service answers a size of 0 is not documented. The SDK's uploader refuses an empty file itself.
     size = call.body.get("file_size")
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_FILE:
         raise ApiRefusalError(422, "is invalid", pointer="/data/file_size", title="Invalid value")
@@ -63,9 +66,10 @@ def create(call: Call) -> tuple[int, Json]:
 
 
 def remote(call: Call) -> tuple[int, Json]:
-    """Create file (remote upload); nothing is fetched."""
+    """Create a placeholder for a file at a URL, which is not fetched (Create file, remote upload)."""
     folder, account = call.folder(), call.account
     name = _name(call.body)
+    # Unlike a local upload this is answered 202, with a link to the status (AdobeDocs, frameio-api, "How To: Upload").
     source = call.body.get("source_url")
     if not isinstance(source, str) or not re.match(r"https?://.", source):
         raise ApiRefusalError(422, "is invalid", pointer="/data/source_url", title="Invalid value")
@@ -75,27 +79,27 @@ def remote(call: Call) -> tuple[int, Json]:
 
 
 def status(call: Call) -> tuple[int, Json]:
-    """Show file upload status."""
+    """Return whether the upload is complete or failed (Show file upload status)."""
     file = call.file()
     call.account.poll(file)
     return 200, {"data": status_json(file)}
 
 
 def show(call: Call) -> tuple[int, Json]:
-    """Show file."""
+    """Return a file (Show file)."""
     file = call.file()
     call.account.poll(file)
     return 200, {"data": asset_json(call.account, file)}
 
 
 def delete(call: Call) -> tuple[int, None]:
-    """Delete file."""
+    """Delete a file or placeholder (Delete file)."""
     call.account.drop_parts(call.account.store.remove(call.file()))
     return 204, None
 
 
 def move(call: Call) -> tuple[int, Json]:
-    """Move file, to a folder or on top of a version stack."""
+    """Move a file into a folder or on top of a version stack (Move file)."""
     file, store = call.file(), call.account.store
     parent_id = call.body.get("parent_id")
     destination = store.assets.get(parent_id) if isinstance(parent_id, str) else None
@@ -109,22 +113,22 @@ def move(call: Call) -> tuple[int, Json]:
 
 
 def list_files(call: Call) -> tuple[int, Json]:
-    """List files in folder; those in its stacks are not among them."""
+    """Return the files in a folder, without those in its version stacks (List files in folder)."""
     return 200, call.page(_of_type(call.account.store.children(call.folder().id), FakeFile))
 
 
 def list_folders(call: Call) -> tuple[int, Json]:
-    """List folders in folder."""
+    """Return the folders in a folder (List folders in folder)."""
     return 200, call.page(_of_type(call.account.store.children(call.folder().id), FakeFolder))
 
 
 def list_stacks(call: Call) -> tuple[int, Json]:
-    """List version stacks in folder."""
+    """Return the version stacks in a folder (List version stacks in folder)."""
     return 200, call.page(_of_type(call.account.store.children(call.folder().id), FakeStack))
 
 
 def list_children(call: Call) -> tuple[int, Json]:
-    """List folder children: files, folders and stacks, or one `type` of them."""
+    """Return the children of a folder, of all types or of those in `type` (List folder children)."""
     kinds: dict[str, type[Asset]] = {"file": FakeFile, "folder": FakeFolder, "version_stack": FakeStack}
     wanted = [kind for kind in re.split(r"[\s,]+", call.query.get("type", "")) if kind]
     if not set(wanted) <= set(kinds):
@@ -134,20 +138,21 @@ def list_children(call: Call) -> tuple[int, Json]:
 
 
 def create_folder(call: Call) -> tuple[int, Json]:
-    """Create folder; a name that is there already makes a second one."""
+    """Create a folder (Create folder)."""
     now = call.account.clock()
+    # No 409 for a name that exists already: users of the API report duplicates after parallel creations.
     folder = FakeFolder(name=_name(call.body), parent_id=call.folder().id, created_at=now, updated_at=now)
     call.account.store.add(folder)
     return 201, {"data": asset_json(call.account, folder)}
 
 
 def show_folder(call: Call) -> tuple[int, Json]:
-    """Show folder."""
+    """Return a folder (Show folder)."""
     return 200, {"data": asset_json(call.account, call.folder())}
 
 
 def delete_folder(call: Call) -> tuple[int, None]:
-    """Delete folder, with all that is in it."""
+    """Delete a folder and its content (Delete folder)."""
     folder = call.folder()
     if folder.parent_id is None:
         raise ApiRefusalError(403, "The root folder of a project cannot be deleted", title="Forbidden")
@@ -156,7 +161,7 @@ def delete_folder(call: Call) -> tuple[int, None]:
 
 
 def create_stack(call: Call) -> tuple[int, Json]:
-    """Create version stack, from 2 to 10 files of that folder, the oldest first."""
+    """Create a version stack of 2 to 10 files of the folder, the oldest first (Create version stack)."""
     folder, account = call.folder(), call.account
     ids = call.body.get("file_ids")
     if not isinstance(ids, list) or not 2 <= len(ids) <= 10 or len(set(map(str, ids))) != len(ids):
@@ -171,50 +176,50 @@ def create_stack(call: Call) -> tuple[int, Json]:
 
 
 def show_stack(call: Call) -> tuple[int, Json]:
-    """Show version stack."""
+    """Return a version stack (Show version stack)."""
     return 200, {"data": asset_json(call.account, call.stack())}
 
 
 def list_stack(call: Call) -> tuple[int, Json]:
-    """List stack children, the oldest version first."""
+    """Return the versions in a stack, the oldest first (List stack children)."""
     return 200, call.page(call.account.store.children(call.stack().id))
 
 
 def me(call: Call) -> tuple[int, Json]:
-    """Current user."""
+    """Return the user of the token (Current user)."""
     user = {"id": call.account.user_id, "email": "fake@example.com", "name": "Fake User", "avatar_url": None}
     return 200, {"data": user}
 
 
 def accounts(call: Call) -> tuple[int, Json]:
-    """List accounts."""
+    """Return the user's only account (List accounts)."""
     return 200, page(call.path, call.query, [account_json(call.account)])
 
 
 def workspaces(call: Call) -> tuple[int, Json]:
-    """List workspaces."""
+    """Return the account's only workspace (List workspaces)."""
     return 200, page(call.path, call.query, [workspace_json(call.account)])
 
 
 def projects(call: Call) -> tuple[int, Json]:
-    """List projects, of a workspace or all."""
+    """Return the only project, of a workspace or of the account (List projects)."""
     if call.ids.get("workspace_id", call.account.workspace_id) != call.account.workspace_id:
         raise _not_found()
     return 200, page(call.path, call.query, [project_json(call.account)])
 
 
 def show_project(call: Call) -> tuple[int, Json]:
-    """Show project."""
+    """Return a project (Show project)."""
     if call.ids["project_id"] != call.account.project_id:
         raise _not_found()
     return 200, {"data": project_json(call.account)}
 
 
 def body_of(raw: bytes) -> Json:
-    """Return what is inside `data` of a request's body.
+    """Return the object in `data` of a request's body.
 
     Raises:
-        ApiRefusalError: 400, it is not JSON with an object in `data`.
+        ApiRefusalError: 400 if the body is not JSON, 422 if it has no object in `data`.
     """
     try:
         document = json.loads(raw)
@@ -234,7 +239,8 @@ def _name(body: Json) -> str:
 
 
 def _uploaded(file: FakeFile, pointer: str) -> None:
-    """Help centre: wait until a version has fully uploaded before stacking. That it is refused is our strictness."""
+    """Refuse to stack a file that is not complete."""
+    # The help centre says to wait for it (help.frame.io, article 9101068); how the API reacts is not documented.
     if not file.complete:
         raise ApiRefusalError(422, "is not uploaded yet", pointer=pointer, title="Invalid value")
 

@@ -1,4 +1,4 @@
-"""Frame.io's JSON: each asset, error and page as the API words it."""
+"""The JSON of the V4 API: each kind of asset, the errors and the pages of listings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from ._store import Asset, FakeFile, FakeFolder, FakeStack
 
 Json = dict[str, Any]
 
+# AdobeDocs, frameio-api guide, "Pagination": `page_size` is 50 by default and 100 at most.
 PAGE_SIZE = 50
 LARGEST_PAGE = 100
+# SDK 4.0.0, the values of `sort` for lists of files, each with `_asc` or `_desc`.
 SORTABLE = ("name", "created_at", "updated_at", "file_size")
 
 
 class ApiRefusalError(Exception):
-    """The API says no: a status, and the fields of its error."""
+    """The API refuses a call, with this status and these fields of the error."""
 
     def __init__(self, status: int, detail: str, *, pointer: str | None = None, title: str | None = None) -> None:
         super().__init__(detail)
@@ -30,18 +32,18 @@ class ApiRefusalError(Exception):
         self.title = title
 
     def document(self) -> Json:
-        """Return the body."""
+        """Return the body of the answer, in the form of the SDK's error models: `detail` always, the rest nullable."""
         source = {"pointer": self.pointer}
         return {"errors": [{"detail": self.detail, "source": source, "title": self.title}]}
 
 
 def stamp(at: datetime | None) -> str | None:
-    """Return an instant as the API writes it."""
+    """Return an instant in the form of the API's examples: microseconds and "Z"."""
     return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def asset_json(account: Account, asset: Asset) -> Json:
-    """Return a folder, file or version stack."""
+    """Return the JSON of a folder, file or version stack."""
     web_app = f"https://next.frame.io/project/{account.project_id}"
     common: Json = {
         "id": asset.id,
@@ -63,6 +65,7 @@ def asset_json(account: Account, asset: Asset) -> Json:
             "head_version": None if head is None else asset_json(account, head),
         }
     assert isinstance(asset, FakeFile)
+    # `media_type` may be null until the file is uploaded; since SDK 1.2.8 its schema allows that.
     return common | {
         "type": "file",
         "status": asset.status,
@@ -73,20 +76,21 @@ def asset_json(account: Account, asset: Asset) -> Json:
 
 
 def status_json(file: FakeFile) -> Json:
-    """Return a file's upload status."""
-    told = file.status != "created"
+    """Return the JSON of a file's upload status."""
+    reported = file.status != "created"
     return {
         "id": file.id,
         "filetype": file.media_type or "application/octet-stream",
-        "upload_complete": told and not file.failed,
+        "upload_complete": reported and not file.failed,
         "upload_failed": file.failed,
-        "upload_completed_at": stamp(file.completed_at) if told else None,
+        "upload_completed_at": stamp(file.completed_at) if reported else None,
+        # SDK 4.0.0: `uploaded_at` is when the operation started, `upload_completed_at` when it succeeded.
         "uploaded_at": stamp(file.uploaded_at),
     }
 
 
 def account_json(account: Account) -> Json:
-    """Return the account."""
+    """Return the JSON of the account."""
     return {
         "id": account.id,
         "display_name": "Fake account",
@@ -103,7 +107,7 @@ def account_json(account: Account) -> Json:
 
 
 def workspace_json(account: Account) -> Json:
-    """Return the account's only workspace."""
+    """Return the JSON of the account's only workspace."""
     return {
         "id": account.workspace_id,
         "name": "Fake workspace",
@@ -115,7 +119,7 @@ def workspace_json(account: Account) -> Json:
 
 
 def project_json(account: Account) -> Json:
-    """Return the workspace's only project."""
+    """Return the JSON of the workspace's only project."""
     return {
         "id": account.project_id,
         "name": "Fake project",
@@ -133,15 +137,15 @@ def project_json(account: Account) -> Json:
 
 
 def page(path: str, query: Mapping[str, str], items: Sequence[Json]) -> Json:
-    """Return one page of a listing; the link to the next carries only the cursor.
+    """Return one page of a listing.
 
     Args:
-        path: The listing's own path.
-        query: `page_size`, `after`, `sort`, `include_total_count`.
-        items: Everything there is.
+        path: The path of the listing.
+        query: The parameters `page_size`, `after`, `sort`, `include_total_count`.
+        items: All items of the listing.
 
     Raises:
-        ApiRefusalError: 422, a parameter is not one of those that the API knows.
+        ApiRefusalError: 422 if the value of a parameter is not valid.
     """
     ordered = _sorted(items, query.get("sort"))
     start = _start(ordered, query.get("after"))
@@ -149,6 +153,7 @@ def page(path: str, query: Mapping[str, str], items: Sequence[Json]) -> Json:
     shown = ordered[start : start + count]
     more = start + count < len(ordered)
     cursor = _cursor(start + count, shown[-1]["id"]) if more else None
+    # The link carries only `after`: the client has to add every other parameter again (same guide).
     answer: Json = {"data": shown, "links": {"next": f"{path}?after={cursor}" if more else None}}
     if query.get("include_total_count", "").lower() == "true":
         answer["total_count"] = len(ordered)
@@ -169,7 +174,7 @@ def _sorted(items: Sequence[Json], sort: str | None) -> list[Json]:
     name, _, direction = sort.rpartition("_")
     if name not in SORTABLE or direction not in ("asc", "desc"):
         raise ApiRefusalError(422, "is invalid", pointer="/sort", title="Invalid value")
-    key: Callable[[Json], Any] = lambda item: item.get(name) or ("" if name != "file_size" else 0)  # noqa: E731
+    key: Callable[[Json], Any] = lambda item: item.get(name) or ("" if name != "file_size" else 0)  # noqa: E731  # a def would need a signature for `sorted`
     return sorted(items, key=key, reverse=direction == "desc")
 
 
@@ -178,7 +183,7 @@ def _cursor(position: int, last_id: str) -> str:
 
 
 def _start(items: Sequence[Json], after: str | None) -> int:
-    """Behind the item that the cursor names; where it is gone, at its old position."""
+    """Return the index after the item that the cursor names; if it was deleted, its old position."""
     if after is None:
         return 0
     try:

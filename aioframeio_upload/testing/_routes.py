@@ -19,6 +19,7 @@ from ._exchange import Exchange
 from ._json import ApiRefusalError, Json
 from ._rates import Bucket, Limit, full, take
 
+# Not documented; far more than any body of the calls below.
 LARGEST_BODY = 1 << 20
 
 
@@ -93,6 +94,7 @@ def error_document(status: int | None, code: str | None, message: str | None) ->
 def answer(status: int, document: Json | None) -> web.Response:
     """Return an answer of the API, with a request ID as every answer has."""
     response = web.Response(status=status)
+    # A 204 has no body (RFC 9110, 15.3.5).
     if document is not None:
         response.body = json.dumps(document).encode()
         response.headers["Content-Type"] = "application/json; charset=utf-8"
@@ -117,6 +119,7 @@ class Api:
         refused = self._stranger(exchange.request)
         if refused is not None:
             return await exchange.refuse(refused)
+        # After the token, so that an unauthorized client does not learn which paths exist.
         if match is None:
             return await exchange.refuse(error_document(404, None, None))
         rates = self._rates(match.route, now)
@@ -124,6 +127,7 @@ class Api:
             response = await exchange.refuse(error_document(429, None, "Rate limit exceeded"))
         else:
             response = await self._act(exchange, match)
+        # On answers of every status; the window is in milliseconds (AdobeDocs, frameio-api guide, "Rate Limiting").
         response.headers.update(rates.headers)
         return response
 
@@ -150,6 +154,7 @@ class Api:
         return response
 
     def _call(self, exchange: Exchange, match: Match, raw: bytes) -> api.Call:
+        # 404 and not 403, which would confirm that the account exists. What the service answers is not documented.
         if match.ids.get("account_id", self.account.id) != self.account.id:
             raise ApiRefusalError(404, "Not Found", title="Not Found")
         body: Json = {}

@@ -1,4 +1,4 @@
-"""S3's side: check a presigned PUT of a part, store it, and answer as S3 does, with XML errors."""
+"""The presigned PUT of a part: check it, store the part, and answer as S3 does, with errors in XML."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ MESSAGES = {
         "Continue to use the original request endpoint for future requests.",
     ),
 }
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html: the most in a single PUT.
 LARGEST_PUT = 5 * 1024**3
 
 
@@ -55,7 +56,7 @@ def part_path(path: str) -> tuple[str, int] | None:
 
 
 def error_document(status: int | None, code: str | None, message: str | None) -> web.Response:
-    """Return an error in S3's form. What is None follows from the rest; if all are None, it is 503 SlowDown."""
+    """Return an error in S3's form; an argument that is None follows from the others, or is that of 503 SlowDown."""
     if code is None:
         code = next((known for known, (s, _) in MESSAGES.items() if s == status), None)
         code = {None: "SlowDown", 403: "AccessDenied", 503: "SlowDown"}.get(status, code or "UnknownError")
@@ -112,7 +113,7 @@ async def _receive(account: Account, exchange: Exchange, writer: PartWriter) -> 
         return stored
     finally:
         if not received:
-            # In a task of its own, because the request's may be cancelled and the descriptor must be closed anyway.
+            # In a separate task: the task of the request may be cancelled, and the descriptor must still be closed.
             account.run_behind(writer.discard())
 
 
@@ -127,6 +128,7 @@ def _refusal(account: Account, request: web.BaseRequest) -> Refusal | None:
     )
     if refused is not None:
         return refused
+    # `Transfer-Encoding: chunked` is refused above for the same reason: S3 has to know the length in advance.
     if "content-length" not in headers:
         return Refusal(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     if int(headers["content-length"]) > LARGEST_PUT:
@@ -141,10 +143,13 @@ def _target(request: web.BaseRequest) -> str:
 
 
 def _granted(exchange: Exchange, stored: StoredPart) -> web.Response:
+    # An ETag is the object's MD5 if it was put in one piece and encrypted with SSE-S3 or not at all; with SSE-KMS or
+    # SSE-C it is not (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html).
     response = web.Response(status=200)
     _sign_off(response, *_ids())
     etag: str | None = stored.md5
     encryption = "AES256"
+    # The MD5 of the MD5's text has the right form and never the right value.
     odd = hashlib.md5(stored.md5.encode(), usedforsecurity=False).hexdigest()
     if exchange.meets("wrong_etag"):
         etag = odd
@@ -172,4 +177,5 @@ def _sign_off(response: web.Response, request_id: str, host_id: str) -> None:
 
 
 def _ids() -> tuple[str, str]:
+    # In the form of x-amz-request-id and x-amz-id-2, which AWS support asks for.
     return secrets.token_hex(8).upper(), secrets.token_urlsafe(56)

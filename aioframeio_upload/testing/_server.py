@@ -39,7 +39,7 @@ class _Connections(web.Server):
         super().connection_lost(handler, exc)
         self.transports.pop(handler, None)
         self._observer.left(handler)
-        # Later, because the handler itself notices only after this call that its transport is gone.
+        # Later: the handler notices only after this call that its transport is gone.
         asyncio.get_running_loop().call_soon(self._observer.lost_connection)
 
 
@@ -100,6 +100,7 @@ class FakeServer:
         task.add_done_callback(self._serving.discard)
         path = request.raw_path if request.raw_path.startswith("/") else "/" + request.raw_path.split("/", 3)[-1]
         path = path.partition("?")[0]
+        # Before the request is recorded: looking at the fake does not change what it has seen.
         if path.startswith("/_fake/"):
             return _routes.answer(200, self._look_inside(path))
         part = _s3.part_path(path)

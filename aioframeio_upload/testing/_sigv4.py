@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 in a URL's query: signing a request, and S3's reasons to refuse one (pure)."""
+"""AWS Signature Version 4 in the query of a URL: sign a request, and check one as S3 does (pure)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ QUERY_PARAMETERS = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
-LONGEST_LIFETIME = 604800  # seven days, the most S3 allows
+# Same page: "The maximum value is 604800 seconds (seven days)".
+LONGEST_LIFETIME = 604800
 
 
 class Refusal(NamedTuple):
-    """Why S3 says no: the HTTP status and the words of its XML."""
+    """S3's reason to refuse a request: the HTTP status, and the code and message of its XML."""
 
     status: int
     code: str
@@ -34,7 +35,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """One pair of AWS keys; the secret one never shows in a repr."""
+    """A pair of AWS keys; the repr does not show the secret key."""
 
     access: str
     secret: str = field(repr=False)
@@ -42,11 +43,12 @@ class Keys:
 
 
 def uri_encode(text: str, *, keep: str = "") -> str:
-    """Percent-encode as SigV4 asks: everything except A-Z a-z 0-9 - . _ ~ and what `keep` names."""
+    """Percent-encode everything except A-Z a-z 0-9 - . _ ~ and the characters in `keep`."""
+    # A space is %20, never "+", and hex digits are upper case: SigV4's UriEncode, not the encoding of forms.
     return quote(text, safe="-._~" + keep)
 
 
-def presign(  # noqa: PLR0913  # what AWS's specification signs
+def presign(  # noqa: PLR0913  # each is a part of the request that AWS's specification signs
     keys: Keys,
     *,
     method: str,
@@ -56,16 +58,16 @@ def presign(  # noqa: PLR0913  # what AWS's specification signs
     at: datetime,
     lifetime: int,
 ) -> str:
-    """Return the path and query of a request signed over `headers`, whose payload is left unsigned.
+    """Return the path and query of a request that is signed over `headers` but not over its body.
 
     Args:
         keys: The keys to sign with.
         method: The HTTP method.
         path: The absolute path, not encoded.
-        headers: Every header to be signed, `host` among them.
+        headers: Every header to sign, including `host`.
         parameters: Further query parameters, not encoded.
-        at: When it is signed.
-        lifetime: For how many seconds it holds.
+        at: The time of the signature.
+        lifetime: Seconds for which the URL is valid.
     """
     stamp = at.astimezone(UTC).strftime(STAMP)
     signed = {name.lower(): value for name, value in headers.items()}
@@ -78,13 +80,14 @@ def presign(  # noqa: PLR0913  # what AWS's specification signs
         ("X-Amz-Expires", str(lifetime)),
         ("X-Amz-SignedHeaders", names),
     ]
+    # Sorted after the encoding, as the specification demands: "%7B" sorts before "A", "{" would not.
     pairs = sorted(f"{uri_encode(name)}={uri_encode(value)}" for name, value in everything)
     raw_path = uri_encode(path, keep="/")
     wanted = signature(keys, method, raw_path, pairs, names, signed, stamp)
     return f"{raw_path}?{'&'.join(pairs)}&X-Amz-Signature={wanted}"
 
 
-def signature(  # noqa: PLR0913  # what AWS's specification signs
+def signature(  # noqa: PLR0913  # each is a part of the request that AWS's specification signs
     keys: Keys,
     method: str,
     raw_path: str,
@@ -93,18 +96,20 @@ def signature(  # noqa: PLR0913  # what AWS's specification signs
     headers: Mapping[str, str],
     stamp: str,
 ) -> str:
-    """Return the signature of a request given as it is on the wire.
+    """Return the signature of a request, computed from its parts as sent.
 
     Args:
         keys: The keys to sign with.
         method: The HTTP method.
         raw_path: The path as sent.
-        pairs: The query's `name=value` pairs as sent, the signature left out.
+        pairs: The query's `name=value` pairs as sent, without the signature.
         names: The value of X-Amz-SignedHeaders, decoded.
         headers: The request's headers by lower-case name.
         stamp: The value of X-Amz-Date.
     """
     canonical_headers = "".join(f"{name}:{_trimmed(headers.get(name, ''))}\n" for name in names.split(";"))
+    # The path is encoded once for S3; every other AWS service signs it encoded twice. A presigned URL cannot know its
+    # body, so the hash of the body is the constant UNSIGNED-PAYLOAD.
     request = "\n".join([method, raw_path, "&".join(sorted(pairs)), canonical_headers, names, "UNSIGNED-PAYLOAD"])
     to_sign = "\n".join(
         [ALGORITHM, stamp, _scope(keys, stamp), hashlib.sha256(request.encode("utf-8", "surrogateescape")).hexdigest()]
@@ -116,15 +121,15 @@ def signature(  # noqa: PLR0913  # what AWS's specification signs
 
 
 def refusal(keys: Keys, *, method: str, target: str, headers: Mapping[str, str], now: datetime) -> Refusal | None:
-    """Return why S3 refuses a presigned request, or None where it grants it.
+    """Return why S3 refuses a presigned request, or None if it accepts it.
 
-    The pairs of the query count as they came over the wire. S3 itself decodes and encodes them anew, so it
-    forgives some of what a client does to a URL; nothing says which, so nothing is forgiven here.
+    The signature is checked over the query as it was received. S3 decodes and re-encodes the query first, so it accepts
+    some changes that a client makes to a URL. Which ones is not documented, so this accepts none.
 
     Args:
-        keys: The keys whose signatures are granted.
+        keys: The keys whose signatures are valid.
         method: The HTTP method.
-        target: Path and query, raw as received.
+        target: Path and query as received, not decoded.
         headers: The request's headers by lower-case name.
         now: The server's time.
     """
@@ -181,6 +186,7 @@ def _expired(auth: Mapping[str, str], now: datetime) -> Refusal | None:
 def _mismatch(
     keys: Keys, method: str, raw_path: str, pairs: list[str], auth: Mapping[str, str], headers: Mapping[str, str]
 ) -> Refusal | None:
+    # Same page: X-Amz-SignedHeaders must include `host` and every `x-amz-*` header that the request has.
     names = unquote(auth["X-Amz-SignedHeaders"])
     unsigned = [name for name in headers if name.startswith("x-amz-") and name not in names.split(";")]
     if unsigned:
@@ -209,4 +215,5 @@ def _scope(keys: Keys, stamp: str) -> str:
 
 
 def _trimmed(value: str) -> str:
+    # The specification's Trim: no white space around a value, and one space for several inside it.
     return " ".join(value.split())

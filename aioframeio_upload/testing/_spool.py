@@ -1,7 +1,7 @@
-"""Store each part in a file of its own on disk, written and hashed off the loop.
+"""Store each part in a separate file, written and hashed in threads.
 
-Each attempt at a part has its own file, as each PUT makes an object of its own in S3: a failed attempt does not change
-what an earlier one has stored.
+Each attempt at a part has its own file, because each PUT creates its own object in S3: a failed attempt does not
+change what an earlier one has stored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StoredPart:
 class Spool:
     """A temporary directory and the threads that write to it.
 
-    The threads are its own, so that it uses none of the default executor of the program under test.
+    It has its own threads, so that it does not use the default executor of the program under test.
     """
 
     def __init__(self, *, store: bool) -> None:
@@ -102,6 +102,7 @@ class PartWriter:
     path: Path | None
     flip: bool
     size: int = 0
+    # Without `usedforsecurity=False`, an OpenSSL in FIPS mode refuses MD5.
     _md5: hashlib._Hash = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
     _descriptor: int = -1
     _writing: asyncio.Future[None] | None = None
@@ -143,7 +144,7 @@ class PartWriter:
         if self._descriptor < 0:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         rest = memoryview(block)
-        while rest:
+        while rest:  # os.write may write less than it was given
             rest = rest[os.write(self._descriptor, rest) :]
 
     def _close(self) -> None:

@@ -14,7 +14,8 @@ Status = Literal["created", "uploaded", "transcoded"]
 
 
 def new_id() -> str:
-    """Return an id in Frame.io's form."""
+    """Return an ID in Frame.io's form."""
+    # The SDK's `FrameOrAdobeId`: a UUID, or an Adobe ID with the prefix "adobe:", which the fake never issues.
     return str(uuid.uuid4())
 
 
@@ -101,7 +102,7 @@ class FakeFile(Asset):
 
 @dataclass(slots=True)
 class Store:
-    """All assets by id, in order of creation."""
+    """All assets by ID, in order of creation."""
 
     root: FakeFolder
     assets: dict[str, Asset] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class Store:
         file.parent_id = destination.id
         file.folder_id = destination.folder_id if isinstance(destination, FakeStack) else destination.id
         file.updated_at = now
+        # The name of a stack is not documented; here it is that of its newest version.
         if isinstance(destination, FakeStack):
             destination.file_ids.append(file.id)
             destination.name, destination.updated_at = file.name, now
@@ -167,6 +169,7 @@ class Store:
             return []
         gone = [file for child in self.children(asset.id) for file in self.remove(child)]
         self.assets.pop(asset.id, None)
+        # The part URLs of a deleted file stay valid at S3, so its record has to show a late part that it is deleted.
         if isinstance(asset, FakeFile):
             self._leave_stack(asset)
             asset.deleted = True

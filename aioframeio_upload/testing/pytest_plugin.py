@@ -1,4 +1,4 @@
-"""The pytest fixture `fake_frameio`: a fake in a thread of its own, for every async plugin and for none."""
+"""The pytest fixture `fake_frameio`: a fake in a separate thread, for tests with any async plugin or none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def fake_frameio() -> Iterator[FakeFrameio]:
     """Serve Frame.io and its S3 on loopback while the test runs."""
+    # Imported here, because pytest loads this plugin in every project that has the package installed.
     from ._fake import FakeFrameio
 
     with FakeFrameio().in_thread() as fake:
