@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .._core.errors import UploadError
 from .._core.redact import one_line, redact
@@ -22,10 +22,14 @@ class ChildFailure:
 
     Args:
         what: The file or step, for the log.
+        parent: The task that owns the `asyncio.TaskGroup`, if this is a child task. Then a cancellation is passed on
+            only if the parent is cancelled too; one of the child alone (a program may cancel any task that
+            `asyncio.all_tasks()` returns) is caught as its failure.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, parent: asyncio.Task[Any] | None = None) -> None:
         self._what = what
+        self._parent = parent
         self.failure: UploadError | None = None
         """None if nothing was caught."""
 
@@ -40,11 +44,26 @@ class ChildFailure:
         found = unwrapped(error)
         if isinstance(found, UploadError):
             self.failure = found
-        elif isinstance(found, asyncio.CancelledError) and not is_being_cancelled():
+        elif isinstance(found, asyncio.CancelledError) and not self._is_passed_on():
             self.failure = UploadError("was stopped by a cancellation that nobody sent to it")
+            _uncancel()
         elif isinstance(found, Exception):
             self.failure = _unexpected(found, self._what)
         return self.failure is not None
+
+    def _is_passed_on(self) -> bool:
+        """Return whether a cancellation is meant for the whole upload."""
+        if self._parent is None:
+            return is_being_cancelled()
+        # Also when a sibling's error ends the group: it cancels its parent before any child runs again.
+        return self._parent.cancelling() > 0
+
+
+def _uncancel() -> None:
+    """Clear a cancellation request that was caught, so that later steps of this task do not see it."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling() > 0:
+        task.uncancel()
 
 
 def unwrapped(error: BaseException) -> BaseException:

@@ -25,13 +25,21 @@ class CancelReason(enum.Enum):
 class UploadControl:
     """The pause and the cancellation of one upload. Written by its handle, read by its job and its parts.
 
-    A folder and its files share one.
+    Each file of a folder has its own, with the folder's as `parent`. It shares the folder's pause and cancellation, but
+    a cancellation of one file's task alone must not start the time in which all other files have to clean up.
     """
 
-    def __init__(self) -> None:
-        self.pause: PauseGate = PauseGate()
-        self.cancel_reason: CancelReason | None = None
+    def __init__(self, parent: UploadControl | None = None) -> None:
+        self.pause: PauseGate = PauseGate() if parent is None else parent.pause
+        self._parent = parent
+        self._reason: CancelReason | None = None
         self._clean_up_ends_at: float | None = None
+
+    @property
+    def cancel_reason(self) -> CancelReason | None:
+        """Why it was cancelled; None if it was not. The folder's reason replaces the file's."""
+        above = None if self._parent is None else self._parent.cancel_reason
+        return self._reason if above is None else above
 
     @property
     def is_discarded(self) -> bool:
@@ -45,11 +53,13 @@ class UploadControl:
         """
         if self._clean_up_ends_at is None:
             self._clean_up_ends_at = time.monotonic() + CLEAN_UP
-        if not self.is_discarded:
-            self.cancel_reason = reason
+        if self._reason is not CancelReason.CANCEL_CALLED:
+            self._reason = reason
 
     def seconds_left(self, at_most: float) -> float:
         """Return how many seconds a step of the clean-up may take: `at_most`, or fewer once it was cancelled."""
+        if self._parent is not None:
+            at_most = self._parent.seconds_left(at_most)
         if self._clean_up_ends_at is None:
             return at_most
         return max(0.0, min(at_most, self._clean_up_ends_at - time.monotonic()))

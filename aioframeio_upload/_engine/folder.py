@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -44,6 +44,11 @@ from .remote_folders import RemoteFolders
 from .request import UploadRequest
 
 log = logging.getLogger("aioframeio_upload")
+
+# The task groups of this module are asyncio's; those inside the upload of one file are anyio's. In anyio 4.16, a scope
+# of a child task that is left while the group is cancelled adds its pending uncancellations to the group's scope
+# (`CancelScope.__exit__`), whose host is another task. `cancelling()` of the folder's task then falls to 0 although it
+# was cancelled, and its `CancelledError` cannot be told from a stray one any more (`is_being_cancelled`).
 
 UNSETTLED = 1000
 """Files that may be sent and not yet confirmed: three minutes' worth at five creates a second. Each of them is a task
@@ -229,6 +234,7 @@ class FilePipeline:
             confirming.cancel()
 
     async def _start_files(self, group: asyncio.TaskGroup) -> None:
+        parent = asyncio.current_task()
         while True:
             slot = _FileSlot(self._session.file_slots)
             await self._unsettled.acquire()
@@ -245,13 +251,13 @@ class FilePipeline:
                 return
             sending = _Sending(file, slot)
             self._sending.add(sending)
-            group.create_task(self._see_to_the_end(sending))
+            group.create_task(self._see_to_the_end(sending, parent), name=f"upload {file.path}")
 
-    async def _see_to_the_end(self, sending: _Sending) -> None:
+    async def _see_to_the_end(self, sending: _Sending, parent: asyncio.Task[Any] | None) -> None:
         """Upload one file; whatever it ends in stays its own failure."""
         path = sending.file.path
         try:
-            with ChildFailure(path) as caught:
+            with ChildFailure(path, parent) as caught:
                 await self._upload(sending)
             if caught.failure is not None:
                 self.fail(path, caught.failure)
@@ -314,7 +320,7 @@ class FilePipeline:
         return UploadJob(
             request=request,
             feed=sending.events,
-            control=self._control,
+            control=UploadControl(self._control),
             resources=self._session,
             api=self._api,
             settle=self._settlement(sending, folder_id, base),
@@ -441,7 +447,7 @@ class FolderJob:
         async with asyncio.TaskGroup() as beside:
             ticking = beside.create_task(self._tick())
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._make_folders())
+                group.create_task(self._make_folders(asyncio.current_task()))
                 await self._pipeline.run()
             ticking.cancel()
         self._pipeline.publish_progress()
@@ -450,10 +456,10 @@ class FolderJob:
             raise FolderUploadError(result)
         return result
 
-    async def _make_folders(self) -> None:
+    async def _make_folders(self, parent: asyncio.Task[Any] | None) -> None:
         """Make every folder, parents first, ahead of the files that wait for it; those without files too."""
         for path in self._tree.folders:
-            with ChildFailure(path) as caught:
+            with ChildFailure(path, parent) as caught:
                 self._pipeline.check_welcome()
                 await self._folders.place(path)
             # Each file in the folder reports the error for itself.

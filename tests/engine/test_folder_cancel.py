@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioframeio_upload import FolderUpload, Limits, UploadCancelled, Uploader, UploadFailed
+from aioframeio_upload import FolderUpload, FolderUploadError, Limits, UploadCancelled, Uploader, UploadFailed
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, open_files, our_records, reached, uploader_on
 from tests.engine.test_upload_cancel import WAYS, by_cancel, by_its_task, within_a_second
@@ -156,3 +156,69 @@ async def test_a_cancelled_walk_leaves_no_thread_behind(
     with pytest.raises(UploadCancelled):
         await upload
     await ended(upload)
+
+
+# -- a cancellation of one file's task alone -------------------------------------------------------------------------
+
+
+def task_of(path: str) -> asyncio.Task[Any]:
+    """The task that uploads a file of a folder."""
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == f"upload {path}")
+    return task
+
+
+@pytest.mark.parametrize("anyio_backend", on_both_loops())
+async def test_a_file_whose_task_is_cancelled_alone_is_that_files_failure(fake: FakeFrameio, tmp_path: Path) -> None:
+    """A task group takes a cancelled child for done, so that the file would be missing from the result."""
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": PART, "b.mov": PART, "c.mov": PART})
+    fake.add_fault(held := Fault(do="hold", name="a.mov"))
+    async with uploader_on(fake, limits=Limits(parts=2, files=2, api_pacing=False)) as uploader, asyncio.timeout(20):
+        upload = uploader.upload_folder(root, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        task_of("a.mov").cancel()
+        with pytest.raises(FolderUploadError) as caught:
+            await upload
+    (failure,) = caught.value.result.failures
+    assert (failure.path, "nobody sent" in str(failure.error)) == ("a.mov", True)
+    assert {file.name for file in caught.value.result.files} == {"b.mov", "c.mov"}
+    assert {file.name for file in fake.files} == {"b.mov", "c.mov"}
+
+
+async def test_files_that_fail_after_another_was_cancelled_alone_have_their_full_time_to_clean_up(
+    fake: FakeFrameio, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The time for a cancelled file's clean-up is that file's: others create and delete for longer than that."""
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": PART, "b.mov": PART, "c.mov": PART})
+    fake.add_fault(held := Fault(do="hold", name="a.mov"))
+    fake.add_fault(Fault(name="b.mov", status=403, code="AccessDenied", times=None))
+    # The delete of a.mov comes first; that of b.mov is answered only after all the time of a cancelled upload.
+    fake.add_fault(slow := Fault(on="delete", do="hold", first=2))
+    async with uploader_on(fake, limits=Limits(parts=1, files=1, api_pacing=False)) as uploader, asyncio.timeout(20):
+        upload = uploader.upload_folder(root, folder_id=fake.folder_id).start()
+        await reached(fake, held)
+        task_of("a.mov").cancel()
+        await reached(fake, slow)
+        await asyncio.sleep(1.2)
+        fake.release(slow)
+        with pytest.raises(FolderUploadError) as caught:
+            await upload
+    assert [failure.path for failure in caught.value.result.failures] == ["a.mov", "b.mov"]
+    assert [file.name for file in fake.files] == ["c.mov"]
+    assert not [record for record in our_records(caplog) if "could not be deleted" in record.getMessage()]
+
+
+async def test_one_file_cancelled_alone_does_not_hide_a_cancellation_of_the_folder(
+    fake: FakeFrameio, root: Path
+) -> None:
+    fake.add_fault(STALL)
+    async with uploader_on(fake, limits=Limits(parts=4, files=6, api_pacing=False)) as uploader:
+        task = asyncio.create_task(uploader.upload_folder(root, folder_id=fake.folder_id))
+        await reached(fake, STALL, 4)
+        await fake.until(lambda fake: len(fake.files) == 6)
+        async with within_a_second():
+            task_of("a/0.mov").cancel()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert (fake.files, uploader.uploads) == ((), ())
+        assert uploader.statistics().in_flight == 0
