@@ -1,4 +1,4 @@
-"""What every test gets: both loops, debug mode, an error for whatever blocks the loop, and nothing left behind."""
+"""Fixtures for every test: both loops, debug mode, an error for calls that block the loop, and checks for leaks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DEBUG_ASYNCIO = ("asyncio", {"debug": True})
 UVLOOP = ("asyncio", {"debug": True, "use_uvloop": True})
 
 PART = 1 << 20
-"""The part size of the fixture `fake`."""
+"""The maximum part size of the fixture `fake`."""
 
 QUICK = RetryPolicy(base=0.01, cap=0.05)
-"""Waits that a test can afford, in the order and number of the defaults."""
+"""Short delays for tests, with as many attempts as by default."""
 
 T = TypeVar("T")
 
@@ -40,9 +40,9 @@ settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
-    """Let programs that tests start hear a Ctrl-C, also where this suite runs in the background of a shell.
+    """Let programs that tests start receive SIGINT, even if this suite runs in the background of a shell.
 
-    Such a shell has its jobs ignore SIGINT, and what ignores a signal passes that on to the programs that it starts.
+    A non-interactive shell starts background jobs with SIGINT ignored, and child processes inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,19 +54,19 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 def on_both_loops() -> list[Any]:
-    """Parameters for `anyio_backend`: asyncio's own loop, and uvloop where there is one."""
+    """Return parameters for `anyio_backend`: asyncio's loop, and uvloop except on Windows."""
     loops = [pytest.param(DEBUG_ASYNCIO, id="asyncio")]
     if sys.platform != "win32":
         loops.append(pytest.param(UVLOOP, id="uvloop"))
     return loops
 
 
-# -- what blocks the loop ----------------------------------------------------------------------------------------------
+# -- blocking calls ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
 def blockbuster() -> Iterator[BlockBuster]:
-    """Raise a BlockingError where code called from a coroutine blocks the event loop."""
+    """Raise a BlockingError if code that a coroutine calls blocks the event loop."""
     with blockbuster_ctx() as detector:
         for function in detector.functions.values():
             function.can_block_in("tests/conftest.py", {"on_disk"})
@@ -74,13 +74,13 @@ def blockbuster() -> Iterator[BlockBuster]:
 
 
 def on_disk(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """Call what touches the disk, from a coroutine of a test: `on_disk(path.write_bytes, b"...")`. It may block."""
+    """Call a function that uses the disk from a test's coroutine: `on_disk(path.write_bytes, b"...")`. It may block."""
     return function(*arguments, **options)
 
 
 @pytest.fixture
 def make_file(tmp_path: Path) -> Callable[..., Path]:
-    """Make a file of so many bytes, the same for the same size: `make_file(size, name="take.mov")`."""
+    """Return a function that makes a file, equal for equal sizes: `make_file(size, name="take.mov")`."""
 
     def make(size: int, name: str = "take.mov") -> Path:
         path = tmp_path / name
@@ -91,21 +91,21 @@ def make_file(tmp_path: Path) -> Callable[..., Path]:
 
 
 def some_bytes(size: int) -> bytes:
-    """Bytes of no pattern, the same for the same size."""
+    """Return pseudo-random bytes, equal for equal sizes."""
     return random.Random(size).randbytes(size)
 
 
 def sha256(source: Path | bytes) -> str:
-    """The digest of a file or of bytes, as `FakeFile.sha256` has it."""
+    """Return the digest of a file or of bytes, to compare with `FakeFile.sha256`."""
     return hashlib.sha256(source if isinstance(source, bytes) else on_disk(source.read_bytes)).hexdigest()
 
 
-# -- nothing is left behind --------------------------------------------------------------------------------------------
+# -- leaks -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def uvloop_was_used() -> None:
-    """libuv opens a pipe for signals with a process's first loop, and keeps it."""
+    """Create a loop of uvloop: libuv opens a pipe for signals with a process's first loop, and keeps it."""
     if sys.platform != "win32":
         import uvloop
 
@@ -114,7 +114,7 @@ def uvloop_was_used() -> None:
 
 @pytest.fixture
 def no_descriptor_left_behind(uvloop_was_used: None, blockbuster: BlockBuster) -> Iterator[None]:
-    """Set up first, and so left when the loop is closed: no thread of ours, no open descriptor."""
+    """Check for threads and descriptors; set up first, and therefore torn down after the loop is closed."""
     before = open_descriptors()
     yield
     for thread in threading.enumerate():
@@ -122,21 +122,21 @@ def no_descriptor_left_behind(uvloop_was_used: None, blockbuster: BlockBuster) -
             thread.join(1)
             assert not thread.is_alive(), f"{thread.name} still runs"
     left = {number: target for number, target in open_descriptors().items() if before.get(number) != target}
-    # Matplotlib keeps its fonts open, for each thread that draws and at most 64.
+    # Matplotlib keeps its fonts open, at most 64 for each thread that draws.
     left = {number: target for number, target in left.items() if not target.endswith(".ttf")}
     assert not left, "descriptors left open"
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest, no_descriptor_left_behind: None) -> None:
-    """After each test: no task, no thread of ours, no open descriptor."""
+    """Check after each test that it left no task, no thread of ours and no open descriptor."""
     if iscoroutinefunction(getattr(request, "function", None)):
         request.getfixturevalue("no_task_left_behind")
 
 
 @pytest.fixture
 async def no_task_left_behind() -> AsyncIterator[None]:
-    """Set up before all other async fixtures, and so left after them."""
+    """Check for tasks; set up before all other async fixtures, and therefore torn down after them."""
     yield
     left = other_tasks()
     if left:
@@ -146,7 +146,7 @@ async def no_task_left_behind() -> AsyncIterator[None]:
 
 
 def other_tasks() -> set[asyncio.Task[Any]]:
-    """All tasks but those that run the test."""
+    """Return all tasks except those that run the test."""
     runners = "TestRunner."
     return {
         task for task in asyncio.all_tasks() if not getattr(task.get_coro(), "__qualname__", "").startswith(runners)
@@ -154,24 +154,24 @@ def other_tasks() -> set[asyncio.Task[Any]]:
 
 
 def our_records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What this library logged; asyncio's debug mode tells of a slow machine, too."""
+    """Return the library's log records; in debug mode asyncio's loggers report a slow machine, too."""
     return [record for record in caplog.records if record.name == "aioframeio_upload"]
 
 
 def open_descriptors() -> dict[int, str]:
-    """Every open descriptor and what it is; empty where the system does not tell."""
+    """Return every open descriptor and its target; empty except on Linux."""
     found = {}
     numbers = on_disk(os.listdir, "/proc/self/fd") if sys.platform == "linux" else []
     for number in numbers:
         try:
             found[int(number)] = on_disk(os.readlink, f"/proc/self/fd/{number}")
         except FileNotFoundError:
-            continue  # that of the listing itself
+            continue  # the descriptor of the listing itself
     return found
 
 
 def open_files(directory: Path) -> list[str]:
-    """The files below a directory that this process has open; those without a name too."""
+    """Return the files below a directory that this process has open, including those that were unlinked."""
     place = on_disk(directory.resolve)
     return [target for target in open_descriptors().values() if target.startswith(f"{place}/")]
 
@@ -181,28 +181,28 @@ def open_files(directory: Path) -> list[str]:
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeFrameio]:
-    """Frame.io without rate limits, with parts of 1 MiB; at the end no connection to it may be open."""
+    """Serve Frame.io without rate limits, with parts of 1 MiB; at the end no connection to it may be open."""
     async with FakeFrameio(rate_limits=False, part_size=PART) as fake:
         yield fake
-        fake.release()  # where it stalls it does not read, and would not see that the other end is gone
+        fake.release()  # a stalled connection is not read, and so its end would not be noticed
         async with asyncio.timeout(20):
             await fake.until(lambda fake: fake.connections == 0)
 
 
 @pytest.fixture
 async def uploader(fake: FakeFrameio) -> AsyncIterator[Uploader]:
-    """An entered Uploader on `fake`, without pacing and with quick retries."""
+    """Return an entered Uploader for `fake`, without pacing and with quick retries."""
     async with uploader_on(fake) as uploader:
         yield uploader
 
 
 def uploader_on(fake: FakeFrameio, **settings: Any) -> Uploader:
-    """An Uploader for a fake, not entered yet, without pacing and with quick retries unless told otherwise."""
+    """Return an Uploader for a fake, not yet entered, by default without pacing and with quick retries."""
     usual: dict[str, Any] = {"limits": Limits(api_pacing=False), "retry": QUICK, "account_id": fake.account_id}
     return Uploader(fake.token, base_url=fake.url, **usual | settings)
 
 
 async def reached(fake: FakeFrameio, fault: Fault, times: int = 1) -> None:
-    """Wait until a fault was met: the request that met it is held, stalled or answered."""
+    """Wait until a fault was hit: its request is held, stalled or answered."""
     async with asyncio.timeout(10):
         await fake.until(lambda fake: fake.hits(fault) >= times)

@@ -1,4 +1,4 @@
-"""The command line, as a program of its own against a fake."""
+"""The command line, as a separate program against a fake."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_a_folder_that_is_not_there_is_named_with_its_account(fake: FakeFrameio,
 def interrupted(
     fake: FakeFrameio, program: Program, *more: str, by: signal.Signals = signal.SIGINT
 ) -> tuple[int, str, str]:
-    """Upload until the last part hangs and the others are recorded, then Ctrl-C or another signal."""
+    """Upload until the last part hangs and the others are recorded, then send SIGINT or another signal."""
     fake.add_fault(hold := Fault(do="hold", number=4))
     with program.start("upload", "take.mov", "--folder", fake.folder_id, "--json", *more) as running:
         assert running.stdout is not None
@@ -440,7 +440,7 @@ def test_a_damaged_upload_is_shown_and_stops_no_other(
 # -- drawn -------------------------------------------------------------------------------------------------------------
 
 DRAWS = pytest.mark.timeout(120)
-"""Loading matplotlib reads the fonts of the machine, the first time."""
+"""Seconds; on its first import, matplotlib reads the fonts of the machine."""
 
 
 @DRAWS
@@ -569,7 +569,7 @@ def test_the_readme_tells_every_command() -> None:
 
 @pytest.mark.parametrize("command", [[], ["upload"], ["find"]], ids=["all", "upload", "find"])
 def test_help_loads_nothing_that_uploads(program: Program, command: list[str]) -> None:
-    """Half a second is what a person notices; what takes as long is what is loaded."""
+    """A person notices half a second, and imports take most of the time of a start."""
     status, said, loaded = program.run(*command, "--help", environment={"PYTHONPROFILEIMPORTTIME": "1"})
     assert (status, said.startswith("Usage: ")) == (0, True)
     found = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}

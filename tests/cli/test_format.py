@@ -1,4 +1,4 @@
-"""What is typed at the command line, and how bytes are said (pure)."""
+"""The arguments of the command line, and the format of sizes and rates (pure)."""
 
 from __future__ import annotations
 

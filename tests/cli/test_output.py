@@ -1,4 +1,4 @@
-"""What the command line writes, and to what: lost outputs, and words that would steer a terminal."""
+"""The output of the command line: streams that are lost, and text that would control the terminal."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_stream_that_is_lost_costs_the_display_and_not_the_upload(
 def test_with_every_stream_closed_no_file_of_ours_is_written_to(
     fake: FakeFrameio, program: Program, take: Path
 ) -> None:
-    """The first file that is opened would have the number of stdout."""
+    """The first file that is opened would get the number of stdout."""
     arguments = ("upload", "take.mov", "nowhere.mov", "--folder", fake.folder_id, "--journal", "j.sqlite3")
     assert shell(program, "<&- >&- 2>&-", *arguments)[0] == 1
     assert program.run("pending", "--journal", "j.sqlite3") == (0, "nothing is pending\n", "")

@@ -1,4 +1,4 @@
-"""The delivery report: what its cells hold, and how its file is written."""
+"""The delivery report: the content of its cells, and how its file is written."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows makes links 
 
 @POSIX
 def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even by somebody who knows the name: nothing is opened that is there already."""
+    """Even if its author knows the name: an existing file is never opened."""
     victim = tmp_path / "victim"
     victim.write_text("precious", encoding="utf-8")
     (tmp_path / f"r.json.{os.getpid()}.part").symlink_to(victim)

@@ -1,4 +1,4 @@
-"""The command line's way to Frame.io: its login, its proxy and certificates; a terminal and a closed pipe."""
+"""The command line's connection to Frame.io: login, proxy and certificates; a terminal and a closed pipe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BODY = some_bytes(2 * PART)
 
 @contextmanager
 def beside(fake: FakeFrameio, folder: Path) -> Iterator[Program]:
-    """The command line beside a fake, with a take to upload."""
+    """The command line with a fake and a file to upload."""
     (folder / "take.mov").write_bytes(BODY)
     with fake.in_thread():
         yield Program(fake, folder)
@@ -85,7 +85,7 @@ def test_certificates_of_the_studios_own_are_trusted_if_told(tmp_path: Path, how
 
 
 async def test_everything_goes_through_the_proxy(fake: FakeFrameio, tmp_path: Path) -> None:
-    """A proxy for plain HTTP passes on what it is sent; it counts."""
+    """The proxy for plain HTTP forwards and counts requests."""
     on_disk((tmp_path / "take.mov").write_bytes, BODY)
     asked: list[str] = []
 

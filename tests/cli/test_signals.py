@@ -1,6 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP on a real terminal: once, twice and more, whatever the command waits for.
 
-The suite has a sample; `nox -s signals` sends some hundred volleys.
+The suite has a sample; `python3 run.py signals` sends some hundred volleys.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def never(descriptor, size, offset):
     threading.Event().wait()
 os.preadv, os.pread = at_once, never
 """
-"""A sitecustomize.py: a file can be opened, and no read of it comes back."""
+"""A sitecustomize.py that lets a file be opened, but never returns from reading it."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a command is when the first signal comes."""
+    """The state of a command when the first signal arrives."""
 
     command: tuple[str, ...]
     fault: Fault
@@ -115,7 +115,7 @@ def program(fake: FakeFrameio, tmp_path: Path) -> Program:
 
 
 def at(place: Place, fake: FakeFrameio, program: Program) -> Terminal:
-    """Start the command and wait until it is there."""
+    """Start the command and wait until it is in that state."""
     environment = dict(program.environment)
     if place.dead_mount:
         (program.folder / "sitecustomize.py").write_text(DEAD_MOUNT, encoding="utf-8")
@@ -140,7 +140,7 @@ def at(place: Place, fake: FakeFrameio, program: Program) -> Terminal:
 
 
 def statuses(number: signal.Signals) -> tuple[int, int]:
-    """The exit status that says so, and the end by the signal itself."""
+    """Return the exit status for the signal, and that of a death by the signal itself."""
     return 128 + number, -number
 
 
@@ -254,7 +254,7 @@ def barrier():
     ctypes.CDLL(None).pthread_barrier_init(made, None, 2)
     return made
 """
-"""What two threads wait at, and only one comes: a wait that begins again after every signal."""
+"""A barrier for two threads that only one reaches: a wait that is resumed after every signal."""
 
 
 AT_ONCE = """

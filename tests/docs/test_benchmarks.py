@@ -1,4 +1,4 @@
-"""Every benchmark runs at toy size: it measures whom it names and records what it saw, and the report reads that."""
+"""Every benchmark at toy size: it measures every uploader that it names and writes records that the report can read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Bench = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def compiled() -> str:
-    """Compile the C programs once; the table of a machine without a compiler lacks them, and there is no sink."""
+    """Compile the C programs once; without a compiler the table lacks their rows, and there is no sink."""
     done = run_module("build", folder=None)
     if "sink" not in done.stdout:
         pytest.skip(done.stderr)
@@ -49,7 +49,7 @@ def run_module(name: str, *arguments: str, folder: Path | None) -> subprocess.Co
 
 @pytest.fixture
 def run_alone(tmp_path: Path) -> Callable[..., str]:
-    """Run a benchmark that needs no C program, and return what it printed."""
+    """Run a benchmark that needs no C program, and return its output."""
 
     def run(name: str, *arguments: str) -> str:
         done = run_module(name, *arguments, folder=tmp_path / "work")
@@ -61,13 +61,13 @@ def run_alone(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def run(run_alone: Callable[..., str], compiled: str) -> Callable[..., str]:
-    """Run a benchmark and return what it printed."""
+    """Run a benchmark and return its output."""
     return run_alone
 
 
 @pytest.fixture
 def bench(run: Callable[..., str], tmp_path: Path) -> Bench:
-    """Run a benchmark once and return its record, which the report has to understand."""
+    """Run a benchmark once and return its record, which the report must understand."""
 
     def bench(name: str, *arguments: str) -> dict[str, Any]:
         kept = tmp_path / "results" / f"{name}.json"

@@ -1,4 +1,4 @@
-"""The page for those who come from the official SDK: its programs run, the SDK's and ours, and its table is true."""
+"""The page for users of the official SDK: its programs run, the SDK's and ours, and its table is true."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAGE = ROOT / "docs" / "coming-from-frameio-uploader.md"
 BLOCKS = list(blocks(PAGE))
 BODY = b"take-07.mov" * 30_000
 NO_KEEPALIVE = httpx.Limits(max_keepalive_connections=0)
-"""The SDK closes no client of its own; so none of its connections is left open."""
+"""The SDK does not close the clients that it creates; without keep-alive they leave no connection open."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def ims(fake: FakeFrameio) -> Iterator[Ims]:
 
 @pytest.fixture
 def names(fake: FakeFrameio, ims: Ims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the page's blocks take as given, and services to reach in place of Adobe's."""
+    """Return the names that the page's blocks use without defining them, and services in place of Adobe's."""
     with httpx.Client(verify=False) as http:
         client = frameio.Frameio(token=fake.token, base_url=fake.url, httpx_client=http)
         data = FileCreateLocalUploadParamsData(name="there before.mov", file_size=1)
@@ -103,7 +103,7 @@ def test_each_block_runs_and_what_it_uploads_arrives(
 
 
 def test_each_example_of_the_guide_stands_beside_ours() -> None:
-    """Under each heading blocks that use the official SDK's uploader or client, and blocks that do without."""
+    """Under each heading there are blocks that use the official SDK's uploader or client, and blocks that do not."""
     sections: dict[str, list[str]] = {}
     for block in BLOCKS:
         sections.setdefault(block.id.partition(":")[0], []).append(block.values[0])

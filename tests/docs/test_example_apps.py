@@ -1,4 +1,4 @@
-"""The examples that are applications, each started as its README says, on a fake whose files are compared."""
+"""The examples that are applications, each started as its README says, against a fake whose files are compared."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def sha256(body: bytes) -> str:
 
 
 def arrived(fake: FakeFrameio) -> dict[str, str | None]:
-    """The digests of all files by their names; every one is complete."""
+    """Return the digests of all files by name; every file is complete."""
     assert all(file.complete for file in fake.files)
     return {file.name: file.sha256 for file in fake.files}
 
 
 def service(fake: FakeFrameio) -> dict[str, str]:
-    """What an example's environment says of the service."""
+    """Return the variables that tell an example where the service is."""
     return {
         "FRAMEIO_TOKEN": fake.token,
         "FRAMEIO_ACCOUNT_ID": fake.account_id,
@@ -61,7 +61,7 @@ def service(fake: FakeFrameio) -> dict[str, str]:
 
 
 def begun(program: str, fake: FakeFrameio, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """Start an example on the fake."""
+    """Start an example against the fake."""
     return subprocess.Popen(
         [sys.executable, str(ROOT / "examples" / program), *map(str, arguments)],
         env={**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", **service(fake), **environment},
@@ -72,7 +72,7 @@ def begun(program: str, fake: FakeFrameio, *arguments: str | Path, **environment
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for a program's end, and give its exit status and all it said."""
+    """Wait for a program's end, and return its exit status and its whole output."""
     try:
         said, _ = process.communicate(timeout=50)
     finally:
@@ -83,7 +83,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 @contextmanager
 def serving(program: str, fake: FakeFrameio, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run an example that is a server, and give its URL; at the end it stops by SIGTERM, and without a complaint."""
+    """Run an example that is a server, and yield its URL; SIGTERM then ends it without an error."""
     process = begun(program, fake, **environment)
     assert process.stdout is not None
     try:
@@ -96,7 +96,7 @@ def serving(program: str, fake: FakeFrameio, **environment: str) -> Iterator[tup
 
 
 def in_halves(second: threading.Event) -> Iterator[bytes]:
-    """The body, of which the second half comes when it is asked for."""
+    """Yield the body in two halves, the second one when it is released."""
     half = len(BODY) // 2
     yield BODY[:half]
     assert second.wait(50)
@@ -117,7 +117,7 @@ KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 def dropping(
     fake: FakeFrameio, state: Path, **environment: str
 ) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """Run the server on a folder in which it keeps what is not finished."""
+    """Run the server with a folder in which it keeps unfinished uploads."""
     with (
         serving("fastapi_app/app.py", fake, STATE=str(state), **environment) as (url, process),
         httpx.Client(base_url=url, timeout=PATIENT) as client,
@@ -130,7 +130,7 @@ def about(size: int = len(BODY), modified: int = 1) -> dict[str, str | int]:
 
 
 def asked(client: httpx.Client, modified: int = 1) -> Iterator[Any]:
-    """What is told until the events end."""
+    """Return the events until their stream ends."""
     with client.stream("GET", f"/uploads/{KEY}/events", params=about(modified=modified)) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for line in answer.iter_lines():
@@ -139,7 +139,7 @@ def asked(client: httpx.Client, modified: int = 1) -> Iterator[Any]:
 
 
 def listened(client: httpx.Client, until: Callable[[Any], bool], modified: int = 1) -> list[Any]:
-    """Listen as a browser does, which comes back when the events have ended, until one is what was waited for."""
+    """Listen like a browser, which reconnects when the stream has ended, until the expected event."""
     while True:
         told = []
         for event in asked(client, modified):
@@ -164,7 +164,7 @@ def put(
 
 
 def first_part_is_kept(record: Path) -> None:
-    """Wait until its receipt is written, which is soon after it was told."""
+    """Wait until the receipt of the first part is written, which is soon after its event."""
     while not (record.exists() and "\n[1, 1000000, " in record.read_text(encoding="utf-8")):
         pass
 
@@ -176,7 +176,7 @@ def put_what_is_missing(client: httpx.Client) -> tuple[httpx.Response, list[list
 
 
 def leave_half_way(client: httpx.Client) -> None:
-    """Be a browser whose tab is closed after one part of three."""
+    """Behave like a browser whose tab is closed after one part of three."""
 
     def broken() -> Iterator[bytes]:
         yield BODY[: len(BODY) // 2]
@@ -188,7 +188,7 @@ def leave_half_way(client: httpx.Client) -> None:
 
 
 def acknowledged(fake: FakeFrameio) -> Counter[int | None]:
-    """How often S3 has acknowledged each part."""
+    """Return how often S3 has acknowledged each part."""
     return Counter(seen.number for seen in fake.requests if seen.operation == "part" and seen.status == 200)
 
 
@@ -364,7 +364,7 @@ def test_the_fastapi_app_keeps_nothing_of_what_cannot_be_gone_on_with(fake: Fake
 
 
 def test_another_file_of_a_finished_ones_name_is_missing(fake: FakeFrameio, tmp_path: Path) -> None:
-    """Also while the other is under way: nothing is told of that, and of this one no more than that."""
+    """Also while the other upload is in progress: of neither file more is sent than that this one is missing."""
     held = Fault(do="hold", number=3)
     fake.add_fault(held)
     with dropping(fake, tmp_path) as (client, _):
@@ -382,7 +382,7 @@ def test_another_file_of_a_finished_ones_name_is_missing(fake: FakeFrameio, tmp_
 
 
 def test_a_file_that_s3_has_spoiled_is_deleted_and_that_is_told_once(fake: FakeFrameio, tmp_path: Path) -> None:
-    """After the 202, and after every part was acknowledged: the first ETag that is right tells that one was wrong."""
+    """This is after the 202, when every part was acknowledged: the first correct ETag shows that another was wrong."""
     fake.add_fault(Fault(do="corrupt", number=1, times=2))
     rest = Fault(do="hold", times=2)
     fake.add_fault(rest)
@@ -425,7 +425,7 @@ def test_an_upload_of_which_nothing_can_be_kept_leaves_no_file(fake: FakeFrameio
 
 
 def test_an_upload_whose_record_cannot_be_removed_ends_no_other(fake: FakeFrameio, tmp_path: Path) -> None:
-    """It is refused while another one waits for its second half, and in place of its record there is a folder."""
+    """It is refused while another upload waits for its second half, and in place of its record there is a folder."""
     record, second, others_second = tmp_path / f"{UUID(KEY)}.upload", threading.Event(), threading.Event()
     with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
         try:
@@ -496,7 +496,7 @@ def test_the_aiohttp_app_tells_whose_fault_it_is(fake: FakeFrameio) -> None:
 
 @pytest.fixture
 def takes(tmp_path: Path) -> dict[Path, bytes]:
-    """More takes than all the queues and workers of the pipeline hold."""
+    """More files than all the queues and workers of the pipeline hold."""
     found = {tmp_path / "takes" / f"day {n % 3}" / f"take-{n:02}.mov": os.urandom(10_000 + n) for n in range(24)}
     for path, body in found.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -505,13 +505,13 @@ def takes(tmp_path: Path) -> dict[Path, bytes]:
 
 
 def recorded(database: Path) -> dict[str, str]:
-    """The ids of the files at Frame.io, by digest."""
+    """Return the IDs of the files at Frame.io, by digest."""
     with closing(sqlite3.connect(database)) as connection:
         return dict(connection.execute("SELECT sha256, file FROM takes"))
 
 
 def without_ffmpeg(tmp_path: Path) -> str:
-    """A path on which there is nothing."""
+    """A PATH without any program."""
     (tmp_path / "bin").mkdir(exist_ok=True)
     return str(tmp_path / "bin")
 
@@ -532,7 +532,7 @@ def test_the_pipeline_uploads_and_records_every_take(
 def test_the_pipeline_holds_back_what_the_next_stage_cannot_take_and_goes_on_after_ctrl_c(
     fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path
 ) -> None:
-    """Four uploads at a time, so no more files are created while they are held; none of them stays behind."""
+    """Four uploads at a time, so no more files are created while they are held; none of them is left behind."""
     held = Fault(do="hold", times=4, first=11)
     fake.add_fault(held)
     command = ("etl_pipeline/pipeline.py", fake, tmp_path / "takes", tmp_path / "takes.sqlite3")
@@ -580,7 +580,7 @@ pathlib.Path(target).write_bytes(b"proxy of " + pathlib.Path(source).read_bytes(
 def test_the_pipeline_uploads_what_ffmpeg_made_of_a_take(
     fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path
 ) -> None:
-    """One that stands in for it, and does not understand one of the takes."""
+    """The program is a substitute for ffmpeg, and fails for one of the files."""
     program = Path(without_ffmpeg(tmp_path)) / "ffmpeg"
     program.write_text(FFMPEG.format(python=sys.executable))
     program.chmod(0o700)
@@ -599,7 +599,7 @@ def test_the_pipeline_uploads_what_ffmpeg_made_of_a_take(
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """Two takes."""
+    """Two files."""
     for name in ("take-07.mov", "take-08.mov"):
         (tmp_path / name).write_bytes(name.encode() + BODY)
     return [tmp_path / "take-07.mov", tmp_path / "take-08.mov"]
@@ -649,7 +649,7 @@ def test_a_worker_that_was_killed_is_gone_on_with_by_the_next(
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Redis of our own, on a socket in the file system."""
+    """The URL of a Redis server started for these tests, on a socket in the file system."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("the session `redis` installs redis-server")
@@ -669,7 +669,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 
 def test_jobs_go_through_redis_to_a_worker_of_its_own(fake: FakeFrameio, two: list[Path], redis: str) -> None:
-    """The one who hands them in knows no account: he could upload nothing himself."""
+    """The program that submits them knows no account: it could not upload anything itself."""
     program = [sys.executable, "-m", "taskiq", "worker", "jobs:broker", "--workers", "1"]
     environment = {**os.environ, **service(fake), "REDIS_URL": redis}
     worker = subprocess.Popen(

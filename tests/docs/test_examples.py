@@ -51,7 +51,7 @@ def test_one_file_reaches_the_fake_inside_the_program(take: Path) -> None:
 
 
 def test_one_file_reaches_the_account_that_the_environment_names(take: Path, tmp_path: Path) -> None:
-    """The service's address is the one thing that the program does not take: a `sitecustomize` gives it the fake's."""
+    """The program has no setting for the service's address, so a `sitecustomize` replaces it by the fake's."""
     faults = [Fault(do="reset", after=400_000, number=2)]
     with FakeFrameio(part_size=1_000_000, faults=faults).in_thread() as fake:
         (tmp_path / "sitecustomize.py").write_text(

@@ -1,4 +1,4 @@
-"""The pages: their programs run and print what is said, their commands exist, their links lead somewhere."""
+"""The pages of the docs: their programs run and print what is promised, their commands and links exist."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ pytestmark = pytest.mark.needs_tree
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 COMING = ROOT / "docs" / "coming-from-frameio-uploader.md"
-"""Has tests of its own, with the official SDK beside it."""
+"""This page has its own tests, which need the official SDK."""
 
 BLOCKS = [
     pytest.param(page, *block.values, id=f"{page.stem}:{block.id}", marks=block.marks)
@@ -70,14 +70,14 @@ BLOCKS = [
 
 @pytest.fixture
 def fake(fake_frameio: FakeFrameio) -> Iterator[FakeFrameio]:
-    """One that asks for small parts; the plugin's own is for the block that tests."""
+    """A fake that asks for small parts; the plugin's own fake is for the block about testing."""
     with FakeFrameio(part_size=100_000).in_thread() as fake:
         yield fake
 
 
 @pytest.fixture
 def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the blocks take as given: a token, ids, takes in the working folder, and a service to reach."""
+    """Yield what the blocks use without defining it: a token, IDs, files in the working folder, a service."""
 
     class Local(Uploader):
         def __init__(self, token: Any, *, base_url: str = fake.url, **settings: Any) -> None:
@@ -107,7 +107,7 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def beside(
     block: str, names: dict[str, Any], fake: FakeFrameio, tmp_path: Path, blockbuster: BlockBuster
 ) -> Iterator[None]:
-    """What a block takes as given besides: a cluster, a proxy, what an earlier run has left, a SIGTERM at its end."""
+    """Provide what else a block needs: a cluster, a proxy, the leftovers of an earlier run, a SIGTERM at its end."""
     if "from fastapi import" in block:
         pytest.importorskip("fastapi")
     if "UploadFile]" in block:
@@ -141,7 +141,7 @@ def beside(
 
 
 async def leave_pending(fake: FakeFrameio, folder: Path) -> None:
-    """Stop an upload before its last part, as a worker that is killed would."""
+    """Stop an upload before its last part, as if its worker was killed."""
     held = Fault(do="hold", number=6)
     fake.add_fault(held)
     async with aioframeio_upload.Uploader(
@@ -157,7 +157,7 @@ async def leave_pending(fake: FakeFrameio, folder: Path) -> None:
 
 @contextmanager
 def stopped_once(fake: FakeFrameio, files: int) -> Iterator[None]:
-    """Send this process a SIGTERM as soon as so many files are complete, when its loop has long asked for it."""
+    """Send this process a SIGTERM once this many files are complete; the block's loop handles it by then."""
 
     def stop() -> None:
         fake.wait_until(lambda fake: sum(file.complete for file in fake.files) == files, timeout=50)
@@ -218,7 +218,7 @@ async def ask(app: Any, page: Path) -> None:
 
 
 async def put_a_body(app: Any) -> None:
-    """Pass a body on through an application: one that tells its length, an empty one, and one without a length."""
+    """Send bodies through an application: one with a length, an empty one, and one without a length."""
 
     async def chunked() -> AsyncIterator[bytes]:
         yield b"frames"
@@ -265,10 +265,10 @@ async def post_a_form(app: Any) -> None:
     assert [(one["name"], one["size"]) for one in told] == [("a.mov", 6), ("b.mov", 300_000)]
 
 
-def test_the_tutorial_is_true_from_its_top_to_its_end(
+def test_the_tutorial_works_from_top_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each of its programs is whole, and finds what those above it have made."""
+    """Each of its programs is complete, and finds what the programs above it have made."""
     monkeypatch.chdir(tmp_path)
     promises = []
     for block in blocks(TUTORIAL):
@@ -290,13 +290,13 @@ def test_every_promise_of_output_is_kept_by_a_test() -> None:
 
 
 def said(start: str) -> list[str]:
-    """Each command of every page that begins so."""
+    """Return every command in the pages that begins with this word."""
     return sorted({line for page in SITE for line in commands(page) if line.startswith(start)})
 
 
 @pytest.mark.parametrize("line", said("aioframeio-upload "))
 def test_each_use_of_the_command_line_is_one_that_it_understands(line: str) -> None:
-    """As far as reading goes: the command, its options, what they take, and that none is missing."""
+    """They are only parsed: the command, its options and their values, and that no required one is missing."""
     _, name, *arguments = shlex.split(line)
     commands: Any = typer.main.get_command(command_line)
     commands.commands[name].make_context(name, arguments)
@@ -326,7 +326,7 @@ def test_each_other_command_is_one_that_there_is() -> None:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """What its headings can be linked by, at GitHub and on the site."""
+    """Return the anchors of a page's headings, at GitHub and on the site."""
     headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -358,7 +358,7 @@ def test_the_reference_has_every_public_name_once_and_no_other() -> None:
     )
 
 
-def test_the_picture_of_the_house_is_what_its_imports_make() -> None:
+def test_the_picture_of_the_modules_matches_their_imports() -> None:
     """`python docs/make_architecture.py` draws it."""
     drawn = script("make_architecture").picture()
     assert (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") == drawn
@@ -366,7 +366,7 @@ def test_the_picture_of_the_house_is_what_its_imports_make() -> None:
 
 
 def script(name: str) -> ModuleType:
-    """A program that makes a page."""
+    """Load a program that makes a page."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""The README: its tables tell what the code has, and nothing public is missing from it. Its programs: test_pages."""
+"""The README: its tables agree with the code, and every public name is mentioned. test_pages runs its programs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_the_first_program_is_the_first_block_and_short() -> None:
 
 
 def rows(heading: str) -> dict[str, list[str]]:
-    """The table under a heading, by its first cell."""
+    """Return the table under a heading, by its first cell."""
     section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     table = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
     return {row[0].strip("`"): row[1:] for row in table}
 
 
 def test_the_settings_are_those_of_the_code() -> None:
-    """A row for each field, in the code's order, with its default."""
+    """There is a row for each field, in the order of the code, with its default."""
     told = [(name, row[0].strip("`")) for name, row in rows("Settings").items()]
     assert told == [
         (f"{kind.__name__}.{field.name}", repr(field.default))
@@ -58,7 +58,7 @@ def test_the_events_are_those_of_the_code() -> None:
 
 
 def test_the_error_tree_is_the_one_in_the_code() -> None:
-    """Of which the errors' own test holds that it is true."""
+    """That the tree in the code is right is tested with the errors."""
     tree = re.search(r"^```\n(UploadError\n.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert tree is not None
     assert tree[1] in inspect.cleandoc(errors.__doc__ or "").replace("\n    ", "\n").replace(
@@ -81,7 +81,7 @@ def test_every_public_name_is_mentioned(name: str) -> None:
     ),
 )
 def test_every_public_method_is_mentioned(name: str) -> None:
-    """But those that make an Upload a coroutine."""
+    """Those that make an Upload a coroutine are not."""
     assert re.search(rf"\b{name[1:]}\b", README.read_text(encoding="utf-8"))
 
 

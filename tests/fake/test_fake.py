@@ -1,4 +1,4 @@
-"""How the fake begins, is watched and ends: nothing of it is left, in a loop, a thread or a process."""
+"""Start, observe and stop the fake: it leaves nothing behind in a loop, a thread or a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HALF = len(BODY) // 2
 
 
 @pytest.mark.parametrize("anyio_backend", on_both_loops())
-async def test_leaving_cuts_what_is_open_and_removes_every_file() -> None:
+async def test_closing_it_aborts_open_connections_and_deletes_every_file() -> None:
     fault = Fault(do="hold", number=1)
     async with FakeFrameio(faults=[fault], part_size=len(BODY) // 2) as fake:
         asset = await create(fake)
@@ -45,7 +45,7 @@ async def test_leaving_cuts_what_is_open_and_removes_every_file() -> None:
     assert not await anyio.Path(directory).exists()
 
 
-async def test_it_tells_how_many_writes_of_one_part_there_were_at_once_and_counts_none_whose_client_is_gone() -> None:
+async def test_it_counts_simultaneous_writes_of_a_part_without_those_whose_client_has_left() -> None:
     held = Fault(do="hold", times=None)
     async with FakeFrameio(faults=[held], part_size=HALF) as fake:
         asset = await create(fake)
@@ -60,7 +60,7 @@ async def test_it_tells_how_many_writes_of_one_part_there_were_at_once_and_count
         assert (fake.max_writes_of_a_part, fake.max_parts_in_flight) == (2, 3)
 
 
-async def test_waiting_for_what_will_not_happen_ends_with_the_fake() -> None:
+async def test_waiting_for_a_condition_that_never_holds_ends_when_the_fake_is_closed() -> None:
     async with FakeFrameio() as fake:
         waiting = asyncio.ensure_future(fake.until(lambda fake: False))
         await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_waiting_for_what_will_not_happen_ends_with_the_fake() -> None:
         await waiting
 
 
-async def test_an_error_in_a_condition_belongs_to_who_waits() -> None:
+async def test_an_error_in_a_condition_is_raised_in_the_waiting_call() -> None:
     async with FakeFrameio() as fake:
         with pytest.raises(ZeroDivisionError):
             await fake.until(lambda fake: 1 // 0 == 1)
@@ -78,7 +78,7 @@ async def test_an_error_in_a_condition_belongs_to_who_waits() -> None:
         await create(fake)
 
 
-async def test_a_fake_is_started_once() -> None:
+async def test_a_fake_can_be_started_only_once() -> None:
     fake = FakeFrameio()
     with pytest.raises(RuntimeError, match="not started"):
         await fake.until(lambda fake: True)
@@ -88,7 +88,7 @@ async def test_a_fake_is_started_once() -> None:
         await fake.__aenter__()
 
 
-async def test_while_it_is_offline_nobody_gets_through_and_then_the_same_port_serves() -> None:
+async def test_while_it_is_offline_connections_are_refused_and_then_the_same_port_serves() -> None:
     async with FakeFrameio() as fake:
         asset = await create(fake)
         async with fake.offline():
@@ -102,7 +102,7 @@ async def test_while_it_is_offline_nobody_gets_through_and_then_the_same_port_se
 
 @pytest.fixture
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's and the client's, whose CA trusts only each other."""
+    """Return TLS contexts of the server and of a client that trusts only the server's CA."""
     authority = trustme.CA()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -136,7 +136,7 @@ async def test_it_serves_https_with_a_given_context(contexts: tuple[ssl.SSLConte
 
 
 async def _once(body: bytes) -> Any:
-    """A body that aiohttp cannot send again by itself."""
+    """Yield a body that aiohttp cannot send a second time."""
     yield body
 
 
@@ -162,7 +162,7 @@ async def test_a_fake_in_a_thread_is_awaited_from_another_loop(fake_frameio: Fak
             await connect(fake_frameio)
 
 
-def test_a_thread_that_cannot_listen_says_why(fake_frameio: FakeFrameio) -> None:
+def test_a_fake_in_a_thread_that_cannot_listen_raises_the_reason(fake_frameio: FakeFrameio) -> None:
     port = int(fake_frameio.url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"), FakeFrameio(port=port).in_thread():
         pass
@@ -221,7 +221,7 @@ def test_as_a_process_it_serves_until_its_stdin_closes() -> None:
 @pytest.mark.needs_program
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to processes")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_as_a_process_it_ends_well_on_a_signal(number: int) -> None:
+def test_as_a_process_it_exits_cleanly_on_a_signal(number: int) -> None:
     process, _ = _start()
     os.kill(process.pid, number)
     assert _finish(process) == 0
@@ -229,7 +229,7 @@ def test_as_a_process_it_ends_well_on_a_signal(number: int) -> None:
 
 @pytest.mark.needs_program
 @pytest.mark.skipif(sys.platform == "win32", reason="lets two listen on one port that may be used again")
-def test_as_a_process_it_says_that_its_port_is_in_use() -> None:
+def test_as_a_process_it_reports_that_its_port_is_in_use() -> None:
     process, where = _start()
     port = str(yarl.URL(where["url"]).port)
     command = [sys.executable, "-m", "aioframeio_upload.testing", "--port", port]

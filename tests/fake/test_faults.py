@@ -33,7 +33,7 @@ async def send(fake: FakeFrameio, body: bytes = BODY, headers: Mapping[str, str]
 
 
 async def rest(wire: Wire) -> bytes | type[ConnectionError]:
-    """What still comes until the connection ends, or how it was cut."""
+    """Return the bytes that arrive until the connection ends, or the error that ended it."""
     try:
         return await wire.reader.read()
     except ConnectionResetError:
@@ -65,7 +65,7 @@ def test_faults_strike_the_requests_that_they_name_and_no_others() -> None:
     assert faults.strike("create", 2, None) is None
 
 
-def test_faults_that_are_due_at_once_take_turns() -> None:
+def test_of_several_faults_that_are_due_one_strikes_at_a_time() -> None:
     faults = Faults()
     faults.add([Fault(on="*", do="reset"), Fault(on="part", do="answer", times=None)])
     struck = [faults.strike("part", 1, "a") for _ in range(3)]
@@ -208,7 +208,7 @@ async def test_a_stalled_part_is_not_read_until_it_is_released(after: int) -> No
         await wire.close()
 
 
-async def test_a_stall_backs_up_to_the_sender() -> None:
+async def test_a_stall_blocks_the_writes_of_the_sender() -> None:
     size = 64 * 1024 * 1024
     fault = Fault(do="stall", after=1000)
     async with FakeFrameio(faults=[fault], part_size=size, store=False) as fake:
@@ -281,7 +281,9 @@ async def test_a_trickle_is_read_at_its_rate() -> None:
         ("corrupt", r'"[0-9a-f]{32}"', "AES256"),
     ],
 )
-async def test_etags_that_do_not_fit(kind: Any, pattern: str | None, encryption: str) -> None:
+async def test_the_faults_of_etags_change_the_etag_or_remove_it(
+    kind: Any, pattern: str | None, encryption: str
+) -> None:
     fault = Fault(do=kind)
     async with FakeFrameio(faults=[fault]) as fake:
         wire = await send(fake)
@@ -296,7 +298,7 @@ async def test_etags_that_do_not_fit(kind: Any, pattern: str | None, encryption:
         await wire.close()
 
 
-async def test_a_garbled_answer_is_no_http() -> None:
+async def test_a_garbled_answer_is_not_http() -> None:
     async with FakeFrameio(faults=[Fault(do="garbled", body="220 smtp ready\r\n")]) as fake:
         wire = await send(fake)
         assert await rest(wire) == b"220 smtp ready\r\n"

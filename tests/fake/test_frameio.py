@@ -1,4 +1,4 @@
-"""The API's own manners: who may ask, what is refused, pages, polls and what a deletion takes with it."""
+"""The fake's V4 API: authorization, refusals, pages, polls, and the effects of a deletion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fake.test_s3 import BODY, connect, right_headers, target_of
 
 
 class Client:
-    """Calls the API of a fake, from its account on."""
+    """A client of the fake's API, with URLs relative to the account."""
 
     def __init__(self, fake: FakeFrameio, session: aiohttp.ClientSession) -> None:
         self.fake = fake
@@ -89,7 +89,7 @@ async def send_whole(fake: FakeFrameio, asset: Any) -> None:
         ("DELETE /folders/ROOT", None, 403),
     ],
 )
-async def test_what_the_api_refuses_it_says_in_its_own_words(
+async def test_a_refused_call_gets_the_status_and_error_of_the_api(
     client: Client, target: str, document: Any, status: int
 ) -> None:
     answered, body = await client.call(target, document)
@@ -120,13 +120,13 @@ async def test_a_body_has_to_be_json_and_to_say_so(client: Client, fake: FakeFra
     assert (await client.call(target, data=b"{}", headers=authorization))[0] == 415
 
 
-async def test_without_rate_limits_no_header_speaks_of_them(client: Client) -> None:
+async def test_without_rate_limits_there_are_no_rate_headers(client: Client) -> None:
     for _ in range(20):
         await client.create()
     assert not [name for name in client.headers if name.startswith("x-ratelimit")]
 
 
-async def test_pages_go_on_where_the_last_one_ended_also_after_a_deletion(client: Client) -> None:
+async def test_a_page_continues_where_the_last_one_ended_even_after_a_deletion(client: Client) -> None:
     made = [await client.create(f"{number}.mov") for number in range(6)]
     first = await client.listed("?page_size=3&sort=created_at_asc&include_total_count=true")
     assert ([file["id"] for file in first["data"]], first["total_count"]) == ([file["id"] for file in made[:3]], 6)
@@ -144,7 +144,7 @@ async def test_listings_are_sorted_as_asked(client: Client) -> None:
         assert "".join(file["name"] for file in (await client.listed(f"?sort={sort}"))["data"]) == names
 
 
-async def test_a_file_is_told_complete_only_after_the_polls_that_stitching_takes(
+async def test_a_file_is_reported_complete_only_after_the_polls_that_stitching_takes(
     client: Client, fake: FakeFrameio
 ) -> None:
     asset = await client.create()
@@ -167,7 +167,7 @@ async def test_a_file_moves_between_folders(client: Client, fake: FakeFrameio) -
     assert (await client.call(f"PATCH /files/{asset['id']}/move", {"parent_id": "nowhere"}))[0] == 422
 
 
-async def test_a_deleted_folder_takes_everything_with_it(client: Client, fake: FakeFrameio) -> None:
+async def test_deleting_a_folder_deletes_its_content(client: Client, fake: FakeFrameio) -> None:
     folder = (await client.call("POST /folders/ROOT/folders", {"name": "Dailies"}))[1]["data"]
     made = [await client.create(name) for name in ("a.mov", "b.mov", "c.mov")]
     for asset in made[:2]:

@@ -1,4 +1,4 @@
-"""The leaky bucket, with the time as an argument."""
+"""The leaky bucket of the rate limits, with the time as an argument."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_documented_pace_is_never_refused() -> None:
     assert all(granted(FIVE_A_SECOND, [number / 5 for number in range(500)]))
 
 
-def test_the_remaining_calls_are_told_as_whole_ones() -> None:
+def test_the_remaining_calls_are_reported_as_a_whole_number() -> None:
     taken = take(FIVE_A_SECOND, full(FIVE_A_SECOND, 0.0), 0.0)
     assert taken.remaining == 4
     assert take(FIVE_A_SECOND, taken.bucket, 0.1).remaining == 3
@@ -57,7 +57,7 @@ def test_no_window_ever_grants_more_than_a_full_bucket_and_its_refill(
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=50))
-def test_a_clock_that_runs_backwards_neither_fills_nor_empties(times: list[float]) -> None:
+def test_a_clock_that_runs_backwards_neither_fills_nor_empties_the_bucket(times: list[float]) -> None:
     bucket = full(FIVE_A_SECOND, times[0])
     for time in times:
         bucket, _ = take(FIVE_A_SECOND, bucket, time)

@@ -1,4 +1,4 @@
-"""A part's PUT on the wire: what the fake's S3 grants, what it refuses and when, byte by byte."""
+"""The PUT of a part on the wire: which requests the fake's S3 accepts, which it refuses, and when."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class Wire:
-    """A connection written to by hand."""
+    """A connection on which a test writes bytes directly."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -145,7 +145,7 @@ async def test_a_wrong_header_is_refused_as_s3_does(
         await wire.close()
 
 
-async def test_a_url_that_was_quoted_anew_is_refused() -> None:
+async def test_a_url_that_was_decoded_and_encoded_again_is_refused() -> None:
     async with FakeFrameio() as fake:
         url = (await create(fake))["upload_urls"][0]["url"]
         headers = {"Content-Type": "video/quicktime", "x-amz-acl": "private"}
@@ -165,7 +165,7 @@ async def test_an_expired_link_is_refused() -> None:
         await wire.close()
 
 
-async def test_who_asks_first_gets_a_100_and_may_then_send() -> None:
+async def test_a_client_that_asks_first_gets_a_100_and_may_then_send() -> None:
     async with FakeFrameio() as fake:
         asset = await create(fake)
         wire = await connect(fake)
@@ -178,7 +178,7 @@ async def test_who_asks_first_gets_a_100_and_may_then_send() -> None:
         await wire.close()
 
 
-async def test_a_body_that_breaks_off_leaves_the_part_as_it_was() -> None:
+async def test_an_incomplete_body_leaves_the_part_as_it_was() -> None:
     async with FakeFrameio(part_size=len(BODY) // 2) as fake:
         asset = await create(fake)
         half = len(BODY) // 2

@@ -1,4 +1,4 @@
-"""The official SDK as the fake's client: its uploader uploads, and its models take every answer strictly."""
+"""The official SDK as a client of the fake: its uploader uploads, and its models accept every answer strictly."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client(fake: FakeFrameio) -> Iterator[Frameio]:
 
 
 def strictly(model: Any) -> Any:
-    """Hold a model and all inside it against its declaration: nothing unknown, nothing missing, every type."""
+    """Check a model and those inside it against their declarations: no field unknown or missing, every type right."""
     if isinstance(model, list):
         return [strictly(item) for item in model]
     if not isinstance(model, pydantic.BaseModel):
@@ -117,7 +117,7 @@ def test_a_remote_upload_is_complete_after_the_first_poll(client: Frameio, fake:
     assert response.links["status"].endswith(f"/files/{response.data.id}/status")
 
 
-def test_the_way_to_a_folder(client: Frameio, fake: FakeFrameio) -> None:
+def test_a_folder_is_found_from_the_account_down(client: Frameio, fake: FakeFrameio) -> None:
     assert strictly(client.users.show()).data.email
     (account,) = [strictly(item) for item in client.accounts.index()]
     (workspace,) = [strictly(item) for item in client.workspaces.index(account.id)]

@@ -1,4 +1,4 @@
-"""The official SDK's server-to-server tokens, fetched from a login service on loopback, as an Uploader's."""
+"""The official SDK's server-to-server tokens, fetched from a login service on loopback and used by an Uploader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Login = Callable[[Ims, str], AsyncServerToServerAuth]
 
 @pytest.fixture
 async def login() -> AsyncIterator[Login]:
-    """The SDK's authentication on an IMS."""
+    """Return the SDK's authentication object for a login service."""
     # TLS's certificates, which httpx would read from the disk, are of no use here.
     async with httpx.AsyncClient(verify=False) as http:
         yield lambda ims, secret: AsyncServerToServerAuth(
@@ -36,7 +36,7 @@ def tokens_seen(fake: FakeFrameio) -> list[str]:
     return [seen.headers["Authorization"] for seen in fake.requests if seen.operation != "part"]
 
 
-async def test_its_tokens_are_taken_as_they_are(fake: FakeFrameio, login: Login) -> None:
+async def test_the_sdks_get_token_works_unchanged(fake: FakeFrameio, login: Login) -> None:
     async with serving(fake) as ims, uploader_with(login(ims, SECRET), fake) as uploader:
         takes = [uploader.upload(BODY, name=f"{number}.mov", folder_id=fake.folder_id) for number in (1, 2)]
         await asyncio.gather(*takes)
@@ -45,8 +45,8 @@ async def test_its_tokens_are_taken_as_they_are(fake: FakeFrameio, login: Login)
     assert set(tokens_seen(fake)) == {"Bearer of-ims-1"}
 
 
-async def test_a_token_that_is_about_to_expire_is_replaced_under_way(fake: FakeFrameio, login: Login) -> None:
-    """The SDK renews a minute before the end, so a token of a second is renewed for each call."""
+async def test_a_token_that_is_about_to_expire_is_replaced_during_an_upload(fake: FakeFrameio, login: Login) -> None:
+    """The SDK renews a token a minute before its end, so one that lives a second is renewed for each call."""
     async with serving(fake, lifetime=1) as ims, uploader_with(login(ims, SECRET), fake) as uploader:
         await uploader.upload(BODY, name="take.mov", folder_id=fake.folder_id)
     assert fake.files[0].sha256 == sha256(BODY)

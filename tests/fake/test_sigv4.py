@@ -1,4 +1,4 @@
-"""The fake's signatures beside botocore's, and each reason for which S3 refuses one."""
+"""The fake's signatures compared with botocore's, and each reason for which S3 refuses one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ours(path: str = PATH, at: datetime | None = None, lifetime: int = 60) -> st
 
 
 def botocores(path: str = PATH) -> str:
-    """The same request, presigned by botocore."""
+    """Return the same request, presigned by botocore."""
     request = AWSRequest(
         method="PUT",
         url=f"http://{HOST}{path}",
@@ -88,7 +88,7 @@ MISMATCH = (403, "SignatureDoesNotMatch")
         pytest.param(HEADERS | {"content-type": "  video/mp4 "}, None, id="spaces around do not matter"),
     ],
 )
-def test_headers_are_held_against_the_signature(headers: dict[str, str], expected: object) -> None:
+def test_headers_are_checked_against_the_signature(headers: dict[str, str], expected: object) -> None:
     assert refused(ours(), headers) == expected
 
 
@@ -111,13 +111,13 @@ def test_headers_are_held_against_the_signature(headers: dict[str, str], expecte
         pytest.param("X-Amz-Signature", "X-Signature", (403, "AccessDenied"), id="no signature"),
     ],
 )
-def test_the_url_has_to_come_as_it_was_given(old: str, new: str, expected: tuple[int, str]) -> None:
+def test_a_changed_url_is_refused(old: str, new: str, expected: tuple[int, str]) -> None:
     target = ours()
     assert old in target
     assert refused(target.replace(old, new)) == expected
 
 
-def test_another_method_was_not_signed() -> None:
+def test_another_method_is_refused() -> None:
     assert refused(ours(), method="GET") == MISMATCH
 
 
@@ -128,5 +128,5 @@ def test_a_link_expires() -> None:
     assert answer == (403, "AccessDenied", "Request has expired")
 
 
-def test_the_secret_key_is_in_no_repr() -> None:
+def test_no_repr_shows_the_secret_key() -> None:
     assert "not a secret" not in repr(KEYS)

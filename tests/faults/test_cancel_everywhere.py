@@ -1,6 +1,6 @@
-"""An upload that is cancelled at any of its suspension points stops within a second and leaves what it should.
+"""An upload that is cancelled at any of its suspension points stops within a second and leaves what the contract says.
 
-The ordinary suite cancels at a sample of them; `python3 run.py cancel` (CANCEL_EVERYWHERE=whole) at all.
+The ordinary suite cancels at a sample of the points; `python3 run.py cancel` (CANCEL_EVERYWHERE=whole) at all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PART = 300_000
 """Bytes: two blocks."""
 
 SECOND = 5.0
-"""The promised one, with slack: the machine may be busy."""
+"""The promised second, with a margin for a busy machine."""
 
 at_all_points = pytest.mark.skipif(
     os.environ.get("CANCEL_EVERYWHERE") != "whole", reason="takes minutes: python3 run.py cancel"
@@ -48,7 +48,7 @@ Act = Callable[[], object]
 
 
 class OwnError(Exception):
-    """Raised by a caller's block."""
+    """An error that a caller's block raises."""
 
 
 # -- ways to cancel: each says what cancels (`arm`), and raises what the caller sees -----------------------------------
@@ -113,7 +113,7 @@ WAYS: dict[Way, type[BaseException]] = {
     by_an_anyio_scope: OwnError,
     by_shutdown: asyncio.CancelledError,
 }
-"""And what the caller sees then."""
+"""The exception that the caller sees then."""
 
 
 # -- what is uploaded, and what befalls it -----------------------------------------------------------------------------
@@ -121,7 +121,7 @@ WAYS: dict[Way, type[BaseException]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """An upload of `parts` parts, and where it is seen waiting when nobody cancels it."""
+    """An upload of `parts` parts, and the functions in which it waits when nobody cancels it."""
 
     name: str
     waits: tuple[str, ...]
@@ -166,11 +166,11 @@ STORIES = [
 
 
 ENDED = 3
-"""Uploads in a row that no cancel has reached before the last point is behind: one waits more often than another."""
+"""Successive uploads that end before the cancel, after which no point is left: not all wait equally often."""
 
 
 class Stage:
-    """A service on which an upload is made again and again."""
+    """A service on which an upload is repeated."""
 
     def __init__(self, fake: FakeFrameio, directory: Path) -> None:
         self.fake = fake
@@ -189,7 +189,7 @@ class Stage:
         second: int = 0,
         again: Callable[[Suspensions, Act], None] | None = None,
     ) -> Suspensions:
-        """Make the upload, cancel it at the first of those points, and again at the second; look at what is left."""
+        """Upload, cancel at the first of the points and again at the second; check what is left."""
         known = {file.id for file in (*self.fake.files, *self.fake.deleted)}
         self._played += 1
         name = f"take-{self._played}.mov"
@@ -245,7 +245,7 @@ class Stage:
         return seen
 
     def _check_what_is_left(self, known: set[str], upload: Upload, events: list[Event], parts: int) -> None:
-        """DESIGN 1.4: the placeholder is deleted unless every part was acknowledged."""
+        """The placeholder is deleted unless every part was acknowledged (DESIGN 1.4)."""
         kept = {file.id for file in self.fake.files} - known
         begun = [number for number, event in enumerate(events) if isinstance(event, UploadPlanned | UploadReplanned)]
         arrived = [event for event in events[begun[-1] :] if isinstance(event, PartCompleted)] if begun else []
@@ -274,7 +274,7 @@ def _join_threads() -> None:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    """Frame.io with parts of two blocks, which says once that the file is not there yet."""
+    """Serve Frame.io with parts of two blocks; the first poll reports that the file is not complete."""
     async with FakeFrameio(rate_limits=False, part_size=PART, stitch_polls=1) as fake:
         yield (stage := Stage(fake, tmp_path))
         gc.collect()

@@ -1,4 +1,4 @@
-"""A refusal that comes while the part is being sent, from a server that closes at once: it is told in the end."""
+"""A refusal that arrives while the part is being sent, from a server that closes at once: it is reported in the end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ AT_ONCE = RetryPolicy(base=0, cap=0)
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def refusal(request: pytest.FixtureRequest) -> Iterator[tuple[str, ssl.SSLContext | None]]:
-    """The URL of a server that refuses, and the context to reach it with."""
+    """Yield the URL of a server that refuses, and the TLS context to reach it with."""
     with serving(tls=request.param) as reached:
         yield reached
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def lossy(request: pytest.FixtureRequest) -> Iterator[tuple[str, ssl.SSLContext | None]]:
-    """The same of a server whose refusal is always lost with the connection, except where it was asked."""
+    """Yield the same for a server whose refusal is always lost with the connection, unless the client asked first."""
     with serving(tls=request.param, loses=True) as reached:
         yield reached
 
@@ -55,7 +55,7 @@ def plan_at(url: str, size: int) -> Plan:
 
 
 async def attempts_until_told(refusal: tuple[str, ssl.SSLContext | None], size: int) -> Counter[int | str]:
-    """How many attempts it took, in so many runs; "lost" where it was never told."""
+    """Return the number of attempts in each of some runs; "lost" if the refusal was never reported."""
     url, context = refusal
     found: Counter[int | str] = Counter()
     content = some_bytes(size)
@@ -81,7 +81,7 @@ async def test_a_first_part_of_more_than_a_mebibyte_is_refused_at_its_first_atte
 async def test_a_small_part_asks_after_the_first_reset_and_is_told_then(
     refusal: tuple[str, ssl.SSLContext | None],
 ) -> None:
-    """Before it did, 6 of 30 were given up after eight broken connections without ever having been told why."""
+    """Before it asked, 6 of 30 were given up after eight broken connections without having learned the reason."""
     found = await attempts_until_told(refusal, MIB)
     print(f"a refusal of 1 MiB was told after so many attempts: {dict(found)}")
     assert set(found) <= {1, 2}
@@ -105,7 +105,7 @@ async def test_a_refusal_of_a_large_part_is_not_lost_as_it_is_asked_for_first(
 async def test_a_refusal_that_was_not_asked_for_is_told_at_the_second_attempt_at_the_latest(
     refusal: tuple[str, ssl.SSLContext | None], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How often the first one is lost is the kernel's: of 5 MiB often most of them, and on a busy day none."""
+    """The kernel decides how often the first refusal is lost: for 5 MiB often in most cases, on a busy day never."""
     monkeypatch.setattr(part_module, "EXPECT_FROM", 1 << 40)
     found = await attempts_until_told(refusal, size)
     print(f"a refusal of {size} bytes that was not asked for was told after so many attempts: {dict(found)}")

@@ -1,4 +1,4 @@
-"""The fault matrix: every fault at every place, once, twice and for ever; and what the upload comes to.
+"""The fault matrix: every fault at every place, once, twice and always, and the end of the upload.
 
 The ordinary suite runs a sample; `python3 run.py matrix` (FAULT_MATRIX=whole) runs all of it.
 """
@@ -46,7 +46,7 @@ NUMBERS = (1, 2, 3, 4, 5)
 CONTENT = some_bytes(5 * PART - 7)
 POLICY = RetryPolicy(attempts=4, base=0.001, cap=0.002)
 STALL = 1.0
-"""Seconds: a hiccup of a busy machine must be no fault of another part, or the counts are off."""
+"""Seconds; a delay of a busy machine must not count as a stall of another part."""
 REDIRECTS = 3
 
 PLACES: dict[str, tuple[int, ...]] = {"first": (1,), "middle": (3,), "last": (5,), "every": NUMBERS}
@@ -54,7 +54,7 @@ TIMES: dict[str, int | None] = {"once": 1, "twice": 2, "for-ever": None}
 
 
 class End(Enum):
-    """What becomes of a fault, by the issue and DESIGN 1.2 and 1.8; not by the library's own table."""
+    """The outcome of a fault according to the issue and DESIGN 1.2 and 1.8, not to the library's own table."""
 
     HARMLESS = "the part is taken, and sent no second time"
     HEALED = "the part is sent again; for ever: PartExhausted"
@@ -66,7 +66,7 @@ class End(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """A fault and its end."""
+    """A fault and its outcome."""
 
     name: str
     end: End
@@ -115,7 +115,7 @@ ROWS = (
     row("corrupt", End.DOUBTED, do="corrupt"),
 )
 AMBIGUOUS = {"early-403-asked"}
-"""Sent twice where it had not asked: the refusal is lost with the connection, and read when it asks."""
+"""Sent twice if it did not ask: the refusal is lost with the connection, and is read when it asks."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,13 @@ class Cell:
         return str(self.row.fault.get("do", "answer"))
 
     def faults(self) -> list[Fault]:
-        """One for each part: a fault of any part would strike only as many requests in all."""
+        """Return a fault for each part: one fault of any part would strike only as many requests in total."""
         return [Fault(number=number, times=self.times, **self.row.fault) for number in self.struck]
 
 
 @dataclass
 class Played:
-    """What came of it."""
+    """The result of one cell."""
 
     cell: Cell
     fake: FakeFrameio
@@ -158,7 +158,7 @@ class Played:
 
 
 def cells() -> Iterator[Any]:
-    """All of them; or a sample: each row at one place, and each kind for ever at another one."""
+    """Return all cells, or a sample: each row at one place, and each kind of fault, always, at another place."""
     places, whole, kinds = list(PLACES), os.environ.get("FAULT_MATRIX") == "whole", set[object]()
     for index, one in enumerate(ROWS):
         sample = {(places[index % 4], "twice" if index % 8 > 3 else "once")}
@@ -174,7 +174,7 @@ def cells() -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def little_to_collect() -> Iterator[None]:
-    """What the process holds already is not looked through after each cell."""
+    """Exclude what the process holds already from the garbage collection after each cell."""
     gc.collect()
     gc.freeze()
     yield
@@ -208,7 +208,7 @@ async def test_it_ends_identical_or_in_the_one_documented_error_and_leaves_nothi
 
 
 def check_what_is_there(played: Played) -> None:
-    """One whole file or none; every other placeholder is deleted, and each part sent is one of the plan."""
+    """There is one complete file or none; every other placeholder is deleted, and each part sent is one of the plan."""
     replaced = [event.replaced_file_id for event in played.events if isinstance(event, UploadReplanned)]
     if isinstance(played.end, UploadedFile):
         (file,) = played.fake.files
@@ -225,7 +225,7 @@ def check_what_is_there(played: Played) -> None:
 
 
 def check_what_was_told(played: Played) -> None:
-    """The end is told last; progress ends at the whole; each delay is one of the policy."""
+    """The end is the last event; progress ends at the total; each delay is one that the policy allows."""
     *before, last = played.events
     if isinstance(played.end, UploadedFile):
         assert last == UploadCompleted(played.end)
@@ -240,7 +240,7 @@ def check_what_was_told(played: Played) -> None:
 
 
 def check_silence(cell: Cell, caplog: pytest.LogCaptureFixture) -> None:
-    """No warning of the library, and nothing that asyncio complains of, but that the machine is slow."""
+    """There is no warning of the library and no complaint of asyncio, except that the machine is slow."""
     said = [record for record in caplog.records if not record.getMessage().startswith("Executing <")]
     if cell.row.end is End.DOUBTED and (is_never_proven(cell) or cell.often != "once"):
         said = [record for record in said if "are not checked any more" not in record.getMessage()]
@@ -249,10 +249,10 @@ def check_silence(cell: Cell, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def is_never_proven(cell: Cell) -> bool:
-    """Whether every ETag differs, twice at the same part: just as where a bucket's encryption makes ETags no MD5s.
+    """Return whether each ETag differs, twice for the same part, as if encryption made ETags that are not MD5s.
 
-    The check is off then, with a warning (DESIGN 1.2): who stores other bytes under just these circumstances is
-    not found out.
+    The check is then switched off with a warning (DESIGN 1.2): a server that stores other bytes in exactly these
+    circumstances is not detected.
     """
     return cell.row.end is End.DOUBTED and cell.place == "every" and cell.often != "once"
 

@@ -1,4 +1,4 @@
-"""Any script of faults: the same bytes or an error of ours, within the policy and the limits, and nothing left behind.
+"""Any script of faults ends in the same bytes or an error of ours, within the policy, and leaves nothing behind.
 
 40 scripts; 1,000 with HYPOTHESIS_PROFILE=fuzz (`python3 run.py fuzz`).
 """
@@ -38,7 +38,7 @@ CONTENT = some_bytes(4 * SMALL - 7)
 POLICY = RetryPolicy(attempts=3, base=0.004, cap=0.006, patience=0)
 AT_ONCE = 2
 ASKED = 0.008
-"""Seconds that a `Retry-After` asks for: more than the policy's cap."""
+"""Seconds of a `Retry-After`: more than the policy's cap."""
 RETRY_AFTER = st.sampled_from([{}, {"Retry-After": str(ASKED)}])
 
 ON_PARTS = st.builds(
@@ -100,7 +100,7 @@ async def test_any_script_of_faults_ends_in_the_same_bytes_or_an_error_of_ours(s
 
 
 def check_end(fake: FakeFrameio, events: list[Event], end: UploadedFile | UploadError) -> None:
-    """It is told last, and what is called uploaded is there, byte for byte."""
+    """The end is the last event, and a file that is reported as uploaded is there, byte for byte."""
     if isinstance(end, UploadError):
         assert events[-1] == UploadFailed(end)
         return
@@ -114,7 +114,7 @@ def check_end(fake: FakeFrameio, events: list[Event], end: UploadedFile | Upload
 
 
 def check_policy(fake: FakeFrameio, events: list[Event]) -> None:
-    """No longer a delay than the policy's or the server's, no more attempts, nothing twice or too much at once."""
+    """No delay is too long, no part has too many attempts, nothing is sent twice or too much at once."""
     for event in events:
         if isinstance(event, PartRetrying):
             assert event.attempt < POLICY.attempts
@@ -126,7 +126,7 @@ def check_policy(fake: FakeFrameio, events: list[Event]) -> None:
 
 
 def check_what_is_left(fake: FakeFrameio, events: list[Event]) -> None:
-    """A file whose parts have all arrived; else none, but those that it was never told of or could not delete."""
+    """There is a file only if all its parts arrived, or if its creation was not answered or its deletion failed."""
     hit = [fault for fault in fake.faults if fake.hits(fault)]
     begun = [number for number, event in enumerate(events) if isinstance(event, UploadPlanned | UploadReplanned)]
     told = [event.file_id for event in events if isinstance(event, UploadPlanned | UploadReplanned)]
@@ -143,7 +143,7 @@ def check_what_is_left(fake: FakeFrameio, events: list[Event]) -> None:
 
 
 def set_of(faults: list[Fault], *, on: str | None = None, do: str | None = None) -> list[Fault]:
-    """Those on that operation, or of that kind; equal ones once, for their hits are counted together."""
+    """Return the faults on that operation or of that kind; equal ones once, because their hits are counted together."""
     found: list[Fault] = []
     for fault in faults:
         if on in (None, fault.on) and do in (None, fault.do) and fault not in found:

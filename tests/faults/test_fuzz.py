@@ -1,4 +1,4 @@
-"""Whatever a server sends: it is read, or it is the documented error. Nothing else is raised, and nothing hangs.
+"""Whatever a server sends is understood or raises the documented error: nothing else is raised, and nothing hangs.
 
 100 examples each; 2,000 with HYPOTHESIS_PROFILE=fuzz (`python3 run.py fuzz`).
 """
@@ -61,13 +61,13 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECRET = "5ec2e7" * 10
 CONTENT = b"0123456789"
 NOBODY = "http://127.0.0.1:1/?X-Amz-Signature="
-"""Where no one listens."""
+"""A URL at which nobody listens."""
 
 # -- what may come -----------------------------------------------------------------------------------------------------
 
 
 def joined(*fragments: str, most: int = 6) -> st.SearchStrategy[str]:
-    """Draw words put together of fragments that mean something, and of some that mean nothing."""
+    """Draw text that is composed of meaningful and meaningless fragments."""
     return st.lists(st.sampled_from(fragments) | st.text(max_size=3), max_size=most).map("".join)
 
 
@@ -147,7 +147,7 @@ def mutated(draw: st.DrawFn, document: Any) -> Any:
 
 
 def bodies(*documents: Any) -> st.SearchStrategy[bytes]:
-    """Draw JSON that is nearly right, JSON of any shape, some of it cut short, or anything."""
+    """Draw JSON that is nearly right, JSON of any shape, some of it truncated, or arbitrary bytes."""
     nearly = st.one_of(*map(mutated, documents)).map(lambda told: json.dumps(told).encode())
     cut = st.builds(lambda body, at: body[:at], nearly, st.integers(0, 400))
     return nearly | nearly | cut | JSON.map(lambda told: json.dumps(told).encode()) | st.binary(max_size=60)
@@ -155,7 +155,7 @@ def bodies(*documents: Any) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def refusals(draw: st.DrawFn) -> bytes:
-    """Draw S3's XML, whole, in disorder or cut short."""
+    """Draw S3's XML: complete, in another order, or truncated."""
     words = joined("Request has expired", "Access Denied", "<", "&amp;", "]]>", "\ud800", f"{NOBODY}{SECRET}")
     codes = st.sampled_from(["AccessDenied", "SlowDown", "RequestTimeTooSkewed", "RequestTimeout"]) | joined("A", "<")
     tags = [
@@ -172,7 +172,7 @@ def refusals(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def answers(draw: st.DrawFn, content: st.SearchStrategy[bytes]) -> bytes:
-    """Draw an answer as it is on the wire: HTTP, nearly HTTP, or nothing of the kind."""
+    """Draw an answer as sent on the wire: HTTP, nearly HTTP, or something else."""
     body = draw(content)
     headers = list(draw(HEADERS))
     length = draw(st.sampled_from(["right", "right", "right", "none", "longer", "odd"]))
@@ -192,7 +192,7 @@ def answers(draw: st.DrawFn, content: st.SearchStrategy[bytes]) -> bytes:
 
 
 class Nowhere(AbstractResolver):
-    """No name is known: a hostile redirect leads nowhere."""
+    """A resolver that knows no name, so that a hostile redirect leads nowhere."""
 
     async def resolve(self, host: str, port: int = 0, family: Any = 0) -> Any:
         raise OSError(-2, "unknown")
@@ -203,7 +203,7 @@ class Nowhere(AbstractResolver):
 
 @asynccontextmanager
 async def served(answer: bytes) -> AsyncIterator[tuple[Uploader, str]]:
-    """An Uploader on a server that has one answer to everything."""
+    """Yield an Uploader for a server that gives one answer to every request."""
     impatient = Timeouts(connect=2, api=2, stall=2, answer=2, confirm=2)
     async with (
         canned(answer) as server,
@@ -223,7 +223,7 @@ async def served(answer: bytes) -> AsyncIterator[tuple[Uploader, str]]:
 
 
 def check_error(error: UploadError, *kinds: type[UploadError]) -> None:
-    """It is one of those, short, pickles, is JSON as a dict, and holds no secret."""
+    """The error is one of these classes, is short, can be pickled and written as JSON, and contains no secret."""
     assert isinstance(error, kinds), repr(error)
     assert len(str(error)) < 2_000
     assert SECRET not in str(error)

@@ -1,4 +1,4 @@
-"""A process that dies at any write of its journal, and the next one, which goes on; and two that run at once."""
+"""A process that dies at any write of its journal, and the next one, which resumes; and two that run at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 
 PARTS = 4
 MADE, BEGUN, ERASED, CHECKPOINT = 1, 2, PARTS + 3, PARTS + 4
-"""The journal's writes, counted: its tables, the file, one for each part, then the two of the end."""
+"""The number of the journal's writes: its tables, the file, one for each part, and two at the end."""
 
 EVERY = list(product(range(1, CHECKPOINT + 1), ("before", "after")))
 SAMPLE = [(MADE, "after"), (BEGUN, "before"), (BEGUN, "after"), (4, "before"), (5, "after"), (ERASED, "before")]
@@ -81,7 +81,7 @@ def test_killed_at_a_write_it_goes_on(fake: FakeFrameio, path: Path, journal: Pa
 def test_killed_while_several_parts_are_recorded_it_goes_on(
     fake: FakeFrameio, path: Path, journal: Path, when: str
 ) -> None:
-    """However many of them were in the one write: the next after the file's own."""
+    """However many parts were in one write: that is the next write after the one of the file."""
     how = {"parts": PARTS, "last": BEGUN + 1, "when": when}
     assert killed.run(killed.job(fake, path, journal, **how)) is None
     recorded = recorded_parts(journal)

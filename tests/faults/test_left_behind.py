@@ -1,4 +1,4 @@
-"""What is left behind at Frame.io and in the journal when an upload ends: each row of the contract's table."""
+"""The file at Frame.io and the entry in the journal after an upload has ended: each row of the contract's table."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ ONE_SLOT = Limits(parts=1, api_pacing=False)
 
 LAST_PART = Fault(do="hold", number=3, times=None)
 CONFIRMING = Fault(on="status", do="hold", times=None)
-"""Every part was acknowledged when it is reached."""
+"""Faults that are reached when every part was acknowledged."""
 
 
 class OwnError(Exception):
-    """Raised by a caller's block."""
+    """An error that a caller's block raises."""
 
 
 async def ended(upload: Upload, fake: FakeFrameio) -> UploadError:
-    """Await it, and give how it ended; whichever way, nothing of it is under way."""
+    """Await an upload and return how it ended; in each case nothing of it is running any more."""
     with pytest.raises(UploadError) as caught:
         await upload
     last = [event async for event in upload][-1]
@@ -103,7 +103,7 @@ STOPS = [by_cancel, by_its_task, by_its_block]
 
 @dataclass
 class Story:
-    """An upload under way, of which the third part of four is held."""
+    """An upload of four parts in progress, of which the third is held."""
 
     fake: FakeFrameio
     uploader: Uploader
@@ -152,14 +152,14 @@ async def let_go_on(story: Story) -> None:
 
 
 async def dead_links(story: Story) -> None:
-    """The next part's link is refused; the service, asked for another file, says no."""
+    """The link of the next part is refused, and the service refuses to create another file."""
     let_time_pass(story.uploader, minutes=30)
     story.fake.release(HOLD)
 
 
 @dataclass(frozen=True)
 class Row:
-    """How an upload ends, and what stays: with a journal (file, entry), without one (file)."""
+    """How an upload ends and what is left: with a journal (file, entry), without one (file)."""
 
     end: Callable[[Story], Awaitable[None]]
     stays: tuple[bool, bool]
@@ -273,7 +273,7 @@ async def test_a_whole_file_is_kept_by_every_cancel_and_the_next_run_only_confir
 async def test_a_whole_file_of_mixed_bytes_goes_and_its_entry_too(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """The source changes after its last part was read, and before the last look at it."""
+    """The source changes after its last part was read and before the final check of the source."""
     path, journal = make_file(4 * PART), tmp_path / "uploads.sqlite3"
     fake.add_fault(hold := Fault(do="hold", number=4))
     async with uploader_on(fake, journal=journal) as uploader:
@@ -329,7 +329,7 @@ async def test_a_cancel_after_the_last_part_keeps_the_file(fake: FakeFrameio, st
 
 
 class LateMd5:
-    """An MD5 that is behind, as on a busy core: its digest is not there before it is let go."""
+    """An MD5 that is computed late, as on a busy core: its digest is not available until it is released."""
 
     asked = threading.Event()
     let_go = threading.Event()
@@ -364,7 +364,7 @@ async def test_a_cancel_between_the_last_answer_and_its_check_keeps_the_file(
 
 
 async def stopped_with_its_uploader(fake: FakeFrameio, fault: Fault, how: str) -> Upload:
-    """Begin an upload, and stop its Uploader when the fault is met."""
+    """Start an upload, and stop its Uploader when the fault is hit."""
     uploader = uploader_on(fake)
 
     async def live() -> None:
@@ -432,7 +432,7 @@ async def test_a_source_that_cannot_be_read_leaves_nothing(fake: FakeFrameio, ma
 async def test_a_source_that_changes_leaves_nothing_not_even_when_every_part_has_arrived(
     fake: FakeFrameio, make_file: Callable[..., Path], number: int
 ) -> None:
-    """Those bytes are a mixture."""
+    """The stored bytes are a mixture of both versions."""
     path = make_file(SIZE)
     fake.add_fault(held := Fault(do="hold", number=number))
     async with uploader_on(fake, limits=ONE_SLOT) as uploader:
@@ -462,7 +462,7 @@ async def test_a_cancel_before_the_last_answer_leaves_nothing(fake: FakeFrameio,
 async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholder(
     fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its time is over before the first step of its clean-up; the delete has some of its own."""
+    """Its time is over before the first step of its clean-up, but the delete has a minimum of its own."""
     monkeypatch.setattr(control_module, "CLEAN_UP", 0.0)
     monkeypatch.setattr(placeholder_module, "LEAST_FOR_DELETE", 5.0)
     fake.add_fault(Fault(do="hold", number=1, times=None))
@@ -488,7 +488,7 @@ async def test_a_refused_create_leaves_nothing_to_remove(fake: FakeFrameio) -> N
 
 
 def made_anew(fake: FakeFrameio, uploader: Uploader) -> Upload:
-    """An upload whose file is spoiled, and has to be made anew."""
+    """Return an upload whose file is spoiled and must be created again."""
     fake.add_fault(Fault(number=1, do="corrupt"))
     return uploader.upload(CONTENT[:PART], name="a.mov", folder_id=fake.folder_id)
 

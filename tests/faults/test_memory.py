@@ -1,4 +1,4 @@
-"""A gibibyte in parts of 128 MiB, eight at a time: memory is bounded by blocks in flight, never by the parts' size."""
+"""A gibibyte in parts of 128 MiB, eight at a time: memory is bounded by the blocks in flight, not by the part size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links that drop: a part that finds no connection waits with patience; and an overloaded S3 sees fewer parts."""
+"""Lost connections: a part that finds no connection waits with patience; an overloaded S3 gets fewer parts at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOBODY = "http://s3.invalid"
 
 
 async def events_until(events: AsyncIterator[Event], *, retries: int) -> list[PartRetrying]:
-    """Listen until so many attempts have failed."""
+    """Listen until this many attempts have failed."""
     found: list[PartRetrying] = []
     async for event in events:
         if isinstance(event, PartRetrying):
@@ -106,7 +106,7 @@ async def test_patience_ends_when_nothing_was_acknowledged_for_so_long(fake: Fak
 
 
 class Resolver(AbstractResolver):
-    """Does not find a name, or does not answer, until it is found; then it is this machine."""
+    """A resolver that does not find a name, or does not answer, until it is released; then the name is this machine."""
 
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
@@ -128,12 +128,12 @@ class Resolver(AbstractResolver):
 
 
 def with_link(plan: Plan, number: int, url: str) -> Plan:
-    """The plan with another link of one part."""
+    """Return the plan with another link for one part."""
     return replace(plan, parts=tuple(replace(p, url=url) if p.number == number else p for p in plan.parts))
 
 
 async def sent_to_nobody(fake: FakeFrameio, resolver: Resolver, times: int, timeouts: Timeouts) -> list[PartRetrying]:
-    """Upload where part 2 is for a host that is not there so many times."""
+    """Upload while the host of part 2 does not exist for this many attempts."""
     async with (
         canned() as late,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, resolver=resolver)) as session,
@@ -160,7 +160,7 @@ async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrame
 
 @pytest.mark.slow
 async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
-    """By default `Timeouts.stall` is as long as `Timeouts.connect`: whichever ends it, no connection was made."""
+    """By default `Timeouts.stall` equals `Timeouts.connect`: whichever expires first, no connection was made."""
     failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3, confirm=0))
     # A busy machine may make another attempt stall, which is one that counts.
     unreached = [event for event in failed if "no byte moved" not in str(event.error)]
@@ -171,9 +171,10 @@ async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(
 
 @pytest.fixture
 def stranger() -> Iterator[FakeFrameio]:
-    """One with a certificate that nobody trusts.
+    """Serve HTTPS with a certificate that nobody trusts.
 
-    In a thread of its own: asyncio tells a server's loop of a handshake that failed as of an error in a callback.
+    It runs in a separate thread, because asyncio reports a failed handshake to the server's loop as an error in a
+    callback.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)

@@ -1,7 +1,7 @@
 """No token and no link's query leaves the library: not in a message, log, traceback, event or pickle.
 
-First by faults of the fake, then by properties: whatever the secrets are, and whatever a server makes of them. The
-variables in tracebacks have their own file, test_secrets_in_tracebacks.py.
+First with faults of the fake, then with properties: for any secrets, and for anything that a server makes of them. The
+variables in tracebacks are tested in test_secrets_in_tracebacks.py.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ ONCE = RetryPolicy(attempts=1, base=0.0, cap=0.0, patience=0.0)
 TWICE = RetryPolicy(attempts=2, base=0.0, cap=0.0, patience=0.0)
 
 SECRETS = st.text("ABCDEFabcdef0123456789-._~", min_size=16, max_size=28)
-"""Short enough that no `reprlib` cuts them."""
+"""Short enough not to be shortened by `reprlib`."""
 
 KEYS = ("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "x-amz-signature")
 NOISE = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=12)
@@ -190,7 +190,7 @@ def xml(status: int, code: str, words: str) -> bytes:
 
 
 def refused(quoted: str, token: str, status: int = 500) -> bytes:
-    """The API's refusal, which quotes what it was sent."""
+    """Return the API's refusal, which quotes the request."""
     words = f"cannot read {quoted} of Bearer {token}"
     return answer(status, json.dumps({"errors": [{"detail": words, "title": words}]}).encode())
 
@@ -209,12 +209,12 @@ def plan_of(url: str) -> Plan:
 
 @pytest.fixture
 def no_wait_for_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a lost answer it asks before it sends, which a canned server does not understand."""
+    """Do not ask before a part is sent, as the library does after a lost answer: a canned server would not answer."""
     monkeypatch.setattr(s3_put, "EXPECT_WAIT", 0.05)
 
 
 def say_everything(caplog: pytest.LogCaptureFixture) -> None:
-    """Every logger at DEBUG; and asyncio tells of every callback, with what it is called with, as if it were slow."""
+    """Set every logger to DEBUG, and let asyncio log every callback and its arguments as if it were slow."""
     caplog.set_level(logging.DEBUG)
     caplog.clear()
     asyncio.get_running_loop().slow_callback_duration = 0.0

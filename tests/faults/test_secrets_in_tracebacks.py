@@ -1,4 +1,4 @@
-"""No variable in a traceback that leaves the library shows a token, a part's link or the answer they came in."""
+"""No variable in a traceback that leaves the library shows a token, a part's link or the answer that contained them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.frames import frames_of, shown_by
 
 LINK = '{"size": SIZE, "url": "https://h/?X-Amz-a=1"}'
 PLANLESS = f'{{"data": {{"id": "i", "name": "a", "file_size": 9, "upload_urls": [{LINK}]}}}}'
-"""An answer to `create` that makes no plan, with a link in it."""
+"""An answer to `create` that is not a valid plan, but contains a link."""
 
 CONTENT = some_bytes(3 * PART)
 ONCE = RetryPolicy(attempts=2, base=0.01, cap=0.02, patience=0)
@@ -53,7 +53,7 @@ async def _later(token: str) -> str:
 
 @pytest.fixture(params=list(TOKENS))
 def give(request: pytest.FixtureRequest) -> Callable[[str], Any]:
-    """How the token is given."""
+    """Return the token in the form that the Uploader takes."""
     return TOKENS[request.param]
 
 
@@ -116,7 +116,7 @@ HELD = [Fault(on=on, do="hold", times=None) for on in ("create", "part", "status
 @pytest.mark.parametrize("fault", HELD, ids=lambda fault: f"{fault.on}-{fault.do}")
 @pytest.mark.parametrize("verb", ["upload", "plan", "send_parts", "confirm", "status", "delete"])
 async def test_of_a_cancelled_call(fake: FakeFrameio, fault: Fault, verb: str, give: Callable[[str], Any]) -> None:
-    """Awaited in the caller's own task, which is cancelled, so that the error comes through every frame below."""
+    """The call is awaited in the caller's own task, which is cancelled, so that the error passes every frame below."""
     async with uploader_on(fake) as before:
         plan = await before.plan(CONTENT, name="a", folder_id=fake.folder_id)
     deleting = Fault(on="delete", do="hold", times=None)
@@ -189,7 +189,7 @@ async def test_of_a_remote_upload_whose_source_url_is_a_credential(
 
 
 async def test_of_an_error_that_nobody_expected(fake: FakeFrameio, give: Callable[[str], Any]) -> None:
-    """A caller's session whose code fails: the error passes aiohttp's frames, with their URL and headers."""
+    """The code of a caller's session fails: the error passes aiohttp's frames, with their URL and headers."""
 
     async def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError

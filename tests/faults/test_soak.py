@@ -1,4 +1,4 @@
-"""The soak's first rounds, from a fixed seed: `python3 run.py soak` goes on for an hour."""
+"""The soak's first rounds, from a fixed seed: `python3 run.py soak` continues for an hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that changes while it is sent: no finished file stands at Frame.io, and the placeholder goes."""
+"""A file that changes while it is sent: there is no finished file at Frame.io, and the placeholder is deleted."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_change_is_found_before_the_next_part_or_at_the_end(
 
 
 async def test_a_file_that_shrinks_under_a_part_is_found_by_that_part(make_file: Callable[..., Path]) -> None:
-    """The sizes are such that the sockets' buffers cannot hold what the fake does not read."""
+    """The sizes are chosen so that the sockets' buffers cannot hold what the fake does not read."""
     size = 64 * PART
     stall = Fault(do="stall", after=1000)
     path = make_file(10)
@@ -157,7 +157,7 @@ async def test_what_changes_nothing_of_the_bytes_is_no_change(
 async def test_who_writes_to_its_ends_and_puts_the_time_back_is_found(
     fake: FakeFrameio, make_file: Callable[..., Path], at: int
 ) -> None:
-    """As `rsync --times --inplace` and some renderers do."""
+    """`rsync --times --inplace` and some renderers do this."""
     fake.add_fault(hold := Fault(do="hold", number=1))
     path = make_file(SIZE)
 

@@ -1,6 +1,6 @@
-"""An attempt in which no byte moves, whichever side hangs, is aborted and made again; an answer may take longer.
+"""An attempt in which no byte moves, whichever side hangs, is aborted and repeated; an answer may take longer.
 
-That a slow one is left alone: `test_a_slow_part_is_not_a_stalled_one`, in test_traps.py.
+That a slow attempt is not aborted is tested by `test_a_slow_part_is_not_a_stalled_one`, in test_traps.py.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tests.conftest import on_disk, reached, sha256, some_bytes, uploader_on
 from tests.support.seen import puts, watched
 
 STALL = 0.4
-"""Seconds; a busy machine takes less for a part of SMALL bytes."""
+"""Seconds; even a busy machine takes less for a part of SMALL bytes."""
 
 SMALL = 1 << 16
 CONTENT = some_bytes(3 * SMALL - 7)
 REAL_PREAD: Callable[[int, int, int], bytes] = getattr(os, "pread", None)  # type: ignore[assignment]
 BIG = 16 << 20
-"""More than the kernel buffers of a connection hold on loopback."""
+"""More bytes than the kernel buffers for a connection on loopback."""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_a_server_that_hangs_is_left_and_the_part_sent_again(fake: FakeFra
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 100_000])
 async def test_a_body_that_the_socket_takes_no_more_of_is_noticed(after: int) -> None:
-    """Aiohttp has no time limit for writing: more than the kernel buffers would hang for ever."""
+    """aiohttp has no time limit for writing: more than the kernel buffers would hang for ever."""
     content = bytes(BIG)
     stuck = Fault(do="stall", after=after)
     async with FakeFrameio(rate_limits=False, part_size=BIG, faults=[stuck]) as fake:
@@ -104,7 +104,7 @@ async def test_a_server_that_hangs_for_ever_uses_up_the_attempts(fake: FakeFrame
 
 @pytest.mark.parametrize("size", [SMALL, 4 << 20], ids=["small", "more than the kernel buffers"])
 async def test_an_answer_may_take_longer_than_a_stall_and_the_part_is_sent_once(size: int) -> None:
-    """A proxy that buffers has every byte, and passes them on slowly."""
+    """A proxy that buffers has received every byte and forwards them slowly."""
     content, held = some_bytes(size), Fault(do="hold")
     async with FakeFrameio(rate_limits=False, part_size=size, faults=[held]) as fake:
         async with uploader_on(fake, timeouts=Timeouts(stall=STALL, answer=60)) as uploader:
@@ -130,7 +130,7 @@ def test_the_answers_bound_is_generous_by_default_and_grows_with_the_part() -> N
 
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="there the system tells what was not acknowledged")
 async def test_bytes_that_the_kernel_keeps_have_not_left() -> None:
-    """A peer that reads nothing more stalls the part, though the kernel has taken the whole body."""
+    """A peer that stops reading stalls the part, although the kernel has taken the whole body."""
     content, stuck = some_bytes(1 << 20), Fault(do="stall", after=1000)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
@@ -157,7 +157,7 @@ async def test_bytes_that_the_kernel_keeps_have_not_left() -> None:
 
 
 class HangingFile(io.BytesIO):
-    """A file object whose first read of a part's bytes hangs until it is let go."""
+    """A file object whose first read of a part's bytes hangs until it is released."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -172,7 +172,7 @@ class HangingFile(io.BytesIO):
 
 
 class HangingDisk:
-    """Where the first read hangs, until it is let go."""
+    """A disk on which the first read hangs until it is released."""
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
@@ -226,7 +226,7 @@ async def test_a_source_whose_reads_hang_for_ever_fails_and_keeps_no_thread_from
 
 
 class DeadMount:
-    """Where asking for a file's size and time of change hangs, once it has died."""
+    """A mount on which asking for a file's size and time of change hangs once it has died."""
 
     def __init__(self) -> None:
         self.path: Path | None = None

@@ -1,4 +1,4 @@
-"""The traps of aiohttp and S3 that were already paid for (DESIGN.md, section 4): each must stay shut."""
+"""The traps of aiohttp and S3 that are known (DESIGN.md, section 4): none of them may affect an upload again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ONE_SLOT = Limits(parts=1, api_pacing=False)
 
 
 def plan_to(*urls: str) -> Plan:
-    """A plan of parts of one byte each."""
+    """Return a plan of parts of one byte each."""
     parts = [{"size": 1, "url": url} for url in urls]
     data = {"id": "i", "name": "a", "file_size": len(parts), "parent_id": "f", "upload_urls": parts}
     return Plan.from_response(data, account_id="a")
@@ -49,7 +49,7 @@ def plan_to(*urls: str) -> Plan:
 
 @asynccontextmanager
 async def narrow_session() -> AsyncIterator[tuple[aiohttp.ClientSession, list[socket.socket]]]:
-    """A session whose connections hold little in the kernel; and every socket that it ever made."""
+    """Yield a session whose connections buffer little in the kernel, and every socket that it ever made."""
     made: list[socket.socket] = []
 
     def make(address: Any) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The fixture `s3_server`: each real server that this run is asked for, started once."""
+"""The fixture `s3_server`: each real server that this run asks for, started once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHOSEN = os.environ.get(CHOICE, "rclone").split(",")
 
 @pytest.fixture(scope="session", params=CHOSEN)
 def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
-    """A real S3 server with signature checks on: `create_response`, `sha256`, `stored`, `delete`."""
+    """A real S3 server that checks signatures: `create_response`, `sha256`, `stored`, `delete`."""
     name: str = request.param
     if servers.program_of(name) is None:
         reason = f"{servers.KINDS[name].program} is not installed in this environment"
@@ -35,7 +35,7 @@ def s3_server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
 
 @pytest.fixture(autouse=True)
 def the_tests_own_client_hangs_up(request: pytest.FixtureRequest, no_descriptor_left_behind: None) -> Iterator[None]:
-    """Its pool would keep a socket, which the server closes in its own time: no descriptor of the library's."""
+    """Close the connections of botocore's client, so that no socket is open that the library did not open."""
     yield
     if "s3_server" in request.fixturenames:
         request.getfixturevalue("s3_server").close()
@@ -43,7 +43,7 @@ def the_tests_own_client_hangs_up(request: pytest.FixtureRequest, no_descriptor_
 
 @pytest.fixture
 async def wire(s3_server: S3Server) -> AsyncIterator[Wire]:
-    """A proxy before it, which can be cut; a link has to be made with `at=wire.url`."""
+    """A proxy in front of the server, which can be cut; links must be made with `at=wire.url`."""
     target = urlsplit(s3_server.url)
     assert target.hostname is not None
     assert target.port is not None
@@ -53,7 +53,7 @@ async def wire(s3_server: S3Server) -> AsyncIterator[Wire]:
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what asks for a server as needing a second program."""
+    """Mark tests that use a server as needing a second program."""
     for item in items:
         if "s3_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.needs_program)

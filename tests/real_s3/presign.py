@@ -1,4 +1,4 @@
-"""A real server seen as Frame.io's storage: links that botocore signs, and what the server kept.
+"""A real server in the role of Frame.io's storage: links that botocore signs, and the objects that the server stored.
 
 All functions block; from a coroutine call them in a thread, except `create_response`, which only computes.
 """
@@ -36,7 +36,7 @@ NOT_READY = (
 
 @dataclass(frozen=True)
 class Access:
-    """Where a server listens, and the keys it was started with."""
+    """The address of a server, and the keys it was started with."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Access:
 
 
 class S3Server:
-    """A running server, as far as a test of uploads needs one."""
+    """A running server, with what the tests of uploads need."""
 
     def __init__(self, name: str, access: Access) -> None:
         self.name = name
@@ -62,10 +62,10 @@ class S3Server:
         age: float = 0.0,
         at: str | None = None,
     ) -> dict[str, Any]:
-        """Return what Frame.io answers to `create file`: a record whose links lead to this server.
+        """Return Frame.io's answer to `create file`, with links that lead to this server.
 
-        `expires` is how long the links are good, in seconds, and `age` how long ago they were signed. `at` is the URL
-        of a proxy that they lead to; they are signed for its host and port, which is what the server is then asked as.
+        `expires` is the lifetime of the links in seconds, and `age` how long ago they were signed. `at` is the URL of a
+        proxy that they lead to; they are signed for its host and port, by which the server is then called.
         """
         if sum(part_sizes) != size:
             raise ValueError(f"parts of {sum(part_sizes)} bytes for a file of {size}")
@@ -102,7 +102,7 @@ class S3Server:
         return url
 
     def sha256(self, response: dict[str, Any]) -> str:
-        """Return the SHA-256, in hex, of the parts as they are stored, joined in order."""
+        """Return the SHA-256, in hex, of the stored parts, joined in order."""
         digest = hashlib.sha256()
         for key in keys_of(response):
             for block in self._client.get_object(Bucket=BUCKET, Key=key)["Body"].iter_chunks(BLOCK):
@@ -110,16 +110,16 @@ class S3Server:
         return digest.hexdigest()
 
     def stored(self, response: dict[str, Any]) -> list[int | None]:
-        """Return the size of each part as it is stored; None for one that is not."""
+        """Return the size of each stored part; None for one that is not stored."""
         return [self._size(key) for key in keys_of(response)]
 
     def delete(self, response: dict[str, Any]) -> None:
-        """Remove the parts, whether they were stored or not."""
+        """Delete the parts, whether they were stored or not."""
         for key in keys_of(response):
             self._client.delete_object(Bucket=BUCKET, Key=key)
 
     def why_not_ready(self) -> str | None:
-        """Make the bucket and store an object; None once that works, or else what went wrong."""
+        """Make the bucket and store an object; return None if that works, otherwise the reason."""
         try:
             self._client.create_bucket(Bucket=BUCKET)
             self._client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
@@ -141,14 +141,14 @@ class S3Server:
 
 
 def keys_of(response: dict[str, Any]) -> Iterator[str]:
-    """Yield the key of each part, read back from its link."""
+    """Yield the key of each part, read from its link."""
     for part in response["upload_urls"]:
         path = unquote(urlsplit(part["url"]).path)
         yield path.removeprefix(f"/{BUCKET}/")
 
 
 def client_for(url: str, access: Access) -> Any:
-    """Return botocore's client for a server: addressed by path, asked once, signing no checksum."""
+    """Return botocore's client for a server: with the bucket in the path, without retries and checksums."""
     config = botocore.config.Config(
         signature_version="s3v4",
         s3={"addressing_style": "path"},

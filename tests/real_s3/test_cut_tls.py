@@ -1,7 +1,7 @@
-"""TLS on a wire that is cut: a proxy that ends TLS before the real S3 server, and before it one that breaks the wire.
+"""TLS on a connection that is cut: a proxy that ends TLS before the real S3 server, and before it one that fails.
 
-The library sees what a broken network makes of TLS: handshakes that fail, records that end in the middle, connections
-that close without a farewell, certificates that are not trusted.
+The library sees how TLS fails on a broken network: handshakes that fail, records that end in the middle, connections
+that close without a close_notify, certificates that are not trusted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NO_CONNECTION = {
 
 @dataclass(frozen=True)
 class Tls:
-    """The wire that is cut, the one behind it that ends TLS, and what the library trusts."""
+    """The proxy that can be cut, the one behind it that ends TLS, and the certificates that the library trusts."""
 
     cut: Wire
     end: Wire
@@ -105,7 +105,7 @@ async def test_what_breaks_once_below_tls_is_sent_again(
 
 @pytest.mark.parametrize("do", ["reset", "close", pytest.param("black_hole", marks=pytest.mark.slow)])
 async def test_a_handshake_that_never_succeeds_is_no_connection(s3_server: S3Server, tls: Tls, do: Any) -> None:
-    """Within the patience it would use up no attempt; there is none here."""
+    """Within the patience this would use up no attempt; here there is no patience."""
     tls.cut.mishaps = [Mishap(do=do, after=HELLO, times=None)]
     response = s3_server.create_response(len(BYTES), SIZES, at=tls.url)
     async with Uploader("t", **tls.settings(do, attempts=2, patience=0)) as uploader:
@@ -121,7 +121,7 @@ async def test_a_handshake_that_never_succeeds_is_no_connection(s3_server: S3Ser
 async def test_an_answer_that_is_lost_inside_tls_is_asked_for_again(
     s3_server: S3Server, tls: Tls, do: Any, after: int
 ) -> None:
-    """Here the end that speaks TLS breaks: after 0 or 40 bytes of the answer."""
+    """Here the end that speaks TLS breaks, after 0 or 40 bytes of the answer."""
     mishap = Mishap(do=do, way="down", after=after, mark=b"part_2?")
     tls.end.mishaps = [mishap]
     response = s3_server.create_response(len(BYTES), SIZES, at=tls.url)

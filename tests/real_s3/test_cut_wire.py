@@ -1,6 +1,6 @@
-"""A wire that is cut, between the library and a real S3 server: the file is there byte for byte, or one error says why.
+"""A cut connection between the library and a real S3 server: the file is complete byte for byte, or one error says why.
 
-Part 2 of three meets the misfortune, one part in flight at a time. `Mishap` counts from the part's name in the URL.
+Part 2 of three meets the mishap, one part in flight at a time. `Mishap` counts from the part's name in the URL.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ BROKEN = {
 
 
 def settings(do: str = "", **more: Any) -> dict[str, Any]:
-    """Quick retries, one part in flight; and short waits for a byte and for the answer only where none will come."""
+    """Return settings with quick retries, one part in flight, and short timeouts where no byte will come."""
     if do in ("black_hole", "stall"):
         timeouts = Timeouts(stall=STALL, answer=ANSWER, confirm=0)
     else:
@@ -85,7 +85,7 @@ def settings(do: str = "", **more: Any) -> dict[str, Any]:
 
 
 async def upload(fake: FakeFrameio, response: dict[str, Any], do: str = "", **more: Any) -> list[Event]:
-    """Upload through the wire, with the confirmation left out, and give what was told."""
+    """Upload through the proxy without the confirmation, and return the events and the result."""
     plan = Plan.from_response(response, account_id=fake.account_id)
     async with Uploader(fake.token, base_url=fake.url, **settings(do, **more)) as uploader:
         running = uploader.execute(plan, BYTES)
@@ -95,7 +95,7 @@ async def upload(fake: FakeFrameio, response: dict[str, Any], do: str = "", **mo
 
 
 def assert_told_once(events: list[Event]) -> None:
-    """Each part was told as completed once, and the bar never ran backwards nor past its end."""
+    """Each part was reported as completed once, and progress never ran backwards or beyond the total."""
     assert sorted(event.number for event in events if isinstance(event, PartCompleted)) == [1, 2, 3]
     bars = [event for event in events if isinstance(event, Progress)]
     assert [bar.bytes_uploaded for bar in bars] == sorted(bar.bytes_uploaded for bar in bars)
@@ -165,7 +165,7 @@ async def test_headers_that_end_in_the_middle_are_refused_by_the_server(
 async def test_a_connection_that_dies_as_it_is_made(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire, do: Any
 ) -> None:
-    """It is the first part's, which sends `Expect`; the same attempt goes on without it, so no retry is published."""
+    """It is the first part's, which sends `Expect`; the same attempt continues without it, so no retry is published."""
     mishap = Mishap(do=do, way="accept")
     wire.mishaps = [mishap]
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)
@@ -181,7 +181,7 @@ async def test_a_connection_that_dies_as_it_is_made(
 async def test_an_answer_that_is_lost_costs_one_more_attempt_for_the_first_and_the_last_part_too(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire, number: int
 ) -> None:
-    """The first one's answer begins with the leave to send it, 25 bytes."""
+    """The answer to the first part begins with the 100 Continue, 25 bytes."""
     lost = Mishap(do="reset", way="down", after=25 if number == 1 else 0, mark=b"part_%d?" % number)
     wire.mishaps = [lost]
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)
@@ -256,7 +256,7 @@ async def test_an_idle_connection_that_was_closed_is_not_used_again(s3_server: S
 
 @pytest.mark.slow
 async def test_a_long_way_costs_time_and_no_attempt(s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire) -> None:
-    """200 ms there and 200 ms back, with a stall limit just above the round trip."""
+    """A delay of 200 ms in each direction, with a stall limit just above the round trip."""
     for way in wire.ways.values():
         way.delay = 0.2
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)
@@ -271,7 +271,7 @@ async def test_a_long_way_costs_time_and_no_attempt(s3_server: S3Server, fake_fr
 
 @pytest.mark.slow
 async def test_a_slow_link_that_moves_is_not_taken_for_a_stalled_one(s3_server: S3Server, wire: Wire) -> None:
-    """It takes twice as long as a stalled one is given; what the kernels hold is sent well within that."""
+    """It takes twice the stall timeout; what the kernels buffer is sent well within that."""
     wire.ways["up"].rate = 6e6
     content = Random(9).randbytes(26 << 20)
     response = s3_server.create_response(len(content), [len(content)], at=wire.url)

@@ -1,4 +1,4 @@
-"""The library against real S3 servers: their own signature checks, their own refusals."""
+"""The library against real S3 servers, which check signatures and refuse requests themselves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED = {"rclone": (403, "SignatureDoesNotMatch"), "seaweedfs": (403, "Signatu
 
 @pytest.fixture
 async def uploader(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Uploader]:
-    """One that knows no API: `send_parts` needs none. A second attempt would be quick, and is none of these tests'.
+    """An Uploader without an API, which `send_parts` does not need; it retries quickly, and no test here has a retry.
 
     Should there be one, the log that pytest shows says why.
     """
@@ -99,7 +99,7 @@ async def test_a_stream_arrives_as_it_is(s3_server: S3Server, uploader: Uploader
 
 
 async def test_a_whole_upload_arrives_as_it_is(s3_server: S3Server, fake_frameio: FakeFrameio) -> None:
-    """With the service's own confirmation left out, for the fake has seen none of the parts."""
+    """The service's own confirmation is left out, because the fake has seen none of the parts."""
     response = s3_server.create_response(SIZE, SIZES)
     plan = Plan.from_response(response, account_id=fake_frameio.account_id)
     async with Uploader(fake_frameio.token, base_url=fake_frameio.url, timeouts=Timeouts(confirm=0)) as uploader:
@@ -156,7 +156,7 @@ async def test_links_signed_for_no_known_type_are_sent_as_octets(s3_server: S3Se
 async def refusal(
     uploader: Uploader, response: dict[str, Any], kind: type[PartError] = PartRejected, source: Any = BYTES
 ) -> PartError:
-    """Send the first part, and give the error; it shows no secret."""
+    """Send the first part and return the error, which shows no secret."""
     with pytest.raises(kind) as caught:
         await uploader.send_parts(Plan.from_response(response), source, [1])
     for told in (str(caught.value), repr(caught.value), str(caught.value.to_dict())):
@@ -210,7 +210,7 @@ async def test_a_link_without_its_query_is_refused_once(s3_server: S3Server, upl
 
 
 async def test_a_refusal_ends_the_other_parts_too(s3_server: S3Server) -> None:
-    """One at a time, so that those after the refused one had not begun."""
+    """One part at a time, so that those after the refused one had not begun."""
     response = s3_server.create_response(SIZE, SIZES)
     tampered = list(response["upload_urls"])
     tampered[1] = {"size": SIZES[1], "url": another_signature(tampered[1]["url"])}
@@ -221,7 +221,7 @@ async def test_a_refusal_ends_the_other_parts_too(s3_server: S3Server) -> None:
 
 
 async def test_whether_links_have_expired_is_left_to_the_server(s3_server: S3Server, uploader: Uploader) -> None:
-    """The local clock is not asked: each link is tried, and the answer decides."""
+    """The local clock is not used: each link is tried, and the answer decides."""
     response = s3_server.create_response(SIZE, SIZES, expires=60, age=120)
     # rclone refuses such a link in other words than S3, so that the library cannot know that new links would help.
     error, message = {

@@ -1,4 +1,4 @@
-"""The harness itself: the servers take what botocore signed, and refuse whatever differs from it."""
+"""The test harness itself: the servers accept what botocore signed and refuse everything else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPIRED = (403, "AccessDenied")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said to a PUT."""
+    """A server's answer to a PUT."""
 
     status: int
     code: str | None
@@ -36,7 +36,7 @@ class Answer:
 
 
 def put(url: str, headers: dict[str, str]) -> Answer:
-    """PUT the body to exactly this link with exactly these headers, Host and Content-Length besides."""
+    """PUT the body to exactly this link with exactly these headers, plus Host and Content-Length."""
     link = urlsplit(url)
     connection = http.client.HTTPConnection(link.netloc, timeout=20)
     try:

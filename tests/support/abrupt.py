@@ -1,7 +1,7 @@
-"""A server that refuses every part while its body is still being sent, and closes without a look at the rest.
+"""A server that refuses every part while its body is still being sent, and closes without reading the rest.
 
-The kernel then answers what still comes with an RST, which may overtake the refusal. It runs in a thread: in the
-client's own loop the answer would always be read before the RST is noticed.
+The kernel answers the rest of the body with an RST, which may overtake the refusal. The server runs in a thread: in
+the client's own loop the answer would always be read before the RST is noticed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\
 
 @contextlib.contextmanager
 def refusing(context: ssl.SSLContext | None, *, loses: bool = False) -> Iterator[int]:
-    """Listen on loopback, and give the port; one that `loses` tells it to nobody who did not ask (`Expect`)."""
+    """Listen on loopback and yield the port; with `loses`, the refusal is lost unless the client asked (`Expect`)."""
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=_serve, args=(listener, context, loses), name="a server that refuses")
     thread.start()
@@ -38,7 +38,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext | None, loses: bool)
 
 
 def _refuse(connection: socket.socket, context: ssl.SSLContext | None, loses: bool) -> None:
-    """Read the headers and answer, or let an RST overtake the answer, as it happens now and then by itself."""
+    """Read the headers, then either answer or let an RST overtake the answer, as sometimes happens by itself."""
     with contextlib.suppress(OSError), connection:
         connection.settimeout(10)
         with context.wrap_socket(connection, server_side=True) if context is not None else connection as plain:

@@ -1,4 +1,4 @@
-"""A server that answers with the bytes it is given, for what the fake does not do: broken HTTP."""
+"""A server that answers with given bytes, for broken HTTP, which the fake cannot produce."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 
 TLS = b"\x16"
-"""The first byte of a TLS handshake, which is answered at once."""
+"""The first byte of a TLS handshake; it is answered at once."""
 
 
 @dataclass
 class Canned:
-    """What it got."""
+    """The URL of the server, and the requests that it received."""
 
     url: str
     answers: list[bytes]
@@ -26,9 +26,9 @@ class Canned:
 
 @asynccontextmanager
 async def canned(*answers: bytes, ssl: SSLContext | None = None) -> AsyncIterator[Canned]:
-    """Serve on loopback: each request, wholly read, gets the next answer, the last of them over and over.
+    """Serve on loopback: each request, read completely, gets the next answer; the last answer is repeated.
 
-    After an answer the connection ends. With `ssl` it is https.
+    The connection is closed after each answer. With `ssl` the server speaks HTTPS.
     """
     serving: set[asyncio.Task[None]] = set()
 
@@ -62,7 +62,7 @@ async def canned(*answers: bytes, ssl: SSLContext | None = None) -> AsyncIterato
 
 
 def answer(status: int, body: bytes, **headers: str) -> bytes:
-    """An answer on the wire; a header of another name in keywords takes the place of ours."""
+    """Return an answer as bytes; a header given as keyword argument replaces the default one."""
     told = {"content_type": "application/json", "content_length": str(len(body)), "connection": "close"} | headers
     lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in told.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body

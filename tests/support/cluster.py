@@ -1,6 +1,6 @@
-"""A Dask cluster as programs of its own: a scheduler, and workers that are processes and can be killed.
+"""A Dask cluster as separate programs: a scheduler, and workers that are processes and can be killed.
 
-As a program: `python cluster.py WORKERS` prints the scheduler's address, and runs until its input is closed.
+As a program: `python -m tests.support.cluster WORKERS` prints the scheduler's address and runs until stdin is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(workers: int) -> None:
 
 @contextmanager
 def cluster_of(workers: int, folder: Path) -> Iterator[str]:
-    """Run a cluster whose programs stand in a folder, and give its scheduler's address."""
+    """Run a cluster whose programs work in a folder, and yield the scheduler's address."""
     with program_of(workers, folder) as (_, address):
         yield address
 
@@ -39,7 +39,7 @@ def cluster_of(workers: int, folder: Path) -> Iterator[str]:
 def program_of(
     workers: int, folder: Path, log: Path | None = None, **settings: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run a cluster, and give its program, too, in which the scheduler is; `settings` go into its environment."""
+    """Run a cluster; yield the scheduler program and its address. `settings` are added to its environment."""
     command = [sys.executable, str(Path(__file__).resolve()), str(workers)]
     environment = os.environ | settings
     with ExitStack() as stack:
@@ -63,7 +63,7 @@ def program_of(
 
 
 def may_block(blockbuster: BlockBuster) -> None:
-    """Let the engine do what it does as a client starts: look up what machine this is, and what is installed."""
+    """Allow the blocking calls that Dask makes when a client starts: it inspects the machine and its packages."""
     for function in blockbuster.functions.values():
         function.can_block_in("distributed/versions.py", {"get_versions"})
 

@@ -1,4 +1,4 @@
-"""The command line as a child process, with an environment of its own, on a fake in this process."""
+"""The command line as a child process with its own environment, against a fake in this process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from aioframeio_upload.testing import FakeFrameio
 
 OTHERS = ("FRAMEIO_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables that this machine may have, and that a test is not to depend on."""
+"""Variables that may be set on this machine, but on which no test may depend."""
 
 
 class Program:
-    """The program in a folder of its own, where its state is as well."""
+    """The command line, run in its own folder, which also holds its state."""
 
     def __init__(self, fake: FakeFrameio, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class Program:
         before: tuple[str, ...] = (),
         **how: int,
     ) -> subprocess.Popen[str]:
-        """Start a command, `before` it one that runs it; a variable that is None is taken out of its environment."""
+        """Start a command, optionally through a program `before` it; variables that are None are removed."""
         changed = self.environment | dict(environment or {})
         given = {name: value for name, value in changed.items() if value is not None}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
@@ -45,7 +45,7 @@ class Program:
         return subprocess.Popen(command, cwd=self.folder, env=given, encoding="utf-8", **pipes)  # type: ignore[call-overload,no-any-return]
 
     def run(self, *arguments: str, environment: Mapping[str, str | None] | None = None) -> tuple[int, str, str]:
-        """Run a command to its end; give its exit status, what it said and what it complained of."""
+        """Run a command to its end; return its exit status, stdout and stderr."""
         with self.start(*arguments, environment=environment) as running:
             stdout, stderr = running.communicate(timeout=50)
         return running.returncode, stdout, stderr

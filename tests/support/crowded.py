@@ -1,6 +1,7 @@
-"""A program that may open few files, and has many uploads: those of a folder, or those that a journal holds.
+"""A program with a low limit of open files that makes many uploads: those of a folder, or those in a journal.
 
-As a process of its own: `python crowded.py JSON`, with what `start` below gives; it prints a line of JSON.
+As a separate process: `python -m tests.support.crowded JSON`, with the argument that `start` passes; it prints a line
+of JSON.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ async def main(job: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def start(fake: FakeFrameio, journal: Path, verb: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start the program, and end it on leaving."""
+    """Start the program, and kill it at the end of the block."""
     job = {
         "url": fake.url,
         "token": fake.token,

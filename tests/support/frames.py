@@ -1,4 +1,4 @@
-"""What Sentry, rich or pytest show of an error: the local variables of every frame in its traceback."""
+"""The local variables in every frame of an error's traceback, which Sentry, rich and pytest show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TESTS = str(Path(__file__).resolve().parents[1])
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """An error and every other that hangs on it, shown or hidden; of a folder, those of its files as well."""
+    """Return an error and every error linked to it, shown or suppressed; for a folder, those of its files too."""
     seen: list[BaseException | None] = [error]
     for one in seen:
         if one is None:
@@ -27,7 +27,7 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def frames_of(error: BaseException) -> Iterator[FrameType]:
-    """Every frame that hangs on an error, but those of the tests: they are the caller's, who knows the secrets."""
+    """Return every frame linked to an error except those of the tests, which know the secrets."""
     for one in chain_of(error):
         entry = one.__traceback__
         while entry is not None:
@@ -37,7 +37,7 @@ def frames_of(error: BaseException) -> Iterator[FrameType]:
 
 
 def renderings(value: Any, depth: int = 2) -> Iterator[str]:
-    """A value as the trackers show it: its `repr`, and what is in a container or a record."""
+    """Return a value as error trackers show it: its `repr`, and the content of a container or record."""
     yield repr(value)
     yield pretty_repr(value, max_string=80, max_length=20)
     if depth == 0:
@@ -54,7 +54,7 @@ def renderings(value: Any, depth: int = 2) -> Iterator[str]:
 
 
 def shown_by(error: BaseException, *secrets: str) -> list[str]:
-    """Where a secret can be seen: in a message, a note, or a variable of a frame."""
+    """Return the places where a secret can be seen: a message, a note or a variable of a frame."""
     found = []
     for one in chain_of(error):
         words = [str(one), repr(one), repr(vars(one)), *getattr(one, "__notes__", ())]

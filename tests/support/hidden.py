@@ -1,4 +1,4 @@
-"""Collect all that a user, a log file or another process can see of an upload, and look for secrets in it."""
+"""Collect all that a user, a log file or another process can see of an upload, and search it for secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aioframeio_upload import Event, UploadError
 
 
 def whole_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and every other that hangs on it, shown or hidden."""
+    """Yield an error and every error linked to it, shown or suppressed."""
     seen: list[BaseException | None] = [error]
     for one in seen:
         if one is not None:
@@ -25,7 +25,7 @@ def whole_chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def everything_said(error: BaseException, events: Iterable[Event], caplog: pytest.LogCaptureFixture) -> str:
-    """Return all that a user, a log file or another process can see of an error and what came before it."""
+    """Return all that a user, a log file or another process can see of an error and its causes."""
     words = [caplog.text, repr([vars(record) for record in caplog.records])]
     for one in whole_chain(error):
         words += [str(one), repr(one), repr(vars(one)), "".join(traceback.format_exception(one))]
@@ -38,12 +38,12 @@ def everything_said(error: BaseException, events: Iterable[Event], caplog: pytes
 
 
 def spellings(secret: str) -> set[str]:
-    """Return a secret as it is and as URLs, HTML, JSON and `repr` write it."""
+    """Return a secret as it is, and as URLs, HTML, JSON and `repr` spell it."""
     return {secret, quote(secret, safe=""), html.escape(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 
 def assert_hidden(words: str, *secrets: str) -> None:
-    """Assert that no secret is in these words, however it is written."""
+    """Assert that no secret is in the text, in any spelling."""
     for secret in secrets:
         for spelling in spellings(secret):
             assert spelling not in words

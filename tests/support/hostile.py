@@ -1,4 +1,4 @@
-"""Answers that no honest service gives, drawn at random as faults: of what stands between, or means no good."""
+"""Answers that an honest service never gives, drawn at random as faults: from broken proxies and from attackers."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ STRANGERS = (
     "/part?" + "x" * 2000,
     "http://xn--" + "a" * 300 + ".invalid/",
 )
-"""Where a part's bytes must not be led."""
+"""URLs to which a part's bytes must not be sent."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, 0, -1, 1 << 70, 1e400, "", "x" * 500, "\ud800", "\x1b[2J\r\n", "2026-13-45T99:99:99Z", "//["),
     *([], {}, [[]], [None], {"data": {}}, [{"size": 1}], {"next": 7}),
 )
-"""What may stand where something else is expected; `1e400` is written as `Infinity`."""
+"""Values in place of the expected ones; `1e400` is written as `Infinity`."""
 
 FIELDS = (
     *("id", "name", "type", "status", "file_size", "created_at", "media_type", "view_url", "upload_urls", "parent_id"),
     *("upload_complete", "upload_failed", "head_version", "filetype", "links"),
 )
 NO_LIES = frozenset({"upload_complete", "status"})
-"""Fields that are not drawn to be good: who says that a file has arrived is believed."""
+"""Fields that are never drawn as successful: a service that reports a file as arrived is believed."""
 
 API = ("create", "status", "delete", "list_children", "list_files", "create_folder", "create_stack", "move")
 
 
 def drawn_hostile(chance: random.Random) -> list[Fault]:
-    """Draw one thing that a hostile peer does; faults that belong together."""
+    """Draw one thing that a hostile peer does, as the faults that it consists of."""
     match chance.choice(("part", "stranger", "document", "document", "words", "circle")):
         case "part":
             return [_answer(chance, "part", chance.choice((PORTAL, XML.format("InternalError"), '{"ok": true}')), 200)]

@@ -1,4 +1,4 @@
-"""Adobe's login service for programs (IMS), as far as a token goes."""
+"""A fake of Adobe's login service for programs (IMS), which issues tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET = "s3cret"
 
 
 class Ims:
-    """Gives a new token at each question, which the fake then takes."""
+    """A login service that issues a new token for each request, which the fake then accepts."""
 
     def __init__(self, fake: FakeFrameio, lifetime: int) -> None:
         self.url = ""
@@ -37,7 +37,7 @@ class Ims:
 
 @asynccontextmanager
 async def serving(fake: FakeFrameio, lifetime: int = 86399) -> AsyncIterator[Ims]:
-    """Serve on loopback; the tokens live for so many seconds."""
+    """Serve on loopback; the tokens are valid for this many seconds."""
     ims = Ims(fake, lifetime)
     app = web.Application()
     app.router.add_post("/ims/token/v3", ims.answer)

@@ -1,4 +1,4 @@
-"""What the tests of the journal share: an upload that stops half-way, and a look at what is recorded of it."""
+"""Helpers for the tests of the journal: an upload that stops half-way, and the recorded rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE_BY_ONE = Limits(parts=1, api_pacing=False)
 async def stopped_at(
     fake: FakeFrameio, path: Path, journal: Path, number: int, *, plan: Plan | None = None, **how: Any
 ) -> Upload:
-    """Upload until a part is under way, then stop as a shutdown does; the parts before it are there."""
+    """Upload until a part is in flight, then stop as a shutdown does; the parts before it are recorded."""
     hold = Fault(do="hold", number=number)
     times = fake.hits(hold) + 1
     fake.add_fault(hold)
@@ -36,19 +36,19 @@ async def stopped_at(
 
 
 def let_time_pass(uploader: Uploader, minutes: float) -> None:
-    """Tell an Uploader a later time, as the service's `Date` would; its next answer tells the true one again."""
+    """Make an Uploader see a later time, as the service's `Date` would; the next answer shows the true time again."""
     later = datetime.now(UTC) + timedelta(minutes=minutes)
     uploader._opened()[0].clock.observe(format_datetime(later, usegmt=True), time.monotonic())
 
 
 async def pending_in(fake: FakeFrameio, journal: Path) -> tuple[PendingUpload, ...]:
-    """What the journal holds."""
+    """Return what the journal holds."""
     async with uploader_on(fake, journal=journal) as uploader:
         return await uploader.pending()
 
 
 def rows(journal: Path, query: str) -> list[Any]:
-    """Read or change the journal behind the library's back."""
+    """Read or change the journal without the library."""
 
     def read() -> list[Any]:
         with closing(sqlite3.connect(journal, isolation_level=None)) as connection:
@@ -58,5 +58,5 @@ def rows(journal: Path, query: str) -> list[Any]:
 
 
 def recorded_parts(journal: Path) -> set[int]:
-    """The numbers of the parts that are recorded, of whatever upload."""
+    """Return the numbers of all recorded parts, of any upload."""
     return {number for (number,) in rows(journal, "SELECT number FROM parts")}

@@ -1,6 +1,7 @@
-"""A program that uploads one file with a journal, and may kill itself at one of the journal's writes.
+"""A program that uploads one file with a journal, and can kill itself at one of the journal's writes.
 
-As a process of its own: `python killed.py JSON`, with what `job` below gives; it prints the result as a line of JSON.
+As a separate process: `python -m tests.support.killed JSON`, with the argument that `job` returns; it prints the result
+as a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ KILLED = -signal.SIGKILL
 
 
 class Deadly(sqlite3.Connection):
-    """SQLite's own connection, whose n-th write is the last thing that the process does, or fails to do."""
+    """An SQLite connection whose n-th write kills the process, before or after it is executed."""
 
     writes = 0
     last = 0
@@ -61,7 +62,7 @@ async def main(job: dict[str, Any]) -> None:
 
 
 def job(fake: FakeFrameio, path: Path, journal: Path, **how: Any) -> dict[str, Any]:
-    """What the program is told; it dies before or after (`when`) its `last` write, or not at all."""
+    """Return the program's argument; it dies before or after (`when`) its `last` write, or not at all."""
     return {
         "url": fake.url,
         "token": fake.token,
@@ -83,7 +84,7 @@ def start(told: dict[str, Any]) -> subprocess.Popen[str]:
 
 
 def run(told: dict[str, Any]) -> dict[str, Any] | None:
-    """Run the program to its end, and give what it printed, or None where it was killed."""
+    """Run the program to its end; return the JSON that it printed, or None if it was killed."""
     with start(told) as process:
         said, complaint = process.communicate(timeout=50)
     if process.returncode == KILLED:

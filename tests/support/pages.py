@@ -1,4 +1,4 @@
-"""The pages of the docs, and their blocks, to be run as a reader would."""
+"""The pages of the docs and their code blocks, to run them as a reader would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 NEEDS_CLUSTER = "from distributed import"
-"""In a block: a cluster is to run beside it, whose address is the name SCHEDULER."""
+"""In a block: it needs a cluster whose address is the name SCHEDULER."""
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -32,17 +32,17 @@ SITE = [
 
 
 def text_of(page: Path) -> str:
-    """A page; where the built wheel is tested there is none, and the tests of it are collected all the same."""
+    """Return the text of a page; empty where the built wheel is tested, which has no pages but collects their tests."""
     return page.read_text(encoding="utf-8") if page.exists() else ""
 
 
 def fences(text: str) -> Iterator[re.Match[str]]:
-    """Each fenced block: its language and what is in it."""
+    """Yield each fenced block: its language and its content."""
     return re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path) -> Iterator[Any]:
-    """Each Python block, named by the heading that it stands under."""
+    """Yield each Python block, named by the heading above it."""
     text = text_of(page)
     headings = [(found.start(), found[1]) for found in re.finditer(r"^#+ (.+)$", text, re.MULTILINE)]
     for found in fences(text):
@@ -55,7 +55,7 @@ def blocks(page: Path) -> Iterator[Any]:
 
 
 def promise_of(page: Path, block: str) -> str | None:
-    """What a page says that a block prints, if it does: a regular expression."""
+    """Return the output that a page promises for a block, as a regular expression, if it promises any."""
     after = text_of(page).split(f"```python\n{block.lstrip()}```\n", 1)[1]
     found = re.match(r"\nIt prints[^\n]*:\n\n```text\n(.*?)```\n", after, re.DOTALL)
     # A line of `…` stands for any lines, or none.
@@ -63,14 +63,14 @@ def promise_of(page: Path, block: str) -> str | None:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """Each line of a shell block, without its comment."""
+    """Yield each line of a shell block, without its comment."""
     for found in fences(text_of(page)):
         if found[1] in ("", "sh"):
             yield from (line.partition(" #")[0].strip() for line in found[2].splitlines())
 
 
 def run(block: str, page: Path, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Execute a block; one that awaits at its top does so in a loop of its own. Its names end up in `names`."""
+    """Execute a block, in an event loop if it has `await` at its top level. Its names are left in `names`."""
     # As a module that exists: annotations of `from __future__` kind and dataclasses look it up.
     module = types.ModuleType("page_block")
     module.__dict__.update(names)

@@ -1,4 +1,4 @@
-"""A program on a pseudo-terminal of its own, at whose keyboard a test presses Ctrl-C."""
+"""A program on its own pseudo-terminal, in which a test can press Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Make stdin the terminal that sends this process group its signals, and go on as the program."""
+"""Make stdin the controlling terminal of this process group, and execute the program."""
 
 HANG = 40.0
-"""Seconds after which a program that was told twice to end is taken to hang."""
+"""Seconds after which a program that got two signals is considered to hang."""
 
 
 class Terminal:
@@ -30,9 +30,9 @@ class Terminal:
 
     Args:
         command: The program with its arguments.
-        environment: Its whole environment.
-        folder: Where it runs.
-        is_read: Whether somebody takes what it writes; else the terminal is full from the beginning.
+        environment: Its complete environment.
+        folder: Its working folder.
+        is_read: Whether its output is read; otherwise the terminal is full from the beginning.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Terminal:
         self._close()
 
     def _close(self) -> None:
-        """Close the terminal, once nobody reads it: a read that is under way would keep it open."""
+        """Close the terminal once no thread reads it: a read in progress would keep it open."""
         if self._leader >= 0:
             os.close(self._end)
             self._reader.join()
@@ -96,29 +96,29 @@ class Terminal:
 
     @property
     def written(self) -> str:
-        """What the program has written."""
+        """Return what the program has written."""
         return self._read.decode("utf-8", "replace")
 
     def wait_for(self, word: str) -> None:
-        """Wait until the program has written a word.
+        """Wait until the program has written a text.
 
         Raises:
-            TimeoutError: It did not.
+            TimeoutError: It did not write it in time.
         """
         with self._news:
             if not self._news.wait_for(lambda: word in self.written, HANG):
                 raise TimeoutError(self.written)
 
     def hang_up(self) -> int:
-        """Close the terminal, as a window is closed or a connection lost; return the exit status."""
+        """Close the terminal, as if its window was closed or the connection lost; return the exit status."""
         self._close()
         return self.program.wait(HANG)
 
     def send(self, number: signal.Signals, times: int, spacing: float) -> int:
-        """Send a signal so many times and return the exit status; SIGINT is a key that is pressed.
+        """Send a signal a number of times and return the exit status; SIGINT is sent as a key press.
 
         Raises:
-            subprocess.TimeoutExpired: The program hangs.
+            subprocess.TimeoutExpired: The program does not end.
         """
         for press in range(times):
             if press:
@@ -133,7 +133,7 @@ class Terminal:
 
 
 def fill(terminal: int) -> None:
-    """Write into a terminal that nobody reads until it takes nothing more."""
+    """Write into a terminal that nobody reads until it accepts nothing more."""
     os.set_blocking(terminal, False)
     try:
         while True:

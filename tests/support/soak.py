@@ -1,8 +1,7 @@
-"""The soak: random faults and hostile answers at small sizes, round after round in one process, which holds no more
-at its end.
+"""A soak test: random faults and hostile answers at small sizes, round after round in one process that must not grow.
 
-`python3 run.py soak` runs it for an hour; `python tests/soak.py --seconds 120` for two minutes. One Uploader lives as
-long as the process; each round has its own service on the same port, for a fake keeps all that it saw.
+`python3 run.py soak` runs it for an hour; `python -m tests.support.soak --seconds 120` for two minutes. One Uploader
+lives as long as the process; each round has its own service on the same port, because a fake keeps all that it saw.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ from tests.support.hostile import drawn_hostile
 
 PART = 16_384
 FILES = 8
-"""Uploads of a round, all at once; as many part slots as half of them."""
+"""Uploads in a round, all at once, with half as many part slots."""
 
 TOKENS_LOST = 0.01
-"""How often the token callable ends in a cancellation that nobody sent to the library."""
+"""How often the token callable raises a CancelledError that does not come from a cancellation of the upload."""
 
 Conflict = Literal["create", "skip", "version"]
 CONFLICTS: tuple[Conflict, ...] = ("create", "create", "skip", "version")
@@ -71,10 +70,10 @@ STATUSES = (204, 304, 400, 403, 408, 429, 500, 501, 503)
 WAYS = ("await", "await", "watch", "pause", "cancel", "cancel its task", "leave its block")
 
 WARM_UP = 20
-"""Rounds before which what the process holds is still growing: caches, threads, buffers."""
+"""Rounds after which the process should not grow any more: caches, threads and buffers are filled."""
 
 MOST_GROWTH = 16 << 20
-"""Bytes of the resident set between the first quarter and the last: the allocator's holes."""
+"""Bytes by which the resident set may grow from the first quarter to the last: the allocator's fragmentation."""
 
 MOST_OBJECTS = 1_000
 """Objects of Python between the first quarter and the last: caches of the standard library, and what a round has
@@ -85,12 +84,12 @@ TOLD_EVERY = 10.0
 
 
 class OwnError(Exception):
-    """Raised by a caller's block."""
+    """An error that a caller's block raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the process holds between two rounds."""
+    """The objects and descriptors that the process holds between two rounds."""
 
     tasks: int
     descriptors: int
@@ -103,7 +102,7 @@ class Held:
 
     @classmethod
     def now(cls) -> Held:
-        """Look, after a collection; what others cache is let go: urllib and yarl keep the last links."""
+        """Count after a garbage collection; clear the caches of urllib and yarl, which keep the last URLs."""
         urllib.parse.clear_cache()  # type: ignore[attr-defined]  # as test.support does; typeshed has it not
         yarl.cache_clear()
         gc.collect()
@@ -119,7 +118,7 @@ class Held:
 
 
 def tasks() -> int:
-    """Count them, where there is a loop."""
+    """Return the number of tasks, 0 without a running loop."""
     with suppress(RuntimeError):
         return len(other_tasks())
     return 0
@@ -142,7 +141,7 @@ def _resident() -> int:
 
 @dataclass(frozen=True)
 class Job:
-    """What is uploaded, drawn before anything runs: what comes of it must not depend on who was faster."""
+    """One upload, drawn before anything runs, so that its course does not depend on the order of events."""
 
     content: bytes
     kind: str
@@ -153,7 +152,7 @@ class Job:
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Job:
-        """Draw one."""
+        """Draw a job."""
         content = chance.randbytes(chance.randint(1, 5 * PART))
         return cls(
             content,
@@ -164,7 +163,7 @@ class Job:
         )
 
     def source(self, path: Path) -> Any:
-        """Give the source; a path is written to."""
+        """Return the source; if it is a path, write the file."""
         if self.kind == "path":
             on_disk(path.write_bytes, self.content)
             return path
@@ -175,7 +174,7 @@ class Job:
             yield self.content[at : at + PART // 3]
 
     async def run(self, upload: Upload | FolderUpload) -> UploadedFile | FolderResult | str:
-        """Return the file or the folder's result, or the name of the error that it ended in."""
+        """Return the file or the folder's result, or the name of the error."""
         try:
             match self.way:
                 case "await":
@@ -228,7 +227,7 @@ class Job:
 
 
 def drawn_fault(chance: random.Random) -> Fault:
-    """Draw a fault, most of them on parts."""
+    """Draw a fault, in most cases one of a part."""
     on = chance.choice(("part", "part", "part", "create", "status", "delete"))
     return Fault(
         on=on,
@@ -246,12 +245,12 @@ def drawn_fault(chance: random.Random) -> Fault:
 
 
 def brief(faults: list[Fault]) -> list[tuple[Any, ...]]:
-    """Return what tells the faults of a round apart, in a line each."""
+    """Return a line for each fault, enough to tell those of a round apart."""
     return [(one.on, one.do, one.number, one.first, one.times, one.status, (one.body or "")[:80]) for one in faults]
 
 
 class Soak:
-    """A process that uploads on and on."""
+    """A process that uploads in rounds."""
 
     def __init__(self, seed: int, directory: Path, tell: Callable[[str], object] = str) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -271,10 +270,10 @@ class Soak:
         self._warnings = Warnings()
 
     async def run(self, seconds: float = inf, most: float = inf) -> None:
-        """Run rounds until the time is over, or so many of them.
+        """Run rounds for a time, or a number of them.
 
         Raises:
-            AssertionError: An upload came to something else than its bytes or an error of ours, or left something.
+            AssertionError: An upload ended in neither its bytes nor an error of ours, or left something behind.
         """
         log = logging.getLogger("aioframeio_upload")
         log.addHandler(self._warnings)
@@ -307,7 +306,7 @@ class Soak:
             log.removeHandler(self._warnings)
 
     async def _nothing_is_left(self, uploader: Uploader) -> None:
-        """Let go what has ended: callbacks that are due, connections whose other end was closed."""
+        """Wait for what has ended to be released: callbacks that are due, connections that the peer closed."""
         assert (uploader.uploads, uploader.statistics().in_flight) == ((), 0)
         gc.collect()
         with suppress(TimeoutError):  # then it is told, with what is left
@@ -335,7 +334,7 @@ class Soak:
         return self.fake.token
 
     async def _round(self, uploader: Uploader, port: int) -> None:
-        """Upload some files through some faults, and look at what came of each."""
+        """Upload some files through some faults, and check each result."""
         self.rounds += 1
         chance, warned = self._chance, self._warnings.count
         jobs = [Job.drawn(chance) for _ in range(FILES)]
@@ -374,7 +373,7 @@ class Soak:
     def _check_folder(
         self, fake: FakeFrameio, result: FolderResult, folder: dict[str, bytes], faults: list[Fault]
     ) -> None:
-        """Every file is in exactly one place of the result, and what is called uploaded is there."""
+        """Check that every file is in exactly one list of the result, and that those reported as uploaded are there."""
         # A folder of empty files alone that cannot be made is a failure as well.
         failed = [one.path for one in result.failures if one.path in folder]
         skipped = [one.path for one in result.skipped]
@@ -420,7 +419,7 @@ class Soak:
 
 
 class Warnings(logging.Handler):
-    """Counts what the library warned of, for a placeholder may be left only where it said so; and looks for secrets."""
+    """A log handler that counts the warnings of placeholders left behind (no other may be) and searches for secrets."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -429,7 +428,7 @@ class Warnings(logging.Handler):
         """What held a part's link, or forged a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count."""
+        """Count a record."""
         self.count += 1
         text = record.getMessage()
         if "X-Amz-Signature=" in text or not text.replace("\n  ", "").isprintable():
@@ -440,7 +439,7 @@ class Warnings(logging.Handler):
 
 
 def growth(idle: Held, held: list[Held]) -> list[str]:
-    """Say what the process holds more of than it should: while nothing runs, and at the end than at the beginning."""
+    """Return what the process holds too much of: beside a running round, or at the end compared with the beginning."""
     said = [
         f"{name}: {getattr(one, name)} after a round, {getattr(idle, name)} before the first"
         for one in held

@@ -1,4 +1,4 @@
-"""What the properties draw from: plans, records, errors, and links with a secret in them."""
+"""Hypothesis strategies: plans, records, errors, and links that contain a secret."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from aioframeio_upload import (
 )
 
 SECRET = "5ec2e7" + 58 * "0"
-"""A signature, as long as S3's; nothing may show it."""
+"""A signature of the length of S3's; nothing may show it."""
 
 # Any text, and what os.fsdecode makes of a name that is not UTF-8.
 WORDS = st.text(st.characters(codec="utf-8") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=30)
@@ -46,7 +46,7 @@ _HOSTS = st.sampled_from(["s3.eu-west-1.amazonaws.com", "127.0.0.1:9000", "[::1]
 
 @st.composite
 def links(draw: st.DrawFn) -> str:
-    """Draw a usable link whose query, and perhaps whose user or fragment, holds the secret."""
+    """Draw a usable link whose query, and perhaps whose user or fragment, contains the secret."""
     host, path, before, after = draw(_HOSTS), draw(_PATH), draw(_QUERY), draw(_QUERY)
     user = draw(st.sampled_from(["", f"user:{SECRET}@", f"{SECRET}@"]))
     fragment = draw(st.sampled_from(["", f"#{SECRET}", "#"]))
@@ -54,7 +54,7 @@ def links(draw: st.DrawFn) -> str:
 
 
 def tiled(sizes: list[int], urls: list[str]) -> tuple[Part, ...]:
-    """Make the parts that the sizes ask for."""
+    """Return parts of the given sizes that cover a file."""
     offsets = [sum(sizes[:count]) for count in range(len(sizes))]
     return tuple(
         Part(number, offset, size, urls[number % len(urls)])

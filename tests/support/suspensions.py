@@ -1,4 +1,4 @@
-"""Every point at which an upload gives the loop back, and something that is done at one of them."""
+"""Every point at which an upload suspends, and an action that is executed at one of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 HERE: ContextVar[Suspensions | None] = ContextVar("HERE", default=None)
-"""Whose suspensions are counted: set in the upload's own task, and so in whatever is started from there."""
+"""Marks the tasks whose suspensions are counted: set in the upload's task and inherited by its child tasks."""
 
 
 class Suspensions:
-    """Counts the suspensions of an upload's own task and of every task that it starts, over all of them in one order.
+    """A counter of the suspensions of an upload's task and of all tasks that it starts, in one sequence.
 
-    That is the parts' workers, what ticks, opens, creates and deletes, and on Python 3.11 aiohttp's writers (from 3.12
-    on it starts them eagerly, past any task factory; the rest of an attempt is counted there too).
+    These are the part workers, the tickers, the tasks that open, create and delete, and on Python 3.11 aiohttp's
+    writers (from 3.12 on aiohttp starts them eagerly, past any task factory; the rest of an attempt is counted there
+    too).
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class Suspensions:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count in this block."""
+        """Count inside this block."""
         loop = asyncio.get_running_loop()
         loop.set_task_factory(self._make_task)
         try:
@@ -65,7 +66,7 @@ class Suspensions:
 
 
 class _Counted(Coroutine[Any, Any, Any]):
-    """A coroutine that tells each of its suspensions."""
+    """A coroutine that reports each of its suspensions."""
 
     def __init__(self, inner: Any, suspended: Callable[[Any], None]) -> None:
         self._inner = inner
@@ -94,7 +95,7 @@ class _Counted(Coroutine[Any, Any, Any]):
 
 
 def _waiting(coroutine: Any) -> Iterator[str]:
-    """The library's functions on the stack of a suspended coroutine, from the outermost on."""
+    """Return the library's functions on the stack of a suspended coroutine, the outermost first."""
     while coroutine is not None:
         code = getattr(coroutine, "cr_code", None)
         if code is not None and "aioframeio_upload" in code.co_filename:

@@ -1,4 +1,4 @@
-"""Trees of files for the tests of folders, and what has become of them at the fake."""
+"""Trees of files for the tests of folders, and their copies at the fake."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aioframeio_upload import Event, FolderResult, FolderUpload, Uploader
 from aioframeio_upload.testing import FakeFrameio
 
 LONG_AGO = 10**18
-"""In 2001, by nanoseconds: older than whatever is created by a test, whichever way the file system rounds."""
+"""In 2001, in nanoseconds: older than everything that a test creates, however the file system rounds."""
 
 
 def plant(root: Path, files: dict[str, bytes | int] | str, modified_ns: int = LONG_AGO) -> Path:
-    """Make a tree: each file with its content or its size; of a mere name the content is the name. `x/` is a folder."""
+    """Create a tree of files with the given contents or sizes; a name alone is its own content. `x/` is a folder."""
     if isinstance(files, str):
         files = {name: name.encode("utf-8", "surrogateescape") for name in files.split()}
     root.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def plant(root: Path, files: dict[str, bytes | int] | str, modified_ns: int = LO
 
 
 def content_of(root: Path) -> dict[str, str]:
-    """The SHA-256 of every file below a folder, by its path."""
+    """Return the SHA-256 of every file below a folder, by path."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in root.rglob("*")
@@ -40,7 +40,7 @@ def content_of(root: Path) -> dict[str, str]:
 
 
 def arrived(fake: FakeFrameio) -> dict[str, str | None]:
-    """The SHA-256 of every file at the fake, by its path from the account's root folder; a stack's by its head."""
+    """Return the SHA-256 of every file at the fake, by path from the root folder; of a stack, the newest version."""
     assets = fake._account.store.assets
     found: dict[str, str | None] = {}
     for file in fake.files:
@@ -54,17 +54,17 @@ def arrived(fake: FakeFrameio) -> dict[str, str | None]:
 
 
 def folders(fake: FakeFrameio) -> list[str]:
-    """The names of all folders but the root, in the order in which they were made."""
+    """Return the names of all folders except the root, in order of creation."""
     return [asset.name for asset in fake._account.store.assets.values() if type(asset).__name__ == "FakeFolder"][1:]
 
 
 def count(fake: FakeFrameio, operation: str, status: int | None = None) -> int:
-    """How often something was asked of the service."""
+    """Return how often an operation was called."""
     return sum(seen.operation == operation and status in (None, seen.status) for seen in fake.requests)
 
 
 async def events_of(upload: FolderUpload) -> list[Event]:
-    """Everything that is told."""
+    """Return all events of an upload."""
     return [event async for event in upload]
 
 

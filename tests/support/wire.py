@@ -1,11 +1,11 @@
-"""A TCP proxy that goes wrong on request: a wire between the library and a real server that a test can cut.
+"""A TCP proxy that fails on request: a connection between the library and a real server that a test can cut.
 
     async with Wire("127.0.0.1", server_port) as wire:
         wire.mishaps = [Mishap(do="reset", mark=b"part_2", after=100_000)]
         ...
         await wire.until(lambda wire: wire.open == 0)
 
-It forwards bytes and knows no HTTP; all that it is told may be changed while connections are open.
+It forwards bytes and knows no HTTP; all its settings may be changed while connections are open.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Literal, Self
 from tests.support.wire_link import Link
 
 RECEIVED = 1 << 17
-"""Bytes that the kernel takes from a client before the wire has read them."""
+"""Bytes that the kernel accepts from a client before the proxy has read them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mishap:
-    """One thing that happens to a connection, as soon as one byte more than `after` wants to pass.
+    """One failure of a connection, as soon as one byte more than `after` is to be forwarded.
 
     * "reset": an RST to both ends.
-    * "close": a FIN to both ends; what still comes is swallowed.
-    * "half_close": a FIN in this direction only; the other goes on.
-    * "black_hole": everything is swallowed, both ways; the connection stays open.
-    * "stall": nothing is read any more, both ways, so that TCP backs up.
+    * "close": a FIN to both ends; what arrives later is discarded.
+    * "half_close": a FIN in this direction only; the other one continues.
+    * "black_hole": everything is discarded, in both directions; the connection stays open.
+    * "stall": nothing more is read, in both directions, so that TCP backs up.
     """
 
     do: Literal["reset", "close", "half_close", "black_hole", "stall"]
@@ -60,12 +60,12 @@ class Way:
 
 
 class Wire:
-    """A proxy on a port of its own; an async context manager.
+    """A proxy on its own port; an async context manager.
 
     Args:
-        host: Where the server is.
-        port: Where the server is.
-        ssl: End TLS here with this context; the server is spoken to in plain text.
+        host: The host of the server.
+        port: The port of the server.
+        ssl: End TLS here with this context; the server gets plain text.
     """
 
     def __init__(self, host: str, port: int, *, ssl: ssl.SSLContext | None = None) -> None:
@@ -83,20 +83,20 @@ class Wire:
 
     @property
     def url(self) -> str:
-        """Where the client goes instead of to the server's own address."""
+        """The URL at which clients reach the server through the proxy."""
         return f"{'https' if self.ssl else 'http'}://{self.target[0]}:{self.port}"
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._links)
 
     def hits(self, mishap: Mishap) -> int:
-        """How often it has struck."""
+        """How often a mishap has struck."""
         return self._hits[mishap]
 
     async def until(self, happened: Callable[[Wire], bool]) -> None:
-        """Wait until this is so; asked again whenever a byte has passed, a mishap struck or a connection ended."""
+        """Wait until the condition holds; it is checked at each byte, mishap and end of a connection."""
         while not happened(self):
             await self._changed.wait()
 
@@ -113,7 +113,7 @@ class Wire:
             await self.until(lambda wire: wire.open == 0)
 
     async def restore(self) -> None:
-        """Listen (again), and let nothing go wrong from now on; a connection that was struck stays so."""
+        """Listen (again) and let nothing fail from now on; connections that were struck stay as they are."""
         self.mishaps = []
         for way in self.ways.values():
             way.delay, way.rate = 0.0, None
@@ -126,13 +126,13 @@ class Wire:
             self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
 
     def refuse(self) -> None:
-        """Take no connection any more; those that are open stay."""
+        """Accept no more connections; those that are open stay."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
     def cut(self) -> None:
-        """Break every connection that is open now: an RST to both ends."""
+        """Send an RST to both ends of every open connection."""
         for link in tuple(self._links):
             link.reset()
 
@@ -146,11 +146,11 @@ class Wire:
         self.tell()
 
     def take(self, mishap: Mishap) -> None:
-        """Count a stroke."""
+        """Count a hit."""
         self._hits[mishap] += 1
         self.tell()
 
     def tell(self) -> None:
-        """Let those who wait look again."""
+        """Make the waiters check their conditions."""
         self._changed.set()
         self._changed = asyncio.Event()

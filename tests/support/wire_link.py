@@ -1,4 +1,4 @@
-"""One connection through the proxy of `wire`: two ends, and what is on its way between them."""
+"""One connection through the proxy of `wire`: its two ends, and the bytes on their way between them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 WITH_AN_RST = struct.pack("ii", 1, 0)
 LINE = 4 << 20
-"""Bytes that are on their way in one direction before TCP backs up."""
+"""Bytes that can be on their way in one direction before TCP backs up."""
 MARK = 80
-"""Bytes: no mark is longer."""
+"""Bytes; no mark is longer."""
 
 
 class Link:
-    """One connection: an end at the client, one at the server, and what is on its way in between."""
+    """One connection: an end at the client, an end at the server, and the bytes on their way between them."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -55,7 +55,7 @@ class Link:
         self.client.release("no server yet")
 
     def came(self, way: str, data: bytes) -> None:
-        """Let bytes pass, or have them meet their mishap."""
+        """Forward bytes, or let their mishap strike."""
         if way == "up":
             self._look_for_marks(data)
         count, mishap = self._strikes(way, len(data))
@@ -67,7 +67,7 @@ class Link:
             self._strike(mishap)
 
     def came_to_an_end(self, way: str) -> None:
-        """Hand on that no more comes from one end."""
+        """Forward that no more bytes come from one end."""
         if way not in self._swallows:
             (self.client if way == "up" else self.server).pass_on(b"")
         elif self._is_dead and way == "up":
@@ -86,7 +86,7 @@ class Link:
         return len(self._swallows) == 2
 
     def reset(self) -> None:
-        """Break it."""
+        """Reset both ends."""
         if self._connecting is not None:
             self._connecting.cancel()
         for end in (self.client, self.server):
@@ -103,7 +103,7 @@ class Link:
         self._tail = text[-MARK:]
 
     def _strikes(self, way: str, size: int) -> tuple[int, Mishap | None]:
-        """Give how many of the next bytes pass, and what strikes then."""
+        """Return how many of the next bytes pass, and which mishap strikes then."""
         nowhere = {"accept": 0, "up": 0, "down": 0}
         for mishap in self.wire.mishaps:
             since = self._since.get(mishap) if mishap.mark else nowhere
@@ -131,7 +131,7 @@ class Link:
 
 
 class End(asyncio.Protocol):
-    """One end of a connection: what comes in here goes out at the other."""
+    """One end of a connection: bytes that arrive here leave at the other end."""
 
     other: End
 
@@ -155,7 +155,7 @@ class End(asyncio.Protocol):
             self.transport.pause_reading()
 
     async def speak_tls(self, context: ssl.SSLContext) -> None:
-        """Shake hands as a server. Not left to `create_server`: a handshake that fails would be the loop's error."""
+        """Do a server's TLS handshake. In `create_server`, a failed handshake would be an error of the loop."""
         loop = asyncio.get_running_loop()
         try:
             self.transport = await loop.start_tls(self.transport, self, context, server_side=True)
@@ -185,7 +185,7 @@ class End(asyncio.Protocol):
         self.other.release("the other end is slow")
 
     def hold(self, reason: str) -> None:
-        """Read nothing, for one more reason."""
+        """Stop reading, for one more reason."""
         if not self._held and self.is_open:
             self.transport.pause_reading()
         self._held.add(reason)
@@ -196,7 +196,7 @@ class End(asyncio.Protocol):
             self.transport.resume_reading()
 
     def pass_on(self, data: bytes) -> None:
-        """Have bytes, or the end, written at the other end: now, or when they have come all the way."""
+        """Schedule bytes, or the end, to be written at the other end: now, or after the delay."""
         way = self._link.wire.ways[self._way]
         now = asyncio.get_running_loop().time()
         step = len(data) if way.rate is None else max(int(way.rate / 20), 1)
@@ -235,7 +235,7 @@ class End(asyncio.Protocol):
             self.transport.close()
 
     def _end(self, direction: str) -> None:
-        """Close, once both directions have come to their end."""
+        """Close once both directions have ended."""
         self._has_ended[direction] = True
         if all(self._has_ended.values()):
             self.transport.close()
