@@ -44,6 +44,8 @@ class Decision:
     """What is published with a retry, or raised."""
     receipt: Receipt | None = None
     """With `ACCEPT`: what is recorded."""
+    is_checked: bool = True
+    """With `ACCEPT`: False where the checksum differed, on a host that does not seem to make any."""
     is_counted: bool = True
     """Whether the attempt counts towards `RetryPolicy.attempts`."""
     is_throttle: bool = False
@@ -115,7 +117,7 @@ def decide(
         if accepted is outcome and situation.memory.doubted and situation.may_be_whole:
             error = IntegrityError(SPOILED, number=situation.number, attempts=situation.attempts)
             return Decision(Action.SPOILED, error=error)
-        return Decision(Action.ACCEPT, receipt=accepted)
+        return Decision(Action.ACCEPT, receipt=accepted, is_checked=accepted is outcome)
     assert isinstance(outcome, AttemptFailure)
     if outcome.kind is FailureKind.PAUSED:
         return Decision(Action.WAIT, is_counted=False, reason=outcome.reason)

@@ -30,7 +30,7 @@ from .._core.errors import (
 from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
 from .._core.journal import Entry, ResumeAction, is_kept
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
-from .._core.part_state import UploadState
+from .._core.part_state import PartTable
 from .._core.presigned import why_not_replaced
 from .._io.frameio_api import FrameioApi, read_listing
 from .._io.session import Session
@@ -363,8 +363,7 @@ class UploadJob:
         """Tell of an upload that an earlier run has sent whole."""
         self.plan, self.is_resumed = plan, True
         self._tell_planned(plan, receipts)
-        numbers = {receipt.number for receipt in receipts}
-        self.feed.publish(UploadState(plan.parts, now := anyio.current_time(), done=numbers).progress(now))
+        self.feed.publish(PartTable(plan.parts, now := anyio.current_time(), done=receipts).progress(now))
         return plan, receipts
 
     def _tell_planned(self, plan: Plan, done: tuple[Receipt, ...]) -> None:

@@ -41,7 +41,7 @@ from aioframeio_upload._core.journal import (
     write_entry,
     write_receipt,
 )
-from aioframeio_upload._core.part_state import UploadState
+from aioframeio_upload._core.part_state import PartTable
 from aioframeio_upload._core.presigned import MARGIN
 from tests.support.strategies import WORDS, errors, plans
 
@@ -278,7 +278,8 @@ def test_a_whole_file_is_kept_by_every_error_but_the_sources(error: UploadError,
 def test_progress_begins_with_what_an_earlier_run_has_sent(plan: Plan, data: st.DataObject) -> None:
     done = data.draw(st.sets(st.sampled_from([part.number for part in plan.parts])))
     sent = sum(part.size for part in plan.parts if part.number in done)
-    state = UploadState(plan.parts, 0.0, done=done)
+    receipts = [Receipt(part.number, part.size, None) for part in plan.parts if part.number in done]
+    state = PartTable(plan.parts, 0.0, done=receipts)
     told = state.progress(0.0)
     assert (told.bytes_uploaded, told.bytes_confirmed, told.parts_completed) == (sent, sent, len(done))
     assert (told.total_bytes, told.total_parts) == (plan.size, len(plan.parts))

@@ -302,7 +302,7 @@ async def test_send_parts_neither_makes_a_new_plan_nor_deletes(refused: bool) ->
 async def test_that_links_will_die_too_early_is_warned_of_once_and_before_they_do(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transfer, "FORESIGHT", 0.2)
+    monkeypatch.setattr(transfer, "FORECAST_AFTER", 0.2)
     async with (
         service(lifetime=20, part=TINY) as fake,
         uploader_on(fake, limits=ONE_SLOT) as uploader,
@@ -318,11 +318,11 @@ async def test_that_links_will_die_too_early_is_warned_of_once_and_before_they_d
     assert int(words[1]) > int(words[2]) > 0
 
 
-@pytest.mark.parametrize(("foresight", "lifetime"), [(transfer.FORESIGHT, 20), (0.0, DAY)])
+@pytest.mark.parametrize(("foresight", "lifetime"), [(transfer.FORECAST_AFTER, 20), (0.0, DAY)])
 async def test_nothing_is_foreseen_before_the_rate_can_be_believed_nor_where_there_is_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, foresight: float, lifetime: int
 ) -> None:
-    monkeypatch.setattr(transfer, "FORESIGHT", foresight)
+    monkeypatch.setattr(transfer, "FORECAST_AFTER", foresight)
     async with (
         service(lifetime=lifetime, part=TINY) as fake,
         uploader_on(fake, limits=ONE_SLOT) as uploader,
