@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .checksums import is_md5
+from .checksums import CHECKSUM
 from .errors import IntegrityError, PlanError, UploadError
 from .model import Plan, Receipt
 from .redact import address_of
@@ -23,10 +23,10 @@ def one_each(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
         if sizes.get(receipt.number) != receipt.size:
             raise PlanError(f"the plan has no part {receipt.number} of {receipt.size} bytes")
         before = found.setdefault(receipt.number, receipt)
-        # A receipt made from an event, or of a part sent unchecked, has no MD5: the other one has at least as much.
-        if before.md5 is None:
+        # A receipt that was made from an event, or with `check_etags` off, has no checksum; the other may have one.
+        if CHECKSUM.sent(before) is None:
             found[receipt.number] = receipt
-        elif receipt.md5 not in (None, before.md5):
+        elif CHECKSUM.sent(receipt) not in (None, CHECKSUM.sent(before)):
             raise IntegrityError("it was sent twice, with different bytes", number=receipt.number, attempts=2)
     return tuple(found[number] for number in sorted(found))
 
@@ -39,8 +39,8 @@ def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     Raises:
         UploadError: A part is missing.
         PlanError: A receipt is for a part that is not in the plan.
-        IntegrityError: A part was sent with different bytes, or S3 stored other bytes than were sent. A single worker
-            may believe that the ETags of a host are not MD5s; a match that another worker saw there disproves it.
+        IntegrityError: A part was sent with different bytes, or S3 stored other bytes than were sent. One worker may
+            have stopped comparing the ETags of a host, while another one saw a match there.
     """
     parts = {part.number: part for part in plan.parts}
     found = {receipt.number: receipt for receipt in one_each(plan, receipts)}
@@ -48,13 +48,8 @@ def merge(plan: Plan, receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     if missing:
         raise UploadError(f"{len(missing)} of {len(parts)} parts are missing, first part {missing[0]}")
     hosts = {number: address_of(part.url) for number, part in parts.items()}
-    proven = {hosts[number] for number, receipt in found.items() if _is_match(receipt)}
+    proven = {hosts[number] for number, receipt in found.items() if CHECKSUM.is_match(receipt)}
     for number, receipt in found.items():
-        checked = receipt.md5 is not None and is_md5(receipt.etag)
-        if checked and hosts[number] in proven and not _is_match(receipt):
+        if CHECKSUM.is_mismatch(receipt) and hosts[number] in proven:
             raise IntegrityError("S3 stored other bytes than were sent", number=number, attempts=1)
     return tuple(found.values())
-
-
-def _is_match(receipt: Receipt) -> bool:
-    return receipt.md5 is not None and receipt.etag is not None and receipt.etag.lower() == receipt.md5

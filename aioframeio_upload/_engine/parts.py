@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from .._core.batches import PartBatch
-from .._core.checksums import name_parts, unproved
+from .._core.checksums import CHECKSUM, name_parts, unproved
 from .._core.errors import IntegrityError, LinksExpired, PartError, PlanError, UploadError
 from .._core.failures import AttemptFailure
 from .._core.model import Part, Plan, Receipt
@@ -367,7 +367,7 @@ class PartUploader:
         was_checked = host not in trust.off
         receipt = trust.believe(host, outcome, doubted=self._table.memory(part.number).doubted)
         if was_checked and host in trust.off:
-            log.warning("the ETags of %s are not the MD5 of what is sent; they are not checked any more", host)
+            log.warning(CHECKSUM.disbelieved, host)
         return receipt
 
     def _spoiled(self, part: Part) -> IntegrityError:

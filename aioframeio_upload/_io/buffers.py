@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+
+from .._core.checksums import Hash
 
 BLOCK = 1 << 18
 """Bytes. Over TLS 256 KiB measured best: 128 KiB reach 0.9 of its speed, 512 KiB and more block the loop for longer and
@@ -33,17 +34,6 @@ def block_for(bandwidth: int) -> int:
     At the smallest limits, one block is sent every SILENCE seconds.
     """
     return max(min(MIN_BLOCK, int(bandwidth * SILENCE)), min(bandwidth // 20, BLOCK))
-
-
-class Hash(Protocol):
-    """A hash object as `hashlib` makes them."""
-
-    def update(self, block: Any, /) -> None:
-        """Hash the next bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the digest as hexadecimal digits."""
-        ...
 
 
 class WriteTurns:

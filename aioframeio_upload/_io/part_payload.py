@@ -23,8 +23,9 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
+from .._core.checksums import Hash
 from .._core.errors import SourceError
-from .buffers import MIN_BLOCK, BufferPool, Hash
+from .buffers import MIN_BLOCK, BufferPool
 from .files import PartReader
 from .flow_control import BandwidthLimiter, PauseGate, StallGuard
 

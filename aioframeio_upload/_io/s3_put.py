@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias, assert_never
@@ -11,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from .._core.backoff import Asking, is_of_s3, may_be_asking
-from .._core.checksums import Acknowledged, not_an_answer, read_answer
+from .._core.checksums import CHECKSUM, Acknowledged, compare, read_answer
 from .._core.failures import AttemptFailure, FailureKind, Verdict, judge
 from .._core.links import resolve_redirect, why_not_followed
 from .._core.model import Part, Receipt
@@ -147,7 +146,7 @@ class PutAttempt:
     async def _put_to(self, link: Secret[URL], resources: Session, expect: bool) -> PutOutcome:
         """PUT to one URL; aiohttp does not follow redirects, because it would re-quote the signed URL."""
         size = self._part.size
-        digest = hashlib.md5(usedforsecurity=False) if resources.settings.check_etags else None
+        digest = CHECKSUM.begin() if resources.settings.check_etags else None
         guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
         body = PartPayload(
             self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
@@ -164,9 +163,9 @@ class PutAttempt:
             raise body.source_error
         match outcome:
             case Acknowledged():
-                # Noted before the MD5 is known: a cancellation meanwhile must not delete a complete file.
+                # Noted before the digest is known: a cancellation meanwhile must not delete a complete file.
                 self.is_acknowledged = True
-                receipt = _receipt(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+                receipt = compare(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
                 self.is_acknowledged = isinstance(receipt, Receipt)
                 return receipt
             case AttemptFailure():
@@ -255,22 +254,6 @@ class PutAttempt:
 
 def _lost(error: BaseException, host: str | None) -> AttemptFailure:
     return AttemptFailure(kind_of(error), describe(error, host))
-
-
-def _receipt(part: Part, said: Acknowledged, md5: str | None) -> Receipt | AttemptFailure:
-    receipt = Receipt(part.number, part.size, said.etag, md5)
-    is_proved = md5 is not None and (said.etag or "").lower() == md5
-    if said.has_body and not is_proved:
-        return not_an_answer(said.request_id)
-    if md5 is None or not said.is_md5 or is_proved:
-        return receipt
-    return AttemptFailure(
-        FailureKind.ETAG,
-        "S3 acknowledged other bytes than were sent: its ETag is not their MD5",
-        status=200,
-        request_id=said.request_id,
-        receipt=receipt,
-    )
 
 
 def _address(link: Secret[URL]) -> str:

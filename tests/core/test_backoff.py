@@ -24,7 +24,7 @@ from aioframeio_upload._core.backoff import (
     wait_before,
     widest_wait,
 )
-from aioframeio_upload._core.checksums import is_md5
+from aioframeio_upload._core.checksums import CHECKSUM
 from aioframeio_upload._core.failures import AttemptFailure, FailureKind, Verdict, judge
 from aioframeio_upload._core.s3_errors import read_refusal
 from tests.support.strategies import FINITE, SECRET
@@ -280,7 +280,7 @@ def test_what_may_be_due_to_the_question(fault: AttemptFailure, may_be: bool) ->
     ],
 )
 def test_an_etag_can_be_an_md5_only_with_its_32_hex_digits(etag: str | None, can_be: bool) -> None:
-    assert is_md5(etag) is can_be
+    assert CHECKSUM.is_digest(etag) is can_be
 
 
 # -- the tries of a call of the API ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""When an ETag that is not the MD5 is a fault, and when only a host that makes none (DESIGN 1.2, `check_etags`)."""
+"""Test when an ETag that is not the MD5 is a failure, and when its host only does not send MD5s (`check_etags`)."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -9,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.checksums import Acknowledged, EtagTrust, is_md5, name_parts, read_answer, unproved
+from aioframeio_upload._core.checksums import (
+    CHECKSUM,
+    Acknowledged,
+    EtagTrust,
+    compare,
+    name_parts,
+    read_answer,
+    unproved,
+)
 from aioframeio_upload._core.failures import AttemptFailure, FailureKind, Verdict, judge
-from aioframeio_upload._core.model import Receipt
+from aioframeio_upload._core.model import Part, Receipt
 
 HOST, OTHER = "bucket.s3.amazonaws.com", "other.s3.amazonaws.com"
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -92,12 +101,12 @@ KMS = {"x-amz-server-side-encryption": "aws:kms"}
 @pytest.mark.parametrize(
     ("headers", "body", "said"),
     [
-        ({"ETag": f'"{MD5}"'}, b"", Acknowledged(MD5, is_md5=True)),
-        ({"ETag": f'W/"{MD5}"'}, b"\r\n", Acknowledged(MD5, is_md5=True)),
-        ({"ETag": f'"{MD5}"', "x-amz-request-id": "R"}, b"", Acknowledged(MD5, is_md5=True, request_id="R")),
+        ({"ETag": f'"{MD5}"'}, b"", Acknowledged(MD5, is_checksum=True)),
+        ({"ETag": f'W/"{MD5}"'}, b"\r\n", Acknowledged(MD5, is_checksum=True)),
+        ({"ETag": f'"{MD5}"', "x-amz-request-id": "R"}, b"", Acknowledged(MD5, is_checksum=True, request_id="R")),
         ({"ETag": f'"{MD5}"'} | KMS, b"", Acknowledged(MD5)),
         ({"ETag": f'"{MD5}-3"'}, b"", Acknowledged(f"{MD5}-3")),
-        ({"ETag": f'"{MD5}"'}, b"a gateway's greeting", Acknowledged(MD5, is_md5=True, has_body=True)),
+        ({"ETag": f'"{MD5}"'}, b"a gateway's greeting", Acknowledged(MD5, is_checksum=True, has_body=True)),
         ({}, b"", Acknowledged(None)),
         ({"ETag": '""'}, b" ", Acknowledged(None)),
         ({"ETag": "null"}, b"", Acknowledged(None)),
@@ -129,9 +138,57 @@ def test_only_a_200_without_an_error_acknowledges_anything(
         assert status == 200
         assert body is not None
         assert b"<Code>InternalError" not in body
-        assert not body.strip() or is_md5(said.etag)
+        assert not body.strip() or CHECKSUM.is_digest(said.etag)
     else:
         assert judge(said) in Verdict
+
+
+# -- what is compared --------------------------------------------------------------------------------------------------
+
+PART = Part(1, 0, 10, "https://s3.example/part")
+
+
+@pytest.mark.parametrize(
+    ("answer", "md5"),
+    [
+        (Acknowledged(MD5, is_checksum=True), MD5),
+        (Acknowledged(MD5.upper(), is_checksum=True), MD5),
+        (Acknowledged(MD5, is_checksum=True, has_body=True), MD5),
+        (Acknowledged(ODD), MD5),
+        (Acknowledged(f"{MD5}-3"), MD5),
+        (Acknowledged(None), MD5),
+        (Acknowledged(ODD, is_checksum=True), None),
+    ],
+    ids=["equal", "in capitals", "with a body", "encrypted", "of a multipart object", "no ETag", "nothing computed"],
+)
+def test_a_part_that_nothing_speaks_against_has_a_receipt(answer: Acknowledged, md5: str | None) -> None:
+    assert compare(PART, answer, md5) == Receipt(1, 10, answer.etag, md5)
+
+
+def test_an_etag_that_is_another_md5_is_a_failure_with_the_receipt_that_it_would_have_been() -> None:
+    failure = compare(PART, Acknowledged(ODD, is_checksum=True, request_id="R"), MD5)
+    assert isinstance(failure, AttemptFailure)
+    assert (failure.kind, failure.status, failure.request_id) == (FailureKind.ETAG, 200, "R")
+    assert failure.receipt == Receipt(1, 10, ODD, MD5)
+
+
+@pytest.mark.parametrize("md5", [MD5, None])
+def test_an_answer_with_a_body_is_not_s3s_unless_its_etag_is_the_md5(md5: str | None) -> None:
+    failure = compare(PART, Acknowledged(ODD, is_checksum=True, request_id="R", has_body=True), md5)
+    assert isinstance(failure, AttemptFailure)
+    assert (failure.kind, failure.status, failure.request_id) == (FailureKind.REFUSED, 200, "R")
+    assert judge(failure) is Verdict.AGAIN
+
+
+@given(st.binary(max_size=100), st.sampled_from(["etag", "none", "other"]))
+def test_a_receipt_never_both_matches_and_differs(content: bytes, kind: str) -> None:
+    digest = CHECKSUM.begin()
+    digest.update(content)
+    md5 = digest.hexdigest()
+    assert md5 == hashlib.md5(content, usedforsecurity=False).hexdigest()
+    receipt = Receipt(1, len(content), {"etag": md5.upper(), "none": None, "other": ODD}[kind], md5)
+    assert CHECKSUM.is_match(receipt) is (kind == "etag")
+    assert CHECKSUM.is_mismatch(receipt) is (kind == "other")
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ from aioframeio_upload import (
     UploadError,
     UploadFailed,
 )
+from aioframeio_upload._core import checksums
 from aioframeio_upload._engine import control as control_module
 from aioframeio_upload._engine import placeholder as placeholder_module
-from aioframeio_upload._io import s3_put as part_module
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, QUICK, on_disk, reached, some_bytes, uploader_on
 from tests.support.journals import ONE_BY_ONE, let_time_pass
@@ -350,7 +350,7 @@ class LateMd5:
 async def test_a_cancel_between_the_last_answer_and_its_check_keeps_the_file(
     fake: FakeFrameio, stop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part_module, "hashlib", SimpleNamespace(md5=LateMd5))
+    monkeypatch.setattr(checksums, "hashlib", SimpleNamespace(md5=LateMd5))
     LateMd5.asked.clear()
     LateMd5.let_go.clear()
     async with uploader_on(fake) as uploader:
