@@ -14,6 +14,7 @@ from ._core.api_schema import is_header_name, is_header_value
 from ._core.errors import SourceError, UploadError
 from ._core.events import Event, PartCompleted
 from ._core.model import Plan, check_secure
+from ._core.public import public
 from ._core.redact import Secret
 from ._core.settings import Limits, RetryPolicy
 from ._engine.event_log import EventLog
@@ -28,6 +29,7 @@ BASE = 2.0
 """Seconds: with full jitter the waits are on average the official ones, 1, 2 and 4 s."""
 
 
+@public
 class AsyncFrameioUploader:
     """Sends a file to the links that `create_local_upload` gave: the official `FrameioUploader`, awaited.
 

@@ -30,6 +30,7 @@ from ._core.events import (
     UploadPlanned,
 )
 from ._core.model import Statistics, UploadedFile
+from ._core.public import public
 from ._engine.child_failure import unwrapped
 from ._engine.cleanup import wait_uncancelled
 from ._engine.control import CancelReason, UploadControl
@@ -356,6 +357,7 @@ def _unexpected(error: BaseException) -> UploadError:
     return UploadError(f"unexpected: {type(error).__name__}")
 
 
+@public
 class Upload(BaseUpload[UploadedFile]):
     """One upload. Lazy: nothing happens until it is awaited, entered, iterated or started.
 
@@ -424,6 +426,7 @@ class Upload(BaseUpload[UploadedFile]):
         return None
 
 
+@public
 class FolderUpload(BaseUpload[FolderResult]):
     """The upload of a folder. Used as an `Upload` is, and as lazy; its events are those of the folder and its files.
 

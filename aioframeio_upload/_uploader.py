@@ -19,6 +19,7 @@ from ._core.journal import PendingUpload
 from ._core.listing import Conflict, check_conflict
 from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus, check_secure
 from ._core.patterns import patterns
+from ._core.public import public
 from ._core.receipts import one_each
 from ._core.redact import Secret
 from ._core.remote_tree import RemoteAccount, RemoteProject
@@ -45,6 +46,7 @@ from ._io.sources import check_size, open_source
 from ._upload import FolderUpload, Upload, UploadRegistry
 
 
+@public
 class Uploader:
     """Puts files into Frame.io.
 

@@ -27,7 +27,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
+from .public import public
 
+
+@public
 class UploadError(Exception):
     """Base class of every error that this library raises about an upload."""
 
@@ -40,22 +43,16 @@ class UploadError(Exception):
         return {"type": type(self).__name__, "message": str(self), **values}
 
     def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(self.__dict__)
         cause = self.__cause__
         # Exceptions of other packages are left out: many can be pickled but not unpickled, and this must not fail.
-        ours = isinstance(cause, UploadError) or type(cause).__module__ == "builtins"
-        return _rebuild, (type(self), self.args, dict(self.__dict__), cause if ours else None)
+        if isinstance(cause, UploadError) or type(cause).__module__ == "builtins":
+            state["__cause__"] = cause
+        # Not `type(self)(*self.args)`: the constructors take fields by keyword, but `args` holds the finished message.
+        return Exception.__new__, (type(self), *self.args), state
 
 
-def _rebuild(
-    kind: type[UploadError], args: tuple[Any, ...], fields: dict[str, Any], cause: BaseException | None
-) -> UploadError:
-    # Not `kind(*args)`: the constructors take fields by keyword, while `args` holds the finished message.
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(fields)
-    error.__cause__ = cause
-    return error
-
-
+@public
 class SourceError(UploadError):
     """The source cannot be sent: it is missing, empty, unreadable, or not as long as declared."""
 
@@ -71,14 +68,17 @@ class SourceError(UploadError):
         longer or shorter than declared, changed."""
 
 
+@public
 class SourceChanged(SourceError):
     """The file changed while it was being sent, so its parts would be a mixture of two versions."""
 
 
+@public
 class PlanError(UploadError):
     """The parts of a plan do not tile the file, or the service's answer is not a valid plan."""
 
 
+@public
 class LinksExpired(UploadError):
     """S3 refuses the part links because they have expired."""
 
@@ -89,6 +89,7 @@ class LinksExpired(UploadError):
         self.file_id = file_id
 
 
+@public
 class ApiError(UploadError):
     """Frame.io's API refused a call, did not answer, or sent an answer that could not be understood."""
 
@@ -118,22 +119,27 @@ class ApiError(UploadError):
         """The ID of the file that the call was about, if any."""
 
 
+@public
 class AuthenticationError(ApiError):
     """401: the token is missing, invalid or expired, and a fresh one did not help."""
 
 
+@public
 class PermissionDenied(ApiError):
     """403: the user lacks the permission, or the account is locked; `detail` says which."""
 
 
+@public
 class NotFound(ApiError):
     """404: the resource does not exist, or is not visible to this user."""
 
 
+@public
 class RateLimited(ApiError):
     """429: still too many calls after every retry that the policy allows."""
 
 
+@public
 class PartError(UploadError):
     """A part could not be sent. An instance of this class itself is one failed attempt, as in `PartRetrying`."""
 
@@ -176,18 +182,22 @@ class PartError(UploadError):
         )
 
 
+@public
 class PartRejected(PartError):
     """S3 refused the part for a reason that a retry cannot change."""
 
 
+@public
 class PartExhausted(PartError):
     """Every attempt that the policy allows has failed; `__cause__` is the last failure."""
 
 
+@public
 class IntegrityError(PartError):
     """S3 repeatedly reported other bytes than were sent."""
 
 
+@public
 class ConfirmationError(UploadError):
     """Every part was acknowledged, but the service did not confirm the file, which is kept there."""
 
@@ -201,6 +211,7 @@ class ConfirmationError(UploadError):
         """Whether the service reports that it failed, which is final; False: it did not confirm the file in time."""
 
 
+@public
 class JournalError(UploadError):
     """The journal is not valid, cannot be read or written, or another upload owns the entry at the moment."""
 
@@ -216,5 +227,6 @@ class JournalError(UploadError):
         """The recorded upload that the error is about, as in `pending()`; None if it is about the whole journal."""
 
 
+@public
 class UploadCancelled(UploadError):
     """The upload was cancelled; or a call, such as `plan`, was stopped because the Uploader was shut down."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from .errors import ApiError, PartError, UploadError
 from .model import UploadedFile
+from .public import public
 
 
 class EventBase:
@@ -45,6 +46,7 @@ def _plain(value: Any) -> Any:
 # -- one file ----------------------------------------------------------------------------------------------------------
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadPlanned(EventBase):
     """The file was created at Frame.io; no part has been sent yet."""
@@ -56,6 +58,7 @@ class UploadPlanned(EventBase):
     total_parts: int
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadResumed(EventBase):
     """The upload continues where an earlier run stopped; parts recorded by that run get no further events."""
@@ -65,6 +68,7 @@ class UploadResumed(EventBase):
     bytes_completed: int
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadReplanned(EventBase):
     """The upload starts over with a new file ID, for the given `reason`.
@@ -84,6 +88,7 @@ class UploadReplanned(EventBase):
     reason: str
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class PartStarted(EventBase):
     """An attempt to send a part begins."""
@@ -96,6 +101,7 @@ class PartStarted(EventBase):
     size: int
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class PartRetrying(EventBase):
     """An attempt failed; the next one follows after `delay` seconds."""
@@ -107,6 +113,7 @@ class PartRetrying(EventBase):
     error: PartError
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class PartCompleted(EventBase):
     """S3 has acknowledged the part."""
@@ -120,6 +127,7 @@ class PartCompleted(EventBase):
     """Duration of that attempt, from its first byte to S3's response."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class ApiRetrying(EventBase):
     """A call of this upload to Frame.io's API failed; it is repeated after `delay` seconds.
@@ -137,6 +145,7 @@ class ApiRetrying(EventBase):
     """The reason: the call was refused or not answered."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Progress(EventBase):
     """How far the upload is; the latest event replaces those that were not read.
@@ -160,6 +169,7 @@ class Progress(EventBase):
     """The part of `bytes_uploaded` that this run did not send: an earlier run sent it, or the file was there."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadCompleted(EventBase):
     """Last event: the file has arrived."""
@@ -167,6 +177,7 @@ class UploadCompleted(EventBase):
     file: UploadedFile
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadFailed(EventBase):
     """Last event: awaiting the upload raises this error."""
@@ -180,6 +191,7 @@ EMPTY = "it is empty, and Frame.io does not accept empty files"
 """Reason for which an empty file is skipped. (Zero bytes are not documented; the official SDK refuses them as well.)"""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class FolderPlanned(EventBase):
     """The local tree was walked; the counts include files that turn out to be at Frame.io already."""
@@ -190,6 +202,7 @@ class FolderPlanned(EventBase):
     total_bytes: int
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class FolderCreated(EventBase):
     """A folder was created at Frame.io; an existing folder of that name is used without an event."""
@@ -199,6 +212,7 @@ class FolderCreated(EventBase):
     folder_id: str
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class FileStarted(EventBase):
     """A file of the folder starts to be uploaded."""
@@ -208,6 +222,7 @@ class FileStarted(EventBase):
     size: int
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class FileCompleted(EventBase):
     """A file of the folder has arrived and is confirmed."""
@@ -216,6 +231,7 @@ class FileCompleted(EventBase):
     file: UploadedFile
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class FileSkipped(EventBase):
     """Nothing was sent for a file, because it is empty or was at Frame.io before."""
@@ -231,6 +247,7 @@ class FileSkipped(EventBase):
         return self.reason == EMPTY
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class FileFailed(EventBase):
     """A file could not be uploaded; the other files continue."""
@@ -240,13 +257,7 @@ class FileFailed(EventBase):
     error: UploadError
 
 
-@dataclass(frozen=True, slots=True)
-class FolderCompleted(EventBase):
-    """Last event: every file has arrived, was there before, or failed."""
-
-    result: FolderResult
-
-
+@public
 @dataclass(frozen=True, slots=True)
 class FolderResult:
     """The outcome of each file of a folder: every file is in exactly one of `files`, `skipped` and `failures`."""
@@ -258,7 +269,16 @@ class FolderResult:
     """The folders that were created, parents before children."""
 
 
+@public
+@dataclass(frozen=True, slots=True)
+class FolderCompleted(EventBase):
+    """Last event: every file has arrived, was there before, or failed."""
+
+    result: FolderResult
+
+
 # Here and not in `errors`, because it holds records that are built on those errors.
+@public
 class FolderUploadError(UploadError):
     """Some files of a folder could not be uploaded; `result` lists them, and all files that arrived."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from .errors import IntegrityError, PartRejected, SourceError
 from .model import Plan, Receipt, UploadStatus, find_insecure
 from .presigned import link_lifetime
+from .public import public
 
 EDGE = 1 << 20
 """Bytes hashed at each end of a source: media containers keep their header and index there, and every render rewrites
@@ -73,6 +74,7 @@ class Entry:
         return self.is_whole and all(receipt.is_proved for receipt in self.receipts)
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class PendingUpload:
     """An upload in the journal: started, but not finished."""

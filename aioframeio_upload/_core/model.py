@@ -12,12 +12,14 @@ from .api_schema import MalformedAnswer, is_text, require, require_id
 from .errors import PlanError
 from .links import is_secure, is_usable, stays_here
 from .presigned import link_lifetime
+from .public import public
 from .redact import PartUrl, Secret, without_frames
 
 MOST_PARTS = 10_000
 """Parts of one upload to S3 (Amazon S3 User Guide, "Amazon S3 multipart upload limits")."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Part:
     """A slice of the file, and the presigned URL that accepts exactly that slice in one PUT."""
@@ -37,6 +39,7 @@ class Part:
         return f"Part(number={self.number}, offset={self.offset}, size={self.size}, url={self.url!r})"
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A file that was created at Frame.io, and the parts that are to be sent. They always tile the file exactly."""
@@ -237,6 +240,7 @@ def check_secure(plan: Plan, *, is_own: bool) -> Plan:
     return plan
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """S3's acknowledgement of a part."""
@@ -254,6 +258,7 @@ class Receipt:
         return self.etag is not None
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadStatus:
     """The upload status of a file, as the service reports it."""
@@ -266,6 +271,7 @@ class UploadStatus:
     media_type: str | None = None
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
     """A file at Frame.io."""
@@ -286,6 +292,7 @@ class UploadedFile:
     """One per part, of the bytes that were sent; None where `check_etags` is off."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """A snapshot of an `Uploader`'s activity."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .api_schema import read_id
+from .public import public
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class RemoteFolder:
     """A folder at Frame.io."""
@@ -22,6 +24,7 @@ class RemoteFolder:
     """The folders in it; empty below the depth to which `find` reads."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class RemoteProject:
     """A project at Frame.io."""
@@ -36,6 +39,7 @@ class RemoteProject:
     """The folders in its root folder; empty if `find` reads to depth 0."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class RemoteWorkspace:
     """A workspace at Frame.io."""
@@ -47,6 +51,7 @@ class RemoteWorkspace:
     """The projects in it; only those that match, if `find` looks for one."""
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class RemoteAccount:
     """An account at Frame.io."""

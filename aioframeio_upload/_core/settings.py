@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+from .public import public
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits that all uploads of an `Uploader` share."""
@@ -37,6 +40,7 @@ class Limits:
         _require(self.files >= 1, "Limits.files must be at least 1")
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Time limits in seconds."""
@@ -75,6 +79,7 @@ class Timeouts:
         return 300 + 60 * size / 100e9 if self.confirm is None else self.confirm
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and after which delay parts and API calls are retried."""

@@ -14,6 +14,7 @@ import anyio
 from .._core.errors import JournalError
 from .._core.journal import Entry, Row
 from .._core.model import Receipt
+from .._core.public import public
 from .._core.redact import without_frames
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@public
 @dataclass(frozen=True, slots=True)
 class Journal:
     """Where uploads are recorded, so that they survive the process; one file for any number of them and of processes.

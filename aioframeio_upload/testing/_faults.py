@@ -1,7 +1,5 @@
 """Faults as flat records, and the choice of the requests that they affect (pure)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args

@@ -1,7 +1,5 @@
 """Record the requests that the fake has seen, and wake those who wait for a condition."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field

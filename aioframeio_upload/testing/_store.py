@@ -1,7 +1,5 @@
 """The content of a Frame.io account: a project's folders, files and version stacks (no clock, no network)."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field

@@ -220,7 +220,7 @@ def test_every_error_of_the_tree_and_every_event_is_public() -> None:
         for child in kind.__subclasses__():
             yield from tree(child)
 
-    ours = {kind.__name__ for kind in tree(UploadError) if kind.__module__ == f"{NAME}._core.errors"}
+    ours = {kind.__name__ for kind in tree(UploadError) if kind.__module__ == NAME}
     events = {kind.__name__ for kind in typing.get_args(aioframeio_upload.Event)}
     assert ours | events <= set(PUBLIC)
 
@@ -280,7 +280,13 @@ def test_the_examples_in_docstrings_run() -> None:
         if module_of(path).startswith(("_cli", "_demo", "dask", "_dask", "plot", "_plot")):
             continue  # they need an extra
         failed[name] = doctest.testmod(importlib.import_module(name)).failed
+    # In the modules they are passed over, because their `__module__` is another one.
+    runner, finder = doctest.DocTestRunner(), doctest.DocTestFinder(exclude_empty=True)
+    for name, kind in CLASSES.items():
+        for test in finder.find(kind, name, module=False, globs=dict(PUBLIC)):
+            failed[name] = runner.run(test).failed
     assert not any(failed.values()), failed
+    assert set(CLASSES) <= set(failed)
 
 
 SIDE_EFFECTS = """
