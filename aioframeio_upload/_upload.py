@@ -1,4 +1,4 @@
-"""`Upload` and `FolderUpload`, the handles a program holds, and the registry of those that run."""
+"""Define `Upload` and `FolderUpload`, the handles of an upload, and the registry of the running ones."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class State(enum.Enum):
-    """How far an upload is. Its handle alone moves it, downwards in this order."""
+    """The state of an upload. Only its handle changes it, always to a later one in this order."""
 
     NEW = "not started"
     STARTED = "started"
-    """It has a task, which has not taken its first step."""
+    """It has a task, which has not run its first step yet."""
     RUNNING = "running"
     STOPPING = "stopping"
-    """Its task was cancelled, and cleans up."""
+    """Its task was cancelled and is cleaning up."""
     SUCCEEDED = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing follows."""
+        """Whether the state cannot change any more."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
@@ -72,17 +72,17 @@ class Delivery(Protocol[E_contra, R_co]):
     """Carry out an upload: called in its task, when it starts."""
 
     def __call__(self, events: E_contra, control: UploadControl, /) -> Awaitable[R_co]:
-        """Return what is to be awaited for the result."""
+        """Return an awaitable of the result."""
         ...
 
 
 class BaseUpload(Coroutine[Any, Any, R]):
-    """Start, stop, watch and await one upload: what `Upload` and `FolderUpload` share.
+    """Start, stop, watch and await one upload: the common base of `Upload` and `FolderUpload`.
 
-    Subclasses say how their last event is made.
+    Subclasses make the last event.
     """
 
-    def __init__(  # settings and collaborators, to become a record
+    def __init__(
         self,
         name: str,
         deliver: Callable[[], Awaitable[R]],
@@ -99,13 +99,13 @@ class BaseUpload(Coroutine[Any, Any, R]):
         self._state = State.NEW
         self._task: asyncio.Task[R] | None = None
         self._outcome: tuple[R] | None = None
-        """The result, once there is one; in a tuple, because it may be anything."""
+        """The result, in a tuple because the result itself may be None; None before the end."""
         self._error: BaseException | None = None
         self._waiters = 0
         self._seen = False
-        """Whether somebody was told the error. One that nobody was told is raised by the Uploader, or logged."""
+        """Whether the error was raised to somebody. If not, the Uploader raises it, or it is logged."""
         self._used = False
-        # Each task that was made of it drives a wait of its own.
+        # Each task that runs this object as its coroutine has its own wait.
         self._driven: WeakKeyDictionary[asyncio.Task[Any] | None, Coroutine[Any, Any, R]] = WeakKeyDictionary()
 
     @abstractmethod
@@ -116,16 +116,16 @@ class BaseUpload(Coroutine[Any, Any, R]):
         """Return the last event of an upload that failed."""
         return UploadFailed(error if isinstance(error, UploadError) else _unexpected(error))
 
-    # -- its state ---------------------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------------
 
     @property
     def progress(self) -> Progress | None:
-        """The latest progress; None before it is planned."""
+        """The latest progress; None before the upload is planned."""
         return self._events.progress
 
     @property
     def done(self) -> bool:
-        """Whether it has ended: with a result, an error or a cancellation."""
+        """Whether it has ended, with a result, an error or a cancellation."""
         return self._state.is_final
 
     @property
@@ -133,7 +133,8 @@ class BaseUpload(Coroutine[Any, Any, R]):
         """The result.
 
         Raises:
-            UploadError: The upload's own error; `UploadCancelled` however it was cancelled; or it has not ended.
+            UploadError: The error that the upload ended with, or it has not ended. `UploadCancelled` if it was
+                cancelled in any way.
         """
         if not self.done:
             raise UploadError(f"the upload of {self.name!r} has not ended")
@@ -149,11 +150,11 @@ class BaseUpload(Coroutine[Any, Any, R]):
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Start it in a task that the Uploader owns, and return it. Starting it again does nothing.
+        """Start the upload in a task that the Uploader owns, and return `self`. Starting it again does nothing.
 
         Raises:
-            RuntimeError: The Uploader is not entered, or was left or shut down, or lives on another event loop; or none
-                runs here.
+            RuntimeError: The Uploader was not entered, was left or shut down, or belongs to another event loop; or no
+                event loop is running.
         """
         self._used = True
         if not self.done:
@@ -168,13 +169,13 @@ class BaseUpload(Coroutine[Any, Any, R]):
         return self
 
     def cancel(self) -> None:
-        """Stop it for good; awaiters get `UploadCancelled`, and a file that lacks bytes is deleted at Frame.io.
+        """Stop the upload for good. Awaiters get `UploadCancelled`, and an incomplete file is deleted at Frame.io.
 
-        A file whose parts have all arrived is kept, and one of `execute(receipts=...)`, which is the caller's.
-        Cancelling an upload that has ended does nothing.
+        A file whose parts have all arrived is kept. So is the file of `execute(receipts=...)`, which belongs to the
+        caller. Cancelling an upload that has ended does nothing.
 
         Raises:
-            RuntimeError: As for `start`; this and `pause` and `resume` belong to the Uploader's thread and loop.
+            RuntimeError: Called from another thread or event loop than the Uploader's, as with `pause` and `resume`.
         """
         if self.done:
             return
@@ -186,16 +187,17 @@ class BaseUpload(Coroutine[Any, Any, R]):
             self._stop()
 
     def pause(self) -> None:
-        """Send no more bytes, inside a part too, until `resume()`; nothing is lost, and it counts as no retry.
+        """Stop sending bytes, even in the middle of a part, until `resume()`. A pause does not count as a retry.
 
-        S3 drops a silent connection after 20 to 30 s. So after 15 s the attempts under way are given up, their slots go
-        to other uploads, and their parts are sent again after `resume()`. What the kernel has buffered still goes out.
+        S3 drops a silent connection after 20 to 30 s. So after 15 s the attempts in flight are given up, their slots go
+        to other uploads, and their parts are sent again after `resume()`. Bytes that the kernel has buffered are still
+        sent.
         """
         self._registry.home.check_thread()
         self._control.pause.close()
 
     def resume(self) -> None:
-        """Go on after `pause()`."""
+        """Continue after `pause()`."""
         self._registry.home.check_thread()
         self._control.pause.open()
 
@@ -219,8 +221,8 @@ class BaseUpload(Coroutine[Any, Any, R]):
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
-            # The last check, after those that know what was cancelled. Awaiters of this upload were not cancelled
-            # either, and a task group would take a `CancelledError` for a normal end.
+            # Code nearer to the cancelled call reports it more precisely; this is the fallback. The awaiters of this
+            # upload were not cancelled, and a task group would take a `CancelledError` for a normal end.
             reason = "was stopped by a cancellation that nobody sent to it"
             raise UploadError(f"the upload of {self.name!r} {reason}") from error
 
@@ -251,7 +253,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         self._registry.remove(self)
 
     def _take_error(self) -> BaseException | None:
-        """Return the error if nobody was told it or is about to be; from now on somebody was."""
+        """Return the error and mark it as seen; None if it was seen, or if an awaiter is about to get it."""
         if self._error is None or self._seen or self._waiters:
             return None
         self._seen = True
@@ -264,7 +266,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         if self._task is not None and not self.done:
             self._waiters += 1
             try:
-                # Not `await task`: an awaiter that anyio cancels would pass on one cancellation after another.
+                # Not `await task`: anyio cancels an awaiter repeatedly, and each cancellation would reach the task.
                 await asyncio.wait([self._task])
             except asyncio.CancelledError:
                 self._seen = True
@@ -281,7 +283,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         return self.result
 
     async def _stopped(self) -> None:
-        """Stop it and wait for its end, which the deadline of its clean-up bounds."""
+        """Stop it and wait until it has ended; the deadline of its clean-up bounds this."""
         self._stop()
         if self._task is not None:
             await wait_uncancelled([self._task])
@@ -309,13 +311,13 @@ class BaseUpload(Coroutine[Any, Any, R]):
     # -- the coroutine protocol, for `create_task`, `gather`, `wait_for` and `TaskGroup` -----------------------------
 
     def send(self, value: Any) -> Any:
-        """Run to the next suspension, as a coroutine does; `asyncio.Task` calls this."""
+        """Run to the next suspension, as a coroutine does. `asyncio.Task` calls this."""
         if not self.done:
             self._registry.home.check()
         return self._drive(self._wait).send(value)
 
     def throw(self, *exception: Any) -> Any:
-        """Raise inside, as in a coroutine; `asyncio.Task` cancels so, also before the first `send`."""
+        """Raise an exception inside, as in a coroutine. `asyncio.Task` cancels so, even before the first `send`."""
         task = asyncio.current_task()
         if task in self._driven:
             return self._driven[task].throw(*exception)
@@ -324,12 +326,12 @@ class BaseUpload(Coroutine[Any, Any, R]):
         if self._state is State.NEW:
             self._control.cancel(CancelReason.TASK_CANCELLED)
             self._end_unstarted()
-        # A coroutine that has not begun would raise at once, and leave a running upload behind.
+        # A coroutine that has not begun would raise at once, without stopping the running upload.
         error = exception[0] if isinstance(exception[0], BaseException) else exception[0](*exception[1:2])
         return self._drive(lambda: self._give_up(error)).send(None)
 
     def _drive(self, begin: Callable[[], Coroutine[Any, Any, R]]) -> Coroutine[Any, Any, R]:
-        """Return the wait of the task that drives this; `begin` makes its first one."""
+        """Return the wait of the current task. `begin` creates it on the first call."""
         task = asyncio.current_task()
         if task not in self._driven:
             self._driven[task] = begin()
@@ -341,7 +343,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
         raise error
 
     def close(self) -> None:
-        """Close it, as a coroutine; an upload that runs is stopped."""
+        """Close it, as a coroutine. A running upload is stopped."""
         self._used = True
         for driven in tuple(self._driven.values()):
             driven.close()
@@ -359,21 +361,22 @@ def _unexpected(error: BaseException) -> UploadError:
 
 @public
 class Upload(BaseUpload[UploadedFile]):
-    """One upload. Lazy: nothing happens until it is awaited, entered, iterated or started.
+    """An upload. Lazy: nothing happens until it is awaited, entered, iterated or started.
 
-    * `await upload` gives the `UploadedFile` or raises; any number of times, the same each time.
-    * `async with upload:` starts it; leaving the block waits for its end and raises its error, leaving by an exception
-      cancels it.
-    * `async for event in upload:` tells every fact from the first on, and the latest `Progress` between them. Breaking
-      out of the loop stops nothing; after a failure the last event is `UploadFailed`, and nothing is raised here.
+    * `await upload` returns the `UploadedFile` or raises the error. It can be awaited any number of times.
+    * `async with upload:` starts it. Leaving the block waits until it has ended and raises its error; leaving it by an
+      exception cancels the upload.
+    * `async for event in upload:` yields every event from the first one, and the latest `Progress` in between. Breaking
+      out of the loop does not stop the upload. After a failure the last event is `UploadFailed`; the loop does not
+      raise.
     * `upload.start()` returns at once; the Uploader owns the task.
 
-    As with an `asyncio.Task`, cancelling who awaits it cancels the upload: `asyncio.shield` where that is not wanted.
-    Within a second of a cancellation nothing of it is running and every file is closed. It is a
-    `collections.abc.Coroutine`, so `asyncio.gather`, `wait_for` and `TaskGroup.create_task` take it.
+    As with an `asyncio.Task`, cancelling a task that awaits the upload cancels the upload; use `asyncio.shield` to
+    prevent that. Within a second of a cancellation nothing of the upload runs any more and every file is closed. An
+    upload is a `collections.abc.Coroutine`, so `asyncio.gather`, `wait_for` and `TaskGroup.create_task` accept it.
     """
 
-    def __init__(  # settings and collaborators, to become a record
+    def __init__(
         self,
         request: UploadRequest,
         deliver: Delivery[EventLog, UploadedFile],
@@ -385,11 +388,11 @@ class Upload(BaseUpload[UploadedFile]):
         super().__init__(printable(request.name), lambda: deliver(events, control), events, control, registry)
         self._record = record
         self.source: str | os.PathLike[str] | None = None
-        """The path, as it was given; of `resume_pending()`, as it was recorded; None for anything but a path."""
+        """The path as it was passed, or as it was recorded for `resume_pending()`; None for other sources."""
         if isinstance(request.source, str | os.PathLike):
             self.source = request.source
         self.folder_id: str | None = request.folder_id
-        """The folder it goes into; None for a plan that does not contain it."""
+        """ID of the target folder; None for a plan that does not contain it."""
 
     def _release(self) -> None:
         super()._release()
@@ -401,23 +404,23 @@ class Upload(BaseUpload[UploadedFile]):
 
     @property
     def file_id(self) -> str | None:
-        """The file at Frame.io; None before it is planned.
+        """ID of the file at Frame.io; None before the upload is planned.
 
-        Known from the start for `resume_pending()` and `execute()`. It becomes another one where the upload begins
-        anew, which `UploadReplanned` tells.
+        Known from the start for `resume_pending()` and `execute()`. It changes if the upload starts again with a new
+        file, which `UploadReplanned` reports.
         """
         return self._events.file_id
 
     async def planned(self) -> UploadPlanned | None:
-        """Start it, and wait until the file exists at Frame.io; what a web handler answers 202 with.
+        """Start the upload and wait until the file exists at Frame.io, for example to answer a web request with 202.
 
         Cancelling this wait does not cancel the upload.
 
         Returns:
-            The file's id and link, or None where nothing had to be uploaded.
+            The file's ID and link, or None if nothing had to be uploaded.
 
         Raises:
-            UploadError: The upload failed before.
+            UploadError: The upload failed before that.
         """
         async for event in self:
             if isinstance(event, UploadPlanned):
@@ -428,14 +431,15 @@ class Upload(BaseUpload[UploadedFile]):
 
 @public
 class FolderUpload(BaseUpload[FolderResult]):
-    """The upload of a folder. Used as an `Upload` is, and as lazy; its events are those of the folder and its files.
+    """The upload of a folder. Used like an `Upload`, and as lazy; its events are about the folder and its files.
 
-    A file that fails stops no other: at the end `FolderUploadError`, whose `result` names them all, is raised where the
-    upload is awaited, and the last event is `FolderCompleted` all the same. A listener that comes late is told
-    `FolderPlanned`, the failures and the end: what was done is in the result, and memory does not grow with the files.
+    If a file fails, the others continue. At the end `FolderUploadError` is raised where the upload is awaited, and its
+    `result` lists the files; the last event is `FolderCompleted` in any case. A listener that starts late gets
+    `FolderPlanned`, the failures and the end only. All other files are in the result, and memory does not grow with
+    their number.
     """
 
-    def __init__(  # settings and collaborators, to become a record
+    def __init__(
         self,
         name: str,
         deliver: Delivery[FolderEventLog, FolderResult],
@@ -447,9 +451,9 @@ class FolderUpload(BaseUpload[FolderResult]):
         events, control = FolderEventLog(), UploadControl()
         super().__init__(name, lambda: deliver(events, control), events, control, registry)
         self.source = source
-        """The folder's path, as it was given."""
+        """Path of the folder, as it was passed."""
         self.folder_id = folder_id
-        """The folder at Frame.io that was given; `FolderCreated` names those that are made in it."""
+        """ID of the target folder; `FolderCreated` reports the folders that are created in it."""
 
     def _completed(self, result: FolderResult) -> Event:
         return FolderCompleted(result)
@@ -458,45 +462,45 @@ class FolderUpload(BaseUpload[FolderResult]):
         return FolderCompleted(error.result) if isinstance(error, FolderUploadError) else super()._failed(error)
 
     async def planned(self) -> FolderPlanned:
-        """Start it, and wait until the tree was walked and the folder exists at Frame.io.
+        """Start the upload and wait until the tree was walked and the folder exists at Frame.io.
 
         Cancelling this wait does not cancel the upload.
 
         Raises:
-            UploadError: The upload failed before.
+            UploadError: The upload failed before that.
         """
         async for event in self:
             if isinstance(event, FolderPlanned):
                 return event
         _ = self.result
-        raise AssertionError("a folder's upload ended well before it was planned")
+        raise AssertionError("a folder's upload succeeded before it was planned")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningUpload:
-    """What the registry needs of an upload that runs. The upload makes it: these are no public methods of a handle."""
+    """The access of the registry to a running upload, made by the upload. These are not public methods of a handle."""
 
     task: asyncio.Task[Any]
     stop: Callable[[], None]
-    """Cancels the task as its owner would; once."""
+    """Cancels the task as its owner would. Further calls do nothing."""
     take_error: Callable[[], BaseException | None]
-    """Returns the error if nobody was told it, and then counts as being told."""
+    """Returns the error, which then counts as seen; None if it was seen before."""
 
 
 class UploadRegistry:
-    """The uploads that were started and have not ended. Owned by the Uploader; it alone keeps them alive."""
+    """The uploads that were started and have not ended. Owned by the Uploader; only this keeps them alive."""
 
     def __init__(self) -> None:
         self._running: dict[BaseUpload[Any], RunningUpload] = {}
         self.home: OwnerLoop = OwnerLoop()
         self._calls: dict[anyio.CancelScope, asyncio.Future[None]] = {}
-        """Verbs that run in tasks of the caller's, and what is set when each has ended."""
+        """Calls that run in the caller's tasks; the future of each is set when the call has ended."""
         self.closed_because: str | None = "the Uploader is not entered: use `async with`"
-        """Why no upload can be started, if none can."""
+        """Why no upload can be started; None if one can."""
 
     @property
     def uploads(self) -> tuple[Upload | FolderUpload, ...]:
-        """The uploads that run, in the order in which they were started."""
+        """The running uploads, in the order in which they were started."""
         return cast("tuple[Upload | FolderUpload, ...]", tuple(self._running))  # it has these two subclasses only
 
     def check_open(self) -> None:
@@ -506,19 +510,19 @@ class UploadRegistry:
             raise RuntimeError(self.closed_because)
 
     def add(self, upload: BaseUpload[Any], running: RunningUpload) -> None:
-        """Keep an upload that starts."""
+        """Add an upload that starts."""
         self._running[upload] = running
 
     def remove(self, upload: BaseUpload[Any]) -> None:
-        """Forget an upload that has ended: nothing refers to it any more."""
+        """Remove an upload that has ended, so that nothing refers to it any more."""
         self._running.pop(upload, None)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Run a verb in a task of the caller's, so that leaving or a shutdown waits for it or stops it.
+        """Register a call that runs in the caller's task, so that leaving or a shutdown waits for it or stops it.
 
         Raises:
-            UploadCancelled: It was stopped.
+            UploadCancelled: The call was stopped.
         """
         ended: asyncio.Future[None] = running_loop().create_future()
         scope = anyio.CancelScope()
@@ -533,7 +537,7 @@ class UploadRegistry:
             raise UploadCancelled(self.closed_because or "the Uploader was left") from None
 
     async def finish(self) -> None:
-        """Wait for all, and raise the errors that nobody has seen or is about to."""
+        """Wait for all, and raise the errors that nobody has seen and no awaiter is about to get."""
         awaited: dict[BaseUpload[Any], RunningUpload] = {}
         while self._running or self._calls:
             awaited |= self._running
@@ -545,11 +549,11 @@ class UploadRegistry:
             raise BaseExceptionGroup("uploads failed", errors)
 
     async def stop(self, grace: float) -> None:
-        """Let them go on for `grace` seconds, then stop them as cancelled tasks."""
+        """Let all continue for `grace` seconds, then stop them as cancelled tasks."""
         try:
             if self._ends() and grace > 0:
                 await asyncio.wait(self._ends(), timeout=grace)
-        finally:  # at once, where the wait itself is cancelled
+        finally:  # also if the wait itself is cancelled, and then at once
             ends = self._ends()
             for running in tuple(self._running.values()):
                 running.stop()
@@ -561,7 +565,7 @@ class UploadRegistry:
         return [*(running.task for running in self._running.values()), *self._calls.values()]
 
     def statistics(self, resources: Session) -> Statistics:
-        """Tell what is going on at this moment."""
+        """Return a snapshot of what the Uploader is doing."""
         slots = resources.part_slots.statistics()
         progress = [upload.progress for upload in self._running]
         return Statistics(

@@ -48,35 +48,38 @@ from ._upload import FolderUpload, Upload, UploadRegistry
 
 @public
 class Uploader:
-    """Puts files into Frame.io.
+    """Upload files to Frame.io.
 
-    An async context manager, which may be entered in one task and left in another (fixtures, start and stop hooks); an
-    idle one holds no task. Leaving it waits for the uploads that were started; those still running then whose error
-    nobody saw raise it there (several: an `ExceptionGroup`), and one that failed unseen earlier is logged at ERROR when
-    it is collected. Leaving it by an exception or a cancellation stops them all.
+    An async context manager. It may be entered in one task and left in another (fixtures, start and stop hooks), and an
+    idle one holds no task. Leaving the block waits for the uploads that were started. If one of them fails meanwhile
+    and nobody has seen its error, the error is raised there (several: an `ExceptionGroup`). An upload that failed
+    earlier and whose error nobody has seen is logged at ERROR when it is garbage-collected. Leaving the block by an
+    exception or a cancellation stops all uploads.
 
     Args:
-        token: A string, or a callable (sync or async) that returns one. It is asked for each API call, and again once
-            after a 401. One that is not async runs in a thread.
+        token: A string, or a callable (sync or async) that returns one. The callable is called before each API call,
+            and once more after a 401. A sync callable runs in a thread.
         account_id: The default for every call that takes one.
-        base_url: Where the API is: http(s), a host and perhaps a path. Plain http to another machine is logged as a
-            warning, for everybody on the way can read the token.
-        limits: What all uploads may use together.
-        timeouts: How long to wait.
-        retry: How often to try.
-        journal: A path or a `Journal`. With one, an upload of a path survives its process: the next `upload()` of the
-            same source to the same folder and name sends only what is missing. Bytes, file objects and streams cannot
-            be found again, and are not recorded.
-        check_etags: Compare each part's ETag with the MD5 of what was sent, where it is an MD5. Costs one core 1.7 s a
-            GB, beside the sending. Until one has matched on a host, a mismatch that repeats turns the check off for
-            that host, with a logged warning.
+        base_url: URL of the API: http(s), a host and optionally a path. Plain http to another machine is logged as a
+            warning, because anyone on the network path can read the token.
+        limits: Limits for all uploads together.
+        timeouts: How long to wait for what.
+        retry: How often and how long to retry.
+        journal: A path or a `Journal`. With one, an upload of a path survives the process: the next `upload()` of the
+            same source to the same folder and name sends only the missing parts. Bytes, file objects and streams cannot
+            be found again, so they are not recorded.
+        check_etags: Compare each part's ETag, if it is an MD5, with the MD5 of the bytes that were sent. Costs 1.7 s of
+            one core per GB, in parallel to sending. Until an ETag has matched on a host, a mismatch that repeats turns
+            the check off for that host, with a logged warning.
         session: A session whose connector is shared (pool, resolver, TLS). Nothing else of it is used. Close it after
-            the Uploader: closed before, uploads fail, and their placeholders are removed over a connection of our own.
-        proxy: The URL of an HTTP proxy, for API and parts alike; or a callable that chooses one for each host. It is
-            given `scheme://host[:port]` of each request, and returns a URL, or None for a direct connection. User and
-            password in the URL are percent-encoded UTF-8. SOCKS is not supported.
-        ssl: A context of the caller's, for API and parts alike.
-        spool_dir: Where the parts of a stream wait; the default temporary directory, unless that one is in memory.
+            the Uploader. If it is closed earlier, uploads fail, and their placeholders are deleted over a separate
+            connection.
+        proxy: The URL of an HTTP proxy for API calls and parts, or a callable that chooses one for each host. The
+            callable gets `scheme://host[:port]` of each request and returns a URL, or None for a direct connection.
+            User and password in the URL are percent-encoded UTF-8. SOCKS is not supported.
+        ssl: A TLS context for API calls and parts.
+        spool_dir: Directory for the parts of streams; by default the default temporary directory, unless that one is in
+            memory.
     """
 
     def __init__(
@@ -85,9 +88,9 @@ class Uploader:
         *,
         account_id: str | None = None,
         base_url: str = "https://api.frame.io",
-        limits: Limits = Limits(),  # noqa: B008  # frozen
-        timeouts: Timeouts = Timeouts(),  # noqa: B008
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008
+        limits: Limits = Limits(),  # noqa: B008  # frozen, so calls can share it
+        timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
         journal: str | PathLike[str] | Journal | None = None,
         check_etags: bool = True,
         session: aiohttp.ClientSession | None = None,
@@ -95,7 +98,7 @@ class Uploader:
         ssl: ssl_module.SSLContext | None = None,
         spool_dir: str | PathLike[str] | None = None,
     ) -> None:
-        # Hidden first: what is refused below shows this frame and its arguments in a traceback.
+        # Wrapped first: an error that is raised below shows this frame and its arguments in a traceback.
         self._registry = UploadRegistry()
         self._token, self._address, way = Secret(token), Secret(base_url), Secret(proxy)
         del token, base_url, proxy
@@ -118,7 +121,7 @@ class Uploader:
         self._open: tuple[Session, FrameioApi] | None = None
 
     def __repr__(self) -> str:
-        if not is_base_url(self._address):  # refused, because it may hold a password; a traceback shows `self`
+        if not is_base_url(self._address):  # refused, because it may contain a password; a traceback shows `self`
             return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} {self._address.reveal()}, {len(self._registry.uploads)} running>"
 
@@ -148,7 +151,7 @@ class Uploader:
             if error is None:
                 await self._registry.finish()
         finally:
-            # After a good end there is nothing to stop; after a bad one, and after a cancelled wait, there is.
+            # Does nothing after `finish()` returned. After an error or a cancelled wait, uploads may still run.
             try:
                 await self.shutdown(0)
             finally:
@@ -160,11 +163,11 @@ class Uploader:
             await resources.close()
 
     async def shutdown(self, grace: float = 5.0) -> None:
-        """Let running uploads go on for `grace` seconds, then stop them as a cancelled task would; raises nothing.
+        """Let running uploads continue for `grace` seconds, then stop them as a cancelled task would; raise nothing.
 
         For SIGTERM and lifespans. Calls that are awaited elsewhere (`plan`, `send_parts`, `confirm`, ...) get the same
-        time; those still running then raise `UploadCancelled` there, and what they made is removed or told. No upload
-        can be started afterwards, and the block is still to be left.
+        time. Those that still run then raise `UploadCancelled` there, and what they created at Frame.io is deleted or
+        logged. No upload can be started afterwards. The `async with` block must still be left.
         """
         self._registry.home.check()
         self._registry.closed_because = "the Uploader was shut down"
@@ -176,18 +179,18 @@ class Uploader:
         return self._registry.uploads
 
     def statistics(self) -> Statistics:
-        """Tell what is going on at this moment."""
+        """Return a snapshot of what the Uploader is doing."""
         return self._registry.statistics(self._opened()[0])
 
     @contextmanager
     def _call(self, *, begins: bool = False) -> Iterator[tuple[Session, FrameioApi]]:
-        """Run a verb in the caller's task.
+        """Register a call that runs in the caller's task, so that `shutdown` can stop it.
 
         Args:
-            begins: It begins something, which is refused after a shutdown.
+            begins: Whether the call begins something. Such calls are refused after a shutdown.
 
         Raises:
-            RuntimeError: The Uploader is not entered, was left or shut down, or lives on another loop.
+            RuntimeError: The Uploader was not entered, was left or shut down, or belongs to another event loop.
             UploadCancelled: The Uploader was shut down meanwhile.
         """
         self._registry.home.check()
@@ -221,26 +224,28 @@ class Uploader:
         media_type: str | None = None,
         conflict: Conflict = "create",
     ) -> Upload:
-        """Upload a file, bytes or a stream into a folder; nothing happens until the `Upload` is used.
+        """Return the upload of a file, bytes or a stream to a folder. Nothing happens until the `Upload` is used.
 
         Args:
-            source: A path; bytes; a binary file object, read from its position to its end; an async iterable of bytes
-                or an object with `async read(n)`. A stream is spooled to disk a part at a time.
-            folder_id: Where to.
-            name: Its name at Frame.io; by default the source's own. A path's own name goes as it is. One that is given,
-                or is an object's, may come from a form: its last component is taken, by `/` and by a backslash, without
-                control and bidi characters.
-            size: In bytes; needed for a stream that does not tell its own, checked for everything else.
-            account_id: Whose; by default the Uploader's.
-            media_type: What the part links are signed for, where the service leaves that open.
-            conflict: `"create"` always makes a new file; the service allows equal names. `"skip"` leaves alone a file
-                of that name and size that has arrived, and that was created after the source was last written to (a
-                time later than the service's own now is not counted); its only event is `UploadCompleted`, and the
-                outcome `"skipped"`. `"version"` stacks the new file, once it has arrived, on the one of that name.
+            source: A path; bytes; a binary file object, which is read from its current position to its end; an async
+                iterable of bytes; or an object with `async read(n)`. A stream is spooled to disk, one part at a time.
+            folder_id: ID of the target folder.
+            name: The file's name at Frame.io; by default the source's own name. The name of a path is used unchanged. A
+                name that is passed here, or that belongs to an object, may come from a web form: only its last
+                component is used (split at `/` and at backslashes), without control and bidi characters.
+            size: Size in bytes. Required for a stream that does not know its size; checked for every other source.
+            account_id: ID of the account; by default the Uploader's.
+            media_type: The media type that the part links are signed for, if the service does not return one.
+            conflict: What to do if the folder has a file of that name. `"create"`: create another file; the service
+                allows equal names. `"skip"`: send nothing if that file has the same size, has arrived, and was created
+                after the source was last modified (a modification time in the service's future is ignored). The only
+                event is then `UploadCompleted`, with the outcome `"skipped"`. `"version"`: upload the file, then stack
+                it on the existing one as a new version.
 
         Raises:
-            ValueError: There is no name or no account, an id is empty or no text, or the media type is no header value.
-            TypeError: The source is none.
+            ValueError: The name or the account is missing, an ID is empty or not text, or the media type is not a valid
+                header value.
+            TypeError: `source` is not of a supported kind.
         """
         check_kind(source)
         check_conflict(conflict)
@@ -269,27 +274,27 @@ class Uploader:
         contents_only: bool = False,
         account_id: str | None = None,
     ) -> FolderUpload:
-        """Upload a folder with all that is in it; nothing happens until the `FolderUpload` is used.
+        """Return the upload of a folder and everything in it. Nothing happens until the `FolderUpload` is used.
 
-        The tree is walked first. Names that begin with a dot, what systems make for themselves (`Thumbs.db`,
-        `lost+found`, `$RECYCLE.BIN`, …) and links to folders are left out; links to files are followed. An empty file
-        is skipped, with its reason. Folders that are there by their name are used, the others made; empty ones too,
-        unless `include` says what is wanted. Names go as they are.
+        The tree is walked first. Names that begin with a dot, files and folders that operating systems create
+        (`Thumbs.db`, `lost+found`, `$RECYCLE.BIN`, …) and links to folders are left out; links to files are followed.
+        An empty file is skipped, and the event says why. A folder that exists at Frame.io under the same name is used;
+        others are created. Empty folders are created too, unless `include` is given. Names are used unchanged.
 
         Args:
-            root: The folder.
-            folder_id: Where to.
-            include: Patterns of what is wanted; none: everything. A pattern is a path relative to the root, with `/`;
-                one without `/` matches the name at any depth, `**` spans folders. A folder that matches stands for all
-                that is in it.
-            exclude: Patterns of what is not; they win, and a folder that matches is not walked.
-            conflict: As for `upload`; `"skip"` makes a second run send only what is missing.
-            contents_only: Put the contents into `folder_id` itself, instead of a folder of the root's name.
-            account_id: Whose; by default the Uploader's.
+            root: Path of the folder.
+            folder_id: ID of the target folder.
+            include: Patterns of the files to upload; by default all. A pattern is a path relative to the root, with
+                `/`. A pattern without `/` matches the name at any depth; `**` matches any number of folders. A folder
+                that matches includes everything in it.
+            exclude: Patterns of the files to leave out. They take precedence; a folder that matches is not walked.
+            conflict: As for `upload`. With `"skip"`, a second run sends only what is missing.
+            contents_only: Upload the contents to `folder_id` itself, instead of to a folder with the root's name.
+            account_id: ID of the account; by default the Uploader's.
 
         Raises:
-            ValueError: There is no account, a pattern cannot match anything, or the root has no name for its folder.
-            TypeError: The root is no path.
+            ValueError: The account is missing, a pattern cannot match anything, or the root has no name.
+            TypeError: `root` is not a path.
         """
         check_conflict(conflict)
         given, root = root, os.fspath(root)
@@ -300,7 +305,7 @@ class Uploader:
         except ValueError:
             if not contents_only:
                 raise
-            name = root  # `/`: there it is the folder that is to be filled, which has a name
+            name = root  # for `/`, which has no name and needs none: the contents go to an existing folder
         asked = FolderRequest(
             root=root,
             name=None if contents_only else name,
@@ -319,29 +324,32 @@ class Uploader:
         return FolderUpload(printable(name), run, self._registry, source=given, folder_id=folder_id)
 
     def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
-        """Upload by a plan made before, perhaps by another process; `PlanError` if it is for another size. Lazy.
+        """Return the upload of a source by an existing plan, which another process may have made. It is lazy.
 
-        With a journal it is recorded under that plan: the next `execute` of the same plan and path sends only what is
-        missing, and begins anew, with a plan of its own, where that one is of no use any more.
+        If the plan is for another size, the upload ends with a `PlanError`.
 
-        With `receipts` the caller keeps the record, and can go on with a stream too. The file is the caller's then:
-        whatever ends the upload, it is neither deleted nor replaced, and the journal has nothing of it.
+        With a journal, the upload is recorded under that plan: the next `execute` of the same plan and path sends only
+        the missing parts. If the plan can no longer be used, it starts again with a new one.
 
-        A plan with http links for an API that is https ends in a `PlanError` before a byte is sent, unless the links
-        lead to this machine itself; its file stays, for the plan is yours.
+        With `receipts`, the caller keeps the record instead of the journal, and can continue a stream too. The file
+        then belongs to the caller: however the upload ends, the file is neither deleted nor replaced.
+
+        If the API is https, a plan with http links ends with a `PlanError` before a byte is sent, unless the links lead
+        to this machine itself. The file is kept, because the plan is the caller's.
 
         Args:
-            plan: Of `plan()`; or another tool's, by `Plan.from_response`.
+            plan: The result of `plan()`, or of another tool through `Plan.from_response`.
             source: As for `upload`.
-            receipts: Of the parts that have arrived before, in any order; `()` where none has. Those are not sent
-                again, and a stream holds the bytes of the others alone, one part after the other. What is told as
-                `PartCompleted` makes the next ones: `Receipt(event.number, event.size, event.etag)`.
+            receipts: Receipts of the parts that have arrived already, in any order; `()` if there are none yet. These
+                parts are not sent again, and a stream must contain the bytes of the other parts only, one after the
+                other. To make further receipts from events: `Receipt(event.number, event.size, event.etag)` of each
+                `PartCompleted`.
 
         Raises:
-            ValueError: There is no account.
-            TypeError: The source is none.
-            PlanError: A receipt is for a part that the plan has not.
-            IntegrityError: Two receipts tell different bytes of one part.
+            ValueError: The account is missing.
+            TypeError: `source` is not of a supported kind.
+            PlanError: A receipt is for a part that is not in the plan.
+            IntegrityError: Two receipts describe different bytes of the same part.
         """
         check_kind(source)
         account = self._account(plan.account_id)
@@ -371,9 +379,9 @@ class Uploader:
         """Return the upload of a request. It begins when it is used.
 
         Args:
-            request: With an empty `account_id` it gets the Uploader's.
+            request: If its `account_id` is empty, the Uploader's is used.
             record: The journal entry, if this Uploader owns it already. The upload releases it.
-            sender: Makes what sends the parts.
+            sender: Returns the object that sends the parts.
         """
         request = replace(request, account_id=self._account(request.account_id))
 
@@ -405,15 +413,16 @@ class Uploader:
         account_id: str | None = None,
         media_type: str | None = None,
     ) -> Plan:
-        """Create the file at Frame.io and give its plan, for `execute` or `send_parts`; no byte of it is sent.
+        """Create the file at Frame.io and return its plan, for `execute` or `send_parts`. No bytes are sent.
 
-        A plan that is not used leaves a file without its bytes: `delete(plan.file_id)`. Arguments as for `upload`.
+        A plan that is not used leaves a file without content at Frame.io; delete it with `delete(plan.file_id)`. The
+        arguments are those of `upload`.
 
         Raises:
             SourceError: The source is missing, empty or unreadable.
-            ApiError: The service refused.
-            PlanError: What the service planned cannot be used: its parts do not add up to the file, or a link is http
-                although the API is https. The file was removed again.
+            ApiError: The service refused the call.
+            PlanError: The service's plan cannot be used: its parts do not add up to the file, or a link is http
+                although the API is https. The file was deleted again.
         """
         check_kind(source)
         name, account = name_of(source, name), self._account(account_id)
@@ -428,19 +437,19 @@ class Uploader:
             )
 
     async def send_parts(self, plan: Plan, source: Source, numbers: Iterable[int]) -> tuple[Receipt, ...]:
-        """Send only those parts and give their receipts, in the order of the parts; safe to do twice.
+        """Send some parts of a plan and return their receipts, in the order of the parts. Safe to repeat.
 
-        It takes no `Limits.files` slot, asks for no confirmation (`confirm(plan)` does), and deletes nothing: others
-        may be sending the other parts. Nothing is recorded in a journal: the receipts are the caller's to keep.
+        It does not count for `Limits.files`, does not wait for a confirmation (use `confirm(plan)`), and deletes
+        nothing, because others may be sending the other parts. Nothing is recorded in a journal; keep the receipts.
 
-        A stream holds the bytes of those parts alone, one after the other; any other source the whole file.
+        A stream must contain the bytes of these parts only, one after the other; any other source, the whole file.
 
         Raises:
-            ValueError: The plan has no part of such a number.
+            ValueError: The plan has no part with such a number.
             LinksExpired: The plan is too old.
-            PartError: A part was given up.
-            PlanError: The plan is for another size, or its links are http although the API is https (they may be
-                where they lead to this machine itself).
+            PartError: A part could not be sent.
+            PlanError: The plan is for another size, or its links are http although the API is https (and do not lead to
+                this machine itself).
         """
         check_kind(source)
         wanted = frozenset(numbers)
@@ -453,13 +462,13 @@ class Uploader:
             return await send_some(plan, source, wanted, resources)
 
     async def confirm(self, plan: Plan) -> UploadedFile:
-        """Wait until the service has put the parts together.
+        """Wait until the service has assembled the file from its parts.
 
-        Where it takes too long and a receipt of the parts is not `is_proved`, send those parts again and confirm again.
+        If that takes too long and `is_proved` of a part's receipt is false, send that part again and confirm again.
 
         Raises:
-            ConfirmationError: It failed there, or took longer than `Timeouts.confirm`.
-            ApiError: The service cannot be asked.
+            ConfirmationError: The service failed to assemble it, or took longer than `Timeouts.confirm`.
+            ApiError: The service refused the call or did not answer.
         """
         account = self._account(plan.account_id)
         with self._call() as (resources, api):
@@ -474,11 +483,11 @@ class Uploader:
         lists of projects a minute, and 5 lists of folders a second.
 
         Args:
-            project: The id or the name of a project: all others are left out.
+            project: ID or name of a project; all others are left out.
             depth: How many levels of folders to read below each project's root folder.
 
         Raises:
-            ApiError: The service refused a list.
+            ApiError: The service refused a call.
             ValueError: `depth` is negative.
         """
         if depth < 0:
@@ -496,27 +505,27 @@ class Uploader:
             account_id: The account that it is in; by default the Uploader's.
 
         Raises:
-            ApiError: There is no such project, or the service refused.
+            ApiError: There is no such project, or the service refused the call.
         """
         account = self._account(account_id)
         with self._call() as (_, api):
             return await find_project(api, account, check_id("project_id", project_id))
 
     async def status(self, file_id: str, *, account_id: str | None = None) -> UploadStatus:
-        """Ask what the service says of a file's bytes.
+        """Return the upload status of a file, as the service reports it.
 
         Raises:
-            ApiError: The service refused.
+            ApiError: The service refused the call.
         """
         account = self._account(account_id)
         with self._call() as (_, api):
             return await read_status(api, check_id("file_id", file_id), account)
 
     async def delete(self, file_id: str, *, account_id: str | None = None) -> None:
-        """Remove a file, or the placeholder of a plan that is not used.
+        """Delete a file, or the placeholder of a plan that is not used.
 
         Raises:
-            ApiError: The service refused.
+            ApiError: The service refused the call.
         """
         account = self._account(account_id)
         with self._call() as (_, api):
@@ -525,16 +534,16 @@ class Uploader:
     async def remote_upload(
         self, source_url: str, *, folder_id: str, name: str, account_id: str | None = None
     ) -> UploadedFile:
-        """Let Frame.io fetch a file by itself; it has only begun when this returns (`status` tells).
+        """Let Frame.io fetch a file from a URL. When this returns, the transfer has only begun; see `status`.
 
         Args:
-            source_url: Public or presigned; 50 GB at most. It is sent to Frame.io and shown nowhere.
-            folder_id: Where to.
-            name: Its name at Frame.io.
-            account_id: Whose; by default the Uploader's.
+            source_url: A public or presigned URL of at most 50 GB. It is sent to Frame.io and shown nowhere.
+            folder_id: ID of the target folder.
+            name: The file's name at Frame.io.
+            account_id: ID of the account; by default the Uploader's.
 
         Raises:
-            ApiError: The service refused.
+            ApiError: The service refused the call.
         """
         url = Secret(source_url)
         del source_url  # a traceback would show it
@@ -548,28 +557,28 @@ class Uploader:
     # -- the journal ---------------------------------------------------------------------------------------------------
 
     async def pending(self) -> tuple[PendingUpload, ...]:
-        """Return what the journal holds: uploads that were begun, by whomever, and are not finished.
+        """Return the unfinished uploads in the journal, whichever process began them.
 
-        One whose record is damaged has a reason in its `damage`, which is logged as a warning, too. It stops no other,
-        and `discard` removes it.
+        If an upload's record is damaged, its `damage` says why, and a warning is logged. It does not affect the others;
+        `discard` removes it.
 
         Raises:
             JournalError: The journal cannot be read.
-            ValueError: There is no journal.
+            ValueError: The Uploader has no journal.
         """
         with self._call():
             return await list_pending(self._journalled())
 
     async def resume_pending(self) -> tuple[Upload, ...]:
-        """Start everything that the journal holds and nobody else is at: a worker's first line.
+        """Start all uploads in the journal that no other process works on, and return them.
 
-        Each goes on as `upload()` of the same source would; one whose parts had all arrived is only confirmed. Its
-        `source`, `folder_id` and `file_id` are those that were recorded. One whose record is damaged is passed over,
-        with a logged warning; `pending()` tells it.
+        Typically the first call of a worker. Each upload continues as `upload()` of the same source would; if all its
+        parts have arrived, it is only confirmed. Its `source`, `folder_id` and `file_id` are the recorded ones. An
+        upload whose record is damaged is left out, with a logged warning; `pending()` returns it.
 
         Raises:
             JournalError: The journal cannot be read.
-            ValueError: There is no journal.
+            ValueError: The Uploader has no journal.
         """
         with self._call(begins=True):
             claimed = await claim_pending(self._journalled())
@@ -591,15 +600,15 @@ class Uploader:
         )
 
     async def discard(self, file_id: str) -> None:
-        """Drop an upload from the journal and delete its placeholder; a file whose parts have all arrived is kept.
+        """Remove an upload from the journal and delete its placeholder. A file whose parts have all arrived is kept.
 
         Args:
-            file_id: As `pending()` tells it.
+            file_id: The file's ID, as in `pending()`.
 
         Raises:
-            JournalError: The journal holds no such upload, or it is running.
-            ApiError: The service refused; the entry stays.
-            ValueError: There is no journal.
+            JournalError: The journal contains no such upload, or the upload is running.
+            ApiError: The service refused the call; the entry is kept.
+            ValueError: The Uploader has no journal.
         """
         with self._call() as (_, api):
             await discard(self._journalled(), api, file_id, self._account_id)
@@ -612,8 +621,8 @@ class Uploader:
 
 
 def submit(uploader: Uploader, request: UploadRequest, *, sender: PartSenderFactory) -> Upload:
-    """Return the upload of a request whose parts `sender` sends: for this package's own modules, not public.
+    """Return the upload of a request whose parts `sender` sends. For this package's own modules; not public.
 
-    With an empty `account_id` the request gets the Uploader's.
+    If the request's `account_id` is empty, the Uploader's is used.
     """
     return uploader._submit(request, sender=sender)  # noqa: SLF001  # beside the class, so that no other module has to

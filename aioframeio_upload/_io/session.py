@@ -52,9 +52,9 @@ connection for every upload that waits for its confirmation, and some systems al
 class UploaderSettings:
     """The arguments of an Uploader that its uploads need. Shows no credentials."""
 
-    limits: Limits = Limits()  # noqa: RUF009  # frozen
-    timeouts: Timeouts = Timeouts()  # noqa: RUF009
-    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009
+    limits: Limits = Limits()  # noqa: RUF009  # frozen, so instances can share it
+    timeouts: Timeouts = Timeouts()  # noqa: RUF009  # frozen
+    retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
     check_etags: bool = True
     proxies: Proxies = field(default_factory=lambda: Proxies(Secret(None)))
     session: aiohttp.ClientSession | None = None
