@@ -91,7 +91,8 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.on}-{fault.do}-{fault.status}-{fault.location}")
 async def test_of_a_failed_upload(fake: FakeFrameio, fault: Fault, give: Callable[[str], Any]) -> None:
     fake.add_fault(fault)
-    timeouts = Timeouts(stall=0.3, confirm=1) if fault.do == "stall" else Timeouts(confirm=1)
+    # The kernel takes all of a part of 1 MiB, so it is the limit for an answer that ends an attempt.
+    timeouts = Timeouts(stall=0.3, answer=1, confirm=1) if fault.do == "stall" else Timeouts(confirm=1)
     async with an_uploader(fake, give, timeouts=timeouts) as uploader:
         with pytest.raises(UploadError) as caught:
             await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)

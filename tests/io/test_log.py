@@ -57,7 +57,7 @@ async def test_every_record_of_ours_has_that_name(fake: FakeFrameio, caplog: pyt
     ours = [
         record
         for record in caplog.records
-        if PACKAGE in Path(record.pathname).parents and "testing" not in record.pathname
+        if PACKAGE in Path(record.pathname).parents and PACKAGE / "testing" not in Path(record.pathname).parents
     ]
     assert ours
     assert {record.name for record in ours} == {NAME}

@@ -28,6 +28,7 @@ SIZES = [PART] * 2
 BYTES = Random(8).randbytes(sum(SIZES))
 SHA256 = hashlib.sha256(BYTES).hexdigest()
 STALL = 1.0
+ANSWER = 3.0  # for a part that the proxy took and dropped; a real server answers 1 MiB well within that
 PATIENT = 30.0
 
 HELLO = 100  # bytes up: a ClientHello that is cut short
@@ -53,7 +54,7 @@ class Tls:
         return f"https://127.0.0.1:{self.cut.port}"
 
     def settings(self, do: str = "", trust: ssl.SSLContext | None = None, **more: Any) -> dict[str, Any]:
-        timeouts = Timeouts(stall=STALL if do == "black_hole" else PATIENT)
+        timeouts = Timeouts(stall=STALL, answer=ANSWER) if do == "black_hole" else Timeouts(stall=PATIENT)
         policy = RetryPolicy(base=0.01, cap=0.05, **more)
         return {"retry": policy, "limits": Limits(parts=1), "timeouts": timeouts, "ssl": trust or self.trust}
 

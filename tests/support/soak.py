@@ -320,7 +320,7 @@ class Soak:
             base_url=fake.url,
             limits=Limits(parts=FILES // 2, files=FILES // 2, api_pacing=False),
             retry=RetryPolicy(attempts=4, base=0.005, cap=0.02),
-            timeouts=Timeouts(stall=0.5, answer=0.5, confirm=10),
+            timeouts=Timeouts(stall=0.5, answer=0.5, confirm=3),
             spool_dir=self._directory,
         )
 
