@@ -148,8 +148,10 @@ class PartWriter:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def _close(self) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
+        # Also while an earlier close still runs in a thread: `finish` may have been cancelled meanwhile.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _sha256(paths: Sequence[Path]) -> str:

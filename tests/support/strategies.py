@@ -34,6 +34,8 @@ SECRET = "5ec2e7" + 58 * "0"
 
 # Any text, and what os.fsdecode makes of a name that is not UTF-8.
 WORDS = st.text(st.characters(codec="utf-8") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=30)
+TEXT = st.text(max_size=30)
+"""What a plan may contain: it refuses lone surrogates."""
 SIZES = st.lists(st.integers(1, 10**13), min_size=1, max_size=30)
 COUNTS = st.integers(1, 10_000)
 FINITE = st.floats(0, 1e12, allow_nan=False)
@@ -70,13 +72,13 @@ def plans() -> st.SearchStrategy[Plan]:
     return st.builds(
         lambda parts, **told: Plan(size=sum(part.size for part in parts), parts=parts, **told),
         PARTS,
-        file_id=WORDS,
-        folder_id=st.none() | WORDS,
-        name=WORDS,
-        account_id=st.none() | WORDS,
-        media_type=st.none() | WORDS,
-        view_url=st.none() | WORDS,
-        status=WORDS,
+        file_id=TEXT,
+        folder_id=st.none() | TEXT,
+        name=TEXT,
+        account_id=st.none() | TEXT,
+        media_type=st.none() | TEXT,
+        view_url=st.none() | TEXT,
+        status=TEXT,
     )
 
 
