@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: full jitter, Retry-After, and the API's 429."""
+"""Compute the delay before the next attempt, and whether that attempt asks with `Expect: 100-continue`."""
 
 from __future__ import annotations
 
@@ -18,56 +18,62 @@ from .settings import RetryPolicy
 
 
 class Asking(Enum):
-    """Whether an attempt asks for leave before it sends a part (`Expect: 100-continue`), and why."""
+    """Whether an attempt sends `Expect: 100-continue` and waits for S3's answer before the body, and why."""
 
     NO = "not asked"
     FIRST = "asked, as the upload's first part"
-    """Whoever cannot bear the question is sent the part without it, in the same attempt."""
+    """If the server cannot handle `Expect`, the same attempt sends the part without it."""
     AGAIN = "asked, as a refusal may have been lost with the connection before"
-    """Where this one breaks as well, the question need not be the reason: that is a failed attempt."""
+    """If this attempt breaks too, `Expect` need not be the reason: the attempt has failed."""
     WITHOUT = "not asked, as the one before was, and broke"
-    """Where this one is answered, the question was the reason."""
+    """If this attempt is answered, `Expect` was the reason."""
 
 
-def next_asking(before: Asking, fault: AttemptFailure) -> Asking:
-    """Decide whether to ask, after an attempt that asked so, or did not, has failed."""
-    if fault.kind is FailureKind.LOST:
-        return Asking.WITHOUT if fault.unanswered else Asking.AGAIN
-    if fault.kind is FailureKind.REDIRECTED:
-        return Asking.AGAIN  # a redirect that is not followed is best told before the body is sent for nothing
-    return before if fault.kind in (FailureKind.UNREACHABLE, FailureKind.PAUSED) else Asking.NO
+def next_asking(before: Asking, failure: AttemptFailure) -> Asking:
+    """Decide whether the attempt after a failure asks.
 
-
-def may_be_asking(fault: AttemptFailure) -> bool:
-    """Return whether an end before the first byte may be due to `Expect: 100-continue` itself.
-
-    Boxes between here and S3 close the connection, reset it, or answer with an error of their own (RFC 9110, 10.1.1,
-    lets a server that cannot meet the expectation do so). S3 names a `<Code>` or at least the request; and what asks
-    for patience does not depend on the question.
+    Args:
+        before: Whether the attempt that failed did.
+        failure: How it failed.
     """
-    if fault.kind is FailureKind.LOST or fault.status == 417:
+    if failure.kind is FailureKind.LOST:
+        return Asking.WITHOUT if failure.unanswered else Asking.AGAIN
+    if failure.kind is FailureKind.REDIRECTED:
+        return Asking.AGAIN  # so that the next such redirect comes before the body is sent in vain
+    return before if failure.kind in (FailureKind.UNREACHABLE, FailureKind.PAUSED) else Asking.NO
+
+
+def may_be_asking(failure: AttemptFailure) -> bool:
+    """Return whether a failure before the first byte may be due to `Expect: 100-continue` itself.
+
+    Proxies and firewalls on the way to S3 close the connection, reset it, or answer with an error of their own
+    (RFC 9110, 10.1.1, allows that to a server that cannot meet the expectation). An answer of S3 has a `<Code>` or at
+    least a request ID, and one with a `Retry-After` does not depend on `Expect`.
+    """
+    if failure.kind is FailureKind.LOST or failure.status == 417:
         return True
-    is_ours = fault.code is not None or fault.request_id is not None or fault.retry_after is not None
+    is_from_s3 = failure.code is not None or failure.request_id is not None or failure.retry_after is not None
     return (
-        fault.kind is FailureKind.REFUSED
-        and (fault.status or 0) >= 400
-        and fault.status not in (408, 429, 503)
-        and not is_ours
+        failure.kind is FailureKind.REFUSED
+        and (failure.status or 0) >= 400
+        and failure.status not in (408, 429, 503)
+        and not is_from_s3
     )
 
 
 def is_of_s3(outcome: Receipt | AttemptFailure) -> bool:
-    """Return whether an attempt was surely answered by S3, well or badly, and not by something in between."""
+    """Return whether S3 itself answered an attempt for certain, and not a proxy on the way."""
     return isinstance(outcome, Receipt) or outcome.code is not None or outcome.kind is FailureKind.ETAG
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Another try of an API call follows."""
+    """The API call is tried again."""
 
     attempt: int
-    """The one that failed, from 1."""
+    """Number of the attempt that failed, from 1."""
     delay: float
+    """Seconds until then."""
     is_patient: bool
     """Whether the failed try used up no attempt."""
 
@@ -78,25 +84,25 @@ class CallTries:
 
     policy: RetryPolicy
     attempts: int = 0
-    """Those that were used up."""
+    """Attempts that are used up."""
     outages: int = 0
-    """Tries in a row that found no connection."""
+    """Tries in a row without a connection."""
     refusals: int = 0
-    """Answers of 429."""
+    """Answers with status 429."""
     quiet_since: float | None = None
-    """When the service was last there, or else when the first try began."""
+    """When the service last answered, or else when the first try began."""
 
     def fail(
         self, kind: FailureKind, status: int | None, retry_after: float | None, *, began: float, now: float
     ) -> Again | None:
-        """Count a failed try; return None where the call is given up.
+        """Count a failed try; return None if the call is given up.
 
         Args:
-            kind: How it ended; `Kind.REFUSED` where an answer came.
-            status: Of the answer.
+            kind: How it failed; `FailureKind.REFUSED` if an answer came.
+            status: The status of the answer.
             retry_after: Seconds that the answer asks for.
             began: When this try began.
-            now: On the same clock.
+            now: The time, on the same clock.
         """
         if kind is not FailureKind.UNREACHABLE:
             self.outages, self.quiet_since = 0, now
@@ -119,7 +125,7 @@ class CallTries:
 
 
 MAX_RETRY_AFTER = 300.0
-"""Seconds: a server that asks for more is not obeyed, or one wrong header would park an upload for a day."""
+"""Seconds. Longer values are cut: one wrong header must not stop an upload for a day."""
 
 
 def wait_before(
@@ -128,13 +134,13 @@ def wait_before(
     retry_after: float | None = None,
     jitter: Callable[[float], float] = backoff.full_jitter,
 ) -> float:
-    """Give the seconds between a failed attempt and the next: what the server asks for, else full jitter.
+    """Return the seconds between a failed attempt and the next: what the server asks for, else full jitter.
 
     Args:
-        policy: Its `base` and `cap` bound the draw.
-        attempt: The one that failed, from 1.
-        retry_after: What the server asked for.
-        jitter: Chance, as an argument.
+        policy: Its `base` and `cap` limit the random delay.
+        attempt: Number of the attempt that failed, from 1.
+        retry_after: Seconds that the server asks for.
+        jitter: Returns a random number from 0 to its argument.
     """
     if retry_after is not None:
         return min(max(retry_after, 0.0), MAX_RETRY_AFTER)
@@ -142,26 +148,26 @@ def wait_before(
 
 
 def widest_wait(policy: RetryPolicy, attempt: int) -> float:
-    """Give the upper end of the range that the wait after `attempt` is drawn from."""
+    """Return the upper end of the range that the delay after `attempt` is drawn from."""
     series = backoff.expo(factor=policy.base, max_value=policy.cap)
-    # backoff 2 yields a None first, for its own send(). The exponent is bounded: 2 ** 1024 is no float.
+    # backoff 2 yields a None first, for its own send(). The exponent is bounded: 2 ** 1024 does not fit a float.
     return next(islice(series, min(attempt, 64), None))
 
 
 def may_pass(status: int | None) -> bool:
-    """Say whether a call of the API may work later: its answer tells of a passing state."""
+    """Return whether an API call may work later, going by the status of its answer; None: no answer came."""
     return status is None or status in (408, 429) or status >= 500
 
 
 def may_have_acted(status: int | None) -> bool:
-    """Return whether the service may have done what a call asked for, although its answer does not tell so."""
+    """Return whether the service may have done what a call asked for, although the answer does not confirm it."""
     return status is None or status >= 500 or 200 <= status < 300
 
 
 def wait_after_429(refusals: int, retry_after: float | None = None) -> float:
-    """Give the seconds after the n-th 429 of the API in a row: at least one, then doubling.
+    """Return the delay after the n-th 429 of the API in a row: one second, then doubled each time.
 
-    That is what Frame.io's guide asks for; it documents no Retry-After, but one that comes is obeyed.
+    Frame.io's guide asks for that. It does not document a `Retry-After`, but one that comes is obeyed.
     """
     if retry_after is not None:
         return min(max(retry_after, 0.0), MAX_RETRY_AFTER)
@@ -169,11 +175,11 @@ def wait_after_429(refusals: int, retry_after: float | None = None) -> float:
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read `Retry-After`, seconds or a date; a date counts from the answer's own `Date`, not from our clock."""
-    said = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", said):
-        return float(said)
-    until = _http_date(said)
+    """Read `Retry-After` as seconds. A date counts from the answer's own `Date`: the local clock may be wrong."""
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        return float(value)
+    until = _http_date(value)
     if until is None:
         return None
     since = _http_date(headers.get("Date", "")) or now

@@ -12,27 +12,27 @@ class FailureKind(Enum):
     """How an attempt ended without a receipt."""
 
     REFUSED = "refused"
-    """An answer came, and it does not acknowledge the part."""
+    """An answer came that does not acknowledge the part."""
     UNREACHABLE = "unreachable"
-    """No connection was made, so not a byte went out."""
+    """No connection was made, so no byte was sent."""
     UNTRUSTED = "untrusted"
-    """The server's certificate is not one that we trust."""
+    """The server's certificate is not trusted."""
     MISCONFIGURED = "misconfigured"
-    """No request can be made this way, now or later: nothing but other settings helps."""
+    """No request can be made with these settings, now or later."""
     LOST = "lost"
-    """The connection broke, or gave no answer that could be read; a refusal may have been lost with it."""
+    """The connection broke, or the answer could not be read; it may have been a refusal."""
     STALLED = "stalled"
     """No byte moved for `Timeouts.stall`, or no answer came within `Timeouts.answer` of the last one."""
     ETAG = "etag"
-    """S3 stored something else than was sent."""
+    """S3 stored other bytes than were sent."""
     REDIRECTED = "redirected"
-    """S3, or somebody in its place, sends the part to where it is not sent: to a stranger, or in a circle."""
+    """S3, or a server in its place, redirects the part to a host that must not get it, or in a circle."""
     PAUSED = "paused"
-    """Nothing failed: a pause outlasted what S3 keeps a silent connection for."""
+    """Nothing failed: a pause was longer than S3 keeps a silent connection."""
 
 
 class Verdict(Enum):
-    """What follows."""
+    """What follows a failure."""
 
     AGAIN = "tried again"
     NEW_LINKS = "new links"
@@ -41,7 +41,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FailureRule:
-    """A fault: what it looks like, what becomes of it, and where that is known from."""
+    """One row of the table: what a failure looks like, what follows it, and the source of that rule."""
 
     kind: FailureKind
     verdict: Verdict
@@ -51,9 +51,9 @@ class FailureRule:
     status: tuple[int, int] | None = None
     """The HTTP status, from and to; None: any."""
     words: str | None = None
-    """What S3's `<Message>` holds, in small letters; None: anything."""
+    """Words in S3's `<Message>`, in lower case; None: any."""
     meaning: str = ""
-    """What it is, for whoever reads the error or the page."""
+    """Explanation for the error message and for `docs/faults.md`."""
 
     def fits(self, kind: FailureKind, status: int | None, code: str | None, reason: str) -> bool:
         """Return whether a failure matches this row."""
@@ -87,14 +87,14 @@ FAILURES: tuple[FailureRule, ...] = (
     _code("RequestTimeout", _AGAIN, _BOTOCORE, "a 400: the connection was silent for 20 to 30 s"),
     _code("Throttling", _AGAIN, _BOTOCORE, "a 400: too many requests"),
     _code("BadDigest", _AGAIN, _S3, "the bytes were changed on the way"),
-    _code("IncompleteBody", _AGAIN, _S3, "the body broke off on the way"),
-    _code("SignatureDoesNotMatch", _GIVE_UP, _S3, "the link, the type or a header is not what was signed"),
-    _code("AccessDenied", _GIVE_UP, _S3, "the link does not allow it"),
-    _code("RequestTimeTooSkewed", _GIVE_UP, _S3, "S3's clock and that of whoever signed the link differ"),
-    _code("NoSuchUpload", _GIVE_UP, _S3, "the upload was ended by somebody else"),
-    _code("EntityTooLarge", _GIVE_UP, _S3, "the part is larger than S3 takes"),
-    _code("EntityTooSmall", _GIVE_UP, _S3, "the part is smaller than S3 takes"),
-    _code("NotImplemented", _GIVE_UP, _S3, "a 501: the request holds a header that S3 does not know"),
+    _code("IncompleteBody", _AGAIN, _S3, "the body ended early"),
+    _code("SignatureDoesNotMatch", _GIVE_UP, _S3, "the link, the media type or a header differs from what was signed"),
+    _code("AccessDenied", _GIVE_UP, _S3, "the link does not allow this request"),
+    _code("RequestTimeTooSkewed", _GIVE_UP, _S3, "S3's clock and that of the server that signed the link differ"),
+    _code("NoSuchUpload", _GIVE_UP, _S3, "another client ended the upload"),
+    _code("EntityTooLarge", _GIVE_UP, _S3, "the part is larger than S3 accepts"),
+    _code("EntityTooSmall", _GIVE_UP, _S3, "the part is smaller than S3 accepts"),
+    _code("NotImplemented", _GIVE_UP, _S3, "a 501: the request contains a header that S3 does not know"),
     FailureRule(_REFUSED, _AGAIN, _HTTP, status=(408, 408), meaning="the server waited too long for the request"),
     FailureRule(_REFUSED, _AGAIN, _HTTP, status=(429, 429), meaning="too many requests"),
     FailureRule(_REFUSED, _AGAIN, _BOTOCORE, status=(500, 599), meaning="the server failed"),
@@ -105,47 +105,52 @@ FAILURES: tuple[FailureRule, ...] = (
         _AGAIN,
         "Amazon S3 API reference, UploadPart",
         status=(200, 200),
-        meaning="a body where S3 sends none: the page of a network's login, a gateway's message; nothing was stored",
+        meaning="a body, which S3 does not send: a network's login page or a gateway's message; nothing was stored",
     ),
-    FailureRule(_REFUSED, _AGAIN, _HTTP, meaning="an answer that means nothing here, as a proxy's may"),
+    FailureRule(_REFUSED, _AGAIN, _HTTP, meaning="an answer that HTTP does not define for a PUT, as from a proxy"),
     FailureRule(FailureKind.UNTRUSTED, _GIVE_UP, _AIOHTTP, meaning="the server's certificate is not trusted"),
     FailureRule(
         FailureKind.MISCONFIGURED,
         _GIVE_UP,
         _AIOHTTP,
-        meaning="a URL that is none, a proxy that wants another login (407) or does not allow it (4xx), "
-        "no TLS there or no version of it that both sides speak",
+        meaning="an invalid URL, a proxy that wants other credentials (407) or refuses the request (4xx), "
+        "a server without TLS or without a TLS version in common",
     ),
     FailureRule(
         FailureKind.UNREACHABLE,
         _AGAIN,
         _AIOHTTP,
-        meaning="no connection: name not found, refused, unreachable, TLS broke off, time-out, a proxy that finds none "
-        "(502 to 504); "
-        "uses up no attempt within `RetryPolicy.patience`",
+        meaning="no connection: name not found, connection refused, host unreachable, handshake broken off, timeout, "
+        "a proxy that cannot connect (502 to 504); uses up no attempt within `RetryPolicy.patience`",
     ),
-    FailureRule(FailureKind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or garbled"),
+    FailureRule(
+        FailureKind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or unreadable"
+    ),
     FailureRule(
         FailureKind.REDIRECTED,
         _AGAIN,
         _HTTP,
-        meaning="a 307 that leads out of S3 (another host than S3's or the link's, or from https to http), or in a "
-        "circle; the part is not sent there",
+        meaning="a 307 to a host that is neither S3 nor the link's, from https to http, or in a circle; it is not "
+        "followed",
     ),
     FailureRule(
         FailureKind.STALLED,
         _AGAIN,
         "`Timeouts.stall`, `Timeouts.answer`",
-        meaning="no byte moved, whichever side hung; or no answer came after the last one",
+        meaning="no byte moved, whichever side was stuck; or no answer came after the last byte",
     ),
     FailureRule(FailureKind.ETAG, _AGAIN, "`check_etags`", meaning="S3 acknowledged other bytes than were sent"),
     FailureRule(
-        FailureKind.PAUSED, _AGAIN, "`Upload.pause()`", meaning="a pause of more than 15 s; counts as no attempt"
+        FailureKind.PAUSED,
+        _AGAIN,
+        "`Upload.pause()`",
+        meaning="a pause of more than 15 s; does not count as an attempt",
     ),
 )
-"""The first row that fits counts."""
+"""The first row that matches counts."""
 
 THROTTLED = frozenset({"SlowDown", "ServiceUnavailable"})
+"""Codes with which S3 asks for fewer requests (S3 user guide, "Optimizing performance")."""
 
 
 def find(kind: FailureKind, status: int | None, code: str | None, reason: str) -> FailureRule:
@@ -155,7 +160,7 @@ def find(kind: FailureKind, status: int | None, code: str | None, reason: str) -
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
-    """Describe how one attempt failed, in our own words: aiohttp's messages contain the URL."""
+    """Describe how one attempt failed. The reason is in our own words: aiohttp's messages contain the URL."""
 
     kind: FailureKind
     reason: str

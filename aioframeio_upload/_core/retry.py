@@ -63,7 +63,7 @@ class RetryMemory:
     doubted: bool = False
     """Whether S3 acknowledged other bytes than were sent."""
     outages: int = 0
-    """Attempts in a row that found no connection."""
+    """Attempts in a row without a connection."""
 
     def after(self, outcome: Receipt | AttemptFailure) -> RetryMemory:
         """Return the memory after one more attempt."""
@@ -106,14 +106,14 @@ def decide(
     """Decide what follows an attempt.
 
     Args:
-        outcome: What the attempt came to.
+        outcome: The outcome of the attempt.
         accepted: The receipt to record; with a failure, one whose ETag proves nothing on that host (`EtagTrust`).
         situation: The state of the part and its upload.
-        policy: The Uploader's.
-        jitter: Chance, as an argument.
+        policy: The retry policy of the Uploader.
+        jitter: Returns a random number from 0 to its argument.
     """
     if accepted is not None:
-        # The service puts a file together as soon as every part is there, and no later PUT changes it.
+        # The service puts a file together as soon as every part is there; a later PUT does not change it.
         if accepted is outcome and situation.memory.doubted and situation.may_be_whole:
             error = IntegrityError(SPOILED, number=situation.number, attempts=situation.attempts)
             return Decision(Action.SPOILED, error=error)

@@ -1,4 +1,4 @@
-"""Read S3's refusal from its XML body."""
+"""Read S3's error answers: an XML document with a code, a message and a request ID."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ _XML_REQUEST = re.compile(rb"<RequestId>\s*([A-Za-z0-9_\-]{1,80})\s*</RequestId>
 def read_refusal(
     status: int, headers: Mapping[str, str], body: bytes, now: datetime, links: Iterable[str] = ()
 ) -> AttemptFailure:
-    """Read S3's refusal: an XML document, of which three elements count.
+    """Return the failure that an error answer describes.
 
-    A refusal may quote the request: what is secret in the `links` it was sent to is taken out.
+    Patterns are used instead of an XML parser: an answer that is not XML (a proxy's HTML) is a refusal too, and no
+    entity is expanded.
 
-    By pattern and not by parser: what is not XML (a proxy's HTML) is a refusal too, and no entity is ever expanded.
+    Args:
+        status: The HTTP status.
+        headers: Looked up without regard to case.
+        body: The answer, perhaps cut.
+        now: The time, for a `Retry-After`.
+        links: The URLs of the request. S3 quotes parts of it, so their secrets are removed from the message.
     """
     code, message, request = (found.search(body) for found in (_XML_CODE, _XML_MESSAGE, _XML_REQUEST))
     clean, clean_id = partial(redact, links=links, limit=300), partial(redact_id, links=links)

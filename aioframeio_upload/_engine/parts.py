@@ -242,7 +242,9 @@ class PartUploader:
         needed = self._table.left / rate
         if needed > left:
             self._has_warned = True
-            log.warning("%r needs %.0f s more at this rate, and its links die in %.0f s", self._plan.name, needed, left)
+            log.warning(
+                "%r needs %.0f s more at this rate, and its links expire in %.0f s", self._plan.name, needed, left
+            )
 
     async def _work(self, scope: anyio.CancelScope) -> None:
         """Send one part after another until all are taken or one is given up."""
@@ -343,7 +345,7 @@ class PartUploader:
                 if not self._gate.is_open:
                     continue
                 if not self.links.may_begin(self._resources.now()):
-                    expired = f"the link of part {part.number} is about to die"
+                    expired = f"the link of part {part.number} is about to expire"
                     raise LinksExpired(expired, file_id=self._plan.file_id)
                 key, started = self._table.begin(part.number, anyio.current_time())
                 self._feed.publish(started)

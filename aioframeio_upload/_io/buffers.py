@@ -1,4 +1,4 @@
-"""The pool of block buffers, the write turns of payloads, and the hashing thread."""
+"""Share memory, write turns and the hashing thread between the payloads of an Uploader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_BLOCK = 1 << 14
 """Bytes. Smaller blocks would cost more than the finer progress is worth."""
 
 AHEAD = 8
-"""Buffers in addition to one per body: blocks that may wait to be hashed before the sender has to wait."""
+"""Buffers in addition to one per payload: blocks that may wait to be hashed before the sender has to wait."""
 
 ROUNDS = 2
 """Iterations of the loop between two turns. A timer that became due during a turn needs two to wake its task, and would

@@ -15,8 +15,7 @@ PAUSE = 15.0
 """Seconds for which a pause may hold an attempt: S3 drops a silent connection after 20 to 30."""
 
 LATE = 30.0
-"""Seconds. If the loop wakes a throttled body by more than this later than planned, that counts as a stall."""
-
+"""Seconds. If the loop wakes a throttled payload by more than this later than planned, that counts as a stall."""
 
 LOOK = 0.1
 MOST_LOOK = 1.0

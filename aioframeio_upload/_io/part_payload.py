@@ -1,12 +1,13 @@
 """The body of one PUT: a part's bytes in blocks, from the page cache or the disk to the socket.
 
-The hot loop. What it does and what each trick gains (TLS 1.3, one core, parts of 32 MiB; `benchmarks.throughput`):
+This is the hot loop (`benchmarks.throughput` measures it):
 
-* a block is read on the loop where the page cache has it, which spares a hop to a thread a block;
-* blocks travel in buffers that are used again, and are handed on as views: nothing is copied but by OpenSSL;
-* one body writes at a time, for about a millisecond, then the loop gets its turn, so that the host application
-  stays responsive;
-* MD5 runs in a thread, on the buffers that were just sent; the loop never waits for it until the buffers run out.
+* a block that the page cache has is read on the event loop, which saves a thread switch for each block;
+* blocks are read into buffers that are reused, and passed on as views: only OpenSSL copies them;
+* one payload writes at a time, for about a millisecond, and then yields, so that the host application stays
+  responsive;
+* the checksum is computed in a thread, of the buffers that were just sent; the loop waits for it only when the buffers
+  run out.
 """
 
 from __future__ import annotations
@@ -34,33 +35,33 @@ if sys.platform == "linux":
     import termios
 
 TURN = 0.001
-"""Seconds that one body may write before the loop is given back. A turn of 0.7 ms costs some 5 % of the speed, one of
-2 ms makes everything else in the loop wait twice as long. (2026-11-23, `benchmarks.loop_lag`)"""
+"""Seconds that one payload may write before it yields. A turn of 0.7 ms costs some 5 % of the speed; one of 2 ms makes
+everything else in the loop wait twice as long. (2026-11-23, `benchmarks.loop_lag`)"""
 
 SLOW = 0.2
-"""A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes: so a slow
-link shows its progress, and at 16 KiB in `Timeouts.stall` it is not yet taken for a stalled one."""
+"""A block that takes longer than SLOW seconds is followed by one of half its size, down to MIN_BLOCK bytes. So a slow
+link shows progress, and does not look stalled as long as it moves 16 KiB in `Timeouts.stall`."""
 
 UNSENT = 1 << 17
-"""Bytes that the kernel may hold unsent of a connection that is not fast. Left to itself it takes up to 4 MiB (Linux,
-tcp_wmem): at 64 kB/s they are under way for a minute after the last block went in, longer than `Timeouts.stall`, and
-far from what `bytes_uploaded` and a pause should mean. It costs nothing on a link (200 Mbit/s, 40 ms: 1.04 of what the
-bytes take, 1.08 without it: `benchmarks.wan`), but a tenth of the speed over TLS on loopback (970 to 1092)."""
+"""Bytes that the kernel may buffer unsent for a connection that is not fast. By default it buffers up to 4 MiB (Linux,
+tcp_wmem). At 64 kB/s those take a minute after the last block was written, which is longer than `Timeouts.stall`, and
+makes `bytes_uploaded` and pauses inexact. The limit costs nothing on a link (200 Mbit/s, 40 ms: 1.04 of the time that
+the bytes need, 1.08 without it: `benchmarks.wan`), but a tenth of the speed over TLS on loopback (970 to 1092)."""
 
 FAST = 0.02
-"""Seconds: a connection that takes a block in less is fast: it moves more than 13 MB/s."""
+"""Seconds. A connection that takes a block in less time is fast: it moves more than 13 MB/s."""
 
 
 class PartPayload(Payload):
-    """A body of known length. Owned by one attempt; sent once."""
+    """The body of one PUT, of known length. Owned by one attempt; sent once."""
 
-    # Nothing here needs closing: the file belongs to the source.
+    # aiohttp need not close it: the file belongs to the source.
     _autoclose = True
     # aiohttp resends a PUT once by itself after a disconnect, unless the payload says that it cannot be replayed
-    # (client.py, `retry_persistent_connection`). Every attempt is ours: counted, delayed and told.
+    # (client.py, `retry_persistent_connection`). Attempts are ours: counted, delayed and reported.
     _consumed = True
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # noqa: PLR0913  # collaborators with different owners; only `PutAttempt` calls it
         self,
         lent: PartReader,
         size: int,
@@ -82,19 +83,19 @@ class PartPayload(Payload):
         self._block_size = blocks.size
         self._buffer: memoryview | None = None
         self._block: memoryview | None = None
-        """What is read and not yet with the kernel; in the buffer, or in the caller's memory."""
+        """The block that was read and that the kernel does not have yet: in the buffer, or in the caller's memory."""
         self._began = 0.0
         self._unhashed: list[tuple[memoryview, memoryview]] = []
-        """Buffers, and the blocks in them, that were sent in this turn."""
+        """Buffers, and the blocks in them, that were sent in this turn and are not hashed yet."""
         self.begun = False
-        """Whether the server let it begin."""
+        """Whether aiohttp asked for the body: with `Expect`, only after `100 Continue`."""
         self.sent = 0
         """Bytes that the kernel has taken."""
         self.source_error: SourceError | None = None
-        """Kept here: aiohttp turns what is raised in a payload into a connection error."""
+        """Kept here, because aiohttp turns what a payload raises into a connection error."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refuse: a part is not text, and not to be held in memory."""
+        """Raise a TypeError: a part is not text, and is never in memory as a whole."""
         raise TypeError("a part's bytes are streamed")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -102,13 +103,13 @@ class PartPayload(Payload):
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the whole body; its length was announced by `size`, so there is nothing to cut."""
+        """Write the whole body. `content_length` is what `size` announced, so nothing has to be cut."""
         assert isinstance(writer, StreamWriter)
         self.begun = True
         self._guard.moved()
         transport = writer.transport
         if transport is None:
-            return  # closed meanwhile; aiohttp tells
+            return  # closed meanwhile; aiohttp raises that
         _keep_nothing_unsent(transport)
         try:
             while self.sent < self._length:
@@ -128,7 +129,7 @@ class PartPayload(Payload):
             _notice_a_dead_peer(sock, self._guard.stall)
             self._guard.written(partial(_unacknowledged, sock))
         except BaseException:
-            # Half a body makes the connection useless; its close() would wait for a peer that may never read on.
+            # A connection with half a body cannot be reused, and close() would wait for a peer that may never read.
             transport.abort()
             raise
         finally:
@@ -137,7 +138,7 @@ class PartPayload(Payload):
                 self._blocks.lost()
 
     async def _prepare(self) -> None:
-        """Have a block ready that may go; whatever has to be waited for is waited for here, out of turn."""
+        """Make the next block ready to write. All waiting happens here, outside of a write turn."""
         if self._block is None:
             if not self._peek():
                 if self._buffer is None:
@@ -150,7 +151,7 @@ class PartPayload(Payload):
                 self._guard.throttled(delay)
                 await asyncio.sleep(delay)
                 self._guard.moved()
-        # Last: a pause may have come while the block was waited for.
+        # Last, because a pause may have begun during the waits above.
         if not self._gate.is_open:
             self._guard.paused()
             await self._gate.passed()
@@ -164,7 +165,7 @@ class PartPayload(Payload):
             raise
 
     def _peek(self) -> bool:
-        """Have the next block ready, if nothing has to be waited for."""
+        """Make the next block ready if that needs no waiting, and return whether there is one."""
         if self.sent == self._length:
             return False
         if self._buffer is None:
@@ -177,7 +178,7 @@ class PartPayload(Payload):
         return buffer[: min(self._block_size, self._length - self.sent)]
 
     async def _write_for_a_turn(self, writer: StreamWriter, transport: asyncio.WriteTransport) -> bool:
-        """Write until the turn is over; True where the kernel has not taken all of the last block yet."""
+        """Write until the turn is over; return whether a rest of the last block is still to be drained."""
         began = time.monotonic()
         while self._block is not None and self._gate.is_open:
             self._began = time.monotonic()
@@ -186,7 +187,7 @@ class PartPayload(Payload):
                 return True
             self._passed()
             now = time.monotonic()
-            # The next block is taken to need as long as this one did.
+            # The estimate for the next block is the time that this one took.
             if self._bandwidth.is_limited or now + (now - self._began) - began > TURN or not self._peek():
                 break
         return False
@@ -214,10 +215,10 @@ class PartPayload(Payload):
 
 
 def _keep_nothing_unsent(transport: Any) -> None:
-    """Let `drain()` wait until the kernel has the block.
+    """Make `drain()` wait until the kernel has the whole block.
 
-    What is counted as sent has then left the process, and the buffer may be filled again: from Python 3.12 on the
-    transport keeps the view that it was given. Over TLS a limit of 0 would dead-lock asyncio's SSL protocol, which
+    What is counted as sent has then left the process, and the buffer can be reused: from Python 3.12 on the transport
+    keeps the view that it was given. Over TLS a limit of 0 would block asyncio's SSL protocol for ever, because it
     compares with >=.
     """
     tls = transport.get_extra_info("sslcontext") is not None
@@ -225,30 +226,30 @@ def _keep_nothing_unsent(transport: Any) -> None:
 
 
 def _keep_little_unsent(transport: Any) -> None:
-    """Let the kernel take no more than UNSENT bytes ahead of the wire, where it can (Linux, macOS)."""
+    """Limit the kernel's buffer of unsent bytes to UNSENT, on systems that can (Linux, macOS)."""
     option, sock = getattr(socket, "TCP_NOTSENT_LOWAT", None), transport.get_extra_info("socket")
     if option is not None and sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT)
 
 
 def _notice_a_dead_peer(sock: Any, seconds: float) -> None:
-    """Have the kernel break a connection whose other end is gone, after about `seconds`, while an answer is awaited.
+    """Make the kernel probe a connection while its answer is awaited, and break it about `seconds` after its peer died.
 
-    The wait may last many minutes, and without probes (RFC 9293, 3.8.4) a peer that vanished in it, as when a NAT
-    forgets the connection, would look like one that is slow. Not TCP_USER_TIMEOUT: Linux applies it to a closed window
-    too, and a proxy that reads slowly is not gone. A connection that is used again keeps the probes.
+    The wait may last many minutes. Without keep-alive probes (RFC 9293, 3.8.4) a peer that is gone, as when a NAT drops
+    the connection, looks like a slow one. TCP_USER_TIMEOUT is no alternative: Linux applies it to a closed window too,
+    and a proxy that reads slowly is alive. A connection that is reused keeps the probes.
     """
     if sock is None:
         return
     probe = min(max(1, round(seconds / 4)), 32767)
-    # macOS has another name for the first one. Without them the system's own pace stays, of hours.
+    # macOS has another name for the first option. On systems without them the default stays: two hours.
     idle = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
     wanted = (
         (idle, 2 * probe),
         (getattr(socket, "TCP_KEEPINTVL", None), probe),
         (getattr(socket, "TCP_KEEPCNT", None), 2),
     )
-    with contextlib.suppress(OSError):  # of a connection that just broke; the answer tells
+    with contextlib.suppress(OSError):  # the connection just broke, which the answer will show
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in wanted:
             if option is not None:
@@ -256,11 +257,11 @@ def _notice_a_dead_peer(sock: Any, seconds: float) -> None:
 
 
 SO_NWRITE = 0x1024
-"""Of macOS, `sys/socket.h`: a socket's bytes that were not acknowledged. Python has no name for it."""
+"""Socket option of macOS (`sys/socket.h`): bytes that the peer has not acknowledged. Python has no name for it."""
 
 
 def _unacknowledged(sock: Any) -> int:
-    """Return how many bytes of a connection the kernel has and the other end has not; 0 where no system tells."""
+    """Return how many bytes the kernel has that the peer has not acknowledged; 0 on systems that do not tell."""
     if sock is None:
         return 0
     try:
@@ -268,6 +269,6 @@ def _unacknowledged(sock: Any) -> int:
             return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
         if sys.platform == "darwin":
             return int(sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE))
-    except (OSError, ValueError):  # it is closed
+    except (OSError, ValueError):  # the socket is closed
         pass
     return 0

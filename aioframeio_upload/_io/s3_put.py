@@ -23,22 +23,22 @@ from .part_payload import PartPayload
 from .session import Session
 
 OCTET_STREAM = "application/octet-stream"
-"""What a link is signed for where Frame.io left the type null (the official SDK, from 1.2.8 on)."""
+"""Media type that a link is signed for if Frame.io's answer has none (as in the official SDK, from 1.2.8 on)."""
 
 MAX_ANSWER = 1 << 16
-"""Bytes: S3's refusals take a few hundred; a proxy's page may take more, and nobody reads it."""
+"""Bytes of an answer that are read. S3's errors take a few hundred; a proxy's page may take more."""
 
 MAX_REDIRECTS = 3
-"""S3 sends a 307 while a bucket is young; a loop is a fault."""
+"""S3 redirects (307) while a bucket is new; more redirects than this are a loop."""
 
 
 EXPECT_FROM = 1 << 20
-"""Bytes: an upload's first part of more than this can wait a round trip for leave to be sent (`Expect: 100-continue`).
+"""Bytes. An upload's first part is sent with `Expect: 100-continue` if it is larger: it can wait a round trip.
 After an ambiguous reset a part of any size asks."""
 
 EXPECT_WAIT = 3.0
-"""Seconds from the headers to S3's leave. botocore waits one and then sends; here the connection is given up for a new
-one without the question, so a slow link gets more time."""
+"""Seconds from the headers to `100 Continue`. botocore waits for one second and then sends. Here the connection is
+given up for a new one without `Expect`, so a slow link gets more time."""
 
 
 def is_worth_asking(size: int) -> bool:
@@ -62,7 +62,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """S3 sends the part to another URL."""
+    """S3 redirects the part to another URL."""
 
     link: Secret[URL]
 
@@ -117,7 +117,7 @@ class PutAttempt:
         Raises:
             SourceError: Its bytes could not be read.
         """
-        # byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query
+        # Byte for byte as it was signed: yarl would rewrite %2F, %40 and %27 in the query.
         link = Secret(URL(self._part.url, encoded=True))
         redirects = 0
         unasked = _address(link) if self._asking is Asking.WITHOUT else None
@@ -135,7 +135,7 @@ class PutAttempt:
                         resources.expectless.add(host)
                     redirects, link = redirects + 1, outcome.link
                 case Receipt() | AttemptFailure():
-                    # Only now: what did not answer may have been the link, or a server that answers everything so.
+                    # Only after an answer of S3: without one, the network or any other request may be the reason.
                     if host == unasked and is_of_s3(outcome):
                         resources.expectless.add(host)
                     return outcome
@@ -163,7 +163,7 @@ class PutAttempt:
             raise body.source_error
         match outcome:
             case Acknowledged():
-                # Noted before the digest is known: a cancellation meanwhile must not delete a complete file.
+                # Set before the digest is known: a cancellation meanwhile must not delete a complete file.
                 self.is_acknowledged = True
                 receipt = compare(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
                 self.is_acknowledged = isinstance(receipt, Receipt)
@@ -182,7 +182,10 @@ class PutAttempt:
     async def _exchange(
         self, url: URL, body: PartPayload, guard: StallGuard, resources: Session, expect: bool
     ) -> AnswerOutcome | AskAgainWithoutExpect:
-        """Send the body and read the answer; the frames from here on hold the link, and are in no traceback."""
+        """Send the body and read the answer.
+
+        The frames from here on contain the link, so `_put_to` removes them from every traceback.
+        """
         question = Question(guard)
         headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
         broke: AttemptFailure | None = None
@@ -200,8 +203,8 @@ class PutAttempt:
                     **resources.route_to(url, headers),
                 ) as response,
             ):
-                # Known before the body is read, where there is proof: a cancellation meanwhile must not take a whole
-                # file for a placeholder.
+                # Known before the body is read, if there is an ETag: a cancellation meanwhile must not delete a whole
+                # file as a placeholder.
                 head = self._read(url, response, b"", body.sent)
                 self.is_acknowledged = isinstance(head, Acknowledged) and head.etag is not None
                 outcome = self._read(url, response, await read_bounded(response, MAX_ANSWER), body.sent)
@@ -257,6 +260,6 @@ def _lost(error: BaseException, host: str | None) -> AttemptFailure:
 
 
 def _address(link: Secret[URL]) -> str:
-    """Return a link's host and port, which are no secret; user and password are."""
-    # As it stands: yarl raises a UnicodeError where an encoded name (`xn--…`) stands for none.
+    """Return a link's host and port, which are not secret as user and password are."""
+    # Not decoded: yarl raises a UnicodeError for an `xn--…` name that does not decode.
     return f"{link.reveal().raw_host}:{link.reveal().port}"

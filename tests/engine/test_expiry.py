@@ -106,7 +106,7 @@ async def test_links_about_to_die_lead_to_a_new_plan_and_the_same_bytes() -> Non
     (old,), (new,) = fake.deleted, fake.files
     (anew,) = (event for event in events if isinstance(event, UploadReplanned))
     assert (anew.file_id, anew.replaced_file_id) == (new.id, old.id)
-    assert anew.reason == "the link of part 1 is about to die"
+    assert anew.reason == "the link of part 1 is about to expire"
     assert (file.id, upload.file_id, new.sha256) == (new.id, new.id, sha256(CONTENT))
     assert file.view_url is not None
     assert new.id in file.view_url
@@ -313,7 +313,7 @@ async def test_that_links_will_die_too_early_is_warned_of_once_and_before_they_d
         upload.cancel()
     (record,) = (record for record in caplog.records if record.getMessage() == said)
     assert (record.levelname, record.name) == ("WARNING", "aioframeio_upload")
-    words = re.fullmatch(r"'a\.mov' needs (\d+) s more at this rate, and its links die in (\d+) s", said)
+    words = re.fullmatch(r"'a\.mov' needs (\d+) s more at this rate, and its links expire in (\d+) s", said)
     assert words is not None
     assert int(words[1]) > int(words[2]) > 0
 

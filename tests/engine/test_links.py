@@ -238,7 +238,7 @@ async def test_a_plan_that_travels_is_as_old_as_the_service_says_by_its_own_cloc
                 if is_tried:
                     await uploader.send_parts(Plan.from_json(text), CONTENT, [1])
                 else:
-                    with pytest.raises(LinksExpired, match="the link of part 1 is about to die"):
+                    with pytest.raises(LinksExpired, match="the link of part 1 is about to expire"):
                         await uploader.send_parts(Plan.from_json(text), CONTENT, [1])
             assert len(service.puts) - before == is_tried
 
