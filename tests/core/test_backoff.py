@@ -1,4 +1,4 @@
-"""How long after a fault the next attempt follows, and what S3's refusals are read as."""
+"""Test the delays between attempts, `Retry-After`, `Expect: 100-continue`, and how S3's error answers are read."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ WORDS = st.text(max_size=40) | st.text("0123456789.:+- ,GMTMonNov", max_size=40)
 @example("nan", "inf")
 @example("\N{ARABIC-INDIC DIGIT THREE}", "")
 @example("9" * 400, "9" * 400)
-def test_reading_any_retry_after_gives_a_time_that_can_be_waited_or_none(said: str, date: str) -> None:
+def test_any_retry_after_is_read_as_a_time_that_can_be_waited_or_as_none(said: str, date: str) -> None:
     for headers in ({"Retry-After": said, "Date": date}, {"Retry-After": date, "Date": said}, {"Date": said}):
         seconds = read_retry_after(headers, NOW)
         assert seconds is None or (isfinite(seconds) and seconds >= 0)
@@ -259,7 +259,7 @@ def test_whether_the_next_attempt_asks(before: Asking, fault: AttemptFailure, af
         (AttemptFailure(FailureKind.UNTRUSTED, "no certificate"), False),
     ],
 )
-def test_what_may_be_due_to_the_question(fault: AttemptFailure, may_be: bool) -> None:
+def test_which_failures_may_be_due_to_the_expectation(fault: AttemptFailure, may_be: bool) -> None:
     assert may_be_asking(fault) is may_be
 
 

@@ -1,4 +1,4 @@
-"""A plan cut into lots, and the proof that what the workers brought back is the whole file."""
+"""Test how a plan is cut into batches, and that the receipts of all workers make up the whole file."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def test_a_part_that_is_missing_or_was_sent_with_other_bytes_is_found(sizes: lis
 
 
 @given(SIZES, st.data())
-def test_of_what_has_arrived_there_is_one_receipt_a_part_in_their_order(sizes: list[int], data: st.DataObject) -> None:
+def test_each_part_that_has_arrived_has_one_receipt_in_the_order_of_the_parts(
+    sizes: list[int], data: st.DataObject
+) -> None:
     plan = plan_of(sizes)
     brought = data.draw(st.lists(st.sampled_from(receipts_of(plan))))
     assert one_each(plan, brought) == tuple(sorted(set(brought), key=lambda receipt: receipt.number))

@@ -40,7 +40,7 @@ def test_a_first_mismatch_is_sent_again_and_a_second_turns_the_check_off_for_its
     assert trust.believe(OTHER, DIFFERS, doubted=False) is None
 
 
-def test_where_one_has_matched_a_mismatch_is_a_fault_for_ever() -> None:
+def test_where_one_has_matched_every_mismatch_is_a_failure() -> None:
     trust = EtagTrust()
     assert trust.believe(HOST, MATCH, doubted=False) is MATCH
     assert trust.proven == {HOST}
@@ -58,7 +58,7 @@ def test_a_match_after_the_check_was_turned_off_turns_it_on_again() -> None:
 @pytest.mark.parametrize(
     "receipt", [Receipt(1, 10, None, MD5), Receipt(1, 10, MD5 + "-2", MD5), Receipt(1, 10, ODD, None)]
 )
-def test_a_receipt_without_an_md5_to_compare_is_taken_and_proves_nothing(receipt: Receipt) -> None:
+def test_a_receipt_without_an_md5_to_compare_is_accepted_and_proves_nothing(receipt: Receipt) -> None:
     trust = EtagTrust()
     assert trust.believe(HOST, receipt, doubted=False) is receipt
     assert trust.proven == set()
@@ -76,7 +76,7 @@ OUTCOMES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.sampled_from([HOST, OTHER]), OUTCOMES, st.booleans()), max_size=30))
-def test_whatever_comes_no_wrong_bytes_are_believed_where_an_etag_ever_was_the_md5(
+def test_no_wrong_bytes_are_accepted_where_an_etag_ever_was_the_md5(
     told: list[tuple[str, Receipt | AttemptFailure, bool]],
 ) -> None:
     trust = EtagTrust()

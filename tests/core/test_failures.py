@@ -1,4 +1,4 @@
-"""The table of faults: what becomes of each, against a list of its own; and the page that is written from it."""
+"""Test the table of failures against a second list, and the page that is written from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AGAIN, NEW_LINKS, GIVE_UP = Verdict.AGAIN, Verdict.NEW_LINKS, Verdict.GIVE_UP
 
 
 def specimen(row: FailureRule) -> AttemptFailure:
-    """A fault that has what the row asks for, and nothing more."""
+    """Return a failure that has what the row requires, and nothing else."""
     status = row.status[1] if row.status is not None else None
     return AttemptFailure(row.kind, f"S3 says: {row.words}".title() if row.words else "", status=status, code=row.code)
 
@@ -39,14 +39,14 @@ def name_of(row: FailureRule) -> str:
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=name_of)
-def test_a_fault_that_looks_as_a_row_says_is_found_in_that_row_and_in_none_before(row: FailureRule) -> None:
+def test_a_failure_that_looks_as_a_row_says_matches_that_row_and_none_before(row: FailureRule) -> None:
     fault = specimen(row)
     assert find(fault.kind, fault.status, fault.code, fault.reason) is row
     assert judge(fault) is row.verdict
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=name_of)
-def test_every_row_says_what_it_is_and_where_that_is_known_from(row: FailureRule) -> None:
+def test_every_row_has_a_meaning_and_a_source(row: FailureRule) -> None:
     assert row.meaning.strip()
     assert row.source.strip()
     assert "|" not in row.meaning + row.source, "it would break the table of the page"
@@ -55,7 +55,7 @@ def test_every_row_says_what_it_is_and_where_that_is_known_from(row: FailureRule
 
 # -- what the issue asks for, written down a second time ---------------------------------------------------------------
 
-WHAT_BECOMES: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
+EXPECTED: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
     # resets, disconnects, timeouts, lost or garbled answers, a wrong ETag
     (FailureKind.LOST, None, None, "the connection broke (ECONNRESET)", AGAIN),
     (FailureKind.LOST, None, None, "the server closed the connection without an answer", AGAIN),
@@ -117,17 +117,17 @@ WHAT_BECOMES: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
 
 @pytest.mark.parametrize(
     ("kind", "status", "code", "reason", "verdict"),
-    [pytest.param(*row, id=" ".join(str(word) for word in row[:4] if word)[:70]) for row in WHAT_BECOMES],
+    [pytest.param(*row, id=" ".join(str(word) for word in row[:4] if word)[:70]) for row in EXPECTED],
 )
-def test_what_becomes_of_a_fault(
+def test_what_follows_a_failure(
     kind: FailureKind, status: int | None, code: str | None, reason: str, verdict: Verdict
 ) -> None:
     assert judge(AttemptFailure(kind, reason, status=status, code=code)) is verdict
 
 
 def test_the_list_above_knows_every_kind_and_code_of_the_table() -> None:
-    assert {kind for kind, *_ in WHAT_BECOMES} == set(FailureKind)
-    assert {(row.code, row.verdict) for row in FAILURES if row.code} <= {row[2::2] for row in WHAT_BECOMES}
+    assert {kind for kind, *_ in EXPECTED} == set(FailureKind)
+    assert {(row.code, row.verdict) for row in FAILURES if row.code} <= {row[2::2] for row in EXPECTED}
 
 
 STATUSES = st.none() | st.integers(-1, 1000)
@@ -138,7 +138,9 @@ REASONS = st.text(max_size=40) | st.just("Request has expired")
 @given(st.sampled_from(FailureKind), STATUSES, CODES, REASONS)
 @example(FailureKind.REFUSED, None, None, "")
 @example(FailureKind.REFUSED, 0, "", "")
-def test_every_fault_has_its_row(kind: FailureKind, status: int | None, code: str | None, reason: str) -> None:
+def test_every_failure_matches_a_row_of_its_kind(
+    kind: FailureKind, status: int | None, code: str | None, reason: str
+) -> None:
     row = find(kind, status, code, reason)
     assert row.kind is kind
     assert row.code in (None, code)
@@ -157,7 +159,7 @@ def test_a_5xx_that_no_row_names_is_tried_again(status: int, reason: str) -> Non
 # -- what is said of it ------------------------------------------------------------------------------------------------
 
 
-def test_a_skewed_clock_is_named_as_what_it_is() -> None:
+def test_a_skewed_clock_is_named_in_the_error() -> None:
     said = explain(
         AttemptFailure(FailureKind.REFUSED, "The difference is too large.", status=403, code="RequestTimeTooSkewed")
     )
@@ -166,7 +168,7 @@ def test_a_skewed_clock_is_named_as_what_it_is() -> None:
     assert "differ" in said
 
 
-def test_of_what_no_code_names_only_the_servers_own_words_are_told() -> None:
+def test_a_failure_without_a_code_has_only_the_servers_own_words() -> None:
     assert explain(AttemptFailure(FailureKind.REFUSED, "Teapot.", status=418)) == "Teapot."
 
 

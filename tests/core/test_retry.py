@@ -1,4 +1,4 @@
-"""What follows an attempt at a part, decided without a loop, a clock or chance."""
+"""Test what follows an attempt at a part, without a loop, a clock or random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many parts at once: how many, which, in what order given up; some parts only; and what an end leaves behind."""
+"""Test how many parts are in flight, which ones, what follows the first failure, and what is left behind."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ async def test_with_one_slot_the_parts_go_one_after_another_in_order(fake: FakeF
     assert fake.max_parts_in_flight == 1
 
 
-async def test_a_part_that_is_under_way_is_not_sent_a_second_time_beside_itself(
-    fake: FakeFrameio, uploader: Uploader
-) -> None:
+async def test_a_part_that_is_in_flight_is_not_sent_a_second_time(fake: FakeFrameio, uploader: Uploader) -> None:
     held = Fault(do="hold", number=2)
     fake.add_fault(held)
     upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id).start()
@@ -350,7 +348,7 @@ async def test_without_a_journal_no_placeholder_is_left(
 
 
 @pytest.mark.parametrize("do", ["hold", "reset"])
-async def test_a_placeholder_that_cannot_be_deleted_delays_a_cancel_by_less_than_a_second_and_is_told(
+async def test_a_placeholder_that_cannot_be_deleted_delays_a_cancel_by_less_than_a_second_and_is_logged(
     fake: FakeFrameio, uploader: Uploader, caplog: pytest.LogCaptureFixture, do: Any
 ) -> None:
     fake.add_fault(HELD)
@@ -375,7 +373,7 @@ async def test_an_error_is_not_replaced_by_that_of_the_clean_up(
     assert "not yours" in caplog.text
 
 
-async def test_a_placeholder_that_is_gone_already_is_not_worth_a_warning(
+async def test_a_placeholder_that_is_gone_already_causes_no_warning(
     fake: FakeFrameio, uploader: Uploader, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.add_fault(Fault(on="delete", status=404))

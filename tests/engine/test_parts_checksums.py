@@ -1,4 +1,4 @@
-"""What S3 says that it stored: compared where it can be, and believed where nothing speaks against it."""
+"""Test the comparison of ETags with what was sent, and hosts whose ETags are not MD5s."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ OTHER = "0" * 32
         ({}, None),
     ],
 )
-async def test_an_etag_that_can_be_no_md5_is_believed(
+async def test_an_etag_that_cannot_be_an_md5_is_accepted(
     fake: FakeFrameio, uploader: Uploader, headers: dict[str, str], etag: str | None
 ) -> None:
     fake.add_fault(Fault(do="answer", status=200, body="", headers=headers))

@@ -1,4 +1,4 @@
-"""What becomes of a part that goes wrong: healed and identical, or the documented error and nothing left there."""
+"""Test parts that fail: they are retried and arrive, or the upload ends in the documented error and leaves nothing."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ async def test_what_is_no_fault_of_the_part_is_not_sent_again(
     assert (file.etags[1] is None) == (fault.do == "no_etag")
 
 
-async def test_each_failed_attempt_is_told_with_what_s3_said(fake: FakeFrameio, uploader: Uploader) -> None:
+async def test_each_failed_attempt_is_an_event_with_the_reason_that_s3_gave(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
     headers = {"x-amz-request-id": "REQUEST77", "Retry-After": "0.01"}
     fake.add_fault(Fault(number=2, code="SlowDown", message="Please slow down", headers=headers, times=2))
     events, _ = await watched(uploader, fake, CONTENT)
@@ -143,7 +145,7 @@ async def test_a_redirect_in_a_circle_ends(fake: FakeFrameio) -> None:
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "http://h:99999/", "gopher://h/", "http://", "//", "\x01"])
-async def test_a_redirect_to_nowhere_is_a_fault_of_the_part(fake: FakeFrameio, location: str) -> None:
+async def test_a_redirect_to_an_unusable_url_is_a_failed_attempt(fake: FakeFrameio, location: str) -> None:
     fake.add_fault(Fault(number=2, do="answer", status=307, body="", headers={"Location": location}))
     async with uploader_on(fake, retry=THRICE) as uploader:
         await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)

@@ -1,4 +1,4 @@
-"""Going on by a plan and receipts that the caller has kept: a stream too, and the file is the caller's to the end."""
+"""Test uploads that continue from a plan and receipts that the caller kept; the file stays the caller's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def planned(uploader: Uploader, fake: FakeFrameio) -> Plan:
 
 
 async def stream_of(plan: Plan, receipts: Iterable[Receipt] = ()) -> AsyncIterator[bytes]:
-    """What is missing, as a request's body would bring it: in pieces that know of no parts."""
+    """Yield the missing bytes as the body of a request would: in pieces that are not aligned with parts."""
     done = {receipt.number for receipt in receipts}
     missing = b"".join(CONTENT[part.offset : part.offset + part.size] for part in plan.parts if part.number not in done)
     for start in range(0, len(missing), 300_000):
@@ -47,12 +47,12 @@ async def stream_of(plan: Plan, receipts: Iterable[Receipt] = ()) -> AsyncIterat
 
 
 def receipts_in(events: Iterable[Any]) -> list[Receipt]:
-    """What a program that keeps the record makes of the events."""
+    """Return the receipts that a program can make from the events."""
     return [Receipt(event.number, event.size, event.etag) for event in events if isinstance(event, PartCompleted)]
 
 
 async def stopped_by(fake: FakeFrameio, plan: Plan, number: int) -> list[Receipt]:
-    """Send a stream until a part is under way, then shut down; give the receipts that were told."""
+    """Send a stream until a part is in flight, then shut down; return the receipts of the parts that were published."""
     fake.add_fault(hold := Fault(do="hold", number=number))
     async with uploader_on(fake, limits=ONE_BY_ONE) as uploader:
         upload = uploader.execute(plan, stream_of(plan), receipts=()).start()
@@ -64,7 +64,7 @@ async def stopped_by(fake: FakeFrameio, plan: Plan, number: int) -> list[Receipt
 
 
 @pytest.mark.parametrize("anyio_backend", on_both_loops())
-async def test_a_stream_is_gone_on_with_by_the_next_process(fake: FakeFrameio) -> None:
+async def test_the_next_process_continues_a_stream(fake: FakeFrameio) -> None:
     async with uploader_on(fake) as uploader:
         plan = await planned(uploader, fake)
     receipts = await stopped_by(fake, plan, 4)
@@ -143,7 +143,7 @@ async def expire(fake: FakeFrameio, uploader: Uploader, upload: Upload) -> None:
     [(cancel, UploadCancelled), (stop, UploadCancelled), (refuse, PartRejected), (expire, LinksExpired)],
 )
 @pytest.mark.parametrize("whole", [True, False], ids=["bytes", "a stream"])
-async def test_however_it_ends_the_file_stays_for_who_has_the_receipts(
+async def test_however_it_ends_the_file_stays_for_the_owner_of_the_receipts(
     fake: FakeFrameio, end: Callable[..., Any], kind: type[UploadError], whole: bool
 ) -> None:
     async with uploader_on(fake, limits=ONE_BY_ONE) as uploader:

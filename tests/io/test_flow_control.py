@@ -1,4 +1,4 @@
-"""`Limits.bandwidth`: all uploads together within it, and every open connection still moving a block now and then."""
+"""Test `Limits.bandwidth`: it holds for all uploads together, and every open connection still moves blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS = st.integers(1, 256)
 
 
 def sent_by(rate: int, bodies: int, seconds: float) -> list[tuple[float, int, int]]:
-    """Simulate bodies that share a limit, each as fast as it may: when a block went, of whom, how many bytes."""
+    """Simulate payloads that share a limit; return the time, the payload and the size of each block."""
     bucket, block = TokenBucket.full(rate * BURST, BURST, 0.0), block_for(rate)
     waiting = [(0.0, number) for number in range(bodies)]
     sent: list[tuple[float, int, int]] = []
@@ -107,7 +107,7 @@ async def test_two_uploads_share_the_limit_and_are_no_faster_than_it(make_file: 
 
 @pytest.mark.slow
 async def test_a_limit_of_less_than_a_small_block_a_second_stalls_nothing() -> None:
-    """Of 1 KiB/s a block is ten seconds' worth: what there is less of waits for as long as it is worth."""
+    """At 1 KiB/s a block takes ten seconds; a shorter rest takes as long as its bytes need."""
     limits = Limits(bandwidth=1024, api_pacing=False)
     async with (
         FakeFrameio(rate_limits=False) as fake,

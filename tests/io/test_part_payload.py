@@ -1,4 +1,4 @@
-"""The hot loop: where a block comes from, whose memory it is in, and when the loop gets its turn."""
+"""Test the hot loop: where blocks are read, whose memory they are in, and how often it yields."""
 
 from __future__ import annotations
 
@@ -137,7 +137,9 @@ async def test_an_upload_of_a_cold_file_is_identical(
     assert fake.files[0].sha256 == hashlib.sha256(content).hexdigest()
 
 
-async def test_a_file_that_became_shorter_is_told_and_not_sent_short(path: Path, executor: CountingExecutor) -> None:
+async def test_a_file_that_became_shorter_is_an_error_and_is_not_sent_short(
+    path: Path, executor: CountingExecutor
+) -> None:
     file = await open_file(path, executor)
     await anyio.to_thread.run_sync(os.truncate, path, 5000)
     lent, buffer = FilePartReader(file, 4096, executor), memoryview(bytearray(4096))
@@ -147,7 +149,7 @@ async def test_a_file_that_became_shorter_is_told_and_not_sent_short(path: Path,
     file.close()
 
 
-async def test_bytes_of_the_caller_are_sent_where_they_lie(content: bytes) -> None:
+async def test_bytes_of_the_caller_are_sent_without_a_copy(content: bytes) -> None:
     source = MemorySource(memoryview(content))
     async with source.lend(Part(2, 4096, 8192, "https://s3/2?x")) as lent:
         block = lent.peek(10, memoryview(bytearray(100)))
@@ -156,7 +158,7 @@ async def test_bytes_of_the_caller_are_sent_where_they_lie(content: bytes) -> No
     assert bytes(block) == content[4106:4206]
 
 
-async def test_a_turn_that_is_over_gives_the_loop_back_after_each_block(
+async def test_a_turn_that_is_over_yields_after_each_block(
     monkeypatch: pytest.MonkeyPatch, fake: FakeFrameio, uploader: Uploader, content: bytes
 ) -> None:
     monkeypatch.setattr(body, "TURN", 0.0)
@@ -221,7 +223,7 @@ async def test_a_buffer_whose_taker_is_cancelled_wakes_the_next_who_waits() -> N
     pool.close()
 
 
-async def test_a_turn_is_one_bodys_in_the_order_of_asking_and_the_loop_goes_on_in_between() -> None:
+async def test_turns_are_served_in_order_and_the_loop_runs_in_between() -> None:
     turns, story = WriteTurns(), []
 
     async def body(name: str) -> None:
@@ -246,7 +248,7 @@ async def test_a_turn_is_one_bodys_in_the_order_of_asking_and_the_loop_goes_on_i
 async def test_a_body_that_waited_for_a_buffer_reads_from_the_cache_all_the_same(
     monkeypatch: pytest.MonkeyPatch, fake: FakeFrameio, path: Path
 ) -> None:
-    """With one buffer it waits for the hash of each block."""
+    """With one buffer, it waits until each block is hashed."""
     monkeypatch.setattr(blocks, "AHEAD", 0)
     monkeypatch.setattr(BufferPool, "size", 4096)
     jobs = 0
@@ -275,7 +277,7 @@ async def test_a_buffer_that_a_broken_connection_may_still_hold_is_replaced_and_
     pool.close()
 
 
-async def test_a_body_that_hashes_slowly_waits_for_buffers_and_not_for_ever(
+async def test_a_payload_whose_hashing_is_slow_waits_for_buffers_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch, fake: FakeFrameio, content: bytes
 ) -> None:
     monkeypatch.setattr(blocks, "AHEAD", 0)

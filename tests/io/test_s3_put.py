@@ -1,4 +1,4 @@
-"""One attempt at one part: asking for leave first, and what a host does that knows no such question."""
+"""Test single attempts: `Expect: 100-continue`, and hosts that cannot handle it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTENT = bytes(range(256)) * 8192  # 2 MiB
 
 @asynccontextmanager
 async def strange_server(answer_to_expect: bytes) -> AsyncIterator[tuple[str, list[bool]]]:
-    """A server that takes parts, and treats `Expect` in its own way; lists for each request whether it was asked."""
+    """Run a server that accepts parts but not `Expect`; yield its URL, and for each request whether it had `Expect`."""
     asked: list[bool] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +53,7 @@ def plan_at(url: str, parts: int) -> Plan:
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"], ids=["silence", "417"]
 )
-async def test_a_host_that_does_not_know_the_question_is_sent_the_part_and_never_asked_again(
+async def test_a_host_that_does_not_know_expect_gets_the_part_and_never_an_expect_again(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_module, "EXPECT_WAIT", 0.05)
@@ -64,7 +64,7 @@ async def test_a_host_that_does_not_know_the_question_is_sent_the_part_and_never
     assert asked == [True, False, False, False, False]
 
 
-BOXES = {
+PROXIES = {
     "closes": Fault(do="close", asks=True, times=None),
     "resets": Fault(do="reset", asks=True, times=None),
     "400 without a code": Fault(do="early", asks=True, times=None, status=400, body="Bad Request", linger=0.05),
@@ -74,9 +74,9 @@ BOXES = {
 }
 
 
-@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
-async def test_a_box_that_does_not_bear_the_question_is_asked_once_and_costs_no_attempt(box: Fault) -> None:
-    async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=[box]) as fake:
+@pytest.mark.parametrize("proxy", PROXIES.values(), ids=PROXIES)
+async def test_a_proxy_that_cannot_handle_expect_gets_it_once_and_costs_no_attempt(proxy: Fault) -> None:
+    async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=[proxy]) as fake:
         retry, limits = RetryPolicy(attempts=1), Limits(parts=1)
         async with Uploader(
             fake.token, account_id=fake.account_id, base_url=fake.url, retry=retry, limits=limits
@@ -91,8 +91,8 @@ async def test_a_box_that_does_not_bear_the_question_is_asked_once_and_costs_no_
     assert asked == [True, False, False, False, False]
 
 
-async def test_a_small_part_that_asks_after_a_reset_meets_such_a_box_once() -> None:
-    """Each try is counted: without the question the connection broke, too."""
+async def test_a_small_part_that_asks_after_a_reset_meets_such_a_proxy_once() -> None:
+    """Each try counts as an attempt, because the connection broke without `Expect` too."""
     faults = [Fault(do="reset", number=1, asks=False, after=1000), Fault(do="close", asks=True, times=None)]
     async with FakeFrameio(rate_limits=False, part_size=MIB // 2, faults=faults) as fake:
         retry, limits = RetryPolicy(base=0, cap=0), Limits(parts=1)
@@ -109,8 +109,8 @@ async def test_a_small_part_that_asks_after_a_reset_meets_such_a_box_once() -> N
     assert asked == [False, True, False, False, False]
 
 
-async def test_a_server_that_is_away_is_not_taken_for_one_that_does_not_bear_the_question() -> None:
-    """It breaks every connection for a while, asked or not; afterwards it is asked again."""
+async def test_a_server_that_is_away_is_not_taken_for_one_that_cannot_handle_expect() -> None:
+    """It breaks every connection for a while, with `Expect` or without; afterwards it gets `Expect` again."""
     faults = [Fault(do="close", number=1, times=4)]
     async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=faults) as fake:
         retry, limits = RetryPolicy(base=0, cap=0), Limits(parts=1)
@@ -124,7 +124,7 @@ async def test_a_server_that_is_away_is_not_taken_for_one_that_does_not_bear_the
 
 
 @pytest.mark.parametrize(("status", "code"), [(400, "InvalidRequest"), (403, "SignatureDoesNotMatch"), (503, None)])
-async def test_what_s3_says_itself_is_not_asked_a_second_time_without_the_question(
+async def test_an_answer_of_s3_itself_is_not_followed_by_a_request_without_expect(
     status: int, code: str | None
 ) -> None:
     said = Fault(do="early", asks=True, status=status, code=code, linger=0.05)
@@ -164,7 +164,7 @@ async def test_only_the_first_part_asks_and_small_ones_never(fake: FakeFrameio, 
     assert asked == [1]
 
 
-async def test_after_a_connection_that_broke_in_the_middle_the_part_asks_first() -> None:
+async def test_after_a_connection_that_broke_the_part_asks_first() -> None:
     reset = Fault(on="part", do="reset", number=2, after=MIB)
     async with FakeFrameio(rate_limits=False, part_size=2 * MIB, faults=[reset]) as fake:
         retry = RetryPolicy(base=0.01)
