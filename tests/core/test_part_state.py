@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isfinite
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -367,6 +368,32 @@ def test_what_an_earlier_run_has_sent_is_done_and_not_queued() -> None:
     key, _ = table.begin(table.take().number, 0.0)
     table.acknowledge(key)
     assert (table.has_sent, table.is_whole, table.completed) == (True, True, 1), "the receipt is not recorded yet"
+
+
+class Unwalked(dict[int, Any]):
+    """Rows that can be looked up by number, and not be gone through."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("it looked at all parts")
+
+    keys = values = items = __iter__  # type: ignore[assignment]
+
+
+def test_nothing_that_happens_for_each_part_or_each_progress_looks_at_all_parts() -> None:
+    table = PartTable(parts_of(100, 100, 100), 0.0)
+    table._rows = Unwalked(table._rows)
+    first, second = (table.begin(table.take().number, 0.0)[0] for _ in range(2))
+    table.moved(first, 50)
+    table.learn(1, AttemptFailure(FailureKind.LOST, "the connection broke"))
+    table.situation(1, "file", 1.0)
+    table.fail(first)
+    table.acknowledge(second)
+    table.complete(second, Receipt(2, 100, "etag"), 1.0)
+    progress = table.progress(2.0)
+    assert (progress.bytes_confirmed, progress.parts_completed, progress.total_parts) == (100, 1, 3)
+    assert (table.is_whole, table.has_sent, table.queued, table.left) == (False, True, 1, 200)
+    with pytest.raises(AssertionError, match="it looked at all parts"):
+        table.missing()
 
 
 # -- progress and rate -----------------------------------------------------------------------------------------------
