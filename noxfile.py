@@ -18,7 +18,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 CORE = "not needs_program and not slow"
 BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan", "import_time")
 HOUR = 3600
-"""Seconds for one test, where it is many; pyproject.toml's are for one."""
+"""Timeout in seconds of a test that runs thousands of examples; the one in pyproject.toml is for usual tests."""
 QUICK = "not needs_program and not needs_tree and not slow"
 WHEEL = tuple(
     f"tests/{name}"
@@ -30,25 +30,25 @@ WHEEL = tuple(
         "fake/test_s3.py",
     )
 )
-"""What shows that nothing is missing from a wheel: every module is imported, though not every fault is tried."""
+"""Tests that show that a wheel is complete: they import every module, but do not try every fault."""
 
 
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
-# A Python that is not here is skipped, and is an error in CI: never a surprise download.
+# A missing Python is skipped, and is an error in CI; it is never downloaded.
 nox.options.download_python = "never"
 
 
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
-"""A worker a core; a file's tests stay together, as they share what it starts."""
+"""One worker per core. The tests of a file stay together, because they share the servers that it starts."""
 
 ENGINE = "tests/dask/test_dask.py"
-"""In a process of its own: distributed leaves threads and sockets behind, and other tests look for those of ours."""
+"""Run in a separate process: distributed leaves threads and sockets behind, and other tests check for leaks."""
 
 
 def tests(session: nox.Session) -> None:
-    """The whole suite; what follows -- goes to pytest."""
+    """Run the whole suite; arguments after -- are passed to pytest."""
     install(session, "-e", ".[test,bench]", *group("examples"))
     if session.posargs:
         pytest(session, *PARALLEL)
@@ -59,14 +59,14 @@ def tests(session: nox.Session) -> None:
 
 
 def core(session: nox.Session) -> None:
-    """The suite without the tests that are slow or start a second program."""
+    """Run the suite without the tests that are slow or start a second program."""
     install(session, "-e", ".[test]")
     pytest(session, "-m", CORE, *PARALLEL)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff: the rules and the format. import-linter: the layers of the package."""
+    """Check the code with ruff (rules and format) and the package's layers with import-linter."""
     install(session, *group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
@@ -75,36 +75,36 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy (strict) and pyright, and that every public type is told, as a user's type checker sees it."""
+    """Run mypy (strict) and pyright, and check that a user's type checker knows every public type."""
     install(session, "-e", ".[test,bench]", *group("types"), *group("examples"), "nox")
     session.run("python", "-m", "mypy")
     session.run("python", "-m", "pyright", "--pythonpath", f"{session.bin}/python")
-    # It takes the Python that is first on the PATH, whatever --pythonpath says.
+    # --verifytypes ignores --pythonpath and uses the first Python on the PATH.
     session.run("python", "-m", "pyright", "--verifytypes", "aioframeio_upload", "--ignoreexternal")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, into .nox/site, without a network; a warning is an error; `-- serve` shows it instead."""
+    """Build the documentation into .nox/site without a network; warnings are errors. `-- serve` shows it instead."""
     install(session, *group("docs"))
     session.run("python", "-m", "mkdocs", *(session.posargs or ["build"]), env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Uploads into a Frame.io that runs on this machine, live; what follows -- goes to the demo."""
+    """Show uploads to a fake Frame.io on this machine, live; arguments after -- are passed to the demo."""
     install(session, "-e", ".[cli]")
-    # Ctrl-C is the demo's: it takes time to end well.
+    # The demo handles Ctrl-C itself and needs time to end.
     session.run("python", "-m", "aioframeio_upload", "demo", *session.posargs, interrupt_timeout=15.0)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks, about an hour: all or those named after --; what else follows goes to each (--quick)."""
+    """Run all benchmarks (about an hour) or those named after --; other arguments (--quick) go to each of them."""
     named = [word for word in session.posargs if word in BENCHMARKS]
     options = [word for word in session.posargs if word not in BENCHMARKS]
     install(session, "-e", ".[test,bench]")
-    session.run("python", "-m", "benchmarks.build", success_codes=[0, 1])  # what is missing is said, and left out
+    session.run("python", "-m", "benchmarks.build", success_codes=[0, 1])  # 1: prints what is missing
     for name in named or BENCHMARKS:
         session.run("python", "-m", f"benchmarks.{name}", *options)
     session.run("python", "-m", "benchmarks.report", "--print")
@@ -112,7 +112,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The FastAPI example's page in Debian's Chromium, installed where it is missing; takes its picture anew."""
+    """Test the FastAPI example's page in Debian's Chromium (installed if missing) and take a new screenshot."""
     install(session, "-e", ".[test]", *group("examples"), *group("browser"))
     from_debian(session, "chromium", "chromium")
     session.env["PICTURE"] = str(ROOT / "examples" / "fastapi_app" / "page.png")
@@ -121,7 +121,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def redis(session: nox.Session) -> None:
-    """The worker example with Debian's Redis, installed where it is missing, and a worker of its own."""
+    """Test the worker example with Debian's Redis (installed if missing) and a separate worker process."""
     install(session, "-e", ".[test]", *group("examples"))
     from_debian(session, "redis-server", "redis-server")
     pytest(session, "tests/docs/test_example_apps.py", "-k", "redis")
@@ -129,14 +129,14 @@ def redis(session: nox.Session) -> None:
 
 @nox.session
 def seaweedfs(session: nox.Session) -> None:
-    """The real-S3 tests against SeaweedFS, the second opinion (a download of 153 MB)."""
+    """Run the real-S3 tests against SeaweedFS, as a second implementation (a download of 153 MB)."""
     install(session, "-e", ".[test]", *group("seaweedfs"))
     session.env["REAL_S3"] = "seaweedfs"
     pytest(session, "tests/real_s3")
 
 
 def kill(session: nox.Session) -> None:
-    """A process killed at every write of its journal, and the next one; the suite has a sample."""
+    """Kill a process at every write of its journal, and the one that resumes; the suite has a sample."""
     install(session, "-e", ".[test]")
     session.env["KILL"] = "every"
     pytest(session, "tests/faults/test_journal_kill.py")
@@ -144,35 +144,35 @@ def kill(session: nox.Session) -> None:
 
 @nox.session
 def wire(session: nox.Session) -> None:
-    """Every way to cut the wire between the library and a real S3 server; prints how often a refusal was lost."""
+    """Cut the connection to a real S3 server in every way; print how often a refusal was lost."""
     install(session, "-e", ".[test]")
     files = ["faults/test_early_answers", "real_s3/test_asked_first", "real_s3/test_cut_wire", "real_s3/test_cut_tls"]
     pytest(session, "-rP", *(f"tests/{name}.py" for name in files))
 
 
 def matrix(session: nox.Session) -> None:
-    """Every fault at every place, once, twice and for ever; about five minutes."""
+    """Inject every fault at every place, once, twice and forever; about five minutes."""
     install(session, "-e", ".[test]")
     session.env["FAULT_MATRIX"] = "whole"
     pytest(session, "tests/faults/test_fault_matrix.py")
 
 
 def cancel(session: nox.Session) -> None:
-    """An upload is cancelled at each of its suspension points; about five minutes."""
+    """Cancel an upload at each of its suspension points; about five minutes."""
     install(session, "-e", ".[test]")
     session.env["CANCEL_EVERYWHERE"] = "whole"
     pytest(session, "tests/faults/test_cancel_everywhere.py")
 
 
 def signals(session: nox.Session) -> None:
-    """Some hundred volleys of Ctrl-C, SIGTERM and SIGHUP on a terminal; about ten minutes."""
+    """Send some hundred series of Ctrl-C, SIGTERM and SIGHUP on a terminal; about ten minutes."""
     install(session, "-e", ".[test]")
     session.env["SIGNALS"] = "every"
     pytest(session, "tests/cli/test_signals.py")
 
 
 def fuzz(session: nox.Session) -> None:
-    """2,000 answers for everything that reads one, and 1,000 scripts of faults; about ten minutes."""
+    """Try 2,000 responses on every parser, and 1,000 sequences of faults; about ten minutes."""
     install(session, "-e", ".[test]")
     session.env["HYPOTHESIS_PROFILE"] = "fuzz"
     pytest(session, f"--timeout={HOUR}", "tests/faults/test_fuzz.py", "tests/faults/test_fault_property.py")
@@ -180,22 +180,22 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """An hour of random faults and hostile answers in one process, flat in what it holds; `-- --seconds 120`: less."""
+    """Run random faults and hostile responses in one process and check for leaks; an hour, or `-- --seconds 120`."""
     install(session, "-e", ".[test]")
     session.run("python", "-X", "dev", "-W", "error", "-m", "tests.support.soak", *session.posargs)
 
 
 @nox.session
 def fleet(session: nox.Session) -> None:
-    """One file by 1, 2 and 4 hosts behind 100 Mbit/s each, in network namespaces; needs root, takes ten minutes."""
+    """Send a file from 1, 2 and 4 hosts with 100 Mbit/s each, in network namespaces; needs root, ten minutes."""
     install(session, "-e", ".[test]")
     session.run("python", "-m", "benchmarks.fleet", *session.posargs)
 
 
-# A fresh environment each time: a requirement that the metadata forgot would still be in an old one.
+# A fresh environment each time: an old one could still contain a requirement that the metadata lacks.
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
-    """The wheel and the sdist are built, and the wheel is tested with the source tree away."""
+    """Build the wheel and the sdist, and test the wheel out of reach of the source tree."""
     session.install("build")
     with tempfile.TemporaryDirectory() as name:
         away = Path(name)
@@ -204,14 +204,14 @@ def package(session: nox.Session) -> None:
         (_sdist,) = (away / "dist").glob("*.tar.gz")
         session.install(f"{wheel}[test]")
         shutil.copytree(ROOT / "tests", away / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-        # For pytest's settings alone: it puts nothing on the path.
+        # For pytest's settings only; it puts nothing on the path.
         shutil.copy(ROOT / "pyproject.toml", away)
         with session.chdir(away):
             session.run("python", "-c", PROVE_INSTALLED, str(ROOT), log=False)
             pytest(session, "-m", QUICK, *WHEEL)
 
 
-# `python -c` puts the working folder on the path, as pytest may: this fails where a source tree is in reach.
+# `python -c` puts the working folder on the path, as pytest may: this fails if a source tree can be imported.
 PROVE_INSTALLED = """
 import importlib.metadata, importlib.resources, pathlib, sys, sysconfig
 import aioframeio_upload
@@ -226,15 +226,15 @@ print(package, importlib.metadata.version("aioframeio-upload"))
 def pytest(session: nox.Session, *arguments: str) -> None:
     """Run pytest with these arguments and those of the command line.
 
-    By `-m`, as the script `pytest` names its Python by path, and would run the old tree's from a copied one;
-    with `-P`, so that the working folder is not on the path.
+    With `-m`, because the script `pytest` contains the path of its Python, which is the old one in a copied tree. With
+    `-P`, so that the working folder is not on the path.
     """
     session.run("python", "-P", "-m", "pytest", *arguments, *session.posargs)
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    """Install into the session's environment, once for as long as pyproject.toml stays the same."""
-    # The root is in the key because an editable install in a copied tree would go on testing the original.
+    """Install into the session's environment, unless that was done with the same pyproject.toml before."""
+    # The root is in the key because an editable install in a copied tree would still test the original.
     words = [str(ROOT), (ROOT / "pyproject.toml").read_text(encoding="utf-8"), *requirements]
     key = hashlib.sha256("\n".join(words).encode()).hexdigest()
     stamp = Path(session.virtualenv.location) / "installed"
@@ -245,7 +245,7 @@ def install(session: nox.Session, *requirements: str) -> None:
 
 
 def from_debian(session: nox.Session, program: str, package: str) -> None:
-    """Install a package of Debian's where its program is missing, which root alone can."""
+    """Install a Debian package if its program is missing; needs root."""
     if shutil.which(program) is None:
         session.run("apt-get", "update", external=True)
         session.run("apt-get", "install", "--yes", "--no-install-recommends", package, external=True)
@@ -257,21 +257,21 @@ def group(name: str) -> tuple[str, ...]:
 
 
 def let_pyenv_find_all() -> None:
-    """Name every installed Python to pyenv, whose `python3.12` command fails unless its version is named."""
+    """List every installed Python in PYENV_VERSION: pyenv's `python3.12` fails unless a 3.12 is listed there."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     if not versions.is_dir():
         return
     numbered = [path.name for path in versions.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
     installed = [tuple(map(int, name.split("."))) for name in numbered]
     newest = {f"{version[0]}.{version[1]}": version for version in sorted(installed)}
-    # The Python that runs now comes first, so that a plain `python3` keeps its meaning.
+    # The running Python comes first, so that `python3` still means the same.
     mine = f"{sys.version_info.major}.{sys.version_info.minor}"
     order = sorted((name for name in PYTHONS if name in newest), key=lambda name: name != mine)
     os.environ["PYENV_VERSION"] = ":".join(".".join(map(str, newest[name])) for name in order)
 
 
 let_pyenv_find_all()
-# The bare names are for any machine with one Python; the numbered ones name the Python that they need.
+# The names without a version use any Python; the names with a version need that one.
 for session in (tests, matrix, cancel, fuzz, kill, signals):
     nox.session(session)
     for version in PYTHONS:

@@ -1,6 +1,6 @@
-"""Runs a session of the noxfile, from nothing but Python and pip: `python3 run.py tests`.
+"""Run a session of the noxfile with nothing but Python and pip: `python3 run.py tests`.
 
-nox lives in a virtual environment of its own, `.nox/run`, which the first run makes and later runs use.
+nox is installed into the virtual environment `.nox/run`, which the first run creates and later runs use.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ USAGE = "usage: python3 run.py SESSION... [-- ARGUMENTS for pytest, the demo or 
 
 
 class CannotPrepare(Exception):
-    """This Python cannot make the environment; the message says what to install."""
+    """This Python cannot create the environment; the message says what to install."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named sessions, or list them where none is named."""
+    """Run the named sessions, or list them if none is named."""
     if sys.version_info < OLDEST:
         print(f"This project needs Python {OLDEST[0]}.{OLDEST[1]} or newer; this is {sys.version.split()[0]}.")
         return 2
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def prepared() -> Path:
-    """Return the Python that has nox, after making its environment where there is none or another's."""
+    """Return the Python that has nox. Create its environment if there is none, or if it was made for another Python."""
     python = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ready = HOME / "ready"
     # An environment breaks when its Python is replaced or its folder moves, so both are part of the match.
@@ -51,7 +51,7 @@ def prepared() -> Path:
     shutil.rmtree(HOME, ignore_errors=True)
     if not (made_with_pip(python) or made_by_outer_pip(python)):
         raise CannotPrepare(
-            "run.py could not make its virtual environment: unless pip says another reason above, install "
+            "run.py could not create its virtual environment: unless pip gives another reason above, install "
             "Python's venv package (Debian, Ubuntu: apt-get install python3-venv) or pip 22.3 or newer."
         )
     ready.write_text(wanted, encoding="utf-8")
@@ -59,14 +59,14 @@ def prepared() -> Path:
 
 
 def made_with_pip(python: Path) -> bool:
-    """Make the environment as Python itself can; False where ensurepip is missing, as on a bare Debian."""
-    # In a child, because Debian's venv answers a missing ensurepip by a page of advice and an exit.
+    """Create the environment with Python's own pip; return False if ensurepip is missing, as on a minimal Debian."""
+    # In a child process, because Debian's venv prints a page of advice and exits if ensurepip is missing.
     made = subprocess.run([sys.executable, "-m", "venv", str(HOME)], capture_output=True, check=False)
     return made.returncode == 0 and call([str(python), "-m", "pip", *install_nox()]) == 0
 
 
 def made_by_outer_pip(python: Path) -> bool:
-    """Make it without pip, and let this Python's pip install into it, which PEP 668 allows."""
+    """Create it without pip, and let this Python's pip install into it, which PEP 668 allows."""
     bare = subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(HOME)], check=False)
     if bare.returncode != 0:
         return False
@@ -74,12 +74,12 @@ def made_by_outer_pip(python: Path) -> bool:
 
 
 def install_nox() -> list[str]:
-    """Return the arguments that make a pip install nox and say nothing but errors."""
+    """Return pip's arguments to install nox and print errors only."""
     return ["install", "--quiet", "--disable-pip-version-check", NEEDS]
 
 
 def call(command: list[str]) -> int:
-    """Run a command with this terminal as its own; Ctrl-C is the command's to answer."""
+    """Run a command on this terminal. The command itself handles Ctrl-C."""
     with subprocess.Popen(command, cwd=ROOT) as child:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""`AsyncFrameioUploader`: the official SDK's uploader, awaited."""
+"""Define `AsyncFrameioUploader`, an awaitable replacement for the official SDK's uploader."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ from ._io.session import Session, UploaderSettings, open_session
 from ._io.source_kinds import Source, check_kind, is_stream
 
 BASE = 2.0
-"""Seconds: with full jitter the waits are on average the official ones, 1, 2 and 4 s."""
+"""Seconds of the first retry delay. With full jitter the mean delays are the official uploader's: 1, 2 and 4 s."""
 
 
 @public
 class AsyncFrameioUploader:
-    """Sends a file to the links that `create_local_upload` gave: the official `FrameioUploader`, awaited.
+    """Upload a file to the links of `create_local_upload`, as the official `FrameioUploader` does, but awaited.
 
-    It has no token, so it neither waits for Frame.io's confirmation nor removes the file where it fails; an `Uploader`
-    does both. A part that finds no connection uses up an attempt like any other.
+    It has no token, so it neither waits for Frame.io's confirmation nor deletes the file after a failure; an `Uploader`
+    does both. A part that gets no connection uses up an attempt, like any other failure.
 
     Args:
-        asset: What the SDK's `create_local_upload(...)` returned, as `.data`; or the same as a dict.
-        file: A binary file object, read from its start and not closed; or whatever else can be uploaded.
-        max_workers: Parts in flight.
-        headers: Sent with every part, over those that it needs (`Content-Type`, `x-amz-acl`).
-        max_retries: How often a part is tried, in all.
-        on_progress: Called in the event loop after each part that S3 has, with the bytes so far and the file's size.
-            What it raises ends the upload, and is raised by `upload()`.
+        asset: The `.data` of the SDK's `create_local_upload(...)`, or the same as a dict.
+        file: A binary file object, which is read from its start and not closed; or any other source of
+            `Uploader.upload`.
+        max_workers: The number of parts in flight.
+        headers: Headers for every part. They replace the default ones (`Content-Type`, `x-amz-acl`).
+        max_retries: The number of attempts for each part, including the first.
+        on_progress: Called in the event loop after each part that S3 has acknowledged, with the bytes so far and the
+            file's size. If it raises, the upload ends, and `upload()` raises the exception.
 
     Raises:
-        ValueError: The asset has no links, a number is less than 1, or a header is none.
+        ValueError: The asset has no links, a number is less than 1, or a header is invalid.
         PlanError: The asset lacks a field, its links are not for a file of its size, or they are http and do not lead
             to this machine itself.
-        TypeError: The file is none.
+        TypeError: `file` is not of a supported kind.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class AsyncFrameioUploader:
         if not has_links:
             raise ValueError("the asset has no upload_urls: give what create_local_upload() returned, as .data")
         check_kind(file)
-        # The SDK's API is not known here; Frame.io's own is https.
+        # The base URL of the SDK's client is not known here; Frame.io's API is https.
         self._plan = check_secure(Plan.from_response(given.reveal()), is_own=False)
         self._file = file
         self._limits = Limits(parts=max_workers)
@@ -77,14 +78,14 @@ class AsyncFrameioUploader:
         self._on_progress = on_progress
 
     async def upload(self) -> None:
-        """Send the file; it is there when this returns, and Frame.io has yet to put its parts together.
+        """Send the file. When this returns, S3 has all parts, and Frame.io still has to assemble the file.
 
         Raises:
             SourceError: The file cannot be read.
-            PlanError: It has another size than the asset.
-            PartError: A part was given up.
+            PlanError: The file's size differs from the asset's.
+            PartError: A part could not be sent.
             LinksExpired: The links are too old.
-            RuntimeError: No event loop of asyncio's runs here.
+            RuntimeError: No asyncio event loop is running.
         """
         running_loop()
         resources = open_session(
@@ -96,7 +97,7 @@ class AsyncFrameioUploader:
             await resources.close()
 
     def _adding_headers(self) -> aiohttp.TraceConfig:
-        """Change each request's headers as it starts, which aiohttp documents as the way to do that."""
+        """Return a trace that sets the headers of each request as it starts, the way that aiohttp documents for it."""
 
         async def add(_: object, __: SimpleNamespace, request: aiohttp.TraceRequestStartParams) -> None:
             request.headers.update(self._headers.reveal())
@@ -131,7 +132,7 @@ class AsyncFrameioUploader:
 
         try:
             await resources.executor.ask(rewind)
-        except Exception as error:  # a caller's file object may raise whatever it likes; it is told as the cause
+        except Exception as error:  # the caller's file object may raise anything; kept as the cause
             raise SourceError(f"the file object cannot be read: {reason_of(error)}") from error
 
 
@@ -141,12 +142,12 @@ def _is_header(field: tuple[Any, Any]) -> bool:
 
 
 class _Callback(EventLog):
-    """Tells a callback what S3 has, as it has it, and keeps nothing: nobody listens."""
+    """Call a callback for each acknowledged part. Keeps no events, because nobody listens to them."""
 
     def __init__(self, callback: Callable[[int, int], None] | None, total: int, scope: anyio.CancelScope) -> None:
         super().__init__()
         self.error: BaseException | None = None
-        """What the callback raised."""
+        """The exception that the callback raised."""
         self._callback = callback
         self._total = total
         self._scope = scope
@@ -159,10 +160,10 @@ class _Callback(EventLog):
         try:
             self._callback(self._confirmed, self._total)
         except asyncio.CancelledError as error:
-            # Of something that the callback asked: nothing is awaited here, so nobody can have cancelled this task now.
+            # Not a cancellation of this task, because nothing is awaited here: it comes from a call of the callback's.
             self.error = UploadError("the on_progress callback ended in a cancellation")
             self.error.__cause__ = error
             self._scope.cancel()
-        except Exception as error:  # noqa: BLE001  # raised by `upload()`, where no group is around it
+        except Exception as error:  # noqa: BLE001  # raised by `upload()`, outside the task group
             self.error = error
             self._scope.cancel()

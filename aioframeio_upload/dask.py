@@ -1,4 +1,4 @@
-"""One file sent by many machines that see the same storage: a Dask cluster carries its parts (extra `dask`)."""
+"""Upload one file from many machines that share its storage: a Dask cluster sends the parts (extra `dask`)."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ def upload_file(
     media_type: str | None = None,
     conflict: Conflict = "create",
 ) -> Upload:
-    """Upload a file by the workers of a Dask cluster; used as the `Upload` of `Uploader.upload` is, and as lazy.
+    """Return the upload of a file by the workers of a Dask cluster. Used like that of `Uploader.upload`, and as lazy.
 
-    The file is planned once, here; its parts go as tasks, by their links alone: the token stays in this process. A lot
-    of parts whose worker is lost is sent by another one. The end is that of any upload: the receipts of all workers
-    prove that every part is there once, the service confirms, and what fails leaves behind what `upload()` would.
+    The file is planned once, in this process. The workers get the parts as tasks, with their links only: the token
+    stays here. If a worker is lost, another one sends its batch of parts. The upload ends like any other: the receipts
+    of all workers prove that each part was sent once, the service confirms the file, and a failure leaves behind what
+    it leaves after `Uploader.upload`.
 
-    A worker that does not see the file, or sees another version of it, ends the upload with a `SourceError`. A pause
-    calls the workers off, and what was not acknowledged is sent again on resuming.
+    If a worker cannot read the file, or sees another version of it, the upload ends with a `SourceError`. A pause stops
+    the workers; parts that were not acknowledged are sent again after `resume()`.
 
     Args:
-        client: Asynchronous, and of this event loop: `Client(address, asynchronous=True)`.
-        source: A path that all workers and this process see as the same file.
-        uploader: Entered. Each worker keeps to its limits, timeouts and retries by itself; its `session` and `ssl`
-            cannot travel.
-        folder_id: Where to.
-        name: Its name at Frame.io; by default the path's last component.
-        account_id: Whose; by default the Uploader's.
-        media_type: What the part links are signed for, where the service leaves that open.
+        client: An asynchronous client of this event loop: `Client(address, asynchronous=True)`.
+        source: A path that is the same file for this process and all workers.
+        uploader: An entered Uploader. Its limits, timeouts and retries hold for each worker separately; its `session`
+            and `ssl` cannot be sent to workers.
+        folder_id: ID of the target folder.
+        name: The file's name at Frame.io; by default the path's last component.
+        account_id: ID of the account; by default the Uploader's.
+        media_type: The media type that the part links are signed for, if the service does not return one.
         conflict: As for `Uploader.upload`.
 
     Raises:
-        TypeError: The source is no path: nothing else can be seen from another machine.
-        ValueError: The client is not asynchronous; or there is no account.
+        TypeError: The source is not a path. Other sources cannot be read on another machine.
+        ValueError: The client is not asynchronous, or the account is missing.
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"workers elsewhere cannot read a {type(source).__name__}: give a path")

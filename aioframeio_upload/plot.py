@@ -1,4 +1,4 @@
-"""What happened to uploads, as a picture: a bar an attempt over time, and the throughput below (extra `plot`)."""
+"""Draw uploads as a timeline: a bar for each attempt at a part, and the throughput below (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from ._upload import FolderUpload, Upload
 __all__ = ["SUFFIXES", "Timeline"]
 
 SUFFIXES = (".svg", ".png")
-"""What a picture's name may end in."""
+"""The file name extensions of a picture."""
 
 if find_spec("matplotlib") is None:
-    # Here, where a program begins, and not after an upload of hours; it is loaded when there is something to draw.
+    # Checked on import, so that a program fails at its start, not after hours of uploading. It is loaded for drawing.
     raise ModuleNotFoundError("a timeline needs matplotlib: pip install 'aioframeio-upload[plot]'", name="matplotlib")
 
 
 class Timeline:
-    """What uploads do, as their events tell it, to be drawn at any time.
+    """A timeline of uploads, recorded from their events. It can be drawn at any time.
 
-    Each attempt at a part is a bar from its begin to its end, by what became of it; of a folder's upload, whose parts
-    are not told, each file is one. Below is the throughput, in which bytes that are sent again do not count.
+    Each attempt at a part is a bar from its start to its end, coloured by its outcome. A folder's upload has no events
+    about parts, so each file is a bar. Below is the throughput, without the bytes that were sent again.
 
-    Many parts share rows, and very many uploads one block, so that a picture fits on a page. The first 20,000 attempts
-    are remembered; the picture says how many more there were. It holds names and times, no link and no token.
+    If there are many parts, they share rows; if there are very many uploads, they share one block, so that the picture
+    fits on a page. The first 20,000 attempts are recorded, and the picture states how many more there were. It contains
+    names and times, but no links and no token.
 
     >>> async def main(uploader, folder):
     ...     timeline = Timeline()
@@ -44,37 +45,39 @@ class Timeline:
         self._course = UploadHistory()
 
     def add(self, event: Event, source: str = "", *, at: float | None = None) -> None:
-        """Take in an event, for those who listen to the upload anyway.
+        """Record one event, for programs that listen to the upload already.
 
         Args:
-            event: What was told; each event once.
-            source: Which upload it is about, as it is to be named. Where there is only one, it has a name already.
-            at: When, in seconds of any clock that does not go back; by default now.
+            event: The event. Pass each event once.
+            source: The name of its upload in the picture. Not needed if there is only one upload.
+            at: Time of the event, in seconds of any monotonic clock; by default now.
         """
         self._course.take(event, source, source, time.monotonic() if at is None else at)
 
     async def watch(self, upload: Upload | FolderUpload, source: str | None = None) -> None:
-        """Take in all that an upload tells, until its end. As any listener it starts it, and raises no error of it.
+        """Record all events of an upload until it ends. Starts the upload, as any listener does; never raises its
+        error.
 
         Args:
-            upload: Whose. What it told before is drawn as if it were told now.
-            source: What it is to be called; by default its name.
+            upload: The upload to record. Its earlier events are drawn as if they happened now.
+            source: The name of the upload in the picture; by default its own name.
         """
         name, key = upload.name if source is None else source, object()
         async for event in upload:
             self._course.take(event, key, name, time.monotonic())
 
     async def draw(self, path: str | os.PathLike[str]) -> None:
-        """Draw what was told until now, in a thread, and write it as a whole or not at all.
+        """Draw the events recorded so far, in a thread. The file is written completely or not at all.
 
-        What is still under way ends where the last event was told. The same events make the same file.
+        Attempts that are still running end at the last event. The same events give the same file.
 
         Args:
-            path: Ends in .svg or .png; it may be on light or dark ground, for it has none of its own.
+            path: Path of the picture, which ends in .svg or .png. The background is transparent, and the colours suit
+                light and dark pages.
 
         Raises:
-            ValueError: It ends in something else.
-            OSError: It cannot be written there.
+            ValueError: The path ends in something else.
+            OSError: The file cannot be written.
         """
         target = Path(path)
         if target.suffix.lower() not in SUFFIXES:
@@ -84,7 +87,7 @@ class Timeline:
 
 
 def _draw(course: UploadHistory, path: Path) -> None:
-    from ._plot.render import draw  # matplotlib takes half a second, and nobody needs it before
+    from ._plot.render import draw  # importing matplotlib takes half a second, so not before it is needed
 
     content = draw(course, compose(course), path.suffix.lower().removeprefix("."))
     write_atomically(path, content)

@@ -18,6 +18,7 @@ from .._core.errors import IntegrityError, LinksExpired, SourceError, UploadErro
 from .._core.model import Plan, Receipt
 from .._core.presigned import Links
 from .._core.receipts import merge
+from .._engine.control import CLEAN_UP
 from .._engine.event_log import EventLog
 from .._engine.parts import PROGRESS_PERIOD
 from .._engine.resume import NullJournalSession
@@ -33,27 +34,32 @@ log = logging.getLogger("aioframeio_upload")
 T = TypeVar("T")
 
 RETRIES = 2
-"""Further tries of a lot by the engine, perhaps on another worker, after every attempt from one has failed."""
+"""Retries of a batch by Dask, perhaps on another worker, after all attempts of one worker have failed."""
 
 EMPTY_ROUNDS = 3
-"""In a row, after which the upload is given up: a worker may close just as it gets a lot, but not again and again."""
+"""Rounds in a row without a sent part, after which the upload fails. A worker may close just as it gets a batch, but
+that does not happen repeatedly."""
 
 MOST_REPORTS = 1000
-"""That wait at the scheduler: where nobody takes them any more, the workers stop to report."""
+"""Reports that wait at the scheduler. If nobody reads them any more, the workers wait."""
 
 STOPPING = 10.0
-STOPPING_WHEN_CANCELLED = 0.4
-"""Seconds until every worker has stopped; with the placeholder's deletion it keeps the promise of a cancel's second."""
+"""Seconds for all workers to stop."""
+
+STOPPING_WHEN_CANCELLED = CLEAN_UP / 2
+"""The same after a cancellation. It is the first step of the clean-up, and the deletion of the placeholder, which gets
+the rest of that time, comes after it. A share and not `UploadControl.seconds_left`, because a `PartSender` gets the
+pause only."""
 
 
 class DaskPartSender:
-    """The parts of one plan, sent by a cluster. Owned by one upload; runs once.
+    """Send the parts of one plan from a cluster. Owned by one upload; runs once.
 
-    In rounds, of which there is one unless the upload is paused, or a worker leaves in good order: a crew on every
-    worker, a task for each lot, a queue for their reports.
+    It works in rounds: a plugin on every worker, a task for each batch, and a queue for the workers' reports. There is
+    one round, unless the upload is paused or a worker retires.
     """
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # noqa: PLR0913  # the arguments of `PartSenderFactory`, and the client
         self,
         client: Client,
         plan: Plan,
@@ -74,19 +80,19 @@ class DaskPartSender:
         self._record = record or NullJournalSession()
         self._receipts = list(done)
         self._brought: list[Arrived] = []
-        """By lots that have ended: a report may have been lost with its worker."""
+        """The parts of finished batches, because the report about one may have been lost with its worker."""
         high_water, before = feed.bar
         self._state = BatchState(plan, anyio.current_time(), high_water, (receipt.number for receipt in done), before)
         self._failure: UploadError | None = None
         self._was_paused = False
-        """In the round that is under way, or was last."""
+        """In the current round, or the last one."""
         self.links: Links = resources.links(plan.file_id, plan.parts, plan.received_at)
         self._sent_earlier = len(self._state.done)
         self.is_spoiled = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether every part was acknowledged, and as it was sent."""
+        """Whether every part was acknowledged and none arrived damaged."""
         return self._state.is_whole and not self.is_spoiled
 
     @property
@@ -96,16 +102,16 @@ class DaskPartSender:
 
     @property
     def bytes_per_second(self) -> float:
-        """What was sent, over the time in which it could be."""
+        """The bytes sent, divided by the time without pauses."""
         return self._state.meter.mean_rate(self._state.sent)
 
     async def run(self) -> tuple[Receipt, ...]:
-        """Send every part and give the receipts in the order of the parts; the first that is given up ends all.
+        """Send every part and return the receipts in the order of the parts. The first part that fails ends all.
 
         Raises:
-            PartError: A part was given up.
-            LinksExpired: The links are dead.
-            SourceError: A worker cannot read the source, or sees another one.
+            PartError: A part could not be sent.
+            LinksExpired: The links have expired.
+            SourceError: A worker cannot read the source, or sees another version of it.
             JournalError: A part that S3 has could not be recorded.
             UploadError: The cluster failed.
         """
@@ -128,17 +134,17 @@ class DaskPartSender:
             raise
 
     async def _round(self, name: str) -> None:
-        """Send what is missing, until it is there, fails or is paused."""
+        """Send the missing parts until all have arrived, one has failed, or the upload is paused."""
         self._was_paused = False
-        threads = await _engine(self._client.nthreads())
-        lots = cut(self._plan, self._state.done, tuple(threads.values()), self._resources.limits.parts)
-        self._state.begin(lots)
-        reports = await _engine(Queue(name, client=self._client, maxsize=MOST_REPORTS))
+        threads = await _from_dask(self._client.nthreads())
+        batches = cut(self._plan, self._state.done, tuple(threads.values()), self._resources.limits.parts)
+        self._state.begin(batches)
+        reports = await _from_dask(Queue(name, client=self._client, maxsize=MOST_REPORTS))
         futures: list[Future[Any]] = []
         seconds = STOPPING_WHEN_CANCELLED
         try:
-            await self._open(await self._crew(name))
-            futures = [self._submit(lot, name) for lot in lots]
+            await self._open(await self._plugin(name))
+            futures = [self._submit(batch, name) for batch in batches]
             await self._follow(futures, reports)
             seconds = STOPPING
         finally:
@@ -150,7 +156,7 @@ class DaskPartSender:
                 )
             reports.close()
 
-    async def _crew(self, name: str) -> UploadWorkerPlugin:
+    async def _plugin(self, name: str) -> UploadWorkerPlugin:
         fingerprint = await self._source.fingerprint()
         resources = self._resources
         assert fingerprint is not None  # it is a path
@@ -161,32 +167,32 @@ class DaskPartSender:
             raise SourceError(reason_of(error), path=self._source.path, away=True) from error
         return UploadWorkerPlugin(name, path, fingerprint, resources.settings.portable())
 
-    def _submit(self, lot: PartBatch, name: str) -> Future[Any]:
-        return self._client.submit(send_batch, lot, name, key=f"{name}-{lot.index}", pure=False, retries=RETRIES)
+    def _submit(self, batch: PartBatch, name: str) -> Future[Any]:
+        return self._client.submit(send_batch, batch, name, key=f"{name}-{batch.index}", pure=False, retries=RETRIES)
 
-    async def _open(self, crew: UploadWorkerPlugin) -> None:
+    async def _open(self, plugin: UploadWorkerPlugin) -> None:
         try:
-            await _engine(self._client.register_plugin(crew))
+            await _from_dask(self._client.register_plugin(plugin))
             return
-        except UploadError as error:  # a worker that was lost at this moment is not asked again
-            log.debug("%s: %s", crew.name, error)
-        await _engine(self._client.register_plugin(crew))
+        except UploadError as error:  # if a worker was lost meanwhile, the second call leaves it out
+            log.debug("%s: %s", plugin.name, error)
+        await _from_dask(self._client.register_plugin(plugin))
 
     async def _stop(self, name: str, futures: list[Future[Any]], reports: Queue) -> None:
-        """Call the crews off, and take their last words."""
+        """Stop the workers and read their last reports."""
         last: list[bytes] = []
         try:
-            await _engine(self._client.cancel(futures, force=True))
-            await _engine(self._client.unregister_worker_plugin(name))
-        except UploadError as error:  # a worker was lost at this moment: no reason to give up what is whole
-            log.debug("calling off %s: %s", name, error)
+            await _from_dask(self._client.cancel(futures, force=True))
+            await _from_dask(self._client.unregister_worker_plugin(name))
+        except UploadError as error:  # a worker was lost meanwhile; all parts may have arrived
+            log.debug("stopping %s: %s", name, error)
         try:
-            last = await _engine(reports.get(batch=True))
+            last = await _from_dask(reports.get(batch=True))
         except UploadError as error:
             log.debug("the last reports to %s: %s", name, error)
         try:
             await self._take(last)
-            # Only now: what a worker reported before is told before.
+            # After the reports, so that the events keep the order in which a worker reported them.
             for arrived in self._brought:
                 await self._note(arrived)
         except UploadError as error:
@@ -199,14 +205,14 @@ class DaskPartSender:
             async with anyio.create_task_group() as group:
                 for future in futures:
                     group.start_soon(self._settle, future, beside.cancel_scope)
-            # Not cancelled: reports that are on their way would be lost.
+            # Not cancelled, because reports in transit would be lost.
             over.set()
 
     async def _listen(self, reports: Queue, over: anyio.Event, scope: anyio.CancelScope) -> None:
-        """Take the workers' reports and tell how far all are, until that is over or the upload is paused."""
+        """Read the workers' reports and publish progress, until `over` is set or the upload is paused."""
         try:
             while not over.is_set() and self._gate.is_open:
-                await self._take(await _engine(reports.get(batch=True)))
+                await self._take(await _from_dask(reports.get(batch=True)))
                 self._feed.publish(self._state.progress(anyio.current_time()))
                 await self._check_links()
                 with anyio.move_on_after(PROGRESS_PERIOD):
@@ -218,15 +224,15 @@ class DaskPartSender:
             scope.cancel()
 
     async def _check_links(self) -> None:
-        """Raise LinksExpired where they died while no worker was there, who would say so."""
+        """Raise LinksExpired if the links have expired while there is no worker that would report it."""
         life, now = self.links.life, self._resources.now()
         dead = life is not None and self.links.spent(now) >= life.seconds
-        if dead and not await _engine(self._client.nthreads()):
-            raise LinksExpired("no worker came before the links died", file_id=self._plan.file_id)
+        if dead and not await _from_dask(self._client.nthreads()):
+            raise LinksExpired("no worker came before the links expired", file_id=self._plan.file_id)
 
     async def _take(self, reports: Iterable[bytes]) -> None:
         for report in reports:
-            facts, under_way = pickle.loads(report)  # written by `Crew`, as Dask's own results are
+            facts, under_way = pickle.loads(report)  # by `UploadWorkerPlugin`; Dask unpickles results as well
             for fact in facts:
                 if isinstance(fact, Arrived):
                     await self._note(fact)
@@ -236,14 +242,14 @@ class DaskPartSender:
                 self._state.moved(index, size)
 
     async def _note(self, arrived: Arrived) -> None:
-        """Note that a part is there: in the journal first, and told once."""
+        """Record that a part has arrived: once, and in the journal before the event."""
         self._receipts.append(arrived.receipt)
         if self._state.complete(arrived.receipt.number):
             await self._record.note(arrived.receipt)
             self._feed.publish(arrived.fact)
 
     async def _settle(self, future: Future[Any], scope: anyio.CancelScope) -> None:
-        """Wait for a lot. The first failure ends all others."""
+        """Wait for a batch. The first failure ends all others."""
         try:
             outcome = await _outcome(future)
             self._brought += outcome.arrived
@@ -255,40 +261,40 @@ class DaskPartSender:
             scope.cancel()
 
     def _give_up(self, error: UploadError) -> None:
-        # Kept aside and not raised into the group: its siblings end by the scope, and the caller gets no group.
+        # Not raised in the task group: the scope ends the siblings, and the caller gets no `ExceptionGroup`.
         if self._failure is None:
-            log.debug("%r is given up: %s", self._plan.name, error)
+            log.debug("%r failed: %s", self._plan.name, error)
             self._failure = error
 
 
-async def _engine(asked: Awaitable[T]) -> T:
-    """Wait for the engine.
+async def _from_dask(asked: Awaitable[T]) -> T:
+    """Await a call of Dask's.
 
     Raises:
-        UploadError: It could not, or a worker could not: it may be of any kind.
+        UploadError: The call failed. Dask raises exceptions of any kind, its own and those of workers.
     """
     try:
         return await await_foreign(asked)
     except UploadError:
         raise
-    except Exception as error:  # noqa: BLE001  # raised below
+    except Exception as error:  # noqa: BLE001  # replaced by the error that is raised below
         lost = _lost(error)
-    # Out here, so that a traceback does not show what the engine said: it may quote a task's arguments.
+    # Outside the `except` block, so that a traceback does not show Dask's error, which may quote a task's arguments.
     raise lost
 
 
 async def _outcome(future: Future[Any]) -> BatchOutcome:
-    """Give what became of a lot, or raise an error of ours."""
-    error = await _engine(future.exception())
+    """Return the outcome of a batch, or raise an error of this package."""
+    error = await _from_dask(future.exception())
     if future.status == "cancelled":
         raise UploadError("the cluster dropped the parts: it was restarted or closed, or somebody has cancelled them")
     if error is None:
-        outcome: BatchOutcome = await _engine(future)
+        outcome: BatchOutcome = await _from_dask(future)
         return outcome
     raise error if isinstance(error, UploadError) else _lost(error)
 
 
 def _lost(error: BaseException) -> UploadError:
-    """Say that the cluster failed; its own words only where they are known to hold nothing of a task's arguments."""
+    """Return the error for a failure of the cluster. Quotes only messages that cannot contain a task's arguments."""
     reason = str(error) if isinstance(error, KilledWorker | ImportError) else type(error).__name__
     return UploadError(f"the cluster could not send the parts: {reason}")

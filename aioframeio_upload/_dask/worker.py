@@ -1,4 +1,4 @@
-"""The part of a fleet that runs inside a Dask worker: send batches and report."""
+"""Send batches of parts inside a Dask worker, and report them to the upload."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from .._io.session import Session, UploaderSettings, open_session
 from .._io.sources import OpenSource, open_source
 
 REPORT_PERIOD = 0.25
-"""Seconds between two reports of a worker: all of them go through one scheduler."""
+"""Seconds between two reports of a worker. One scheduler passes on the reports of all workers."""
 
 LAST_REPORT = 1.0
-"""Seconds that the last report may take."""
+"""Seconds for the last report."""
 
 
 class UploadWorkerPlugin(WorkerPlugin):
-    """What the lots of one upload on one worker share: connections, slots, threads. It has no token.
+    """The resources that the batches of one upload share on a worker: connections, slots, threads. It has no token.
 
-    Made where the upload is, and copied to every worker of the cluster; there the engine owns it. While it is there,
-    lots can be sent; its teardown stops them and waits until they are.
+    Created by the upload's process and copied to every worker of the cluster, where Dask owns it. Batches can be sent
+    while it is registered; its teardown stops them and waits until they have stopped.
 
     Args:
-        name: This round's; also of the queue that reports go to.
-        path: The source's, the same on every worker.
-        fingerprint: The source's.
-        settings: The Uploader's, without what cannot travel.
+        name: Name of the round, and of the queue for its reports.
+        path: Path of the source, the same on every worker.
+        fingerprint: Fingerprint of the source.
+        settings: The Uploader's settings that can be sent to another process.
     """
 
     def __init__(self, name: str, path: str, fingerprint: Fingerprint, settings: UploaderSettings) -> None:
@@ -47,7 +47,7 @@ class UploadWorkerPlugin(WorkerPlugin):
         self._settings = settings
 
     async def setup(self, worker: Worker) -> None:
-        """Open what the lots share."""
+        """Open the shared resources."""
         self._worker = worker
         self._resources: Session = open_session(self._settings)
         self._facts: list[Arrived | Event] = []
@@ -59,7 +59,7 @@ class UploadWorkerPlugin(WorkerPlugin):
         self._reporting = asyncio.create_task(self._report(), name=f"report {self.name}")
 
     async def teardown(self, worker: Worker) -> None:
-        """Stop every lot, tell what was not told yet, close."""
+        """Stop all batches, send the last report, and close the resources."""
         for scope in self._scopes:
             scope.cancel()
         await self._idle.wait()
@@ -68,13 +68,13 @@ class UploadWorkerPlugin(WorkerPlugin):
         self._reporting.cancel()
         await self._resources.close()
 
-    async def send(self, lot: PartBatch) -> BatchOutcome:
-        """Send a lot. What no other worker would cure is told; the rest is raised, for the engine to try again.
+    async def send(self, batch: PartBatch) -> BatchOutcome:
+        """Send a batch. Return an error that another worker would have too; raise one that Dask is to retry.
 
         Raises:
-            PartExhausted: Every attempt that the policy allows was made from here.
+            PartExhausted: All attempts that the policy allows have failed on this worker.
         """
-        telling = _Telling(self, lot)
+        events = _ReportedEvents(self, batch)
         transfer: PartUploader | None = None
         error: UploadError | None = None
         with anyio.CancelScope() as scope:
@@ -83,7 +83,7 @@ class UploadWorkerPlugin(WorkerPlugin):
             try:
                 found = await self._open()
                 try:
-                    transfer = PartUploader(lot, found, self._resources, telling, PauseGate(), record=telling.record)
+                    transfer = PartUploader(batch, found, self._resources, events, PauseGate(), record=events.record)
                     await transfer.run()
                 finally:
                     found.close()
@@ -97,7 +97,7 @@ class UploadWorkerPlugin(WorkerPlugin):
                 self._scopes.discard(scope)
                 if not self._scopes:
                     self._idle.set()
-        return BatchOutcome(tuple(telling.arrived), error, transfer is not None and transfer.is_spoiled)
+        return BatchOutcome(tuple(events.arrived), error, transfer is not None and transfer.is_spoiled)
 
     async def _open(self) -> OpenSource:
         found = await open_source(self._path, None, self._resources.executor, self._resources.spool)
@@ -110,16 +110,16 @@ class UploadWorkerPlugin(WorkerPlugin):
         return found
 
     def _here(self, error: SourceError) -> SourceError:
-        """Say which worker has seen it."""
+        """Return the error with the address of this worker."""
         reason = str(error).removeprefix(f"{self._path}: ")
         return type(error)(f"on worker {self._worker.address}: {reason}", path=self._path, away=error.is_away)
 
-    def tell(self, fact: Arrived | Event) -> None:
-        """Put a fact into the next report."""
+    def report(self, fact: Arrived | Event) -> None:
+        """Add an event to the next report."""
         self._facts.append(fact)
 
     def moved(self, index: int, size: int) -> None:
-        """Put how many bytes of a lot are under way into the next report."""
+        """Add the number of bytes of a batch that are in flight to the next report."""
         self._under_way[index] = size
 
     async def _report(self) -> None:
@@ -129,35 +129,35 @@ class UploadWorkerPlugin(WorkerPlugin):
             if self._facts or self._under_way:
                 report = pickle.dumps((self._facts, self._under_way))
                 self._facts, self._under_way = [], {}
-                # By the worker's own connection to the scheduler: a `Queue` here would open a client on every worker.
+                # Over the worker's connection to the scheduler: a `Queue` would open a client on every worker.
                 await self._worker.scheduler.queue_put(name=self.name, data=report)
             if self._over.is_set():
                 return
 
 
-class _Telling(EventLog):
-    """A lot's events, passed on to the crew's report."""
+class _ReportedEvents(EventLog):
+    """The events of a batch, which go into the worker's report."""
 
-    def __init__(self, crew: UploadWorkerPlugin, lot: PartBatch) -> None:
+    def __init__(self, plugin: UploadWorkerPlugin, batch: PartBatch) -> None:
         super().__init__()
-        self._crew = crew
-        self._lot = lot
+        self._plugin = plugin
+        self._batch = batch
         self.record = _Receipts()
         self.arrived: list[Arrived] = []
 
     def publish(self, event: Event) -> None:
         match event:
             case Progress():
-                self._crew.moved(self._lot.index, event.bytes_uploaded - event.bytes_confirmed)
+                self._plugin.moved(self._batch.index, event.bytes_uploaded - event.bytes_confirmed)
             case PartCompleted():
                 self.arrived.append(Arrived(self.record.noted[event.number], event))
-                self._crew.tell(self.arrived[-1])
+                self._plugin.report(self.arrived[-1])
             case PartStarted() | PartRetrying():
-                self._crew.tell(event)
+                self._plugin.report(event)
 
 
 class _Receipts(NullJournalSession):
-    """A lot's receipts; they are recorded where the upload is."""
+    """The receipts of a batch. The upload's own process writes the journal."""
 
     def __init__(self) -> None:
         self.noted: dict[int, Receipt] = {}
@@ -166,7 +166,7 @@ class _Receipts(NullJournalSession):
         self.noted[receipt.number] = receipt
 
 
-async def send_batch(lot: PartBatch, name: str) -> BatchOutcome:
-    """Send a lot from the worker that this runs on; nothing, where the crew was called off or is not there yet."""
-    crew = get_worker().plugins.get(name)
-    return await crew.send(lot) if isinstance(crew, UploadWorkerPlugin) else BatchOutcome()
+async def send_batch(batch: PartBatch, name: str) -> BatchOutcome:
+    """Send a batch on this worker. Do nothing if the plugin was unregistered or is not registered yet."""
+    plugin = get_worker().plugins.get(name)
+    return await plugin.send(batch) if isinstance(plugin, UploadWorkerPlugin) else BatchOutcome()

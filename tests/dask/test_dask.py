@@ -43,7 +43,7 @@ from aioframeio_upload import (
     UploadFailed,
     UploadReplanned,
 )
-from aioframeio_upload._dask.sender import _engine
+from aioframeio_upload._dask.sender import _from_dask
 from aioframeio_upload.dask import upload_file
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, reached, sha256, uploader_on
@@ -432,7 +432,7 @@ async def test_what_the_engine_says_of_a_failure_is_in_no_traceback() -> None:
         raise ValueError(f"could not serialize <Part https://s3.example/?{SECRET}=1>")
 
     with pytest.raises(UploadError, match="the cluster could not send the parts: ValueError") as caught:
-        await _engine(failing())
+        await _from_dask(failing())
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     assert "serialize" not in "".join(traceback.format_exception(caught.value))
 
@@ -442,7 +442,7 @@ async def test_an_error_of_ours_passes_the_engine_as_it_is() -> None:
         raise LinksExpired("the links are dead", file_id="id")
 
     with pytest.raises(LinksExpired, match="the links are dead"):
-        await _engine(failing())
+        await _from_dask(failing())
 
 
 async def test_only_a_path_is_a_source(client: Client, uploader: Uploader, fake: FakeFrameio) -> None:
