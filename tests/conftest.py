@@ -34,6 +34,11 @@ QUICK = RetryPolicy(base=0.01, cap=0.05)
 
 T = TypeVar("T")
 
+
+class OwnError(Exception):
+    """An error that a caller's block raises."""
+
+
 # No time limit for one example: a test machine has other things to do too.
 settings.register_profile("suite", max_examples=100, deadline=None)
 settings.load_profile("suite")
@@ -88,6 +93,12 @@ def make_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Return the path of a journal that does not exist yet."""
+    return tmp_path / "uploads.sqlite3"
 
 
 def some_bytes(size: int) -> bytes:

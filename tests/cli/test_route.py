@@ -22,6 +22,7 @@ from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, sha256, some_bytes
 from tests.support.commands import Program
 from tests.support.ims import SECRET, serving
+from tests.support.pressed import read_to_end
 
 pytestmark = [pytest.mark.needs_program, pytest.mark.slow]
 
@@ -130,17 +131,6 @@ def test_on_a_terminal_it_is_drawn_and_its_ends_and_retries_stay(tmp_path: Path)
     assert re.search(r"take\.mov: again in \d", shown)
     assert "take.mov: uploaded, 2.1 MB  https://next.frame.io/" in shown
     assert shown.splitlines()[-1].endswith("error: nowhere.mov: SourceError: nowhere.mov: No such file or directory")
-
-
-def read_to_end(descriptor: int) -> Iterator[bytes]:
-    while True:
-        try:
-            block = os.read(descriptor, 65536)
-        except OSError:  # Linux says so where the other end is closed
-            return
-        if not block:
-            return
-        yield block
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGPIPE to be told of")

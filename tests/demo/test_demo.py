@@ -21,6 +21,7 @@ from aioframeio_upload import Event, PartCompleted, PartStarted, Progress, Uploa
 from aioframeio_upload._demo.demo import Demo, run_demo
 from aioframeio_upload._demo.live import _Picture
 from aioframeio_upload._demo.story import DemoState
+from tests.support.pressed import read_to_end
 
 pytestmark = [pytest.mark.needs_program, pytest.mark.slow]
 
@@ -227,23 +228,12 @@ def test_on_a_terminal_the_parts_are_drawn_and_on_a_dumb_one_lines_are_printed(p
         command += ["--faults", "[]"]  # nothing to see heal, and so quicker
     with subprocess.Popen(command, env=environment, stdin=follower, stdout=follower, stderr=follower) as running:
         os.close(follower)
-        shown = b"".join(_blocks(leader)).decode()
+        shown = b"".join(read_to_end(leader)).decode()
     os.close(leader)
     assert running.returncode == 0
     assert shown.splitlines()[-1].endswith("identical" if term == "dumb" else "identical\x1b[0m")
     assert ("\x1b[" in shown) == (term == "xterm")
     assert ("done 40" in shown) == (term == "xterm")
-
-
-def _blocks(descriptor: int) -> Iterator[bytes]:
-    while True:
-        try:
-            block = os.read(descriptor, 65536)
-        except OSError:  # Linux says so where the other end is closed
-            return
-        if not block:
-            return
-        yield block
 
 
 async def test_nothing_in_it_blocks_the_loop(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,13 +94,13 @@ HOMES = {
     "_cli/display": "cli/test_app",
     "_cli/exit_status": "cli/test_app",
     "_cli/live": "cli/test_format",
-    "_cli/log": "cli/test_app",
+    "_cli/log": "cli/test_output",
     "_cli/loop": "cli/test_signals",
     "_cli/options": "cli/test_format",
     "_cli/runner": "cli/test_signals",
     "_cli/service": "cli/test_route",
     "_cli/upload": "cli/test_app",
-    "_cli/upload_view": "cli/test_format",
+    "_cli/upload_view": "cli/test_app",
     "_core/api_schema": "core/test_listing",
     "_core/file_queue": "core/test_folder_state",
     "_core/progress": "core/test_part_state",
@@ -111,14 +111,14 @@ HOMES = {
     "_dask/worker": "dask/test_dask",
     "_demo/live": "demo/test_demo",
     "_demo/story": "demo/test_demo",
-    "_engine/cleanup": "engine/test_control",
-    "_engine/confirm_batch": "engine/test_folder_pace",
+    "_engine/cleanup": "faults/test_cancel_everywhere",
+    "_engine/confirm_batch": "engine/test_folder",
     "_engine/job": "engine/test_upload",
     "_engine/pending": "engine/test_resume",
     "_engine/remote_folders": "engine/test_folder",
     "_io/atomic_write": "cli/test_report",
     "_io/buffers": "io/test_part_payload",
-    "_io/claims": "io/test_journal_sqlite",
+    "_io/claims": "io/test_ownership",
     "_io/journal": "io/test_journal_sqlite",
     "_io/proxies": "io/test_session",
     "_io/tree_path": "io/test_walk",
@@ -135,10 +135,10 @@ HOMES = {
     "testing/_wire": "fake/test_faults",
     "testing/pytest_plugin": "fake/test_fake",
 }
-"""Where the tests of a module are that has no file of its own: it is tested together with what it serves."""
+"""The tests of each module without its own test file: it is tested together with the code that uses it."""
 
 LAYERS = {"testing": "fake", "dask": "dask", "plot": "plot", "opentelemetry": "engine", "watch": "engine"}
-"""The folder of a module's tests, where that is not its package's name without the underscore."""
+"""The folder of a module's tests, if it is not the package's name without the underscore."""
 
 
 @pytest.mark.needs_tree

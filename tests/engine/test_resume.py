@@ -44,11 +44,6 @@ SIZE = 5 * PART
 """Five parts."""
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "uploads.sqlite3"
-
-
 async def again(fake: FakeFrameio, path: Path, journal: Path, **how: Any) -> tuple[UploadedFile, list[Any]]:
     """Upload, as the next run does, and give the file and the events."""
     async with uploader_on(fake, journal=journal) as uploader:

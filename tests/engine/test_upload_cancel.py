@@ -14,14 +14,10 @@ import pytest
 
 from aioframeio_upload import Limits, Timeouts, Upload, UploadCancelled, Uploader, UploadFailed
 from aioframeio_upload.testing import FakeFrameio, Fault
-from tests.conftest import PART, on_both_loops, open_files, our_records, reached, some_bytes, uploader_on
+from tests.conftest import PART, OwnError, on_both_loops, open_files, our_records, reached, some_bytes, uploader_on
 
 STALL = Fault(do="stall", after=PART // 2, times=None)
 DATA = some_bytes(1000)
-
-
-class OwnError(Exception):
-    """Raised by a caller's block."""
 
 
 async def by_its_task(upload: Upload, ready: Callable[[], Coroutine[Any, Any, None]]) -> None:

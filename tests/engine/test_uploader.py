@@ -23,6 +23,7 @@ from aioframeio_upload import (
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import (
     PART,
+    OwnError,
     on_both_loops,
     open_files,
     other_tasks,
@@ -36,10 +37,6 @@ from tests.conftest import (
 DATA = some_bytes(1000)
 HOLD = Fault(do="hold", times=None)
 REJECT = Fault(status=403, code="SignatureDoesNotMatch", times=None)
-
-
-class OwnError(Exception):
-    """Raised by a caller's block."""
 
 
 def start(fake: FakeFrameio, uploader: Uploader, name: str = "take.mov") -> Upload:

@@ -31,7 +31,7 @@ from aioframeio_upload import (
     UploadReplanned,
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
-from tests.conftest import on_both_loops, on_disk, open_files, reached, some_bytes, uploader_on
+from tests.conftest import OwnError, on_both_loops, on_disk, open_files, reached, some_bytes, uploader_on
 from tests.support.suspensions import Suspensions
 
 PART = 300_000
@@ -45,10 +45,6 @@ at_all_points = pytest.mark.skipif(
 )
 
 Act = Callable[[], object]
-
-
-class OwnError(Exception):
-    """An error that a caller's block raises."""
 
 
 # -- ways to cancel: each says what cancels (`arm`), and raises what the caller sees -----------------------------------

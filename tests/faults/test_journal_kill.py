@@ -44,11 +44,6 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "uploads.sqlite3"
-
-
 def test_the_writes_are_those_that_are_counted_here(fake: FakeFrameio, path: Path, journal: Path) -> None:
     ended = killed.run(killed.job(fake, path, journal))
     assert ended is not None

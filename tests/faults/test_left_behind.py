@@ -37,7 +37,7 @@ from aioframeio_upload._core import checksums
 from aioframeio_upload._engine import control as control_module
 from aioframeio_upload._engine import placeholder as placeholder_module
 from aioframeio_upload.testing import FakeFrameio, Fault
-from tests.conftest import PART, QUICK, on_disk, reached, some_bytes, uploader_on
+from tests.conftest import PART, QUICK, OwnError, on_disk, reached, some_bytes, uploader_on
 from tests.support.journals import ONE_BY_ONE, let_time_pass
 from tests.support.seen import operations, puts, told
 
@@ -50,10 +50,6 @@ ONE_SLOT = Limits(parts=1, api_pacing=False)
 LAST_PART = Fault(do="hold", number=3, times=None)
 CONFIRMING = Fault(on="status", do="hold", times=None)
 """Faults that are reached when every part was acknowledged."""
-
-
-class OwnError(Exception):
-    """An error that a caller's block raises."""
 
 
 async def ended(upload: Upload, fake: FakeFrameio) -> UploadError:

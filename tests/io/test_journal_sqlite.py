@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import stat
 import sys
 import threading
 import traceback
@@ -26,20 +25,11 @@ from aioframeio_upload._io.journal import AsyncJournal
 from aioframeio_upload._io.journal_sqlite import APPLICATION_ID, SqliteJournal
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, our_records, reached, sha256, uploader_on
-from tests.support.journals import ONE_BY_ONE, pending_in, recorded_parts, rows, stopped_at
+from tests.support.journals import ONE_BY_ONE, mode, pending_in, recorded_parts, rows, stopped_at
 from tests.support.seen import operations, puts
 
 SIZE = 4 * PART
 SECRET = b"X-Amz-Signature"
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "uploads.sqlite3"
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(on_disk(path.stat).st_mode)
 
 
 def names(folder: Path) -> list[str]:

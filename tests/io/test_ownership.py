@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from aioframeio_upload import Journal, JournalError, Uploader
 from aioframeio_upload._io.journal_sqlite import SqliteJournal
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, our_records, reached, uploader_on
-from tests.support.journals import pending_in, stopped_at
+from tests.support.journals import mode, pending_in, stopped_at
 
 SIZE = 4 * PART
 BESIDE = ["-wal", "-shm", "-journal"]
@@ -29,14 +28,10 @@ as_root = pytest.mark.skipif(
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """The path of a journal that is there."""
+    """Return the path of a journal that exists."""
     path = tmp_path / "uploads.sqlite3"
     on_disk(lambda: SqliteJournal(str(path), True).close())
     return path
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(on_disk(path.stat).st_mode)
 
 
 def a_link(path: Path) -> None:

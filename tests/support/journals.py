@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -60,3 +61,8 @@ def rows(journal: Path, query: str) -> list[Any]:
 def recorded_parts(journal: Path) -> set[int]:
     """Return the numbers of all recorded parts, of any upload."""
     return {number for (number,) in rows(journal, "SELECT number FROM parts")}
+
+
+def mode(path: Path) -> int:
+    """Return the permissions of a file or folder."""
+    return stat.S_IMODE(on_disk(path.stat).st_mode)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -140,3 +140,15 @@ def fill(terminal: int) -> None:
             os.write(terminal, b"." * 512)
     except BlockingIOError:
         os.set_blocking(terminal, True)
+
+
+def read_to_end(descriptor: int) -> Iterator[bytes]:
+    """Yield what arrives at a terminal until its other end is closed."""
+    while True:
+        try:
+            block = os.read(descriptor, 65536)
+        except OSError:  # Linux raises EIO when the other end is closed
+            return
+        if not block:
+            return
+        yield block

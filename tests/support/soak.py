@@ -44,7 +44,7 @@ from aioframeio_upload import (
     UploadError,
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
-from tests.conftest import on_disk, open_descriptors, other_tasks, sha256
+from tests.conftest import OwnError, on_disk, open_descriptors, other_tasks, sha256
 from tests.support.hostile import drawn_hostile
 
 PART = 16_384
@@ -81,10 +81,6 @@ just let go. One that each upload left would be thousands within two minutes."""
 
 TOLD_EVERY = 10.0
 """Seconds."""
-
-
-class OwnError(Exception):
-    """An error that a caller's block raises."""
 
 
 @dataclass(frozen=True, slots=True)
