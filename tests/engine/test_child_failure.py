@@ -22,6 +22,7 @@ from aioframeio_upload import (
     Uploader,
     UploadError,
 )
+from aioframeio_upload._engine import confirm_batch
 from aioframeio_upload._engine.child_failure import ChildFailure
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import QUICK, on_disk, our_records, uploader_on
@@ -89,8 +90,9 @@ ODD_PAGES = [
 @pytest.mark.parametrize("page", ODD_PAGES, ids=str)
 @pytest.mark.parametrize("operation", ["list_children", "list_files"])
 async def test_an_odd_page_stops_no_file_that_has_nothing_to_do_with_it(
-    fake: FakeFrameio, tmp_path: Path, operation: str, page: Any
+    fake: FakeFrameio, tmp_path: Path, operation: str, page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(confirm_batch, "ODD", 1.0)
     root = on_disk(plant, tmp_path / "shoot", SHOOT)
     async with uploader_on(fake) as uploader, asyncio.timeout(30):
         await uploader.upload_folder(root, folder_id=fake.folder_id, include=["b/c.mov"], contents_only=True)

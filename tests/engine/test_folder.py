@@ -38,6 +38,7 @@ from aioframeio_upload import (
     UploadFailed,
 )
 from aioframeio_upload._core.events import EMPTY
+from aioframeio_upload._engine import confirm_batch
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, our_records, reached, sha256, uploader_on
 from tests.support.trees import arrived, content_of, count, events_of, folders, plant, send
@@ -492,8 +493,11 @@ async def test_a_fault_that_passes_fails_no_more_of_a_folder_than_those_that_wai
     assert folders(fake) == ["shoot", "b"]
 
 
-async def test_a_file_of_which_the_service_says_that_it_failed_is_told(fake: FakeFrameio, root: Path) -> None:
-    """The listing does not tell; one that later files have overtaken is asked for by itself."""
+async def test_a_file_of_which_the_service_says_that_it_failed_is_told(
+    fake: FakeFrameio, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing does not show it; the status of a file that later ones have overtaken is requested by itself."""
+    monkeypatch.setattr(confirm_batch, "ODD", 1.0)
     async with uploader_on(fake) as uploader:
         fake.add_fault(slow := Fault(on="list_files", do="hold"))
         upload = uploader.upload_folder(root, folder_id=fake.folder_id, include=["b/d/*"]).start()
