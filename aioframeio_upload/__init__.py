@@ -1,4 +1,4 @@
-"""Puts files into Frame.io from asyncio: constant memory, every part checked, progress as events.
+"""Upload files to Frame.io from asyncio: constant memory, every part checked, progress as events.
 
 >>> import asyncio
 >>> from aioframeio_upload import Uploader
@@ -127,11 +127,11 @@ _HOMES = (
     *("_core.errors", "_core.settings", "_core.model", "_core.events", "_core.journal"),
     *("_core.remote_tree", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
 )
-"""Where the names are. Each is loaded when it is first asked for: of the whole, most is the making of dataclasses, and
-neither `--help` nor a pytest run in which the package's plugin is installed needs them."""
+"""The modules that define the names. A name is imported on its first use: creating the dataclasses takes most of the
+import time, and neither `--help` nor a pytest run that only has the package's plugin installed needs them."""
 
 
-if not TYPE_CHECKING:  # or a name that is misspelled would pass there
+if not TYPE_CHECKING:  # else type checkers would accept a misspelled name
 
     def __getattr__(name: str) -> object:
         if name in __all__:

@@ -104,7 +104,9 @@ class Uploader:
         del token, base_url, proxy
         check_base_url(self._address)
         if is_readable_on_the_way(self._address):
-            log.warning("base_url %s is not https: everybody on the way can read the token", self._address.reveal())
+            log.warning(
+                "base_url %s is not https: anyone on the network path can read the token", self._address.reveal()
+            )
         self._account_id = account_id
         self._settings = UploaderSettings(
             limits=limits,

@@ -45,7 +45,7 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 def read_service(
     account: str | None, proxy: str | None, ca: Path | None, *, needs_account: bool = True, needs_token: bool = True
 ) -> Service:
-    """Return how to reach Frame.io and as whom; an option takes precedence over its environment variable.
+    """Return the address, the login and the account; an option takes precedence over its environment variable.
 
     Raises:
         UsageError: Something is missing or not valid.
@@ -77,7 +77,7 @@ def read_service(
 
 def _check_sdk() -> None:
     try:
-        import frameio.auth  # noqa: F401
+        import frameio.auth  # noqa: F401  # only whether it is installed
     except ModuleNotFoundError:
         raise UsageError(NO_SDK) from None
 
@@ -128,7 +128,7 @@ FOLDER_FORMS = (
     " or https://next.frame.io/project/<project> for that project's root folder"
 )
 ID = re.compile(r"(?:adobe:)?[\w-]+(?::[\w-]+)*", re.ASCII)
-"""A UUID, or an Adobe id with its prefix; only the service knows whether it exists."""
+"""A UUID, or an Adobe ID with its prefix; only the service knows whether it exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def read_folder(text: str) -> Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadArguments:
-    """What to upload, and where to."""
+    """The sources of an upload, and its target."""
 
     paths: Sequence[str]
     folders: frozenset[str]
@@ -346,7 +346,7 @@ def journal_exists(journal: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """What to print, and which files to write about the uploads."""
+    """The output of a command: the lines it prints and the files it writes about the uploads."""
 
     as_json: bool = False
     quiet: bool = False

@@ -70,7 +70,7 @@ def open_console() -> Console:
 
 
 class TolerantFile(io.FileIO):
-    """A stream whose first failed write is kept instead of raised; later data is dropped. Uploads go on without it."""
+    """A stream that keeps its first failed write instead of raising it, and drops later data. Uploads continue."""
 
     error: OSError | None = None
     """The failed write."""

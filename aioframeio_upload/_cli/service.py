@@ -1,4 +1,4 @@
-"""How the command line reaches Frame.io: the login, the proxy of each host, and an Uploader with both."""
+"""Connect the command line to Frame.io: the login, the proxy of each host, and an Uploader with both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._core.redact import Secret
 
 
 class ProxyOfHost:
-    """Choose the proxy of a host: the option's for every host, or what the environment names for this one.
+    """Choose the proxy of a host: the one of the option for every host, or the one that the environment names for it.
 
     Called with a URL of the host. The API, S3 and the login are different hosts, and `NO_PROXY` may name any of them.
     """
@@ -42,7 +42,7 @@ def _with_scheme(proxy: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Where Frame.io is, and as whom to call it."""
+    """The address of Frame.io, the login and the account."""
 
     login: Secret[Mapping[str, str]]
     """The environment variables of the login."""

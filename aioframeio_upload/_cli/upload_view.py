@@ -55,7 +55,7 @@ class UploadView:
         """Links to the files that have arrived, in order; the display removes those it has shown."""
         self.rows: list[ReportRow] = []
         self._if_missing = if_missing
-        """What to add to the error if the target folder does not exist."""
+        """A hint for the error if the target folder does not exist."""
         self._keeps_rows = keeps_rows
         """Whether a report needs the rows: a folder may have a hundred thousand files."""
 

@@ -75,7 +75,7 @@ async def close_uploader(state: TaskiqState) -> None:
 async def deliver(
     path: str,
     context: Context = TaskiqDepends(),  # noqa: B008  # taskiq's way
-    tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008
+    tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008  # the same
 ) -> dict[str, Any]:
     """Upload a file, and report the job's progress."""
     async with context.state.uploader.upload(path, folder_id=context.state.folder_id) as upload:

@@ -75,7 +75,7 @@ async def test_a_file_reaches_the_links_that_the_sdk_got(asset: Any, fake: FakeF
     "source",
     [
         pytest.param(lambda path: open(path, "rb"), id="file"),  # noqa: SIM115  # closed by the test
-        pytest.param(lambda path: open(path, "rb", buffering=0), id="unbuffered"),  # noqa: SIM115
+        pytest.param(lambda path: open(path, "rb", buffering=0), id="unbuffered"),  # noqa: SIM115  # the test closes it
         pytest.param(lambda path: io.BytesIO(BODY), id="memory"),
     ],
 )
