@@ -73,7 +73,7 @@ def test_the_same_command_again_sends_nothing(fake: FakeFrameio, program: Progra
     assert len(fake.files) == 1
 
 
-def test_files_and_folders_go_together_and_the_report_tells_each(
+def test_files_and_folders_are_uploaded_together_and_the_report_has_each(
     fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
 ) -> None:
     for path in ("shoot/a.mov", "shoot/b/c.mov", "shoot/b/d.tmp"):
@@ -105,7 +105,7 @@ def test_files_and_folders_go_together_and_the_report_tells_each(
     assert {file.sha256 for file in fake.files} == {sha256(take), sha256(b"shoot/a.mov"), sha256(b"shoot/b/c.mov")}
 
 
-def test_an_empty_file_of_a_folder_fails_nothing_and_is_told(fake: FakeFrameio, program: Program) -> None:
+def test_an_empty_file_of_a_folder_is_reported_and_fails_nothing(fake: FakeFrameio, program: Program) -> None:
     (program.folder / "shoot").mkdir()
     (program.folder / "shoot" / "a.mov").write_bytes(b"a")
     (program.folder / "shoot" / "zero.mov").touch()
@@ -122,7 +122,7 @@ def test_an_empty_file_of_a_folder_fails_nothing_and_is_told(fake: FakeFrameio, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where a name may be any bytes")
-def test_a_name_that_is_no_text_is_that_paths_failure_and_not_the_others(fake: FakeFrameio, program: Program) -> None:
+def test_a_name_that_is_not_text_fails_its_own_path_only(fake: FakeFrameio, program: Program) -> None:
     name = os.fsdecode(b"caf\xe9.mov")
     for one in (name, "a.mov"):
         (program.folder / one).write_bytes(b"a")
@@ -164,7 +164,7 @@ def test_quiet_prints_the_links_and_nothing_else(fake: FakeFrameio, program: Pro
 
 
 @pytest.mark.parametrize("tail", ["", "/{folder}"], ids=["project", "folder"])
-def test_a_link_from_the_browser_tells_the_folder(fake: FakeFrameio, program: Program, take: Path, tail: str) -> None:
+def test_a_link_from_the_browser_names_the_folder(fake: FakeFrameio, program: Program, take: Path, tail: str) -> None:
     link = f"https://next.frame.io/project/{fake.project_id}" + tail.format(folder=fake.folder_id)
     status, _, _ = program.run("upload", "take.mov", "--folder", link)
     assert status == 0
@@ -203,7 +203,7 @@ NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user a
         ([], {}, "Usage: "),
     ],
 )
-def test_what_cannot_be_done_as_asked_is_a_usage_error(
+def test_an_impossible_request_is_a_usage_error(
     fake: FakeFrameio, program: Program, arguments: list[str], environment: dict[str, str | None], sentence: str
 ) -> None:
     (program.folder / "folder.csv").mkdir()
@@ -214,9 +214,7 @@ def test_what_cannot_be_done_as_asked_is_a_usage_error(
     assert fake.requests == []
 
 
-def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
-    fake: FakeFrameio, program: Program, take: Path
-) -> None:
+def test_a_refused_token_is_reported_in_a_line_without_it(fake: FakeFrameio, program: Program, take: Path) -> None:
     refused = {"FRAMEIO_TOKEN": "of-somebody-else"}
     status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
     assert status == 1
@@ -227,7 +225,7 @@ def test_a_token_that_is_refused_is_a_line_that_does_not_show_it(
     assert program.run("find", environment=refused)[2].endswith("; FRAMEIO_TOKEN is wrong or has expired\n")
 
 
-def test_a_folder_that_is_not_there_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
+def test_a_missing_folder_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
     (program.folder / "shoot").mkdir()
     expected = f"; no folder nowhere in account {fake.account_id}, or this token may not see it"
     for paths in (["take.mov", "shoot"], ["take.mov", "--conflict", "create"]):
@@ -267,7 +265,7 @@ KEPT = "2.4 MB of 3.1 MB are kept (whole parts only); the same command again sen
 
 @HAS_SIGNALS
 @pytest.mark.parametrize("command", ["upload", "resume"])
-def test_ctrl_c_ends_it_with_130_and_it_goes_on(
+def test_ctrl_c_ends_it_with_130_and_the_next_run_resumes(
     fake: FakeFrameio, program: Program, take: Path, command: str, tmp_path: Path
 ) -> None:
     status, _, complaint = interrupted(fake, program, "--report", "r.json")
@@ -306,7 +304,7 @@ def test_a_sigterm_ends_it_as_a_ctrl_c_does_but_with_143(
 
 
 @HAS_SIGNALS
-def test_where_no_part_was_whole_a_ctrl_c_says_that_nothing_is_kept(
+def test_without_a_complete_part_ctrl_c_says_that_nothing_is_kept(
     fake: FakeFrameio, program: Program, take: Path
 ) -> None:
     fake.add_fault(hold := Fault(do="hold", times=4))
@@ -402,7 +400,7 @@ def test_looking_for_what_is_pending_makes_no_journal(program: Program, journal:
 
 
 @pytest.mark.parametrize("journal", [":memory:", "file:uploads.sqlite3?mode=memory"])
-def test_a_journal_that_is_no_file_is_refused_in_words(program: Program, take: Path, journal: str) -> None:
+def test_a_journal_that_is_not_a_file_is_refused_with_a_message(program: Program, take: Path, journal: str) -> None:
     for command in (["pending"], ["resume"], ["discard", "f"], ["upload", "take.mov", "--folder", "f"]):
         status, _, complaint = program.run(*command, "--journal", journal)
         assert (status, len(complaint.splitlines())) == (2, 1)
@@ -410,7 +408,7 @@ def test_a_journal_that_is_no_file_is_refused_in_words(program: Program, take: P
 
 
 @HAS_SIGNALS
-def test_a_resume_that_begins_anew_says_why(fake: FakeFrameio, program: Program, take: Path) -> None:
+def test_a_resume_that_starts_again_says_why(fake: FakeFrameio, program: Program, take: Path) -> None:
     interrupted(fake, program)
     os.utime(take)
     status, said, complaint = program.run("resume")
@@ -464,7 +462,7 @@ def test_a_timeline_shows_each_path_and_its_retries(
 
 @DRAWS
 @HAS_SIGNALS
-def test_a_timeline_is_drawn_after_a_ctrl_c_too_and_of_what_goes_on(
+def test_a_timeline_is_drawn_after_ctrl_c_and_of_the_resumed_upload(
     fake: FakeFrameio, program: Program, take: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
@@ -493,9 +491,7 @@ def test_without_matplotlib_a_timeline_is_refused_with_the_extra_to_install(
 # -- the other commands ------------------------------------------------------------------------------------------------
 
 
-def test_remote_names_the_file_by_its_url_and_status_tells_when_it_is_there(
-    fake: FakeFrameio, program: Program
-) -> None:
+def test_remote_names_the_file_by_its_url_and_status_reports_its_arrival(fake: FakeFrameio, program: Program) -> None:
     status, said, _ = program.run("remote", "https://renders.example/a%20b.mov?secret=1", "--folder", fake.folder_id)
     (file,) = fake.files
     assert (status, file.name) == (0, "a b.mov")
@@ -522,7 +518,7 @@ def test_status_of_a_file_that_failed_there_or_is_not_there_is_1(
 
 
 @pytest.mark.parametrize("url", ["ftp://x/a.mov", "https://x/", "nonsense"])
-def test_remote_refuses_what_is_no_url_or_has_no_name(fake: FakeFrameio, program: Program, url: str) -> None:
+def test_remote_refuses_an_invalid_url_and_one_without_a_name(fake: FakeFrameio, program: Program, url: str) -> None:
     status, _, complaint = program.run("remote", url, "--folder", fake.folder_id)
     assert (status, len(complaint.splitlines()), fake.requests) == (2, 1, [])
 
@@ -546,9 +542,7 @@ def test_find_shows_the_tree_with_the_ids(fake: FakeFrameio, program: Program, t
     assert rows[4]["id"] in said
 
 
-def test_find_asks_again_where_the_service_is_busy_and_says_where_it_refuses(
-    fake: FakeFrameio, program: Program
-) -> None:
+def test_find_retries_a_busy_service_and_reports_a_refusal(fake: FakeFrameio, program: Program) -> None:
     fake.add_fault(Fault(on="accounts", do="answer", status=429))
     assert program.run("find", fake.project_id)[0] == 0
     assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
@@ -561,7 +555,7 @@ def test_find_asks_again_where_the_service_is_busy_and_says_where_it_refuses(
 
 
 @pytest.mark.needs_tree
-def test_the_readme_tells_every_command() -> None:
+def test_the_readme_has_every_command() -> None:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## From the command line\n", 1)[1]
     told = re.findall(r"^\| `(\w+)", section.split("\n## ", 1)[0], re.MULTILINE)
     assert told == [command.callback.__name__ for command in app.registered_commands if command.callback is not None]

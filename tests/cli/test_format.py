@@ -57,7 +57,7 @@ def test_a_folder_is_an_id_or_a_link(text: str, target: Target) -> None:
         "https://[",
     ],
 )
-def test_anything_else_is_refused_with_what_is_understood(text: str) -> None:
+def test_anything_else_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(UsageError, match=re.escape("https://next.frame.io/project/<project>/<folder>")):
         read_folder(text)
 
@@ -91,13 +91,13 @@ def test_a_rate_is_read_with_its_unit(text: str, rate: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "M", "-1M", "fast", "1e6", "50Mbit", "1.2.3k", "\N{ARABIC-INDIC DIGIT FIVE}M", "9" * 30]
 )
-def test_what_is_no_rate_is_refused(text: str) -> None:
+def test_an_invalid_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="50M"):
         read_rate(text)
 
 
 @given(st.text())
-def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
+def test_escaped_text_cannot_control_a_terminal(text: str) -> None:
     seen = escape(text)
     hidden = {one for one in seen if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
     assert hidden <= {"\u200c", "\u200d"}
@@ -119,7 +119,7 @@ def test_what_goes_to_a_terminal_cannot_steer_it(text: str) -> None:
         ("\x7f\ufeff\u200b", r"\x7f\ufeff\u200b"),
     ],
 )
-def test_what_would_steer_a_terminal_is_seen_as_what_it_is(text: str, seen: str) -> None:
+def test_control_characters_are_shown_as_escapes(text: str, seen: str) -> None:
     assert escape(text) == seen
 
 
@@ -151,7 +151,7 @@ def test_a_name_that_is_only_unusual_is_shown_as_it_is(text: str) -> None:
         (5e15, "5000.0 TB"),
     ],
 )
-def test_bytes_are_said_as_people_say_them(count: float, text: str) -> None:
+def test_sizes_have_the_units_that_people_use(count: float, text: str) -> None:
     assert format_size(count) == text
 
 
@@ -264,7 +264,7 @@ def test_a_proxy_for_everything_is_the_last_choice(proxies: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("proxy", ["socks5://user:secret@host:1", "ftp://user:secret@host", "http://user:secret@:1"])
-def test_what_is_no_http_proxy_is_refused_without_its_password(proxies: pytest.MonkeyPatch, proxy: str) -> None:
+def test_a_proxy_that_is_not_http_is_refused_without_its_password(proxies: pytest.MonkeyPatch, proxy: str) -> None:
     for option in (proxy, None):
         proxies.setenv("https_proxy", proxy)
         with pytest.raises(UsageError, match="proxy") as caught:

@@ -116,14 +116,14 @@ def test_a_url_from_a_closed_stdin_is_a_usage_error(fake: FakeFrameio, program: 
 
 
 @POSIX
-def test_a_listing_whose_reader_has_gone_ends_without_a_word(fake: FakeFrameio, program: Program) -> None:
+def test_a_listing_whose_reader_has_left_ends_silently(fake: FakeFrameio, program: Program) -> None:
     status, said, complaint = shell(program, "| head -n 1", "find", "--json")
     assert (status, complaint) == (0, "")  # that of `head`
     assert json.loads(said)["kind"] == "account"
 
 
 @POSIX
-def test_a_pipe_that_another_program_made_non_blocking_is_waited_for(
+def test_output_waits_for_a_pipe_that_another_program_made_non_blocking(
     fake: FakeFrameio, program: Program, take: Path
 ) -> None:
     reading, writing = os.pipe()
@@ -147,7 +147,7 @@ def steers(text: str) -> list[str]:
 
 @POSIX
 @pytest.mark.parametrize("how", [[], ["--json"], ["--quiet"], ["-v"]], ids=lambda how: "".join(how) or "plain")
-def test_a_local_files_name_is_shown_and_not_sent(fake: FakeFrameio, program: Program, how: list[str]) -> None:
+def test_a_local_files_name_is_shown_escaped(fake: FakeFrameio, program: Program, how: list[str]) -> None:
     (program.folder / HOSTILE).write_bytes(some_bytes(3 * PART))
     fake.add_fault(Fault(do="answer", status=503, code="SlowDown", number=2, headers={"Retry-After": "0"}))
     status, said, complaint = program.run("upload", HOSTILE, f"{HOSTILE}.not", "--folder", fake.folder_id, *how)
@@ -163,7 +163,7 @@ def test_a_local_files_name_is_shown_and_not_sent(fake: FakeFrameio, program: Pr
 
 
 @POSIX
-def test_on_a_terminal_a_name_is_shown_and_not_sent(fake: FakeFrameio, program: Program) -> None:
+def test_on_a_terminal_a_name_is_shown_escaped(fake: FakeFrameio, program: Program) -> None:
     (program.folder / HOSTILE).write_bytes(some_bytes(3 * PART))
     hold = Fault(do="hold", number=2)
     fake.add_fault(hold)
@@ -209,7 +209,7 @@ STEERING_LINK = "https://next.frame.io/\x1b]0;owned\x07\nforged"
     ],
     ids=lambda arguments: "-".join(word for word in arguments if word.isprintable())[:40],
 )
-def test_a_hostile_argument_is_shown_and_not_sent(program: Program, arguments: list[str]) -> None:
+def test_a_hostile_argument_is_shown_escaped(program: Program, arguments: list[str]) -> None:
     status, said, complaint = program.run(*arguments)
     assert status != 0
     assert not steers(said + complaint)
@@ -217,7 +217,7 @@ def test_a_hostile_argument_is_shown_and_not_sent(program: Program, arguments: l
 
 
 @POSIX
-def test_what_the_service_says_is_shown_and_not_sent(fake: FakeFrameio, program: Program, take: Path) -> None:
+def test_text_of_the_service_is_shown_escaped(fake: FakeFrameio, program: Program, take: Path) -> None:
     for on in ("create", "accounts", "status", "list_folder_children", "list_files"):
         fake.add_fault(Fault(on=on, do="answer", status=403, message=f"no {HOSTILE}", times=None))
     for command in ("upload take.mov --folder f", "find", "status x", "upload take.mov --folder f --json"):
@@ -258,7 +258,7 @@ def test_the_librarys_log_is_shown_on_stderr_without_secrets(
 
 
 @pytest.mark.parametrize("path", ["take.mov", "shoot"])
-def test_a_call_that_is_made_again_is_told_without_its_name(
+def test_a_repeated_call_is_reported_without_its_name(
     fake: FakeFrameio, program: Program, take: Path, path: str
 ) -> None:
     (program.folder / "shoot").mkdir()
@@ -271,7 +271,9 @@ def test_a_call_that_is_made_again_is_told_without_its_name(
 
 
 @pytest.mark.parametrize(("operation", "command"), [("status", "status x"), ("accounts", "find")])
-def test_a_command_of_one_call_tells_it_too(fake: FakeFrameio, program: Program, operation: str, command: str) -> None:
+def test_a_command_of_one_call_reports_its_repetition_too(
+    fake: FakeFrameio, program: Program, operation: str, command: str
+) -> None:
     fake.add_fault(Fault(on=operation, do="answer", status=503, message="down", headers={"Retry-After": "0"}))
     _, _, complaint = program.run(*command.split())
     assert re.search(r"^Frame\.io is asked again in \d\.\d s: 503: down", complaint, re.MULTILINE)

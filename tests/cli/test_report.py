@@ -27,7 +27,7 @@ def cells(path: Path) -> list[dict[str, str]]:
     "name",
     ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\uff20A"],
 )
-def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path: Path, name: str) -> None:
+def test_a_cell_that_a_spreadsheet_would_execute_is_text(tmp_path: Path, name: str) -> None:
     path = tmp_path / "r.csv"
     write_report(path, [ReportRow(source=name, name=name, outcome="failed", error=name, link=name, file_id=name)])
     (row,) = cells(path)
@@ -46,7 +46,7 @@ def test_any_other_cell_is_as_it_is(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a\ud800b", "\udce9", os.fsdecode(b"caf\xe9.mov")], ids=ascii)
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
-def test_a_name_that_is_no_text_does_not_lose_the_report(tmp_path: Path, name: str, suffix: str) -> None:
+def test_a_name_that_is_not_text_does_not_spoil_the_report(tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / f"r{suffix}"
     write_report(
         path, [ReportRow(source="a", name=name, outcome="uploaded"), ReportRow(source="b", outcome="uploaded")]
@@ -120,7 +120,7 @@ def test_a_name_as_long_as_the_disk_allows_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no disk that is always full")
-def test_where_it_cannot_be_written_the_one_before_stays(tmp_path: Path) -> None:
+def test_if_it_cannot_be_written_the_previous_one_stays(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.mkdir()
     with pytest.raises(OSError, match="directory"):

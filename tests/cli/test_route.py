@@ -65,7 +65,7 @@ async def test_with_a_client_secret_it_logs_in_by_the_sdk(
 
 
 @pytest.mark.parametrize("how", ["--ca", "REQUESTS_CA_BUNDLE", "nothing"])
-def test_certificates_of_the_studios_own_are_trusted_if_told(tmp_path: Path, how: str) -> None:
+def test_a_private_certificate_authority_is_trusted_if_named(tmp_path: Path, how: str) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "studio.pem"))

@@ -180,7 +180,7 @@ def test_a_terminal_that_is_closed_stops_it_and_what_arrived_is_kept(fake: FakeF
     assert program.run("resume")[0] == 0
 
 
-def test_what_is_started_by_nohup_outlives_its_terminal(fake: FakeFrameio, program: Program) -> None:
+def test_a_command_started_by_nohup_outlives_its_terminal(fake: FakeFrameio, program: Program) -> None:
     hold = never("part", number=2)
     fake.add_fault(hold)
     with program.start(*(word.format(folder=fake.folder_id) for word in UPLOAD), before=("nohup",)) as running:
@@ -231,7 +231,7 @@ finally:
     ],
     ids=["thread", "executor", "main"],
 )
-def test_a_second_signal_ends_what_hangs_in_the_system(tmp_path: Path, wait: str) -> None:
+def test_a_second_signal_ends_a_command_that_hangs_in_a_system_call(tmp_path: Path, wait: str) -> None:
     script = BARRIER + INSIDE.format(wait=wait)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

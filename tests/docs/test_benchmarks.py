@@ -84,7 +84,7 @@ def clients(record: dict[str, Any]) -> set[str]:
     return {row["client"] for row in record["rows"]}
 
 
-def test_throughput_measures_everybody_over_tls_and_plain_warm_and_cold(bench: Bench) -> None:
+def test_throughput_measures_every_client_over_tls_and_plain_warm_and_cold(bench: Bench) -> None:
     record = bench("throughput", "--size", "6MiB", "--part-size", "2MiB", "--in-flight", "2")
     assert {"ours", "frameio SDK", "MD5 alone"} <= clients(record)
     missing = {"curl --parallel", "libcurl", "C floor"} - clients(record)
@@ -191,7 +191,7 @@ def test_the_journal_is_measured_with_large_parts_and_with_tiny_ones(
 
 
 @pytest.mark.parametrize("asked", [["--parts", "50"], ["--hostile"]])
-def test_the_benchmark_of_a_long_plan_tells_how_long_the_loop_stood_still(asked: list[str]) -> None:
+def test_the_benchmark_of_a_long_plan_reports_how_long_the_loop_was_blocked(asked: list[str]) -> None:
     done = run_module("plan_parse", "--runs", "1", *asked, folder=None)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "longest stop in ms" in done.stdout
@@ -202,9 +202,7 @@ def test_the_benchmark_of_a_long_plan_tells_how_long_the_loop_stood_still(asked:
 
 
 @pytest.mark.parametrize(("count", "lowest", "highest"), [(1, 0, 0), (5, 0, 4), (6, 0, 5), (10, 1, 8), (30, 9, 20)])
-def test_what_the_median_lies_between_is_what_tables_of_the_sign_test_say(
-    count: int, lowest: int, highest: int
-) -> None:
+def test_the_interval_of_the_median_agrees_with_tables_of_the_sign_test(count: int, lowest: int, highest: int) -> None:
     assert journal.interval(range(count)) == (lowest, highest)
 
 
@@ -213,7 +211,9 @@ SAMPLES = st.lists(st.tuples(st.floats(0.01, 1), st.integers(0, 10**6)), min_siz
 
 @given(steps=SAMPLES, at=st.floats(0, 30))
 @example(steps=[(0.37213327322508405, 210709)], at=0.37213327322508405)
-def test_what_had_arrived_never_falls_and_never_exceeds_what_did(steps: list[tuple[float, int]], at: float) -> None:
+def test_the_interpolated_count_never_falls_and_never_exceeds_the_samples(
+    steps: list[tuple[float, int]], at: float
+) -> None:
     samples = [(0.0, 0)]
     for seconds, count in steps:
         samples.append((samples[-1][0] + seconds, samples[-1][1] + count))

@@ -102,7 +102,7 @@ def test_each_block_runs_and_what_it_uploads_arrives(
     assert len(ims.asked) == ("Auth" in block)
 
 
-def test_each_example_of_the_guide_stands_beside_ours() -> None:
+def test_each_example_of_the_guide_has_one_of_ours_beside_it() -> None:
     """Under each heading there are blocks that use the official SDK's uploader or client, and blocks that do not."""
     sections: dict[str, list[str]] = {}
     for block in BLOCKS:

@@ -239,7 +239,7 @@ def test_the_page_of_the_fastapi_app_runs_its_own_script_only(fake: FakeFrameio,
     assert "access-control-allow-origin" not in asked_first.headers
 
 
-def test_the_fastapi_app_passes_a_body_on_while_it_comes_and_tells_it_to_who_reconnects(
+def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_sends_progress_after_a_reconnect(
     fake: FakeFrameio, tmp_path: Path
 ) -> None:
     fake.add_fault(BUSY)
@@ -267,7 +267,7 @@ def test_the_fastapi_app_passes_a_body_on_while_it_comes_and_tells_it_to_who_rec
     assert told[-1]["file"]["id"] == fake.files[0].id
 
 
-def test_the_fastapi_app_goes_on_with_what_a_browser_that_left_has_sent(fake: FakeFrameio, tmp_path: Path) -> None:
+def test_the_fastapi_app_resumes_an_upload_whose_browser_left(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
         leave_half_way(client)
         answer, missing = put_what_is_missing(client)
@@ -292,7 +292,9 @@ def test_a_receipt_that_a_full_disk_has_cut_costs_its_own_part_only(fake: FakeFr
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
 
 
-def test_what_the_fastapi_app_has_taken_in_arrives_though_it_is_stopped(fake: FakeFrameio, tmp_path: Path) -> None:
+def test_a_body_that_the_fastapi_app_has_received_arrives_although_it_is_stopped(
+    fake: FakeFrameio, tmp_path: Path
+) -> None:
     held = Fault(do="hold", number=3)
     fake.add_fault(held)
     with dropping(fake, tmp_path) as (client, process):
@@ -304,7 +306,7 @@ def test_what_the_fastapi_app_has_taken_in_arrives_though_it_is_stopped(fake: Fa
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_an_upload_goes_on_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path: Path, end: signal.Signals) -> None:
+def test_an_upload_resumes_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path: Path, end: signal.Signals) -> None:
     """The service outlives three servers, and at the end has one file, of which no part was acknowledged twice."""
     state, rest = tmp_path / "unfinished", threading.Event()
     with ThreadPoolExecutor() as threads:
@@ -333,7 +335,7 @@ def test_an_upload_goes_on_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path
     assert (left.suffix, left.stat().st_mode & 0o777) == (".upload-end", 0o600), "the links are gone"
 
 
-def test_a_file_that_was_written_to_in_between_begins_anew_and_the_unfinished_one_is_deleted(
+def test_a_file_that_changed_meanwhile_starts_again_and_the_unfinished_one_is_deleted(
     fake: FakeFrameio, tmp_path: Path
 ) -> None:
     with dropping(fake, tmp_path) as (client, _):
@@ -346,7 +348,7 @@ def test_a_file_that_was_written_to_in_between_begins_anew_and_the_unfinished_on
     assert len(fake.deleted) == 1
 
 
-def test_the_fastapi_app_keeps_nothing_of_what_cannot_be_gone_on_with(fake: FakeFrameio, tmp_path: Path) -> None:
+def test_the_fastapi_app_keeps_nothing_of_an_upload_that_cannot_resume(fake: FakeFrameio, tmp_path: Path) -> None:
     fake.add_fault(Fault(number=2, code="AccessDenied"))
     old, others = tmp_path / f"{KEY}.upload", tmp_path / "notes.txt"
     for path in (old, others):
@@ -381,7 +383,7 @@ def test_another_file_of_a_finished_ones_name_is_missing(fake: FakeFrameio, tmp_
     assert told[-1]["file"]["id"] == fake.files[1].id
 
 
-def test_a_file_that_s3_has_spoiled_is_deleted_and_that_is_told_once(fake: FakeFrameio, tmp_path: Path) -> None:
+def test_a_file_that_s3_has_corrupted_is_deleted_and_reported_once(fake: FakeFrameio, tmp_path: Path) -> None:
     """This is after the 202, when every part was acknowledged: the first correct ETag shows that another was wrong."""
     fake.add_fault(Fault(do="corrupt", number=1, times=2))
     rest = Fault(do="hold", times=2)
@@ -400,9 +402,7 @@ def test_a_file_that_s3_has_spoiled_is_deleted_and_that_is_told_once(fake: FakeF
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
 
 
-def test_what_fails_after_its_last_part_is_gone_on_with_when_it_is_dropped_again(
-    fake: FakeFrameio, tmp_path: Path
-) -> None:
+def test_an_upload_that_fails_after_its_last_part_resumes_when_dropped_again(fake: FakeFrameio, tmp_path: Path) -> None:
     fake.add_fault(Fault(on="status", status=403))
     with dropping(fake, tmp_path) as (client, _):
         assert put(client, BODY).status_code == 202
@@ -461,7 +461,7 @@ def test_what_frameio_refuses_is_the_fastapi_apps_502(fake: FakeFrameio, tmp_pat
 # -- aiohttp_app -------------------------------------------------------------------------------------------------------
 
 
-def test_the_aiohttp_app_passes_a_body_on_while_it_comes(fake: FakeFrameio) -> None:
+def test_the_aiohttp_app_forwards_a_body_as_it_arrives(fake: FakeFrameio) -> None:
     fake.add_fault(BUSY)
     rest = threading.Event()
     with (
@@ -480,7 +480,7 @@ def test_the_aiohttp_app_passes_a_body_on_while_it_comes(fake: FakeFrameio) -> N
     assert (answer.status_code, answer.json()["id"]) == (201, fake.files[0].id)
 
 
-def test_the_aiohttp_app_tells_whose_fault_it_is(fake: FakeFrameio) -> None:
+def test_the_aiohttp_app_distinguishes_its_clients_errors_from_the_services(fake: FakeFrameio) -> None:
     with serving("aiohttp_app/proxy.py", fake) as (url, _), httpx.Client(base_url=url, timeout=PATIENT) as client:
         assert client.put("/takes/a.mov", content=iter([b"of no length"])).status_code == 411
         empty = client.put("/takes/a.mov", content=b"")
@@ -529,7 +529,7 @@ def test_the_pipeline_uploads_and_records_every_take(
     assert recorded(tmp_path / "takes.sqlite3") == {file.sha256: file.id for file in fake.files}
 
 
-def test_the_pipeline_holds_back_what_the_next_stage_cannot_take_and_goes_on_after_ctrl_c(
+def test_the_pipeline_waits_for_the_next_stage_and_resumes_after_ctrl_c(
     fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path
 ) -> None:
     """Four uploads at a time, so no more files are created while they are held; none of them is left behind."""
@@ -558,7 +558,7 @@ def test_the_pipeline_holds_back_what_the_next_stage_cannot_take_and_goes_on_aft
     assert set(recorded(tmp_path / "takes.sqlite3")) == set(there.values())
 
 
-def test_a_take_that_fails_holds_up_no_other(fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path) -> None:
+def test_a_file_that_fails_delays_no_other(fake: FakeFrameio, takes: dict[Path, bytes], tmp_path: Path) -> None:
     fake.add_fault(Fault(name="take-07.mov", status=403, code="AccessDenied"))
     command = ("etl_pipeline/pipeline.py", fake, tmp_path / "takes", tmp_path / "takes.sqlite3")
     status, said = ended(begun(*command, PATH=without_ffmpeg(tmp_path)))
@@ -605,7 +605,7 @@ def two(tmp_path: Path) -> list[Path]:
     return [tmp_path / "take-07.mov", tmp_path / "take-08.mov"]
 
 
-def test_the_workers_jobs_upload_and_tell_how_far_they_are(fake: FakeFrameio, two: list[Path]) -> None:
+def test_the_workers_jobs_upload_and_report_progress(fake: FakeFrameio, two: list[Path]) -> None:
     held = Fault(do="hold", number=2, times=None)
     fake.add_fault(held)
     process = begun("worker/jobs.py", fake, *two)
@@ -622,16 +622,14 @@ def test_the_workers_jobs_upload_and_tell_how_far_they_are(fake: FakeFrameio, tw
         assert re.search(rf"^{re.escape(str(path))}: https://\S+{file.id}$", said, re.MULTILINE)
 
 
-def test_a_job_that_fails_is_told_and_holds_up_no_other(fake: FakeFrameio, two: list[Path]) -> None:
+def test_a_job_that_fails_is_reported_and_delays_no_other(fake: FakeFrameio, two: list[Path]) -> None:
     status, said = ended(begun("worker/jobs.py", fake, "nowhere.mov", *two))
     assert status == 1
     assert "nowhere.mov: No such file or directory" in said
     assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}
 
 
-def test_a_worker_that_was_killed_is_gone_on_with_by_the_next(
-    fake: FakeFrameio, two: list[Path], tmp_path: Path
-) -> None:
+def test_the_next_worker_resumes_the_job_of_a_killed_one(fake: FakeFrameio, two: list[Path], tmp_path: Path) -> None:
     first, second = two
     held = Fault(do="hold", number=2)
     fake.add_fault(held)
@@ -668,7 +666,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
         ended(server)
 
 
-def test_jobs_go_through_redis_to_a_worker_of_its_own(fake: FakeFrameio, two: list[Path], redis: str) -> None:
+def test_jobs_go_through_redis_to_a_separate_worker(fake: FakeFrameio, two: list[Path], redis: str) -> None:
     """The program that submits them knows no account: it could not upload anything itself."""
     program = [sys.executable, "-m", "taskiq", "worker", "jobs:broker", "--workers", "1"]
     environment = {**os.environ, **service(fake), "REDIS_URL": redis}
@@ -706,7 +704,7 @@ def test_the_bars_are_full_at_the_end(fake: FakeFrameio, two: list[Path], many: 
     ]
 
 
-def test_the_bars_tell_what_fails_in_a_line(fake: FakeFrameio, two: list[Path]) -> None:
+def test_the_bars_report_a_failure_in_one_line(fake: FakeFrameio, two: list[Path]) -> None:
     status, said = ended(begun("progress_bar/bars.py", fake, "nowhere.mov", *two, COLUMNS="120"))
     assert (status, said.splitlines()[0]) == (1, "nowhere.mov: nowhere.mov: No such file or directory")
     assert "Traceback" not in said

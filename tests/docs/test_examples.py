@@ -74,7 +74,7 @@ def test_one_file_reaches_the_account_that_the_environment_names(take: Path, tmp
         assert file.sha256 == hashlib.sha256(take.read_bytes()).hexdigest()
 
 
-def test_one_file_says_an_error_in_a_line(tmp_path: Path) -> None:
+def test_one_file_reports_an_error_in_one_line(tmp_path: Path) -> None:
     ended = run("one_file", str(tmp_path / "nowhere.mov"))
     assert ended.returncode == 1
     assert ended.stderr == f"error: {tmp_path / 'nowhere.mov'}: No such file or directory\n"
@@ -115,7 +115,7 @@ def test_resume_sends_only_what_is_missing() -> None:
     assert lines[-1] == "one file, complete: True; parts sent: 9 for 8"
 
 
-def test_a_fleet_of_processes_brings_the_whole_file(take: Path) -> None:
+def test_a_fleet_of_processes_uploads_the_whole_file(take: Path) -> None:
     pytest.importorskip("distributed")
     ended = run("fleet", str(take))
     assert (ended.returncode, ended.stderr) == (0, "")

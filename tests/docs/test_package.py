@@ -62,19 +62,19 @@ WRITES = re.compile(r"""sys\.(?:__)?std(?:out|err)|typer\.(?:secho|echo)|[^\w"]C
 
 
 @pytest.mark.needs_tree
-def test_one_module_alone_writes_to_the_terminal() -> None:
+def test_only_one_module_writes_to_the_terminal() -> None:
     """It escapes what would steer the terminal, and outlives one that is gone."""
     above = [path for path in OURS if module_of(path).startswith(("__main__", "_cli", "_demo"))]
     assert set(breaches(lambda path: WRITES.findall(path.read_text("utf-8")), above)) == {"_cli/output"}
 
 
 @pytest.mark.needs_tree
-def test_nothing_is_put_off() -> None:
+def test_no_comment_postpones_work() -> None:
     assert not breaches(lambda path: re.findall(r"\b(?:TODO|FIXME|XXX|HACK)\b", path.read_text("utf-8")), EVERY)
 
 
 @pytest.mark.needs_tree
-def test_no_name_has_a_word_that_says_nothing() -> None:
+def test_no_name_contains_a_vague_word() -> None:
     """Those of modules, classes and functions; parameters and JSON's keys may be others' words."""
 
     def vague(path: Path) -> set[str]:
@@ -157,7 +157,7 @@ def test_a_modules_tests_are_where_its_name_says_or_where_the_list_says() -> Non
 
 
 @pytest.mark.needs_tree
-def test_every_module_begins_with_its_one_idea() -> None:
+def test_every_module_begins_with_a_docstring() -> None:
     def unsaid(path: Path) -> bool:
         return not (ast.get_docstring(parse(path)) or "").split("\n")[0].endswith((".", ":"))
 

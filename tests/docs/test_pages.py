@@ -295,14 +295,14 @@ def said(start: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", said("aioframeio-upload "))
-def test_each_use_of_the_command_line_is_one_that_it_understands(line: str) -> None:
+def test_the_command_line_accepts_each_use_of_it(line: str) -> None:
     """They are only parsed: the command, its options and their values, and that no required one is missing."""
     _, name, *arguments = shlex.split(line)
     commands: Any = typer.main.get_command(command_line)
     commands.commands[name].make_context(name, arguments)
 
 
-def test_each_other_command_is_one_that_there_is() -> None:
+def test_each_other_command_exists() -> None:
     text = "\n".join(map(text_of, SITE))
     noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     told = " ".join(re.findall(r"python3 run\.py((?: (?!--)[\w.-]+)+)", text))
@@ -332,7 +332,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", SITE, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+def test_the_links_of_a_page_have_targets(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         path, _, anchor = target.partition("#")
         if not re.match(r"\w+:", target):
@@ -384,7 +384,7 @@ def test_the_columns_of_the_report_are_those_of_the_code() -> None:
     assert [name for row in rows for name in re.findall(r"\w+", row)] == [field.name for field in fields(ReportRow)]
 
 
-def test_the_faults_that_the_page_on_testing_shows_are_such() -> None:
+def test_the_faults_that_the_page_on_testing_shows_exist() -> None:
     shown = re.findall(r"`(Fault\([^`]+\))`", text_of(ROOT / "docs" / "testing.md"))
     assert len(shown) > 5
     assert all(isinstance(eval(one, {"Fault": Fault}), Fault) for one in shown)

@@ -44,7 +44,7 @@ def test_the_settings_are_those_of_the_code() -> None:
     ]
 
 
-def test_every_argument_of_the_uploader_is_told() -> None:
+def test_every_argument_of_the_uploader_is_mentioned() -> None:
     section = README.read_text(encoding="utf-8").split("\n## Settings\n", 1)[1]
     call = section[section.index("`Uploader(") :].split("`.\n", 1)[0]
     assert re.findall(r"(\w+)=", call.replace("True", "")) == list(inspect.signature(Uploader).parameters)[1:]

@@ -281,7 +281,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
-async def test_an_upload_that_nobody_cancels_is_seen_waiting_where_its_story_says(stage: Stage, story: Story) -> None:
+async def test_an_upload_without_a_cancel_waits_in_the_functions_of_its_story(stage: Stage, story: Story) -> None:
     seen = await stage.play(story, by_cancel)
     assert seen.places.issuperset(story.waits), sorted(seen.places)
     assert not seen.was_cancelled
@@ -350,7 +350,7 @@ async def test_cancelled_twice_while_the_service_hangs_it_ends_within_a_second(s
         assert uploader.uploads == ()
 
 
-async def test_an_uploader_whose_leaving_is_cancelled_again_closes_all_the_same(stage: Stage) -> None:
+async def test_an_uploader_whose_exit_is_cancelled_twice_still_closes(stage: Stage) -> None:
     stage.fake.add_fault(held := Fault(on="delete", do="hold"))
     stage.fake.add_fault(stall := Fault(do="stall", times=None))
 

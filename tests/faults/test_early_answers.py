@@ -78,7 +78,7 @@ async def test_a_first_part_of_more_than_a_mebibyte_is_refused_at_its_first_atte
     assert await attempts_until_told(refusal, 5 * MIB) == {1: RUNS}
 
 
-async def test_a_small_part_asks_after_the_first_reset_and_is_told_then(
+async def test_a_small_part_asks_after_the_first_reset_and_then_learns_the_refusal(
     refusal: tuple[str, ssl.SSLContext | None],
 ) -> None:
     """Before it asked, 6 of 30 were given up after eight broken connections without having learned the reason."""
@@ -88,13 +88,13 @@ async def test_a_small_part_asks_after_the_first_reset_and_is_told_then(
 
 
 @pytest.mark.parametrize("size", [1000, MIB])
-async def test_a_refusal_that_was_lost_is_asked_for_and_told_at_the_second_attempt(
+async def test_a_lost_refusal_is_asked_for_and_reported_at_the_second_attempt(
     lossy: tuple[str, ssl.SSLContext | None], size: int
 ) -> None:
     assert await attempts_until_told(lossy, size) == {2: RUNS}
 
 
-async def test_a_refusal_of_a_large_part_is_not_lost_as_it_is_asked_for_first(
+async def test_a_refusal_of_a_large_part_is_not_lost_because_it_is_asked_for_first(
     lossy: tuple[str, ssl.SSLContext | None],
 ) -> None:
     assert await attempts_until_told(lossy, 5 * MIB) == {1: RUNS}
@@ -102,7 +102,7 @@ async def test_a_refusal_of_a_large_part_is_not_lost_as_it_is_asked_for_first(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [MIB // 2, 5 * MIB])
-async def test_a_refusal_that_was_not_asked_for_is_told_at_the_second_attempt_at_the_latest(
+async def test_a_refusal_that_was_not_asked_for_is_reported_by_the_second_attempt(
     refusal: tuple[str, ssl.SSLContext | None], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel decides how often the first refusal is lost: for 5 MiB often in most cases, on a busy day never."""

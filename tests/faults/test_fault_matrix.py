@@ -182,7 +182,7 @@ def little_to_collect() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("cell", list(cells()))
-async def test_it_ends_identical_or_in_the_one_documented_error_and_leaves_nothing_behind(
+async def test_it_ends_identical_or_in_the_documented_error_and_leaves_nothing_behind(
     cell: Cell, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if cell.row.asks:
@@ -345,6 +345,6 @@ CHECKS = {
 }
 
 
-def test_the_matrix_knows_every_kind_of_fault_that_the_fake_can_do() -> None:
+def test_the_matrix_has_a_row_for_every_kind_of_fault() -> None:
     assert {one.fault.get("do", "answer") for one in ROWS} == set(KINDS)
     assert len({one.name for one in ROWS}) == len(ROWS)

@@ -244,7 +244,7 @@ def check_plan(plan: Plan) -> None:
 
 @FUZZ
 @given(mutated(CREATED) | JSON)
-def test_a_create_answer_of_any_shape_is_a_plan_that_holds_together_or_a_plan_error(data: Any) -> None:
+def test_a_create_answer_of_any_shape_is_a_consistent_plan_or_a_plan_error(data: Any) -> None:
     try:
         check_plan(Plan.from_response(data))
     except PlanError as error:
@@ -253,7 +253,7 @@ def test_a_create_answer_of_any_shape_is_a_plan_that_holds_together_or_a_plan_er
 
 @FUZZ
 @given(st.integers(0, 999), HEADERS.map(dict), refusals() | st.binary(max_size=100))
-def test_any_refusal_has_a_verdict_words_without_secrets_and_a_wait_that_ends(
+def test_any_refusal_has_a_verdict_a_text_without_secrets_and_a_finite_delay(
     status: int, headers: dict[str, str], body: bytes
 ) -> None:
     fault = read_refusal(status, headers, body, NOW)
@@ -267,7 +267,7 @@ def test_any_refusal_has_a_verdict_words_without_secrets_and_a_wait_that_ends(
 
 @FUZZ
 @given(NUMBERS | DATES, DATES)
-def test_any_retry_after_is_a_wait_that_ends_or_none(said: str, date: str) -> None:
+def test_any_retry_after_is_a_finite_delay_or_none(said: str, date: str) -> None:
     seconds = read_retry_after({"Retry-After": said, "Date": date}, NOW)
     assert seconds is None or 0 <= seconds < inf
     assert 0 <= wait_before(RetryPolicy(), 1, seconds) <= 300
@@ -277,7 +277,7 @@ def test_any_retry_after_is_a_wait_that_ends_or_none(said: str, date: str) -> No
 @given(DATES, st.floats(0, 1e9), st.floats(0, 1e9))
 @example("Fri, 31 Dec 9999 23:59:59 GMT", 0, 1e6)
 @example("Mon, 01 Jan 0001 00:00:00 GMT", 0, 0)
-def test_any_date_sets_a_clock_that_goes_on(date: str, at: float, later: float) -> None:
+def test_any_date_sets_a_clock_that_advances(date: str, at: float, later: float) -> None:
     clock = ServiceClock()
     clock.observe(date, at)
     first, second = clock.now(at), clock.now(at + later)
@@ -292,7 +292,7 @@ def test_any_date_sets_a_clock_that_goes_on(date: str, at: float, later: float) 
 
 @FUZZ
 @given(st.floats(0, 1e9), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9).map(lambda ms: ms / 1000))
-def test_any_rate_that_an_answer_tells_parks_the_next_call_for_a_minute_at_most(
+def test_any_rate_in_an_answer_delays_the_next_call_by_a_minute_at_most(
     now: float, limit: int, remaining: int, window: float
 ) -> None:
     bucket = TokenBucket.full(5, 1, now)
@@ -312,9 +312,7 @@ def test_any_rate_that_an_answer_tells_parks_the_next_call_for_a_minute_at_most(
 )
 @example(["?X-Amz-Date=99991231T235959Z&X-Amz-Expires=999999999"], NOW, 1, 1)
 @example(["?X-Amz-Date=00010101T000000Z&X-Amz-Expires=0"], NOW, 1, 1)
-def test_any_link_tells_a_life_that_can_be_reckoned_with_or_none(
-    links: list[str], now: datetime, size: int, rate: float
-) -> None:
+def test_any_link_has_a_usable_lifetime_or_none(links: list[str], now: datetime, size: int, rate: float) -> None:
     life = link_lifetime(links)
     if life is not None:
         assert life.signed_at <= life.expires_at
@@ -331,7 +329,7 @@ def test_any_link_tells_a_life_that_can_be_reckoned_with_or_none(
 
 @FUZZ
 @given(answers(bodies({"data": CREATED}, REFUSED)))
-async def test_whatever_create_is_answered_is_a_plan_or_an_error_of_ours(answer: bytes) -> None:
+async def test_any_answer_to_create_is_a_plan_or_an_error_of_ours(answer: bytes) -> None:
     async with served(answer) as (uploader, _):
         try:
             plan = await uploader.plan(CONTENT, name="a", folder_id="folder")
@@ -344,9 +342,7 @@ async def test_whatever_create_is_answered_is_a_plan_or_an_error_of_ours(answer:
 
 @FUZZ
 @given(answers(bodies({"data": STATUS}, REFUSED)), st.booleans())
-async def test_whatever_status_and_delete_are_answered_is_an_answer_or_an_error_of_ours(
-    answer: bytes, deletes: bool
-) -> None:
+async def test_any_answer_to_status_and_delete_is_a_result_or_an_error_of_ours(answer: bytes, deletes: bool) -> None:
     async with served(answer) as (uploader, _):
         try:
             told = await (uploader.delete("made") if deletes else uploader.status("made"))
@@ -361,7 +357,7 @@ async def test_whatever_status_and_delete_are_answered_is_an_answer_or_an_error_
 
 @FUZZ
 @given(answers(bodies({"data": {**CREATED, "status": "created"}}, REFUSED)))
-async def test_whatever_a_remote_upload_is_answered_is_a_file_or_an_error_of_ours(answer: bytes) -> None:
+async def test_any_answer_to_a_remote_upload_is_a_file_or_an_error_of_ours(answer: bytes) -> None:
     async with served(answer) as (uploader, _):
         try:
             file = await uploader.remote_upload("https://elsewhere.example/a", folder_id="folder", name="a")
@@ -384,7 +380,7 @@ def check_file(file: UploadedFile) -> None:
 @example(b"HTTP/1.1 307 X\r\nLocation: http://http://\r\nContent-Length: 0\r\n\r\n")
 @example(b"HTTP/1.1 307 X\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n")
 @example(b"HTTP/1.1 307 X\r\nLocation: http://host:99999/\r\nContent-Length: 0\r\n\r\n")
-async def test_whatever_a_part_is_answered_is_a_receipt_or_an_error_of_ours(answer: bytes) -> None:
+async def test_any_answer_to_a_part_is_a_receipt_or_an_error_of_ours(answer: bytes) -> None:
     async with served(answer) as (uploader, url):
         link = partial("{}/part_{}?X-Amz-Signature={}".format, url, 1, SECRET)
         plan = Plan.from_response({**CREATED, "upload_urls": [{"size": len(CONTENT), "url": link()}]})

@@ -44,14 +44,14 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_writes_are_those_that_are_counted_here(fake: FakeFrameio, path: Path, journal: Path) -> None:
+def test_an_upload_makes_as_many_writes_as_are_counted_here(fake: FakeFrameio, path: Path, journal: Path) -> None:
     ended = killed.run(killed.job(fake, path, journal))
     assert ended is not None
     assert (ended["writes"], ended["outcome"]) == (CHECKPOINT, "uploaded")
 
 
 @pytest.mark.parametrize(("last", "when"), POINTS)
-def test_killed_at_a_write_it_goes_on(fake: FakeFrameio, path: Path, journal: Path, last: int, when: str) -> None:
+def test_killed_at_a_write_it_resumes(fake: FakeFrameio, path: Path, journal: Path, last: int, when: str) -> None:
     assert killed.run(killed.job(fake, path, journal, last=last, when=when)) is None
     done = last if when == "after" else last - 1
     if done >= MADE:
@@ -73,7 +73,7 @@ def test_killed_at_a_write_it_goes_on(fake: FakeFrameio, path: Path, journal: Pa
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_while_several_parts_are_recorded_it_goes_on(
+def test_killed_while_several_parts_are_recorded_it_resumes(
     fake: FakeFrameio, path: Path, journal: Path, when: str
 ) -> None:
     """However many parts were in one write: that is the next write after the one of the file."""
@@ -89,7 +89,7 @@ def test_killed_while_several_parts_are_recorded_it_goes_on(
     assert all(puts(fake)[number] == 1 for number in recorded)
 
 
-def test_a_process_that_is_killed_while_a_part_is_under_way_lets_go_of_its_upload(
+def test_a_process_that_is_killed_during_a_part_releases_its_upload(
     fake: FakeFrameio, path: Path, journal: Path
 ) -> None:
     fake.add_fault(hold := Fault(do="hold", number=4))

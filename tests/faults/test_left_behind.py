@@ -218,7 +218,7 @@ async def begun(fake: FakeFrameio, uploader: Uploader, path: Path) -> Story:
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["journal", "no journal"])
 @pytest.mark.parametrize("name", ROWS)
-async def test_this_is_left_behind(
+async def test_an_end_leaves_behind_what_its_row_says(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, name: str, recorded: bool
 ) -> None:
     row, path, journal = ROWS[name], make_file(4 * PART), tmp_path / "uploads.sqlite3" if recorded else None
@@ -248,7 +248,7 @@ async def test_this_is_left_behind(
 
 @pytest.mark.parametrize("way", [cancelled_for_good, cancelled_as_a_task, shut_down])
 @pytest.mark.parametrize("recorded", [True, False], ids=["journal", "no journal"])
-async def test_a_whole_file_is_kept_by_every_cancel_and_the_next_run_only_confirms(
+async def test_every_cancel_keeps_a_complete_file_and_the_next_run_only_confirms_it(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, way: Any, recorded: bool
 ) -> None:
     path, journal = make_file(4 * PART), tmp_path / "uploads.sqlite3" if recorded else None
@@ -266,7 +266,7 @@ async def test_a_whole_file_is_kept_by_every_cancel_and_the_next_run_only_confir
         assert (operations(fake).count("create"), puts(fake)) == (1, {1: 1, 2: 1, 3: 1, 4: 1})
 
 
-async def test_a_whole_file_of_mixed_bytes_goes_and_its_entry_too(
+async def test_a_complete_file_of_mixed_bytes_is_deleted_with_its_entry(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The source changes after its last part was read and before the final check of the source."""
@@ -286,7 +286,7 @@ async def test_a_whole_file_of_mixed_bytes_goes_and_its_entry_too(
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["failed there", "not in time"])
-async def test_a_failed_confirmation_keeps_the_file_and_tells_it(fake: FakeFrameio, refused: bool) -> None:
+async def test_a_failed_confirmation_keeps_the_file_and_names_it(fake: FakeFrameio, refused: bool) -> None:
     fake.add_fault(CONFIRMING)
     timeouts = Timeouts(confirm=60 if refused else 0.2)
     async with uploader_on(fake, timeouts=timeouts) as uploader:
@@ -302,7 +302,7 @@ async def test_a_failed_confirmation_keeps_the_file_and_tells_it(fake: FakeFrame
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-async def test_an_api_error_after_the_last_part_keeps_the_file_and_tells_it(fake: FakeFrameio, status: int) -> None:
+async def test_an_api_error_after_the_last_part_keeps_the_file_and_names_it(fake: FakeFrameio, status: int) -> None:
     fake.add_fault(Fault(on="status", status=status, times=None))
     async with uploader_on(fake, retry=FEW) as uploader:
         upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id)
@@ -455,7 +455,7 @@ async def test_a_cancel_before_the_last_answer_leaves_nothing(fake: FakeFrameio,
         assert upload.file_id == fake.deleted[0].id
 
 
-async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholder(
+async def test_a_cancel_that_a_busy_loop_delays_still_deletes_the_placeholder(
     fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its time is over before the first step of its clean-up, but the delete has a minimum of its own."""
@@ -473,7 +473,7 @@ async def test_a_cancel_that_a_busy_loop_makes_late_still_removes_the_placeholde
 # -- deleted, because there is no journal ------------------------------------------------------------------------------
 
 
-async def test_a_refused_create_leaves_nothing_to_remove(fake: FakeFrameio) -> None:
+async def test_a_refused_create_leaves_nothing_to_delete(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(on="create", status=403))
     async with uploader_on(fake) as uploader:
         upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id)
@@ -510,7 +510,7 @@ async def test_a_cancel_while_a_new_plan_is_made_leaves_nothing(fake: FakeFramei
 
 
 @pytest.mark.parametrize("how", ["a shutdown", "an exception", "a shutdown with enough grace"])
-async def test_an_uploader_stopped_before_the_last_answer_leaves_nothing_but_what_is_done(
+async def test_an_uploader_stopped_before_the_last_answer_leaves_only_complete_files(
     fake: FakeFrameio, how: str
 ) -> None:
     upload = await stopped_with_its_uploader(fake, LAST_PART, how)
@@ -520,7 +520,7 @@ async def test_an_uploader_stopped_before_the_last_answer_leaves_nothing_but_wha
         assert nothing_left(fake)
 
 
-async def test_a_placeholder_that_cannot_be_removed_is_named_in_a_warning_and_the_error_is_the_uploads_own(
+async def test_a_placeholder_that_cannot_be_deleted_is_named_in_a_warning_and_the_error_stays_the_same(
     fake: FakeFrameio, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake.add_fault(Fault(number=1, code="AccessDenied"))

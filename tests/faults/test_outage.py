@@ -65,7 +65,7 @@ async def held_in_its_first_part(fake: FakeFrameio, upload: Upload) -> None:
 # -- no connection -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_link_that_drops_for_longer_than_all_attempts_take_heals_when_it_comes_back(fake: FakeFrameio) -> None:
+async def test_an_upload_survives_an_outage_that_is_longer_than_all_its_attempts(fake: FakeFrameio) -> None:
     async with uploader_on(fake, retry=FEW, limits=Limits(parts=1, api_pacing=False)) as uploader:
         upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
         await held_in_its_first_part(fake, upload)
@@ -81,7 +81,7 @@ async def test_a_link_that_drops_for_longer_than_all_attempts_take_heals_when_it
     assert fake.files[0].sha256 == sha256(CONTENT)
 
 
-async def test_without_patience_each_of_them_is_an_attempt(fake: FakeFrameio) -> None:
+async def test_without_patience_each_failed_connection_is_an_attempt(fake: FakeFrameio) -> None:
     async with uploader_on(fake, retry=IMPATIENT, limits=Limits(parts=1, api_pacing=False)) as uploader:
         plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
         async with fake.offline():
@@ -92,7 +92,7 @@ async def test_without_patience_each_of_them_is_an_attempt(fake: FakeFrameio) ->
     assert puts(fake) == {}
 
 
-async def test_patience_ends_when_nothing_was_acknowledged_for_so_long(fake: FakeFrameio) -> None:
+async def test_patience_ends_when_nothing_was_acknowledged_in_its_time(fake: FakeFrameio) -> None:
     policy = RetryPolicy(attempts=3, base=0.02, cap=0.02, patience=0.2)
     async with uploader_on(fake, retry=policy) as uploader:
         plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
@@ -159,7 +159,7 @@ async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrame
 
 
 @pytest.mark.slow
-async def test_a_connection_that_does_not_come_about_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
+async def test_a_connection_that_is_not_made_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
     """By default `Timeouts.stall` equals `Timeouts.connect`: whichever expires first, no connection was made."""
     failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3, confirm=0))
     # A busy machine may make another attempt stall, which is one that counts.
@@ -182,7 +182,7 @@ def stranger() -> Iterator[FakeFrameio]:
         yield stranger
 
 
-async def test_a_certificate_that_is_not_trusted_is_given_up_at_once(fake: FakeFrameio, stranger: FakeFrameio) -> None:
+async def test_an_untrusted_certificate_fails_at_once(fake: FakeFrameio, stranger: FakeFrameio) -> None:
     async with uploader_on(fake) as uploader:
         plan = await uploader.plan(CONTENT, name="a", folder_id=fake.folder_id)
         with pytest.raises(PartRejected, match="certificate is not trusted") as caught:
@@ -218,7 +218,7 @@ async def test_when_s3_is_overloaded_half_as_many_parts_are_in_flight_for_a_whil
     ]
 
 
-async def test_another_5xx_costs_no_slot(fake: FakeFrameio) -> None:
+async def test_another_5xx_reduces_no_slots(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(status=500, times=2))
     async with uploader_on(fake, limits=Limits(parts=4, api_pacing=False)) as uploader:
         await uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)

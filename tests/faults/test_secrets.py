@@ -68,7 +68,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.on}-{fault.do}-{fault.status}")
-async def test_a_failed_upload_tells_no_secret(
+async def test_a_failed_upload_shows_no_secret(
     fake: FakeFrameio, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -99,7 +99,7 @@ async def test_a_failed_upload_tells_no_secret(
         "http://{canned}",
     ],
 )
-async def test_a_link_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptureFixture, origin: str) -> None:
+async def test_a_link_that_leads_nowhere_shows_no_secret(caplog: pytest.LogCaptureFixture, origin: str) -> None:
     caplog.set_level(logging.DEBUG)
     async with canned(b"not HTTP, nor TLS\r\n\r\n") as server:
         url = f"{origin.replace('{canned}', server.url[7:])}/parts/1?X-Amz-Signature={SIGNATURE}"
@@ -115,7 +115,7 @@ async def test_a_link_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptu
     assert ("WRONG_VERSION_NUMBER" if origin == "https://{canned}" else "the last: ") in str(caught.value)
 
 
-async def test_an_api_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_api_that_leads_nowhere_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with canned(b"not HTTP, nor TLS\r\n\r\n") as server:
         for base_url in ("http://no-such-host.invalid", "http://127.0.0.1:1", server.url, "https" + server.url[4:]):
@@ -127,7 +127,7 @@ async def test_an_api_that_leads_nowhere_tells_no_secret(caplog: pytest.LogCaptu
             assert "the-secret-token" not in words
 
 
-async def test_a_cancelled_upload_tells_no_secret(fake: FakeFrameio, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_cancelled_upload_shows_no_secret(fake: FakeFrameio, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     held = Fault(do="hold", number=2, times=None)
     fake.add_fault(held)
@@ -152,13 +152,13 @@ async def test_a_plan_hides_its_queries_from_repr_and_keeps_them_in_its_json(
         assert part.url in plan.to_json()
 
 
-def test_of_a_servers_words_all_but_the_links_is_kept() -> None:
+def test_a_servers_text_is_kept_except_for_its_links() -> None:
     said = "cannot read https://h/a?X-Amz-Signature=1 (key a?b), retry  later; ?x-amz-credential=2 Signature=3"
     assert redact(said) == "cannot read … (key a?b), retry  later; … …"
 
 
 @given(before=st.text(), after=st.text())
-def test_a_signature_never_survives_in_a_servers_words(before: str, after: str) -> None:
+def test_a_signature_is_removed_from_any_text_of_a_server(before: str, after: str) -> None:
     assert SIGNATURE not in redact(f"{before}https://h/?X-Amz-Signature={SIGNATURE}{after}")
 
 
@@ -242,7 +242,7 @@ PROPERTY = settings(
 )
 @example("s" * 20, "t" * 20, KEYS[0], "the link", None, ("", ""), True)
 @NO_WAIT
-async def test_what_s3_makes_of_a_link_shows_no_secret(
+async def test_an_answer_of_s3_that_quotes_the_link_shows_no_secret(
     caplog: pytest.LogCaptureFixture,
     secret: str,
     token: str,
@@ -273,7 +273,7 @@ async def test_what_s3_makes_of_a_link_shows_no_secret(
 @PROPERTY
 @given(secret=SECRETS, token=SECRETS, status=st.sampled_from([201, 400, 401, 403, 404, 422, 500]), called=st.booleans())
 @NO_WAIT
-async def test_what_the_service_makes_of_a_token_and_a_source_url_shows_neither(
+async def test_an_answer_of_the_service_that_quotes_token_and_source_url_shows_neither(
     caplog: pytest.LogCaptureFixture, secret: str, token: str, status: int, called: bool
 ) -> None:
     say_everything(caplog)
@@ -304,7 +304,7 @@ async def test_a_redirect_shows_no_secret(caplog: pytest.LogCaptureFixture, secr
 @PROPERTY
 @given(secret=SECRETS)
 @NO_WAIT
-async def test_an_attempt_that_nobody_answers_shows_no_secret(caplog: pytest.LogCaptureFixture, secret: str) -> None:
+async def test_an_unanswered_attempt_shows_no_secret(caplog: pytest.LogCaptureFixture, secret: str) -> None:
     say_everything(caplog)
     for origin in ("http://127.0.0.1:1", f"http://user:{secret}@127.0.0.1:1", "https://127.0.0.1:1"):
         async with Uploader("a-token", account_id="a", retry=ONCE, timeouts=Timeouts(connect=5)) as uploader:

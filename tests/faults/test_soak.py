@@ -38,5 +38,5 @@ async def test_a_few_rounds_of_faults_and_hostile_answers_leave_no_task_no_descr
         ({"resident": 100 << 20}, ["resident: 83,886,080 at first, 104,857,600 at last"]),
     ],
 )
-def test_what_is_not_flat_is_told(change: dict[str, int], told: list[str]) -> None:
+def test_growth_is_reported(change: dict[str, int], told: list[str]) -> None:
     assert growth(SOME, [SOME] * 40 + [replace(SOME, **change)] * 10) == told

@@ -56,7 +56,7 @@ WAYS = [touch, rewrite, grow, truncate, empty, replace, become_a_folder]
 
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["first part", "second part", "last part"])
 @pytest.mark.parametrize("change", WAYS)
-async def test_a_change_is_found_before_the_next_part_or_at_the_end(
+async def test_a_change_is_detected_before_the_next_part_or_at_the_end(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, change: Callable[[Path], None], number: int
 ) -> None:
     fake.add_fault(hold := Fault(do="hold", number=number))
@@ -74,7 +74,7 @@ async def test_a_change_is_found_before_the_next_part_or_at_the_end(
     assert sum(seen.operation == "part" for seen in fake.requests) == number
 
 
-async def test_a_file_that_shrinks_under_a_part_is_found_by_that_part(make_file: Callable[..., Path]) -> None:
+async def test_a_file_that_shrinks_during_a_part_is_detected_by_that_part(make_file: Callable[..., Path]) -> None:
     """The sizes are chosen so that the sockets' buffers cannot hold what the fake does not read."""
     size = 64 * PART
     stall = Fault(do="stall", after=1000)
@@ -92,9 +92,7 @@ async def test_a_file_that_shrinks_under_a_part_is_found_by_that_part(make_file:
         assert sum(seen.operation == "part" for seen in wide.requests) == 1
 
 
-async def test_a_change_before_a_part_is_tried_again_is_found(
-    fake: FakeFrameio, make_file: Callable[..., Path]
-) -> None:
+async def test_a_change_before_a_retry_is_detected(fake: FakeFrameio, make_file: Callable[..., Path]) -> None:
     fake.add_fault(busy := Fault(headers={"Retry-After": "0.2"}))
     path = make_file(PART)
     async with uploader_on(fake) as uploader:
@@ -106,7 +104,9 @@ async def test_a_change_before_a_part_is_tried_again_is_found(
     assert sum(seen.operation == "part" for seen in fake.requests) == 1
 
 
-async def test_a_change_before_it_begins_is_none(fake: FakeFrameio, make_file: Callable[..., Path]) -> None:
+async def test_a_change_before_the_upload_starts_does_not_matter(
+    fake: FakeFrameio, make_file: Callable[..., Path]
+) -> None:
     path = make_file(10)
     async with uploader_on(fake) as uploader:
         upload = uploader.upload(path, folder_id=fake.folder_id)
@@ -138,7 +138,7 @@ def put_time_back(path: Path) -> None:
 
 @pytest.mark.parametrize("journal", [True, False], ids=["journal", "no journal"])
 @pytest.mark.parametrize("touch", [chmod, link, rename_and_back, put_time_back])
-async def test_what_changes_nothing_of_the_bytes_is_no_change(
+async def test_changes_that_leave_the_bytes_alone_do_not_matter(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path, touch: Callable[[Path], None], journal: bool
 ) -> None:
     fake.add_fault(hold := Fault(do="hold", number=1))
@@ -154,7 +154,7 @@ async def test_what_changes_nothing_of_the_bytes_is_no_change(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its st_ctime is the time of creation")
 @pytest.mark.parametrize("at", [0, SIZE - 1], ids=["at its start", "at its end"])
-async def test_who_writes_to_its_ends_and_puts_the_time_back_is_found(
+async def test_a_writer_that_restores_the_time_of_change_is_detected(
     fake: FakeFrameio, make_file: Callable[..., Path], at: int
 ) -> None:
     """`rsync --times --inplace` and some renderers do this."""

@@ -60,7 +60,7 @@ def what_was_told(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", WAYS.values(), ids=WAYS)
-async def test_a_server_that_hangs_is_left_and_the_part_sent_again(fake: FakeFrameio, fault: Fault) -> None:
+async def test_a_hanging_server_is_abandoned_and_the_part_sent_again(fake: FakeFrameio, fault: Fault) -> None:
     fake.add_fault(fault)
     async with uploader_on(fake, timeouts=Timeouts(stall=STALL, answer=STALL)) as uploader:
         events, file = await watched(uploader, fake, CONTENT)
@@ -77,7 +77,7 @@ async def test_a_server_that_hangs_is_left_and_the_part_sent_again(fake: FakeFra
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 100_000])
-async def test_a_body_that_the_socket_takes_no_more_of_is_noticed(after: int) -> None:
+async def test_a_body_that_the_socket_does_not_accept_is_noticed(after: int) -> None:
     """aiohttp has no time limit for writing: more than the kernel buffers would hang for ever."""
     content = bytes(BIG)
     stuck = Fault(do="stall", after=after)
@@ -90,7 +90,7 @@ async def test_a_body_that_the_socket_takes_no_more_of_is_noticed(after: int) ->
         assert fake.files[0].sha256 == sha256(content)
 
 
-async def test_a_server_that_hangs_for_ever_uses_up_the_attempts(fake: FakeFrameio) -> None:
+async def test_a_server_that_always_hangs_uses_up_the_attempts(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(number=2, do="hold", times=None))
     policy = RetryPolicy(attempts=2, base=0.01, cap=0.01)
     async with uploader_on(fake, retry=policy, timeouts=Timeouts(answer=1.5)) as uploader:
@@ -119,7 +119,7 @@ async def test_an_answer_may_take_longer_than_a_stall_and_the_part_is_sent_once(
         assert fake.files[0].sha256 == sha256(content)
 
 
-def test_the_answers_bound_is_generous_by_default_and_grows_with_the_part() -> None:
+def test_the_time_for_an_answer_is_long_by_default_and_grows_with_the_part() -> None:
     assert Timeouts().answer_for(0) == 10 * Timeouts().stall
     assert Timeouts().answer_for(64 << 20) > Timeouts().answer_for(1 << 20) > 300
     assert Timeouts(answer=7).answer_for(64 << 20) == 7
@@ -129,7 +129,7 @@ def test_the_answers_bound_is_generous_by_default_and_grows_with_the_part() -> N
 
 
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="there the system tells what was not acknowledged")
-async def test_bytes_that_the_kernel_keeps_have_not_left() -> None:
+async def test_bytes_in_the_kernels_buffer_do_not_count_as_sent() -> None:
     """A peer that stops reading stalls the part, although the kernel has taken the whole body."""
     content, stuck = some_bytes(1 << 20), Fault(do="stall", after=1000)
     with socket.socket() as probe:
@@ -189,7 +189,7 @@ class HangingDisk:
 
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="neither macOS before 11 nor Windows has preadv")
-async def test_a_source_whose_read_hangs_is_left_and_read_again(
+async def test_a_hanging_read_is_abandoned_and_repeated(
     fake: FakeFrameio, make_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, disk = make_file(SMALL), HangingDisk()
@@ -209,7 +209,7 @@ async def test_a_source_whose_read_hangs_is_left_and_read_again(
     assert fake.files[0].sha256 == sha256(path)
 
 
-async def test_a_source_whose_reads_hang_for_ever_fails_and_keeps_no_thread_from_others(
+async def test_a_source_that_always_hangs_fails_and_blocks_no_thread_of_others(
     fake: FakeFrameio, make_file: Callable[..., Path]
 ) -> None:
     source, healthy = HangingFile(CONTENT[:SMALL]), make_file(2 * SMALL)
@@ -251,7 +251,7 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeadMount]:
     mount.let_go.set()
 
 
-async def test_a_file_whose_mount_is_dead_is_told_and_nothing_is_created(
+async def test_a_file_on_a_dead_mount_is_an_error_and_nothing_is_created(
     fake: FakeFrameio, mount: DeadMount, make_file: Callable[..., Path]
 ) -> None:
     mount.path = make_file(SMALL)
@@ -278,7 +278,7 @@ async def test_a_mount_that_dies_between_two_parts_ends_its_upload_in_time(
     assert (fake.files, len(fake.deleted)) == ((), 1)
 
 
-async def test_a_source_that_is_waited_for_takes_no_slot_from_others(
+async def test_waiting_for_a_source_takes_no_slot_from_others(
     fake: FakeFrameio, mount: DeadMount, make_file: Callable[..., Path]
 ) -> None:
     path, other = make_file(3 * SMALL), make_file(2 * SMALL, "b.mov")

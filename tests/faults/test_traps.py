@@ -67,9 +67,7 @@ async def narrow_session() -> AsyncIterator[tuple[aiohttp.ClientSession, list[so
 
 @pytest.mark.parametrize("do", ["reset", "close", "lose_answer", "garbled"])
 @pytest.mark.parametrize("size", [1, PART])
-async def test_a_put_whose_connection_breaks_is_not_sent_again_behind_our_back(
-    fake: FakeFrameio, do: Any, size: int
-) -> None:
+async def test_aiohttp_does_not_repeat_a_put_whose_connection_breaks(fake: FakeFrameio, do: Any, size: int) -> None:
     # aiohttp resends a PUT once by itself after a disconnect, when the payload is replayable.
     fake.add_fault(Fault(do=do, times=None))
     async with uploader_on(fake, retry=ONCE) as uploader:
@@ -136,7 +134,7 @@ async def test_a_slow_part_is_not_a_stalled_one() -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system cannot")
-async def test_the_kernel_takes_little_ahead_of_a_slow_wire_and_what_it_likes_of_a_fast_one() -> None:
+async def test_the_kernel_buffers_little_on_a_slow_connection_and_more_on_a_fast_one() -> None:
     slow = Fault(do="trickle", name="slow", rate=PART / 2)
     async with (
         FakeFrameio(rate_limits=False, part_size=8 * PART, faults=[slow]) as fake,
@@ -168,7 +166,7 @@ async def test_aiohttps_default_of_300_s_for_a_whole_request_is_not_in_force(
     assert not [event for event in events if isinstance(event, PartRetrying)]
 
 
-async def test_a_callers_timeout_is_the_callers_and_no_stall(fake: FakeFrameio) -> None:
+async def test_a_callers_timeout_is_not_taken_for_a_stall(fake: FakeFrameio) -> None:
     # `asyncio.timeout` within `asyncio.timeout`: the outer one must not be taken for ours, nor be swallowed by it.
     held = Fault(do="hold", number=2, times=None)
     fake.add_fault(held)
@@ -182,7 +180,7 @@ async def test_a_callers_timeout_is_the_callers_and_no_stall(fake: FakeFrameio) 
     assert puts(fake)[2] <= 1
 
 
-async def test_a_stall_inside_a_callers_timeout_is_ours_and_heals(fake: FakeFrameio) -> None:
+async def test_a_stall_inside_a_callers_timeout_is_retried(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(do="hold", number=2))
     async with uploader_on(fake, timeouts=Timeouts(stall=0.5, answer=0.5)) as uploader, asyncio.timeout(20):
         _, file = await watched(uploader, fake, CONTENT)
@@ -209,7 +207,7 @@ async def test_a_cancel_scope_of_anyio_leaves_no_placeholder(fake: FakeFrameio, 
 # -- the body ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_source_that_becomes_short_is_told_and_does_not_hang(
+async def test_a_source_that_becomes_too_short_raises_and_does_not_hang(
     fake: FakeFrameio, make_file: Callable[..., Path]
 ) -> None:
     # A body that is a byte short hangs until a timeout; and what a payload raises comes out as a connection error.
@@ -229,7 +227,7 @@ async def test_a_source_that_becomes_short_is_told_and_does_not_hang(
     assert fake.files == ()
 
 
-async def test_an_early_200_is_no_success(fake: FakeFrameio) -> None:
+async def test_an_early_200_is_not_taken_for_success(fake: FakeFrameio) -> None:
     # `session.put()` returns at the headers, while the body is still being written.
     fake.add_fault(Fault(do="early", status=200, number=2, after=1000, linger=0.1, body=""))
     async with narrow_session() as (session, _), uploader_on(fake, session=session) as uploader:
@@ -247,7 +245,7 @@ async def stream() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("source", ["bytes", "path", "stream"])
-async def test_a_put_has_a_length_and_nothing_that_s3_would_refuse(
+async def test_a_put_has_a_length_and_no_header_that_s3_would_refuse(
     fake: FakeFrameio, uploader: Uploader, make_file: Callable[..., Path], source: str
 ) -> None:
     # No chunking, no compression, no second kind of authorization, no cookie; the type and the acl are signed.
@@ -300,7 +298,7 @@ async def test_no_other_redirect_is_followed(status: int) -> None:
 # -- what may reach a signed request -----------------------------------------------------------------------------------
 
 
-async def test_the_environment_adds_nothing(
+async def test_the_environment_adds_nothing_to_a_request(
     fake: FakeFrameio, uploader: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # `trust_env` reads netrc, which adds an Authorization that S3 refuses, and takes proxies from the environment.

@@ -27,14 +27,16 @@ async def refusal_of_five_mebibytes(server: S3Server, wire: Wire, uploader: Uplo
     return caught.value
 
 
-async def test_a_refusal_of_a_large_part_is_told_with_the_code_of_the_server(s3_server: S3Server, wire: Wire) -> None:
+async def test_a_refusal_of_a_large_part_is_reported_with_the_code_of_the_server(
+    s3_server: S3Server, wire: Wire
+) -> None:
     """rclone answers at once and lingers for half a second; `test_early_answers` has a server that does not."""
     async with Uploader("t", **settings()) as uploader:
         assert (await refusal_of_five_mebibytes(s3_server, wire, uploader)).attempts == 1
     assert wire.ways["up"].passed < 4000  # asked, and not sent
 
 
-async def test_a_link_that_was_silent_is_no_server_that_cannot_be_asked(s3_server: S3Server, wire: Wire) -> None:
+async def test_a_silent_link_does_not_mean_that_the_server_ignores_expect(s3_server: S3Server, wire: Wire) -> None:
     """The question stays unanswered, and so does the PUT without `Expect`: the next upload asks again."""
     silent = Mishap(do="black_hole", way="accept", times=2)
     wire.mishaps = [silent]
@@ -48,7 +50,7 @@ async def test_a_link_that_was_silent_is_no_server_that_cannot_be_asked(s3_serve
 
 
 @pytest.mark.slow
-async def test_a_refusal_that_was_not_asked_for_is_told_too_by_a_server_that_lingers(
+async def test_a_server_that_lingers_reports_a_refusal_that_was_not_asked_for(
     s3_server: S3Server, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_module, "EXPECT_FROM", 1 << 40)

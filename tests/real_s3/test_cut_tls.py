@@ -91,7 +91,7 @@ async def tls(s3_server: S3Server, contexts: tuple[ssl.SSLContext, ssl.SSLContex
 @pytest.mark.parametrize(
     "after", [HELLO, FIRST_PART, PART + FIRST_PART], ids=["handshake", "first part", "second part"]
 )
-async def test_what_breaks_once_below_tls_is_sent_again(
+async def test_a_part_is_sent_again_after_one_break_below_tls(
     s3_server: S3Server, tls: Tls, do: Literal["reset", "close", "black_hole"], after: int
 ) -> None:
     mishap = Mishap(do=do, after=after)
@@ -105,7 +105,7 @@ async def test_what_breaks_once_below_tls_is_sent_again(
 
 
 @pytest.mark.parametrize("do", ["reset", "close", pytest.param("black_hole", marks=pytest.mark.slow)])
-async def test_a_handshake_that_never_succeeds_is_no_connection(s3_server: S3Server, tls: Tls, do: Any) -> None:
+async def test_a_handshake_that_never_succeeds_counts_as_no_connection(s3_server: S3Server, tls: Tls, do: Any) -> None:
     """Within the patience this would use up no attempt; here there is no patience."""
     tls.cut.mishaps = [Mishap(do=do, after=HELLO, times=None)]
     response = s3_server.create_response(len(BYTES), SIZES, at=tls.url)
@@ -133,7 +133,7 @@ async def test_an_answer_that_is_lost_inside_tls_is_asked_for_again(
     assert await sha256(s3_server, response) == SHA256
 
 
-async def test_a_server_that_speaks_no_tls_is_given_up_at_once(s3_server: S3Server, tls: Tls) -> None:
+async def test_a_server_without_tls_fails_at_once(s3_server: S3Server, tls: Tls) -> None:
     plain = f"https://{urlsplit(s3_server.url).netloc}"
     response = s3_server.create_response(len(BYTES), SIZES, at=plain)
     async with Uploader("t", **tls.settings(attempts=2, patience=0)) as uploader:
@@ -142,7 +142,7 @@ async def test_a_server_that_speaks_no_tls_is_given_up_at_once(s3_server: S3Serv
             await send_all(uploader, response, BYTES)
 
 
-async def test_a_certificate_of_an_unknown_authority_is_given_up_at_once(s3_server: S3Server, tls: Tls) -> None:
+async def test_a_certificate_of_an_unknown_authority_fails_at_once(s3_server: S3Server, tls: Tls) -> None:
     response = s3_server.create_response(len(BYTES), SIZES, at=tls.url)
     stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     async with Uploader("t", **tls.settings(trust=stranger)) as uploader:
@@ -152,7 +152,7 @@ async def test_a_certificate_of_an_unknown_authority_is_given_up_at_once(s3_serv
 
 
 @pytest.mark.parametrize("served_for", ["storage.example"])
-async def test_a_certificate_for_another_name_is_given_up_at_once(s3_server: S3Server, tls: Tls) -> None:
+async def test_a_certificate_for_another_name_fails_at_once(s3_server: S3Server, tls: Tls) -> None:
     response = s3_server.create_response(len(BYTES), SIZES, at=tls.url)
     async with Uploader("t", **tls.settings()) as uploader:
         with pytest.raises(PartRejected, match=r"^part 1, attempt 1: the server's certificate is not trusted$"):

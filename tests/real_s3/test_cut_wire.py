@@ -103,7 +103,7 @@ def assert_told_once(events: list[Event]) -> None:
 
 
 @pytest.mark.parametrize(("do", "way", "after"), MATRIX)
-async def test_once_and_the_part_is_sent_again(
+async def test_after_one_mishap_the_part_is_sent_again(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire, do: Any, way: Way, after: int
 ) -> None:
     mishap = Mishap(do=do, way=way, after=after, mark=b"part_2?")
@@ -120,7 +120,7 @@ async def test_once_and_the_part_is_sent_again(
 
 
 @pytest.mark.parametrize(("do", "way", "after"), MATRIX)
-async def test_for_ever_and_one_error_says_what_happened(
+async def test_after_repeated_mishaps_one_error_says_what_happened(
     s3_server: S3Server, wire: Wire, do: Any, way: Way, after: int
 ) -> None:
     mishap = Mishap(do=do, way=way, after=after, mark=b"part_2?", times=None)
@@ -162,7 +162,7 @@ async def test_headers_that_end_in_the_middle_are_refused_by_the_server(
 
 
 @pytest.mark.parametrize("do", ["reset", "close", "black_hole", pytest.param("stall", marks=pytest.mark.slow)])
-async def test_a_connection_that_dies_as_it_is_made(
+async def test_a_connection_that_ends_as_it_is_made_is_replaced(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire, do: Any
 ) -> None:
     """It is the first part's, which sends `Expect`; the same attempt continues without it, so no retry is published."""
@@ -193,7 +193,7 @@ async def test_an_answer_that_is_lost_costs_one_more_attempt_for_the_first_and_t
     assert await sha256(s3_server, response) == SHA256
 
 
-async def test_a_link_that_is_down_is_waited_for_and_uses_up_no_attempt(
+async def test_waiting_for_a_link_that_is_down_uses_up_no_attempt(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire
 ) -> None:
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)
@@ -220,7 +220,7 @@ async def test_a_link_that_is_down_is_waited_for_and_uses_up_no_attempt(
     assert await sha256(s3_server, response) == SHA256
 
 
-async def test_every_connection_at_once_is_cut_and_each_part_goes_again(
+async def test_each_part_is_sent_again_when_every_connection_is_cut_at_once(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire
 ) -> None:
     # None of them can be whole by then.
@@ -255,7 +255,9 @@ async def test_an_idle_connection_that_was_closed_is_not_used_again(s3_server: S
 
 
 @pytest.mark.slow
-async def test_a_long_way_costs_time_and_no_attempt(s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire) -> None:
+async def test_a_long_round_trip_costs_time_and_no_attempt(
+    s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire
+) -> None:
     """A delay of 200 ms in each direction, with a stall limit just above the round trip."""
     for way in wire.ways.values():
         way.delay = 0.2

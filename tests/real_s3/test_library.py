@@ -135,7 +135,7 @@ async def test_only_the_parts_that_are_asked_for_are_sent(s3_server: S3Server, u
     assert await sha256(s3_server, response) == SHA256
 
 
-async def test_a_plan_that_travelled_as_text_is_sent_by_its_links_as_they_were_signed(
+async def test_the_links_of_a_plan_that_was_stored_as_json_keep_their_signatures(
     s3_server: S3Server, uploader: Uploader
 ) -> None:
     response = s3_server.create_response(SIZE, SIZES)
@@ -144,7 +144,9 @@ async def test_a_plan_that_travelled_as_text_is_sent_by_its_links_as_they_were_s
     assert await sha256(s3_server, response) == SHA256
 
 
-async def test_links_signed_for_no_known_type_are_sent_as_octets(s3_server: S3Server, uploader: Uploader) -> None:
+async def test_links_signed_for_an_unknown_type_are_sent_as_octet_stream(
+    s3_server: S3Server, uploader: Uploader
+) -> None:
     response = s3_server.create_response(SIZE, SIZES, media_type="application/octet-stream")
     await send_all(uploader, response | {"media_type": None})
     assert await sha256(s3_server, response) == SHA256
