@@ -7,16 +7,30 @@ import json
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from .. import Event, Progress
 from .format import format_progress
 from .output import write_error, write_json, write_line
-from .upload_view import UploadView
 
 PROGRESS_STEP = 0.1
 PROGRESS_PERIOD = 10.0
 """A line of progress for each tenth of the bytes, and after this many seconds: a log stays short, and shows life."""
+
+
+class EventView(Protocol):
+    """The state of one upload as a display needs it: `UploadView`, and the view of the demo."""
+
+    label: str
+    links: list[str]
+    """Links to show; the display removes those it has shown."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is the upload of a folder."""
+
+    def update(self, event: Event) -> tuple[str | None, str | None]:
+        """Apply an event; return a line for stdout and a line for stderr, or None for either."""
 
 
 class Display(ABC):
@@ -31,7 +45,7 @@ class Display(ABC):
         return None
 
     @abstractmethod
-    async def show(self, view: UploadView, event: Event) -> None:
+    async def show(self, view: EventView, event: Event) -> None:
         """Update the view with an event, and show it."""
 
 
@@ -40,7 +54,7 @@ class LineDisplay(Display):
 
     _write = staticmethod(write_line)
 
-    async def show(self, view: UploadView, event: Event) -> None:
+    async def show(self, view: EventView, event: Event) -> None:
         """Write the lines for this event."""
         line, error = view.update(event)
         lines = self._lines(view, event, line)
@@ -52,7 +66,7 @@ class LineDisplay(Display):
             await asyncio.to_thread(write_error, error)
 
     @abstractmethod
-    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+    def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
         """Return the lines for stdout; `line` is the view's own text for this event."""
 
 
@@ -60,15 +74,15 @@ class PlainDisplay(LineDisplay):
     """Write lines for a log or a pipe."""
 
     def __init__(self) -> None:
-        self._last: dict[UploadView, tuple[float, float]] = {}
+        self._last: dict[EventView, tuple[float, float]] = {}
         """The share and the time of the last line of progress."""
 
-    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+    def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
         if isinstance(event, Progress):
             line = self._progress(view, event)
         return [] if line is None else [line]
 
-    def _progress(self, view: UploadView, event: Progress) -> str | None:
+    def _progress(self, view: EventView, event: Progress) -> str | None:
         share, now = event.bytes_uploaded / max(1, event.total_bytes), time.monotonic()
         last_share, last_time = self._last.setdefault(view, (0.0, now))
         if share <= last_share or (share - last_share < PROGRESS_STEP and now - last_time < PROGRESS_PERIOD):
@@ -83,12 +97,12 @@ class JsonDisplay(LineDisplay):
 
     _write = staticmethod(write_json)
 
-    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+    def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
         return [json.dumps({"source": view.label, **event.to_dict()}, allow_nan=False)]
 
 
 class QuietDisplay(LineDisplay):
     """Write the link of each file that has arrived, for another program to read."""
 
-    def _lines(self, view: UploadView, event: Event, line: str | None) -> list[str]:
+    def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
         return view.links.copy()

@@ -6,14 +6,14 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from .. import Event, Progress
-from .display import Display
+from .display import Display, EventView
 from .format import escape, format_count, format_progress
 from .log import log_held
 from .output import FINAL_WRITE_TIMEOUT, open_console, write_error
@@ -30,11 +30,16 @@ WIDTH, BRIEF_WIDTH = len("999.9 MB of 999.9 MB  999.9 MB/s  599:59 left"), len("
 
 
 class LiveDisplay(Display):
-    """A drawing that a thread of Rich refreshes, below the lines about retries and finished files, which stay."""
+    """A drawing that a thread of Rich refreshes, below the lines about retries and finished files, which stay.
 
-    def __init__(self, views: list[UploadView]) -> None:
+    Args:
+        drawing: Rendered anew at each refresh.
+        transient: Whether the drawing disappears at the end.
+    """
+
+    def __init__(self, drawing: RenderableType, *, transient: bool = True) -> None:
         self._console = open_console()
-        self._live = Live(_Drawing(views), console=self._console, refresh_per_second=10, transient=True)
+        self._live = Live(drawing, console=self._console, refresh_per_second=10, transient=transient)
         self._errors: list[str] = []
         self._log = log_held()
 
@@ -59,7 +64,7 @@ class LiveDisplay(Display):
         for error in self._errors:
             write_error(error)
 
-    async def show(self, view: UploadView, event: Event) -> None:
+    async def show(self, view: EventView, event: Event) -> None:
         """Print the line for this event above the drawing; keep an error until the drawing has ended."""
         line, error = view.update(event)
         view.links.clear()
@@ -69,7 +74,7 @@ class LiveDisplay(Display):
             await asyncio.to_thread(self._console.print, Text(escape(line)), soft_wrap=True)
 
 
-class _Drawing:
+class UploadsDrawing:
     """The views as a Rich renderable, for the width that the terminal has at the moment."""
 
     def __init__(self, views: list[UploadView]) -> None:

@@ -132,9 +132,9 @@ class UploadRun:
         if self._output.quiet:
             return QuietDisplay()
         if is_terminal() and not self._output.verbose:
-            from .live import LiveDisplay
+            from .live import LiveDisplay, UploadsDrawing
 
-            return LiveDisplay(views)
+            return LiveDisplay(UploadsDrawing(views))
         return PlainDisplay()
 
     async def _run_and_draw(self, run: Callable[[], Awaitable[int]]) -> int:

@@ -1,1 +1,1 @@
-"""The demo."""
+"""The command `demo`: watch an upload recover from faults, without an account."""

@@ -1,4 +1,4 @@
-"""The demo: upload a file into a fake Frame.io in a process of its own, and compare what arrived."""
+"""Run the demo: upload a file to a fake Frame.io, which runs in a second process, and compare what arrived."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -20,25 +21,32 @@ from typing import IO, Any, BinaryIO, TypeVar
 
 import aiohttp
 from rich.console import Console
-from rich.filesize import decimal
 
 from .. import Uploader, UploadError
+from .._cli.display import Display, PlainDisplay
+from .._cli.format import format_size
+from .._cli.live import LiveDisplay
 from .._cli.output import is_terminal, open_console, write_error
-from .live import LiveDisplay, PlainDisplay, report
-from .story import DemoState
+from .drawing import DemoDrawing
+from .report import digest_report, memory_report, time_report
+from .state import DemoState
 
 T = TypeVar("T")
 
 BLOCK = 1 << 20
+"""Bytes that are made, read and hashed at once."""
+
 CELLS = 40
-"""As many parts as fill half a line: enough to see which of them fail."""
+"""Parts of a small file. They fill half a line of 80 columns: enough to see which of them fail."""
 
 LARGEST_PART = 20_000_000
-LARGE_FILE = 10_000_000_000
-"""From here on the fake takes parts of 2 GB, as Frame.io is seen to."""
+"""Bytes."""
 
-SECONDS_TO_END = 5.0
-"""For the fake, which removes what it stored when its stdin closes."""
+LARGE_FILE = 10_000_000_000
+"""Bytes. From this size on the fake chooses the part size by Frame.io's rule, as observed for files of several GB."""
+
+FAKE_EXIT_TIMEOUT = 5.0
+"""Seconds for the fake to remove what it stored, after its stdin was closed."""
 
 
 class DemoError(Exception):
@@ -47,17 +55,17 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What is to be shown."""
+    """The options of the command `demo`."""
 
     path: Path | None
     size: int
-    """Of the sample, where there is no path."""
+    """Bytes of the sample that is made if there is no path."""
     faults: str | None
-    """What goes wrong, as JSON; None: the two faults."""
+    """The faults of the fake, as JSON; None for the two of `_two_faults`."""
 
 
 async def run_demo(demo: Demo) -> int:
-    """Show it, and give the exit status: 0 only if the bytes that arrived are those that were sent."""
+    """Run the demo and return its exit status: 0 only if the bytes that arrived are those that were sent."""
     console = open_console()
     try:
         async with _source(demo, console) as (source, name, size):
@@ -74,23 +82,31 @@ async def _show(demo: Demo, source: Path | BinaryIO, name: str, size: int, conso
     faults = demo.faults if demo.faults is not None else json.dumps(_two_faults(size, part_size))
     before = await asyncio.to_thread(_peak_memory)
     async with _fake(part_size, faults) as fake:
-        story = DemoState(name, asyncio.get_running_loop().time())
-        live = is_terminal() and not console.is_dumb_terminal
-        display = LiveDisplay(story, console) if live else PlainDisplay(story, console)
+        state = DemoState(name, time.monotonic)
         async with (
             Uploader(fake["token"], account_id=fake["account_id"], base_url=fake["url"]) as uploader,
-            display,
+            _display(state) as display,
             uploader.upload(source, folder_id=fake["folder_id"], name=name) as upload,
         ):
             async for event in upload:
-                await display.show(story.tell(event, asyncio.get_running_loop().time()))
-        # Beside the fake in one process it would be that of both.
+                await display.show(state, event)
+        # If the fake runs in this process, the figure would include its memory.
         after = await asyncio.to_thread(_peak_memory) if _has_python() else None
         sent = await _in_thread(lambda given_up: _sha256(source, given_up))
         arrived = await _sha256_at(fake["url"], upload.result.id)
-    for line in report(story, before, after, sent, arrived):
+    lines = [*time_report(state)]
+    if before is not None and after is not None:
+        lines.append(memory_report(before, after))
+    for line in (*lines, *digest_report(sent, arrived)):
         await asyncio.to_thread(console.print, line, soft_wrap=True)
     return 0 if sent == arrived else 1
+
+
+def _display(state: DemoState) -> Display:
+    if is_terminal():
+        # The last drawing stays, to be read above the report.
+        return LiveDisplay(DemoDrawing(state), transient=False)
+    return PlainDisplay()
 
 
 # -- the source ------------------------------------------------------------------------------------------------------
@@ -98,15 +114,18 @@ async def _show(demo: Demo, source: Path | BinaryIO, name: str, size: int, conso
 
 @asynccontextmanager
 async def _source(demo: Demo, console: Console) -> AsyncIterator[tuple[Path | BinaryIO, str, int]]:
-    """Give the path, or a sample in a file that has no name: the system removes it, even if this process is killed."""
+    """Yield the source, its name and its size: the path, or a sample in a temporary file.
+
+    The temporary file has no name, so that the system removes it even if this process is killed.
+    """
     if demo.path is not None:
         size = await asyncio.to_thread(_size_of, demo.path)
         await asyncio.to_thread(_check_room, size)
-        # `.` and `/` have no name of their own, and are refused as folders rather than for that.
+        # `.` and `/` have no last component. With any name at all the error is the one about a directory.
         yield demo.path, demo.path.name or "folder", size
         return
     await asyncio.to_thread(_check_room, 2 * demo.size)
-    await asyncio.to_thread(console.print, f"Making a sample of {decimal(demo.size)} ...")
+    await asyncio.to_thread(console.print, f"Making a sample of {format_size(demo.size)} ...")
     file = await asyncio.to_thread(tempfile.TemporaryFile)
     try:
         await _in_thread(lambda given_up: _fill(file, demo.size, given_up))
@@ -119,21 +138,21 @@ def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size if path.is_file() else 1
     except OSError:
-        return 1  # what is wrong with the path is the library's to say
+        return 1  # the upload raises the error about this path
 
 
 def _check_room(size: int) -> None:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise DemoError(f"{folder} has {decimal(free)} left, and the demo needs {decimal(size)} there")
+        raise DemoError(f"{folder} has {format_size(free)} left, and the demo needs {format_size(size)} there")
 
 
 def _fill(file: IO[bytes], size: int, given_up: threading.Event) -> None:
     for offset in range(0, size, BLOCK):
         if given_up.is_set():
             return
-        # No two blocks are alike, so that parts which changed places would be noticed.
+        # All blocks differ, so that parts in the wrong order would change the digest.
         file.write(hashlib.shake_128(offset.to_bytes(8)).digest(min(BLOCK, size - offset)))
     file.seek(0)
 
@@ -150,7 +169,7 @@ def _sha256(source: Path | BinaryIO, given_up: threading.Event) -> str:
 
 
 async def _in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Run what blocks in a thread; if the wait is cancelled the event is set, and the thread is waited for."""
+    """Run a blocking function in a thread; when cancelled, set its event and wait for the thread to end."""
     given_up = threading.Event()
     working = asyncio.ensure_future(asyncio.to_thread(work, given_up))
     try:
@@ -165,17 +184,20 @@ async def _in_thread(work: Callable[[threading.Event], T]) -> T:
 
 
 def _part_size(size: int) -> int | None:
-    """Give the most bytes a part may have; None: as the service does it."""
+    """Return the maximum number of bytes in a part; None for the rule of the service."""
     return min(LARGEST_PART, max(1, math.ceil(size / CELLS))) if size < LARGE_FILE else None
 
 
 def _two_faults(size: int, part_size: int | None) -> list[dict[str, Any]]:
-    """Let one part's connection break half-way, and S3 ask for a pause at another (or at the same, if it is alone)."""
+    """Return the default faults: a connection that breaks half-way through a part, and a 503 for a later part.
+
+    A file of one part has both.
+    """
     count = math.ceil(size / part_size) if part_size else 5
     half = (part_size or LARGEST_PART) // 2
     return [
         {"do": "reset", "number": max(1, count // 6), "after": half},
-        # S3 need not say how long; with it the pause is long enough to be seen.
+        # S3 may leave `Retry-After` out. With it the pause is long enough to be seen.
         {
             "do": "answer",
             "number": max(1, count // 3),
@@ -196,7 +218,7 @@ def _has_python() -> bool:
 
 
 def _fake(part_size: int | None, faults: str) -> AbstractAsyncContextManager[dict[str, str]]:
-    """Run the fake; where it can be, as a process, so that it takes no time and no memory of the upload's."""
+    """Run the fake: in a second process if possible, so that its CPU time and memory are not the upload's."""
     return _fake_process(part_size, faults) if _has_python() else _fake_in_thread(part_size, faults)
 
 
@@ -213,15 +235,16 @@ async def _fake_in_thread(part_size: int | None, faults: str) -> AsyncIterator[d
     try:
         yield {"url": fake.url, "token": fake.token, "account_id": fake.account_id, "folder_id": fake.folder_id}
     finally:
-        # Within the time that a process has, and then without it: whoever stops the demo does not wait for it.
+        # After the timeout the thread is abandoned, so that Ctrl-C ends the demo.
         ending = asyncio.ensure_future(asyncio.to_thread(running.__exit__, None, None, None))
-        await asyncio.wait([ending], timeout=SECONDS_TO_END)
+        await asyncio.wait([ending], timeout=FAKE_EXIT_TIMEOUT)
 
 
 @asynccontextmanager
 async def _fake_process(part_size: int | None, faults: str) -> AsyncIterator[dict[str, str]]:
-    """Run the fake, which ends when its stdin closes: with this block, or with this process however that ends."""
-    # Not from the working folder, where anything may be; but from wherever this process has it, a zip file too.
+    """Run the fake in a second process, which ends when its stdin closes: when this block or this process ends."""
+    # `-P`: a package of this name in the working directory is not ours. Ours is where this process imported it from,
+    # which may be a zip file.
     command = [sys.executable, "-P", "-m", "aioframeio_upload.testing", "--faults", faults]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if part_size is not None:
@@ -257,7 +280,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     assert process.stdin is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(SECONDS_TO_END):
+        async with asyncio.timeout(FAKE_EXIT_TIMEOUT):
             await process.wait()
     except TimeoutError:
         process.kill()
@@ -267,18 +290,21 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _last_line(file: IO[bytes]) -> str:
     file.seek(0)
     lines = file.read().decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed no error"
 
 
 async def _sha256_at(url: str, file_id: str) -> str | None:
-    """Ask the fake what it has; None where the file is not there as a whole."""
+    """Return the digest of what the fake stored, or None if the file did not arrive as a whole."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/_fake/files") as answer:
         files = (await answer.json())["files"]
     return next((file["sha256"] for file in files if file["id"] == file_id and file["complete"]), None)
 
 
 def _peak_memory() -> int | None:
-    """Give this process's VmHWM in bytes, which Linux knows; `ru_maxrss` would be the parent's, inherited."""
+    """Return the peak memory of this process in bytes (VmHWM), or None where it is unknown.
+
+    It is known on Linux only. `ru_maxrss` is no alternative: a child process inherits its parent's (getrusage(2)).
+    """
     if not os.path.exists("/proc/self/status"):
         return None
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from aioframeio_upload import Event, PartCompleted, PartStarted, Progress, UploadPlanned, __version__
 from aioframeio_upload._demo.demo import Demo, run_demo
-from aioframeio_upload._demo.live import _Picture
-from aioframeio_upload._demo.story import DemoState
+from aioframeio_upload._demo.drawing import DemoDrawing
+from aioframeio_upload._demo.state import DemoState
 from tests.support.pressed import read_to_end
 
 pytestmark = [pytest.mark.needs_program, pytest.mark.slow]
@@ -272,14 +272,14 @@ def test_an_unknown_command_is_a_usage_error(program: Program) -> None:
 @pytest.mark.parametrize("width", [20, 44, 80, 120])
 @pytest.mark.parametrize("count", [1, 40, 700, 10_000])
 def test_the_picture_fits_the_terminal_however_many_parts_there_are(count: int, width: int) -> None:
-    story = DemoState("a [bold]name[/bold] that is longer than a narrow terminal has columns.mov", 0.0)
+    state = DemoState("a [bold]name[/bold] that is longer than a narrow terminal has columns.mov", lambda: 1.0)
     size = count * 10
     done = [PartCompleted(number, 10, None, 1, 0.1) for number in range(1, count)]
     events: list[Event] = [UploadPlanned("id", "name", None, size, count), *done, PartStarted(count, 1, 0, 10)]
     for event in [*events, Progress(size - 5, size - 10, size, count - 1, count, 1e6, 12.0)]:
-        story.tell(event, 1.0)
+        state.update(event)
     console = Console(width=width, markup=False, color_system=None)
-    lines = [line.rstrip() for line in "".join(s.text for s in console.render(_Picture(story))).splitlines()]
+    lines = [line.rstrip() for line in "".join(s.text for s in console.render(DemoDrawing(state))).splitlines()]
     assert len(lines) <= 12
     assert max(len(line) for line in lines) <= width
     drawn = "".join(lines)
