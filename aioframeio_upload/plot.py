@@ -42,7 +42,7 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        self._course = UploadHistory()
+        self._history = UploadHistory()
 
     def add(self, event: Event, source: str = "", *, at: float | None = None) -> None:
         """Record one event, for programs that listen to the upload already.
@@ -52,7 +52,7 @@ class Timeline:
             source: The name of its upload in the picture. Not needed if there is only one upload.
             at: Time of the event, in seconds of any monotonic clock; by default now.
         """
-        self._course.take(event, source, source, time.monotonic() if at is None else at)
+        self._history.add(event, source, source, time.monotonic() if at is None else at)
 
     async def watch(self, upload: Upload | FolderUpload, source: str | None = None) -> None:
         """Record all events of an upload until it ends. Starts the upload, as any listener does; never raises its
@@ -64,7 +64,7 @@ class Timeline:
         """
         name, key = upload.name if source is None else source, object()
         async for event in upload:
-            self._course.take(event, key, name, time.monotonic())
+            self._history.add(event, key, name, time.monotonic())
 
     async def draw(self, path: str | os.PathLike[str]) -> None:
         """Draw the events recorded so far, in a thread. The file is written completely or not at all.
@@ -82,12 +82,12 @@ class Timeline:
         target = Path(path)
         if target.suffix.lower() not in SUFFIXES:
             raise ValueError(f"a timeline is drawn into a file that ends in {' or '.join(SUFFIXES)}")
-        course = self._course.copy()
-        await asyncio.to_thread(_draw, course, target)
+        history = self._history.copy()
+        await asyncio.to_thread(_draw, history, target)
 
 
-def _draw(course: UploadHistory, path: Path) -> None:
+def _draw(history: UploadHistory, path: Path) -> None:
     from ._plot.render import draw  # importing matplotlib takes half a second, so not before it is needed
 
-    content = draw(course, compose(course), path.suffix.lower().removeprefix("."))
+    content = draw(history, compose(history), path.suffix.lower().removeprefix("."))
     write_atomically(path, content)

@@ -1,4 +1,4 @@
-"""Lay out a timeline: uploads as blocks of rows that fit on a page, and the ticks of its axis."""
+"""Lay out a timeline: uploads as blocks of rows that fit on a page, and the ticks of the time axis."""
 
 from __future__ import annotations
 
@@ -8,74 +8,82 @@ from heapq import heappop, heappush
 
 from .model import Bar, BarOutcome, Track, UploadHistory
 
-MOST_ROWS = 48
-"""The lines of one upload above its rows count as well."""
+MAX_ROWS = 48
+"""Rows of a picture, including the line of text above each block: 12 inches in all, about a page."""
 
-MOST_KEYS = 40
-"""Parts of one file, or files of a folder, that get a row each; more share as few rows as they can."""
+MAX_KEYED_ROWS = 40
+"""Parts of a file, or files of a folder, that have a row each; if there are more, they share rows."""
 
-GRAINS = 1500
-"""A bar that is shorter than one of so many pieces of the whole time is not told from its neighbour."""
+RESOLUTION = 1500
+"""Neighbouring bars of one outcome are merged if together they are shorter than the whole time divided by this.
 
-STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+The picture is 1500 pixels wide as a PNG (10 inches at 150 dpi), so they would fall into one pixel.
+"""
+
+TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+"""Seconds between two ticks, up to a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureBlock:
-    """The rows of one upload, or of all of them together."""
+    """The rows of one upload, or of all uploads together."""
 
     tracks: tuple[Track, ...]
     keys: tuple[int | str, ...]
-    """What each row is about; none where rows are shared."""
+    """The part or the file of each row; empty if rows are shared."""
     rows: tuple[tuple[Bar, ...], ...]
     at_once: int
-    """The most that was under way at one time."""
+    """The highest number of attempts that ran at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is drawn."""
+    """The content of a timeline, ready to be drawn."""
 
     blocks: tuple[PictureBlock, ...]
     span: float
+    """Seconds."""
     left_out: int
-    """Attempts that found no row."""
+    """Attempts for which there was no row."""
 
     @property
     def rows(self) -> int:
-        """How many there are, with one above each block."""
+        """The number of rows, including the line of text above each block."""
         return sum(1 + len(block.rows) for block in self.blocks)
 
     @property
     def outcomes(self) -> set[BarOutcome]:
-        """What became of the attempts."""
+        """The outcomes that occur in the picture."""
         return {bar.outcome for block in self.blocks for row in block.rows for bar in row}
 
 
-def compose(course: UploadHistory) -> Picture:
-    """Lay it out: a row a part where that fits, else a row for what was sent one after the other, else all together."""
-    told = [(track, sorted([*track.bars, *track.open_bars(course.span)], key=_place)) for track in course.tracks]
-    blocks = [_by_key(track, bars) for track, bars in told]
-    if sum(1 + len(block.rows) for block in blocks) > MOST_ROWS:
-        blocks = [_by_lane((track,), bars) for track, bars in told]
-    if sum(1 + len(block.rows) for block in blocks) > MOST_ROWS:
-        every = sorted((bar for _, bars in told for bar in bars), key=_place)
-        blocks = [_by_lane(course.tracks, every)]
-    left_out = sum(len(row) for block in blocks for row in block.rows[MOST_ROWS - 1 :])
-    grain = course.span / GRAINS
+def compose(history: UploadHistory) -> Picture:
+    """Return the layout that shows the most detail and fits.
+
+    It has a row for each part; or rows that the parts of an upload share; or rows that all uploads share.
+    """
+    known = [(track, sorted([*track.bars, *track.open_bars(history.span)], key=_times)) for track in history.tracks]
+    blocks = [_by_key(track, bars) for track, bars in known]
+    if sum(1 + len(block.rows) for block in blocks) > MAX_ROWS:
+        blocks = [_by_lane((track,), bars) for track, bars in known]
+    if sum(1 + len(block.rows) for block in blocks) > MAX_ROWS:
+        every = sorted((bar for _, bars in known for bar in bars), key=_times)
+        blocks = [_by_lane(history.tracks, every)]
+    left_out = sum(len(row) for block in blocks for row in block.rows[MAX_ROWS - 1 :])
+    shortest = history.span / RESOLUTION
     shown = [
         PictureBlock(
             block.tracks,
             block.keys,
-            tuple(_merged(row, grain) for row in block.rows[: MOST_ROWS - 1]),
+            tuple(_merged(row, shortest) for row in block.rows[: MAX_ROWS - 1]),
             block.at_once,
         )
         for block in blocks
     ]
-    return Picture(tuple(shown), course.span, left_out)
+    return Picture(tuple(shown), history.span, left_out)
 
 
-def _place(bar: Bar) -> tuple[float, float]:
+def _times(bar: Bar) -> tuple[float, float]:
     return bar.began, bar.ended
 
 
@@ -84,15 +92,18 @@ def _by_key(track: Track, bars: Sequence[Bar]) -> PictureBlock:
     for bar in bars:
         rows.setdefault(bar.key, []).append(bar)
     shared = _by_lane((track,), bars)
-    if len(rows) > MOST_KEYS:
+    if len(rows) > MAX_KEYED_ROWS:
         return shared
-    # Parts by their number; files as they began.
+    # Parts in the order of their numbers, files in the order in which they began.
     keys = sorted(rows, key=lambda key: key if isinstance(key, int) else 0)
     return PictureBlock((track,), tuple(keys), tuple(tuple(rows[key]) for key in keys), shared.at_once)
 
 
 def _by_lane(tracks: tuple[Track, ...], bars: Iterable[Bar]) -> PictureBlock:
-    """Give each bar the first row that is free: as many rows as were under way at once."""
+    """Return a block that puts each bar, in order of begin, into the first free row.
+
+    The number of rows is then the number of bars that ran at the same time.
+    """
     rows: list[list[Bar]] = []
     free: list[int] = []
     busy: list[tuple[float, int]] = []
@@ -108,12 +119,12 @@ def _by_lane(tracks: tuple[Track, ...], bars: Iterable[Bar]) -> PictureBlock:
     return PictureBlock(tracks, (), tuple(map(tuple, rows)), len(rows))
 
 
-def _merged(row: Sequence[Bar], grain: float) -> tuple[Bar, ...]:
-    """Take neighbours of one outcome that are too short to be told apart for one."""
+def _merged(row: Sequence[Bar], shortest: float) -> tuple[Bar, ...]:
+    """Return the row with neighbours of one outcome merged, as long as the result is shorter than `shortest`."""
     merged: list[Bar] = []
     for bar in row:
         last = merged[-1] if merged else None
-        if last is not None and last.outcome == bar.outcome and bar.ended - last.began < grain:
+        if last is not None and last.outcome == bar.outcome and bar.ended - last.began < shortest:
             merged[-1] = Bar(last.key, last.attempt, last.began, max(last.ended, bar.ended), bar.outcome)
         else:
             merged.append(bar)
@@ -121,13 +132,13 @@ def _merged(row: Sequence[Bar], grain: float) -> tuple[Bar, ...]:
 
 
 def ticks(span: float, most: int = 10) -> list[float]:
-    """Give the instants that are named below."""
-    step = next((step for step in STEPS if span / step <= most), span / most)
+    """Return the instants of the ticks of the time axis, `most` + 1 at most."""
+    step = next((step for step in TICK_STEPS if span / step <= most), span / most)
     return [number * step for number in range(int(span / step + 1e-9) + 1)]
 
 
-def clock(seconds: float) -> str:
-    """Name an instant: `0.5 s`, `12 s`, `2:30`, `1:02:30`."""
+def format_clock(seconds: float) -> str:
+    """Return an instant as text: `0.5 s`, `12 s`, `2:30`, `1:02:30`."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Collect what an upload's events report over time: attempts as bars, bytes in bins."""
+"""Collect the events of uploads for a timeline: attempts as bars, bytes in bins of time."""
 
 from __future__ import annotations
 
@@ -29,32 +29,34 @@ from .._core.events import (
     UploadResumed,
 )
 
-MOST_BINS = 240
+MAX_BINS = 240
+"""If there would be more, neighbours are merged in pairs: memory stays constant, and bins stay wide enough to see."""
+
 FIRST_WIDTH = 0.1
-"""Seconds: progress is told about as often."""
+"""Seconds that a bin covers at first: the event `Progress` comes about as often."""
 
 
 class Rates:
-    """What moved, in bins of one width from time 0 on."""
+    """The bytes that moved, in bins of equal width that begin at time 0."""
 
     def __init__(self) -> None:
         self.width = FIRST_WIDTH
         self.bins: list[float] = []
-        """Bytes in each."""
+        """Bytes in each bin."""
 
     def copy(self) -> Rates:
-        """Give one of its own to another thread."""
+        """Return a copy that another thread may read."""
         other = Rates()
         other.width, other.bins = self.width, self.bins.copy()
         return other
 
-    def move(self, since: float, until: float, moved: float) -> None:
-        """Spread bytes evenly over a stretch of time."""
+    def add(self, since: float, until: float, moved: float) -> None:
+        """Add bytes, spread evenly over a period of time."""
         if moved <= 0:
             return
-        while until >= self.width * MOST_BINS:
+        while until >= self.width * MAX_BINS:
             self._widen()
-        last = min(int(until / self.width), MOST_BINS - 1)
+        last = min(int(until / self.width), MAX_BINS - 1)
         first = min(int(since / self.width), last)
         self.bins += [0.0] * (last + 1 - len(self.bins))
         edges = [since, *(number * self.width for number in range(first + 1, last + 1)), until]
@@ -67,19 +69,23 @@ class Rates:
         self.bins = [one + other for one, other in pairs]
 
 
-MOST_BARS = 20_000
-"""Attempts that are remembered, of all uploads together: two files of 10,000 parts, which are as many as S3 takes."""
+MAX_BARS = 20_000
+"""Attempts that are kept, of all uploads together: two files of 10,000 parts, the most that S3 takes for a file."""
 
-MOST_REASONS = 50
+MAX_REASONS = 50
+"""Different reasons that are counted; further ones are counted together. The picture shows the first three."""
+
 LONGEST_REASON = 60
+"""Characters; a service's message may have any length."""
 
 BarOutcome = Literal["done", "again", "failed", "stopped"]
-"""It arrived; it failed and was tried again; it was given up; something else ended it, or it still runs."""
+"""The part arrived; the attempt failed and the part was tried again; the part was given up; or something else ended
+the attempt, or it still runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One attempt at a part; of a folder, one file."""
+    """One attempt at a part; in the upload of a folder, one file. Times are in seconds."""
 
     key: int | str
     """The part's number, or the file's path."""
@@ -91,60 +97,63 @@ class Bar:
 
 @dataclass(slots=True)
 class Track:
-    """One upload. Written to by its course alone."""
+    """The state of one upload. Only `UploadHistory` changes it."""
 
     name: str
     began: float
-    heard: float
-    """When its last event came."""
+    last_event_at: float
     moved_at: float
-    """Since when bytes may have moved that no progress has told."""
+    """The begin of the period whose bytes the next `Progress` reports."""
     is_folder: bool = False
     count: int = 0
-    """Of parts, or of files."""
+    """The number of parts, or of files."""
     size: int = 0
     bytes_before: int = 0
-    """That an earlier run had sent."""
+    """Bytes that an earlier run had sent."""
     skipped: int = 0
-    """Files that were there before."""
+    """Files that were at Frame.io before."""
     empty: int = 0
-    """Files that were skipped because they hold nothing."""
+    """Files that were skipped because they are empty."""
     failures: int = 0
-    """Files that were given up."""
-    anew: int = 0
-    """How often it had to be planned anew."""
+    """Files that failed."""
+    replanned: int = 0
+    """How often the upload began anew with other links."""
     end: str | None = None
-    """`done`, `there before`, or the error's name; None: it has not ended."""
+    """`done`, `there before`, or the name of the error; None while the upload runs."""
     bars: list[Bar] = field(default_factory=list)
     running: dict[int | str, tuple[int, float]] = field(default_factory=dict)
-    """Attempt and begin of what is under way."""
+    """The number and the begin of each running attempt, by part or path."""
     sent: int = 0
-    """Bytes that were told to have moved, those of an earlier run not among them."""
+    """Bytes that have moved, without those of an earlier run."""
 
     def open_bars(self, until: float) -> list[Bar]:
-        """Give what is under way, as if it ended now."""
+        """Return the running attempts as bars that end at `until`."""
         return [Bar(key, attempt, began, until, "stopped") for key, (attempt, began) in self.running.items()]
 
 
 class UploadHistory:
-    """What a timeline was told. Times are seconds from the first event on, and never run backwards."""
+    """The events of uploads as tracks and rates. Times are in seconds from the first event, and never run backwards.
 
-    def __init__(self, most: int = MOST_BARS) -> None:
-        self._most = most
+    Args:
+        max_bars: Attempts that are kept; further ones are only counted.
+    """
+
+    def __init__(self, max_bars: int = MAX_BARS) -> None:
+        self._max_bars = max_bars
         self._tracks: dict[Hashable, Track] = {}
         self._first: float | None = None
         self.span = 0.0
         self.rates = Rates()
         self.reasons: Counter[str] = Counter()
-        """Why attempts were made again."""
+        """How often attempts failed, by the reason."""
         self.kept = 0
         self.forgotten = 0
-        """Attempts beyond the most that are remembered."""
+        """Attempts that were only counted."""
 
     def copy(self) -> UploadHistory:
-        """Give one of its own to another thread."""
+        """Return a copy that another thread may read."""
         other = copy(self)
-        other._tracks = {  # noqa: SLF001  # a copy of self
+        other._tracks = {  # noqa: SLF001  # an object of this class
             key: replace(track, bars=track.bars.copy(), running=track.running.copy())
             for key, track in self._tracks.items()
         }
@@ -153,11 +162,18 @@ class UploadHistory:
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        """The uploads, in the order in which they were first heard of."""
+        """The uploads, in the order of their first events."""
         return tuple(self._tracks.values())
 
-    def take(self, event: Event, source: Hashable, name: str, at: float) -> None:  # noqa: C901  # to be split
-        """Take in an event of the upload that `source` stands for, heard at that time."""
+    def add(self, event: Event, source: Hashable, name: str, at: float) -> None:
+        """Add an event.
+
+        Args:
+            event: Of an upload of a file or a folder.
+            source: A key for the upload.
+            name: The name of the upload in the picture; empty for the name of the file.
+            at: When the event came, in seconds.
+        """
         if self._first is None:
             self._first = at
         now = self.span = max(self.span, at - self._first)
@@ -167,17 +183,32 @@ class UploadHistory:
         match event:
             case Progress():
                 self._move(track, event, now)
+            case PartStarted() | PartRetrying() | PartCompleted():
+                self._add_part(track, event, now)
+            case FileStarted() | FileCompleted() | FileFailed() | FileSkipped():
+                self._add_file(track, event, now)
+            case UploadCompleted() | UploadFailed() | FolderCompleted():
+                self._end(track, event, now)
+            case _:
+                self._plan(track, event, now)
+        track.last_event_at = now
+
+    def _add_part(self, track: Track, event: PartStarted | PartRetrying | PartCompleted, now: float) -> None:
+        match event:
             case PartStarted(number=number, attempt=attempt):
                 self._begin(track, number, attempt, now)
             case PartRetrying(number=number):
                 self._close(track, number, "again", now)
                 self._count(event.error)
             case PartCompleted(number=number):
-                # The workers of a fleet tell only that it is there.
+                # The workers of a fleet do not report the begin of an attempt.
                 track.running.setdefault(number, (event.attempt, max(0.0, now - event.seconds)))
                 self._close(track, number, "done", now)
-            case UploadCompleted() | UploadFailed() | FolderCompleted():
-                self._end(track, event, now)
+
+    def _add_file(
+        self, track: Track, event: FileStarted | FileCompleted | FileFailed | FileSkipped, now: float
+    ) -> None:
+        match event:
             case FileStarted(path=path):
                 self._begin(track, path, 1, now)
             case FileCompleted(path=path):
@@ -189,9 +220,6 @@ class UploadHistory:
             case FileSkipped():
                 track.skipped += not event.is_empty
                 track.empty += event.is_empty
-            case _:
-                self._plan(track, event, now)
-        track.heard = now
 
     def _plan(self, track: Track, event: Event, now: float) -> None:
         match event:
@@ -201,14 +229,14 @@ class UploadHistory:
             case UploadResumed():
                 track.bytes_before = event.bytes_completed
             case UploadReplanned():
-                track.anew += 1
+                track.replanned += 1
                 self._stop(track, now)
             case FolderPlanned():
                 track.is_folder = True
                 track.count, track.size = event.files, event.total_bytes
 
     def _begin(self, track: Track, key: int | str, attempt: int, now: float) -> None:
-        if key in track.running:  # a pause gave it up, which is told by nothing but the next attempt
+        if key in track.running:  # a pause ended the last attempt; there is no event for that
             self._close(track, key, "stopped", now)
         if not track.running:
             track.moved_at = now
@@ -218,7 +246,7 @@ class UploadHistory:
         if key not in track.running:
             return
         attempt, began = track.running.pop(key)
-        if self.kept < self._most:
+        if self.kept < self._max_bars:
             self.kept += 1
             track.bars.append(Bar(key, attempt, began, now, outcome))
         else:
@@ -241,23 +269,23 @@ class UploadHistory:
         self._stop(track, now)
 
     def _move(self, track: Track, event: Progress, now: float) -> None:
-        # By differences of bytes, so that none is lost where a progress was not read. The rate is smoothed, so its sum
-        # over time is more than what moved. What was there before counts as uploaded, and did not move.
+        # From the difference of bytes, because a slow listener misses some `Progress`. The sum of `bytes_per_second`
+        # would be too much, because it is smoothed. Bytes of an earlier run count as uploaded, but did not move now.
         sent = event.bytes_uploaded - max(event.bytes_before, track.bytes_before)
-        self.rates.move(track.moved_at, now, sent - track.sent)
+        self.rates.add(track.moved_at, now, sent - track.sent)
         track.sent = max(track.sent, sent)
         track.moved_at = now
 
     def _count(self, error: UploadError) -> None:
         reason = _reason(error)
-        if reason in self.reasons or len(self.reasons) < MOST_REASONS:
+        if reason in self.reasons or len(self.reasons) < MAX_REASONS:
             self.reasons[reason] += 1
         else:
             self.reasons["something else"] += 1
 
 
 def _reason(error: UploadError) -> str:
-    """Say why an attempt failed, in the same words for the same reason: a message has the part's number in it."""
-    answer = [getattr(error, name, None) for name in ("status", "code")]
-    told = " ".join(str(word) for word in answer if word is not None)
-    return (told or str(error).partition(": ")[2] or type(error).__name__)[:LONGEST_REASON]
+    """Return why an attempt failed, without the number of the part, so that equal reasons are counted together."""
+    words = [getattr(error, name, None) for name in ("status", "code")]
+    answer = " ".join(str(word) for word in words if word is not None)
+    return (answer or str(error).partition(": ")[2] or type(error).__name__)[:LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""A timeline is drawn of what an upload told, whatever became of it, and shows no more than it should."""
+"""A timeline is drawn from the events of an upload, however it ended, and contains no secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [
 
 
 def words(picture: Path) -> str:
-    """What is written in an SVG: each text is a comment beside its outlines."""
+    """Return the texts of an SVG: matplotlib writes each as a comment beside its outlines."""
     text = picture.read_text(encoding="utf-8")
     ElementTree.fromstring(text)
     return "\n".join(re.findall("<!-- (.*?) -->", text, re.DOTALL))
@@ -40,7 +40,7 @@ async def drawn(timeline: Timeline, path: Path) -> str:
 
 @pytest.fixture
 def busy(fake: FakeFrameio) -> FakeFrameio:
-    """One whose second part is refused once."""
+    """A fake that refuses the second part once."""
     fake.add_fault(Fault(do="answer", status=503, code="SlowDown", number=2, headers={"Retry-After": "0"}))
     return fake
 
@@ -49,14 +49,14 @@ async def test_an_upload_is_drawn_with_its_retries(busy: FakeFrameio, uploader: 
     timeline = Timeline()
     async with uploader.upload(some_bytes(3 * PART), name="take $1$.mov", folder_id=busy.folder_id) as upload:
         await timeline.watch(upload)
-    told = await drawn(timeline, tmp_path / "out.svg")
-    assert "take $1$.mov: 3.1 MB in 3 parts" in told
-    assert "tried again once: 503 SlowDown (1)" in told
-    assert {"part 1", "part 2", "part 3", "arrived", "failed, tried again"} <= set(told.splitlines())
+    texts = await drawn(timeline, tmp_path / "out.svg")
+    assert "take $1$.mov: 3.1 MB in 3 parts" in texts
+    assert "tried again once: 503 SlowDown (1)" in texts
+    assert {"part 1", "part 2", "part 3", "arrived", "failed, tried again"} <= set(texts.splitlines())
     assert on_disk(os.listdir, tmp_path) == ["out.svg"]
 
 
-async def test_the_same_events_make_the_same_file_and_tell_no_secret(
+async def test_the_same_events_make_the_same_file_without_a_secret(
     busy: FakeFrameio, uploader: Uploader, tmp_path: Path
 ) -> None:
     events = [event async for event in uploader.upload(some_bytes(PART), name="a.mov", folder_id=busy.folder_id)]
@@ -74,7 +74,7 @@ async def test_the_same_events_make_the_same_file_and_tell_no_secret(
         assert secret.encode() not in first
 
 
-async def test_a_failure_and_what_never_ended_are_drawn_too(fake: FakeFrameio, tmp_path: Path) -> None:
+async def test_a_failed_upload_and_a_running_one_are_drawn_too(fake: FakeFrameio, tmp_path: Path) -> None:
     fake.add_fault(Fault(do="answer", status=500, times=None))
     timeline = Timeline()
     timeline.add(UploadPlanned("f", "held.mov", None, 10, 1), "held.mov")
@@ -84,10 +84,10 @@ async def test_a_failure_and_what_never_ended_are_drawn_too(fake: FakeFrameio, t
         await timeline.watch(upload)
         with pytest.raises(UploadError):
             await upload
-    told = await drawn(timeline, tmp_path / "out.svg")
-    assert "held.mov: 10 B in 1 part, not ended" in told
-    assert "lost.mov: 1 B in 1 part, failed: PartExhausted" in told
-    assert {"given up", "stopped or under way"} <= set(told.splitlines())
+    texts = await drawn(timeline, tmp_path / "out.svg")
+    assert "held.mov: 10 B in 1 part, not ended" in texts
+    assert "lost.mov: 1 B in 1 part, failed: PartExhausted" in texts
+    assert {"given up", "stopped or under way"} <= set(texts.splitlines())
 
 
 async def test_a_folder_is_drawn_file_by_file(fake: FakeFrameio, uploader: Uploader, tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ async def test_a_folder_is_drawn_file_by_file(fake: FakeFrameio, uploader: Uploa
 
 
 def moved(timeline: Timeline) -> int:
-    """The bytes of the throughput, all together."""
-    return round(sum(timeline._course.rates.bins))
+    """Return the sum of the bytes of the throughput."""
+    return round(sum(timeline._history.rates.bins))
 
 
-async def test_a_folders_throughput_is_what_moved_for_whoever_listens_and_whatever_was_there(
+async def test_a_folders_throughput_is_the_bytes_that_moved_for_early_and_late_listeners(
     fake: FakeFrameio, uploader: Uploader, tmp_path: Path
 ) -> None:
     sizes = {"a.mov": 2 * PART, "b/c.mov": 70_000, "b/d.mov": 300, "b/e.mov": 1, "f.mov": PART + 1}
@@ -118,16 +118,16 @@ async def test_a_folders_throughput_is_what_moved_for_whoever_listens_and_whatev
     upload = uploader.upload_folder(root, folder_id=fake.folder_id)
     listening = asyncio.create_task(early.watch(upload))
     async for event in upload:
-        if isinstance(event, FileCompleted):  # something has moved, and something was there before
+        if isinstance(event, FileCompleted):  # bytes have moved, and one file was skipped
             break
     await asyncio.gather(listening, late.watch(upload))
     await after.watch(upload)
     assert {moved(timeline) for timeline in (early, late, after)} == {sum(sizes.values()) - sizes["f.mov"]}
-    told = await drawn(early, tmp_path / "out.svg")
-    assert "shoot: 3.2 MB in 6 files, 1 there before, 1 empty" in told
+    texts = await drawn(early, tmp_path / "out.svg")
+    assert "shoot: 3.2 MB in 6 files, 1 there before, 1 empty" in texts
 
 
-async def test_a_folders_throughput_leaves_out_what_an_earlier_run_had_sent(fake: FakeFrameio, tmp_path: Path) -> None:
+async def test_a_folders_throughput_leaves_out_the_bytes_of_an_earlier_run(fake: FakeFrameio, tmp_path: Path) -> None:
     root = on_disk(plant, tmp_path / "shoot", {"a.mov": 3 * PART, "b.mov": 500})
     journal = tmp_path / "journal" / "j.sqlite3"
     fake.add_fault(Fault(number=3, status=500, times=2))
@@ -146,30 +146,30 @@ async def test_a_picture_is_no_larger_for_thousands_of_parts_and_files(tmp_path:
     for file in range(300):
         for number in range(80):
             timeline.add(PartStarted(number, 1, 0, 1), f"{file}.mov", at=file + number / 100)
-    told = await drawn(timeline, tmp_path / "out.svg")
-    assert "300 uploads together" in told
-    assert "more attempts are not drawn" in told
+    texts = await drawn(timeline, tmp_path / "out.svg")
+    assert "300 uploads together" in texts
+    assert "more attempts are not drawn" in texts
     assert on_disk((tmp_path / "out.svg").stat).st_size < 2_000_000
 
 
-async def test_nothing_told_is_an_empty_picture(tmp_path: Path) -> None:
+async def test_without_events_the_picture_is_empty(tmp_path: Path) -> None:
     assert "0 B sent in 0 s" in await drawn(Timeline(), tmp_path / "out.svg")
 
 
-async def test_a_name_of_letters_that_the_font_lacks_is_no_warning(tmp_path: Path) -> None:
+async def test_a_name_with_characters_that_the_font_lacks_causes_no_warning(tmp_path: Path) -> None:
     timeline = Timeline()
     timeline.add(UploadPlanned("f", "\u6620\u753b\udc80\n--> $x", None, 10, 1))
     assert "\ufffd\ufffd\ufffd\ufffd" in await drawn(timeline, tmp_path / "out.svg")
 
 
-async def test_two_pictures_in_one_file_at_once_make_one_of_them(tmp_path: Path) -> None:
+async def test_pictures_drawn_into_one_file_at_the_same_time_leave_one_whole_picture(tmp_path: Path) -> None:
     path = tmp_path / "out.svg"
     await asyncio.gather(*(Timeline().draw(path) for _ in range(8)))
     assert on_disk(path.read_text, "utf-8").rstrip().endswith("</svg>")
     assert on_disk(os.listdir, tmp_path) == ["out.svg"]
 
 
-async def test_what_cannot_be_written_raises_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_path_that_cannot_be_written_raises_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.svg or \.png"):
         await Timeline().draw(tmp_path / "out.gif")
     with pytest.raises(FileNotFoundError):
