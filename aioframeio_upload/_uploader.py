@@ -321,7 +321,7 @@ class Uploader:
             resources, api = self._opened()
             if asked.name is not None:
                 check_name(asked.name, root)
-            return deliver_folder(asked, events, control, resources, api.telling(events.publish))
+            return deliver_folder(asked, events, control, resources, api.publishing(events.publish))
 
         return FolderUpload(printable(name), run, self._registry, source=given, folder_id=folder_id)
 
@@ -396,7 +396,7 @@ class Uploader:
                 feed=events,
                 control=control,
                 resources=resources,
-                api=api.telling(events.publish),
+                api=api.publishing(events.publish),
                 record=record,
                 sender=sender,
             ).run()

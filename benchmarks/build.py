@@ -1,4 +1,4 @@
-"""Do the C programs of the benchmarks compile here, and if not, what is missing?"""
+"""Compile the C programs of the benchmarks, and report what is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .harness.native import LIBRARIES, Missing, built
 
 
 def main() -> int:
-    """Compile all of them; say what each one needs that is not there."""
+    """Compile all programs; for each that does not compile, print what has to be installed."""
     missing = 0
     for name in LIBRARIES:
         try:

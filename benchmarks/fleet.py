@@ -1,13 +1,14 @@
-"""How much faster do more hosts send a file? Dask workers in network namespaces, each behind a link of 100 Mbit/s.
+"""Measure how much faster more hosts send a file: Dask workers in network namespaces, each on a link of 100 Mbit/s.
 
     host 1 [tc tbf] --veth--.
     host 2 [tc tbf] --veth--+-- hub: the service, the scheduler, and the program that uploads
     ...                     '
 
-Each round uploads the same file with 1, 2 and 4 hosts (`--hosts`). Time runs from `upload_file` to its end: planning,
-starting the crews and confirming are in it. What a cluster does once is not: a small file goes first, so that every
-worker has imported what it needs, which four hosts on one machine would do one after the other. The service is a sink
-that knows four requests and keeps nothing; the links are to be the bottleneck, not this machine, on which all runs.
+Each round uploads the same file with 1, 2 and 4 hosts (`--hosts`). The time is that of `upload_file`, including
+planning, the start of the workers' tasks and the confirmation. It does not include what a cluster does once: a small
+file is uploaded before, so that every worker has imported its modules (four hosts on one machine would do that one
+after the other). The service is a sink that answers four requests and stores nothing, so that the links are the
+bottleneck and not this machine, on which everything runs.
 
 Needs root and iproute2.
 """
@@ -39,14 +40,14 @@ from .harness.words import many, parser, show_size, size
 from .wan.network import MTU, PREFIX, SEGMENT, Child, run, sweep
 
 HUB = "198.18.0.1"
-"""Of RFC 2544's range for benchmarks, as `wan/network.py` has it."""
+"""An address of RFC 2544's range for benchmarks, as in `wan/network.py`."""
 SERVICE, SCHEDULER = 8080, 8786
 MOST_HOSTS = 4
 
 
 @contextmanager
 def open_links(rate: float) -> Iterator[tuple[str, list[str]]]:
-    """Build the hub and its hosts, and give the names of their namespaces; remove them at the end."""
+    """Build the hub and its hosts, and yield the names of their namespaces; remove them at the end."""
     hub, *hosts = (f"{PREFIX}-{os.getpid()}-{end}" for end in ("hub", *range(MOST_HOSTS)))
     with ExitStack() as stack:
         for name in (hub, *hosts):
@@ -62,21 +63,21 @@ def open_links(rate: float) -> Iterator[tuple[str, list[str]]]:
                 run(f"ip -n {name} address add {address}/30 dev {device}")
                 run(f"ip -n {name} link set {device} up mtu {MTU}")
             run(f"ip -n {host} route add default via {there}")
-            # Whole segments of up to 64 KiB enter the bucket, so that it must hold one.
+            # Segments of up to 64 KiB (GSO) enter the bucket as a whole, so it must be larger than one of them.
             run(f"tc -n {host} qdisc add dev wan root tbf rate {rate:.0f}bit burst 128kb latency 50ms")
         yield hub, hosts
 
 
 def inside(namespace: str, *words: str) -> list[str]:
-    """Give the command that runs Python in a namespace."""
+    """Return the command that runs Python in a namespace."""
     return ["ip", "netns", "exec", namespace, sys.executable, *words]
 
 
 @contextmanager
 def background(words: list[str], folder: Path) -> Iterator[None]:
-    """Run a program of Dask's until the block is left; what it says is kept beside the file, for when it fails."""
-    with (folder / "dask.log").open("ab") as told:
-        program = subprocess.Popen(words, stdout=told, stderr=told, start_new_session=True)
+    """Run a program of Dask until the block is left; its output goes to `dask.log`, for the error if it fails."""
+    with (folder / "dask.log").open("ab") as output:
+        program = subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True)
         try:
             yield
         finally:
@@ -89,7 +90,7 @@ def background(words: list[str], folder: Path) -> Iterator[None]:
 
 
 def measure(hub: str, hosts: Sequence[str], folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Upload once by these hosts."""
+    """Upload the file once with these hosts."""
     cli = ["-m", "distributed.cli.dask_worker", f"tcp://{HUB}:{SCHEDULER}", "--nthreads", "2", "--no-nanny"]
     with ExitStack() as stack:
         stack.enter_context(Child(inside(hub, "-m", "benchmarks.fleet", "service", json.dumps(asked))))
@@ -116,7 +117,7 @@ def measure(hub: str, hosts: Sequence[str], folder: Path, asked: dict[str, Any])
 
 
 async def serve(asked: dict[str, Any]) -> None:
-    """Be Frame.io and S3: plan, take parts, say that the file is there."""
+    """Play Frame.io and S3: answer with part links, accept the parts, and report the file as complete."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.method == "PUT":
@@ -125,12 +126,11 @@ async def serve(asked: dict[str, Any]) -> None:
             return web.Response()
         if request.method == "GET":
             return web.json_response({"data": {"upload_complete": True, "upload_failed": False}})
-        told = (await request.json())["data"]
-        sizes = [
-            min(asked["part_size"], told["file_size"] - at) for at in range(0, told["file_size"], asked["part_size"])
-        ]
+        data = (await request.json())["data"]
+        size, part = data["file_size"], asked["part_size"]
+        sizes = [min(part, size - offset) for offset in range(0, size, part)]
         links = [{"size": one, "url": f"http://{HUB}:{SERVICE}/{number}"} for number, one in enumerate(sizes, 1)]
-        return web.json_response({"data": {**told, "id": "file", "upload_urls": links}}, status=201)
+        return web.json_response({"data": {**data, "id": "file", "upload_urls": links}}, status=201)
 
     app = web.Application(client_max_size=1 << 40)
     app.router.add_route("*", "/{path:.*}", answer)
@@ -143,7 +143,7 @@ async def serve(asked: dict[str, Any]) -> None:
 
 
 async def upload(asked: dict[str, Any]) -> dict[str, Any]:
-    """Upload the file once all hosts are there."""
+    """Upload the file after all hosts have connected."""
     async with (
         Client(f"tcp://{HUB}:{SCHEDULER}", asynchronous=True, timeout=60) as client,
         Uploader("token", account_id="account", base_url=f"http://{HUB}:{SERVICE}") as uploader,
@@ -159,7 +159,7 @@ async def upload(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def why_not() -> str | None:
-    """Say what this machine lacks; None where it has all."""
+    """Return what this machine lacks for the benchmark, or None."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
     name = f"{PREFIX}-{os.getpid()}-try"
@@ -173,7 +173,7 @@ def why_not() -> str | None:
 
 
 def rows_of(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sum up each number of hosts, and set it against the smallest."""
+    """Return the median for each number of hosts, and its ratio to that of the smallest number."""
     found: dict[int, list[dict[str, Any]]] = {}
     for one in runs:
         found.setdefault(one["hosts"], []).append(one)

@@ -1,4 +1,4 @@
-"""How long does it take to import the library, beside aiohttp which it stands on, and to show the command's help?"""
+"""Measure the time to import the library, compared with aiohttp alone, and to print the command line's help."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STATEMENTS = {
 }
 
 COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
-"""An installed package is compiled, and so is a tree after its first import; compiling takes longer than the import."""
+"""Bytecode is written, as for an installed package: compiling takes longer than importing."""
 
 
 def main() -> None:
-    """Measure each in a process of its own, on one core, with warm caches."""
+    """Measure each statement in a new process, on one core, with warm caches."""
     options = parser(__doc__, runs=15)
     given = options.parse_args()
-    # By its path, not with `-m`, which imports some modules itself and would hide what they cost.
+    # By its path, not with `-m`: `runpy` imports some modules itself, whose time would then be missing.
     program = str(Path(__file__).with_name("clients") / "importing.py")
     compared = [
         Contender(name, [sys.executable, program, code], 0, environment=COMPILED) for name, code in STATEMENTS.items()
@@ -45,13 +45,13 @@ def main() -> None:
 
 
 def summary(some: Sequence[Run], aiohttp: Sequence[Run]) -> dict[str, float]:
-    """Compare each run with the one of aiohttp beside it."""
+    """Return the medians, and the median of the comparisons with aiohttp's run in the same round."""
     pairs = list(zip(some, aiohttp, strict=True))
     return {
         "ms": round(median(run.seconds for run in some) * 1000, 1),
         "more_ms": round(median(run.seconds - other.seconds for run, other in pairs) * 1000, 1),
         "to_aiohttp": round(median(run.seconds / other.seconds for run, other in pairs), 2),
-        # With the interpreter's own start.
+        # Including the start of the interpreter.
         "process_ms": round(median(run.process_cpu for run in some) * 1000, 1),
         "modules": median(run.told["modules"] for run in some),
         "noise": median(run.noise for run in some),

@@ -1,10 +1,10 @@
-"""What does the journal cost: of an upload's time, and of the loop's time a part?
+"""Measure the journal's cost: the time that it adds to an upload, and the time of the event loop for each part.
 
-One file in parts of 20 MiB, as an upload is by default and without the check of ETags; one in a single part, for what
-an upload begins and ends with; and one in very many tiny parts, where nothing else is left to be paid for: several in
-flight, which share their waiting for the disk, and one after the other, which do not. Everything of the client is on
-one core, the journal's thread too. The loop's time is the CPU time of its thread: SQLite and its waiting are in
-another. Opening the journal, which a process does once, is not in it.
+The files are: one in parts of 20 MiB, by default and without the check of ETags; one in a single part, for the cost at
+the begin and the end of an upload; and one in very many tiny parts, where the journal is most of the cost: with several
+in flight, which share a wait for the disk, and with one after the other, which do not. The client, including the
+journal's thread, runs on one core. The loop's time is the CPU time of its thread: SQLite runs, and waits, in another.
+The time to open the journal, which a process does once, is not included.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ IN_FLIGHT = 8
 """The default of `Limits.parts`."""
 
 PATIENCE = 60.0
-"""Seconds for each round, before the run is taken for one that hangs."""
+"""Seconds for each round, after which the run counts as hanging."""
 
 Took = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is uploaded, and how."""
+    """A file to upload, and the settings."""
 
     parts: int
     part_size: int
@@ -45,14 +45,14 @@ class Cell:
 
 
 def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
-    """Upload it with each, a row each."""
+    """Upload the file with each kind of journal, and return a row of the record for each."""
     source = make_source(cell.parts * cell.part_size, cell.part_size)
     etag = None
     if cell.check_etags:
-        (etag,) = set(source.md5s())  # the source repeats itself each MiB, and so do the parts
+        (etag,) = set(source.md5s())  # the source repeats every MiB, so all parts are equal
     with (
         sink(tls=True, api_part_size=cell.part_size, etag=etag) as target,
-        TemporaryDirectory(dir=WORK) as journals,  # where the source is: on a disk
+        TemporaryDirectory(dir=WORK) as journals,  # on the same disk as the source
     ):
         job = {
             "base": target.base,
@@ -79,13 +79,13 @@ def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
 
 
 def without(took: dict[str, list[Took]]) -> list[Took]:
-    """Give the mean of each round's two uploads without a journal, which differ by what the machine does alone."""
+    """Return the mean of each round's two uploads without a journal; they differ only by noise of the machine."""
     pairs = zip(took["ours"], took["ours again"], strict=True)
     return [{key: (one[key] + other[key]) / 2 for key in one} for one, other in pairs]
 
 
 def summary(some: Sequence[Took], plain: Sequence[Took], parts: int) -> dict[str, float]:
-    """Compare each upload with those without a journal in its round."""
+    """Return the medians of the comparisons with the uploads without a journal in the same round."""
     pairs = list(zip(some, plain, strict=True))
     more = sorted(one["seconds"] / other["seconds"] - 1 for one, other in pairs)
     low, high = interval(more)
@@ -105,9 +105,9 @@ def summary(some: Sequence[Took], plain: Sequence[Took], parts: int) -> dict[str
 
 
 def interval(ordered: Sequence[float]) -> tuple[float, float]:
-    """Give what the median lies between with 95 %, whatever the values are spread like; of few ones, the ends.
+    """Return the 95 % confidence interval of the median, for any distribution; for few values, the lowest and highest.
 
-    Each value is below the true median with a chance of a half: so many of them are as a coin falls.
+    Each value is below the true median with a probability of 1/2, so the number of those below is binomial.
     """
     count = len(ordered)
     tails = accumulate(comb(count, fallen) / 2**count for fallen in range(count))
@@ -133,7 +133,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def cells(given: argparse.Namespace) -> list[Cell]:
-    """Give what is measured; fewer rounds tell it where it is far more than the noise."""
+    """Return the cells to measure. Fewer rounds are enough where the cost is far above the noise."""
     large, runs, fewer = given.part_size, given.runs, max(1, given.runs // 2)
     return [
         Cell(given.large, large, check_etags=True, rounds=runs),
@@ -145,14 +145,14 @@ def cells(given: argparse.Namespace) -> list[Cell]:
 
 
 def main() -> None:
-    """Measure all of them."""
+    """Measure all cells, print the table and write the record."""
     options = parser(__doc__, runs=40)
     options.add_argument("--part-size", type=size, default=20 * MIB, help="a multiple of 1MiB (default 20MiB)")
     options.add_argument("--large", type=int, default=50, help="how many of those (default 50: 1000 MiB)")
     options.add_argument("--tiny", type=int, default=500, help="how many of 1 KiB (default 500)")
     given = options.parse_args()
     if given.part_size % MIB:
-        options.error("--part-size is no multiple of 1MiB")
+        options.error("--part-size is not a multiple of 1MiB")
     if given.quick:
         given.runs, given.large = min(given.runs, 10), min(given.large, 10)
     rows = [row for cell in cells(given) for row in measure(cell, given.warm_up)]

@@ -1,6 +1,6 @@
-"""How late does everything else in the loop wake while an upload runs at full speed?
+"""Measure how late other tasks of the event loop wake while an upload runs at full speed.
 
-A ticker sleeps 5 ms again and again in the uploading process; its lateness is told, in milliseconds. `idle` is the same
+A ticker in the uploading process sleeps 5 ms repeatedly; its lateness is reported in milliseconds. `idle` is the same
 ticker in a process that sends nothing.
 """
 
@@ -17,11 +17,13 @@ from .harness.stage import MIB, Sink, make_source, sink
 from .harness.words import many, parser, size
 
 PERIOD = 0.005
+"""Seconds that the ticker sleeps."""
+
 LOOPS = ("asyncio", "uvloop")
 
 
 def main() -> None:
-    """Measure TLS and plain, on both loops."""
+    """Measure TLS and plain HTTP, on asyncio's loop and on uvloop."""
     options = parser(__doc__, runs=5)
     options.add_argument("--size", type=size, default=2 << 30, help="of the file (default 2GiB)")
     options.add_argument("--part-size", type=size, default=32 << 20)
@@ -37,22 +39,22 @@ def main() -> None:
                     contenders.ours(target, source, in_flight, name=f"ours, {loop}", loop=loop, tick=PERIOD)
                     for loop in LOOPS
                 ]
-                nobody = Sink(0, None, target.pid)
+                no_sink = Sink(0, None, target.pid)
                 compared += [
-                    contenders.ours(nobody, source, in_flight, name=f"idle, {loop}", loop=loop, tick=PERIOD)
+                    contenders.ours(no_sink, source, in_flight, name=f"idle, {loop}", loop=loop, tick=PERIOD)
                     for loop in LOOPS
                 ]
                 runs = interleave(compared, given.runs, warm_up=given.warm_up)
             cell = {"tls": tls, "part_size": given.part_size, "in_flight": in_flight}
             for name, some in runs.items():
-                told = summary(name, some, given.size)
-                rows.append({"cell": cell, "size": given.size, "client": name, "summary": told, "runs": some})
+                medians = summary(name, some, given.size)
+                rows.append({"cell": cell, "size": given.size, "client": name, "summary": medians, "runs": some})
     show(rows)
     write_record("loop_lag", rows, path=given.output)
 
 
 def summary(name: str, runs: Sequence[Run], size: int) -> dict[str, float]:
-    """Take the medians; the longest delay is that of all runs."""
+    """Return the medians of the runs; the longest delay is that of all runs."""
     found = {key: round(median(run.told[key] for run in runs), 3) for key in ("p50", "p99")}
     found["max"] = max(run.told["max"] for run in runs)
     found["noise"] = median(run.noise for run in runs)

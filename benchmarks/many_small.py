@@ -1,12 +1,13 @@
-"""How many small files a second, and what do one part and one event cost?
+"""Measure how many small files are uploaded in a second, and the cost of one part and of one event.
 
-The server plays Frame.io and S3 in C (native/sink.c), because the fake of `aioframeio_upload.testing` is Python and
-slower than the client is (`--server fake` shows it). Pacing is off: at the documented five creates a second, 1,000
-files take 200 s whoever sends them. Over TLS the clients trust certifi's bundle and our CA, as loading a bundle is what
-a client in the field does (the SDK for each file). The SDK gets a pool of threads: `--sdk-threads` finds its best.
+The server plays Frame.io and S3 in C (native/sink.c), because the fake of `aioframeio_upload.testing` is written in
+Python and slower than the client (`--server fake` shows it). API pacing is off: with the documented five creates a
+second, 1,000 files would take 200 s with any client. Over TLS the clients trust certifi's bundle and our CA, because a
+real client loads a bundle too (the SDK does for each file). The SDK gets a pool of threads; `--sdk-threads` finds its
+best number.
 
-`--folder` asks something else, of ours alone and against the fake, which can list: how does the memory of
-`upload_folder` grow with the files of a tree? `many_small.py --folder --files 100000 --runs 1 --warm-up 0` takes about
+`--folder` measures something else, with this library alone and against the fake, which can list: how the memory of
+`upload_folder` grows with the number of files. `many_small.py --folder --files 100000 --runs 1 --warm-up 0` takes about
 a quarter of an hour.
 """
 
@@ -36,10 +37,11 @@ from .harness.words import many, parser, show_size, size
 IN_FLIGHT = 8
 """The default of `Limits.parts`."""
 LISTENERS = 32
+"""Listeners of one upload: so many that the events are most of the cost."""
 
 
 def make_files(count: int, length: int) -> Path:
-    """Give a folder with that many files."""
+    """Return a folder with that many files; an earlier run's is used again."""
     folder = WORK / f"small-{count}-{length}"
     if not folder.exists() or len(list(folder.iterdir())) != count:
         shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +53,7 @@ def make_files(count: int, length: int) -> Path:
 
 @contextmanager
 def server(kind: str, *, tls: bool, part_size: int) -> Iterator[tuple[Sink, dict[str, Any]]]:
-    """Run the sink or the fake, and give what a client has to know."""
+    """Run the sink or the fake, and yield it with the fields of the client's job that it determines."""
     if kind == "sink":
         with sink(tls=tls, api_part_size=part_size) as target:
             yield target, {"base": target.base, "ca": str(bundle_of(target.ca)) if target.ca else None}
@@ -61,14 +63,14 @@ def server(kind: str, *, tls: bool, part_size: int) -> Iterator[tuple[Sink, dict
         os.sched_setaffinity(process.pid, SINK)
         assert process.stdout is not None
         try:
-            told = json.loads(process.stdout.readline())
-            yield Sink(0, None, process.pid), {"base": told.pop("url"), **told}
+            account = json.loads(process.stdout.readline())
+            yield Sink(0, None, process.pid), {"base": account.pop("url"), **account}
         finally:
             process.terminate()
 
 
 def make_tree(count: int, length: int) -> Path:
-    """Give a folder with that many files, a thousand in each of its folders."""
+    """Return a folder with that many files, a thousand in each of its folders; an earlier run's is used again."""
     folder = WORK / f"tree-{count}-{length}"
     if not folder.exists():
         making = folder.with_name(folder.name + ".part")
@@ -82,21 +84,21 @@ def make_tree(count: int, length: int) -> Path:
 
 
 def bundle_of(ca: Path) -> Path:
-    """Write certifi's bundle with our CA added."""
+    """Write certifi's bundle with our CA added, and return its path."""
     bundle = ca.with_name("bundle.pem")
     bundle.write_text(certifi.contents() + ca.read_text(encoding="utf-8"), encoding="utf-8")
     return bundle
 
 
 def client(name: str, program: str, target: Sink, job: dict[str, Any], size: int) -> Contender:
-    """Give one of the clients for small files."""
+    """Return one of the clients for small files."""
     trust = {"SSL_CERT_FILE": job["ca"]} if job.get("ca") else {}
     command = contenders.python_client(program, job)
     return Contender(name, command, size, environment=trust, peer=target.pid)
 
 
 def files_a_second(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Send all files with each client."""
+    """Upload all files with each client, print the table, and return the rows of the record."""
     folder = make_files(options.files, options.size)
     total = options.files * options.size
     with server(options.server, tls=not options.plain, part_size=1 << 20) as (target, known):
@@ -136,7 +138,7 @@ def files_a_second(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def memory_of_a_folder(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Send a tree, and one of a tenth of its files: what the rest adds to the peak is what a file costs."""
+    """Upload a tree, and one with a tenth of the files: the difference of the peaks is the cost of the other files."""
     counts = [max(1, options.files // 10), options.files]
     runs: dict[int, list[Run]] = {}
     for count in counts:
@@ -170,7 +172,7 @@ def memory_of_a_folder(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def cost_of_a_part(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Send one file in very many tiny parts: what is left when the bytes cost nothing."""
+    """Send one file in very many tiny parts, so that the bytes cost next to nothing."""
     source = make_source(options.parts * 1024, 1024)
     with sink(tls=False) as target:
         compared = [contenders.ours(target, source, IN_FLIGHT), contenders.sdk(target, source, IN_FLIGHT)]
@@ -180,7 +182,7 @@ def cost_of_a_part(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def cost_of_an_event(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Upload a file of many tiny parts with and without listeners; the difference is what telling the events costs."""
+    """Upload a file of many tiny parts with and without listeners; the difference is the cost of the events."""
     folder = make_files(1, options.parts * 1024 // 2)
     with server("sink", tls=False, part_size=1024) as (target, known):
         job = {"folder": str(folder), "workers": IN_FLIGHT, **known}
@@ -201,7 +203,7 @@ def cost_of_an_event(options: argparse.Namespace) -> list[dict[str, Any]]:
 def show_costs(
     what: str, runs: dict[str, list[Run]], counts: dict[str, int], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Print and give the cost of one of many."""
+    """Print the cost of one part or event, and return the rows of the record."""
     costs = {name: median(run.cpu for run in some) / counts[name] * 1e6 for name, some in runs.items()}
     print(f"\nCPU microseconds {what}")
     print_table(("", "µs", "of"), [(name, round(cost, 1), counts[name]) for name, cost in costs.items()])
@@ -213,7 +215,7 @@ def show_costs(
 
 
 def main() -> None:
-    """Measure files, parts and events."""
+    """Measure files, parts and events, or the memory of a folder; write the record."""
     options = parser(__doc__, runs=3)
     options.add_argument("--files", type=int, default=1000)
     options.add_argument("--size", type=size, default=100 << 10, help="of a file (default 100KiB)")

@@ -1,8 +1,8 @@
-"""How much memory does the uploading process take at most, against the size of the parts and how many are in flight?
+"""Measure the peak memory of the uploading process, by the size of the parts and their number in flight.
 
-VmHWM of the whole process, interpreter and imports included. The source is sparse: nothing of it is on the disk or in
-the cache before, so each block goes through the reading thread, which is the way that needs more. The SDK is left out
-where its parts would not fit into this machine.
+It is the VmHWM of the whole process, including the interpreter and all imports. The source is sparse: none of it is on
+the disk or in the page cache, so each block is read in a thread, which needs more memory than reading from the cache.
+The SDK is left out where its parts would not fit into this machine's memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAST = 256 * MIB
 
 
 def main() -> None:
-    """Measure each size with each number in flight."""
+    """Measure each part size with each number of parts in flight."""
     options = parser(__doc__, runs=1)
     options.set_defaults(warm_up=0)
     sizes = [8 << 20, 64 << 20, 512 << 20, 2 << 30]
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def show(rows: list[dict[str, Any]], sizes: list[int], in_flight: list[int]) -> None:
-    """Print a line for each client and number in flight, a column for each size of a part."""
+    """Print a line for each client and number in flight, with a column for each part size."""
     peak = {(r["client"], r["cell"]["in_flight"], r["cell"]["part_size"]): r["summary"].memory_mib for r in rows}
     lines = []
     for client in dict.fromkeys(row["client"] for row in rows):

@@ -1,9 +1,9 @@
-"""How long the loop stands still while the plan of a huge file is read, and while its first parts are begun.
+"""Measure how long the event loop is blocked while the plan of a huge file is read, and while its first parts begin.
 
     python -m benchmarks.plan_parse [--parts 10000] [--runs 5]
 
-A server in a process of its own answers `create` with links as long as S3's (1.5 kB each), and the PUTs of the first
-parts with a refusal, which ends the upload. A ticker notes the longest time in which the loop ran nothing.
+A server in a second process answers `create` with links as long as S3's (1.5 kB each), and refuses the PUTs of the
+first parts, which ends the upload. A ticker measures the longest time between two turns of the loop.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from multiprocessing.connection import Connection
 from aioframeio_upload import Limits, Plan, RetryPolicy, Uploader, UploadError
 
 LINK = 1500
-"""Characters of a link: a SigV4 query with a session token, as temporary credentials make it."""
+"""Characters of a link whose SigV4 query has a session token, as with temporary credentials."""
 
 PART = 50 << 20
+"""Bytes of a part."""
 
 REFUSAL = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
 def plan_of(parts: int, origin: str) -> bytes:
-    """Make the answer to `create` for a file of so many parts."""
+    """Return the body of the answer to `create` for a file of that many parts."""
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     query = f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={now}&X-Amz-Expires=86400&X-Amz-Security-Token="
     token = "A" * (LINK - len(query) - len(origin) - 80) + "&X-Amz-Signature=" + "0" * 64
@@ -38,7 +39,7 @@ def plan_of(parts: int, origin: str) -> bytes:
     return json.dumps({"data": data | {"upload_urls": urls}}).encode()
 
 
-async def _serve(parts: int, hostile: bool, told: Connection) -> None:
+async def _serve(parts: int, hostile: bool, ready: Connection) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         body, status = {"POST": (made, 201), "PUT": (REFUSAL, 403), "DELETE": (b"{}", 200)}[head.split()[0]]
@@ -49,16 +50,16 @@ async def _serve(parts: int, hostile: bool, told: Connection) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     made = b'{"data": [' + b"[]," * 5_000_000 + b"[]]}" if hostile else plan_of(parts, origin)
-    told.send((origin, len(made)))
+    ready.send((origin, len(made)))
     await server.serve_forever()
 
 
-def _serve_forever(parts: int, hostile: bool, told: Connection) -> None:
-    asyncio.run(_serve(parts, hostile, told))
+def _serve_forever(parts: int, hostile: bool, ready: Connection) -> None:
+    asyncio.run(_serve(parts, hostile, ready))
 
 
 class Ticker:
-    """The longest time between two turns of the loop."""
+    """A task that measures the longest time between two turns of the loop."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -83,7 +84,7 @@ async def ticking() -> AsyncIterator[Ticker]:
 
 
 class Zeros:
-    """A file of zeros, as long as it takes."""
+    """A file object of zeros, of any length."""
 
     def __init__(self, size: int) -> None:
         self.size, self.at = size, 0
@@ -108,7 +109,7 @@ class Zeros:
 
 
 async def measure(origin: str, parts: int) -> dict[str, float]:
-    """Give the longest stops in milliseconds."""
+    """Return the duration of the planning, and the longest blocks of the loop in milliseconds."""
     size = parts * PART
     limits, retry = Limits(api_pacing=False), RetryPolicy(attempts=1)
     found = {}

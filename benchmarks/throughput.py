@@ -1,8 +1,8 @@
-"""How fast are a file's parts sent, beside the official SDK, curl, libcurl and what C can do at all?
+"""Measure how fast the parts of a file are sent, compared with the official SDK, curl, libcurl and a minimal C client.
 
-The client has one core, the sink the other, on loopback; with the ETag check on, both have both. Every row is the
-median of interleaved runs. A ratio is ours ÷ theirs: of MiB/s (more is better) and of CPU seconds a GiB (less is
-better). The C floor and libcurl read the file's slices; curl cannot, and gets each part as a file.
+The client runs on one core and the sink on the other, on loopback; with the ETag check, both use both cores. Every row
+is the median of interleaved runs. A ratio is ours ÷ theirs: of MiB/s (more is better) and of CPU seconds per GiB (less
+is better). The C floor and libcurl read slices of the file; curl cannot, and gets each part as a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LUKEWARM = 0.01
 
 @dataclass(frozen=True)
 class Cell:
-    """One question of the table."""
+    """One combination of settings, for which all clients are compared."""
 
     tls: bool
     cache: str
@@ -44,7 +44,7 @@ class Cell:
 
 
 def compared(cell: Cell, target: Sink, source: Source) -> tuple[list[Contender], list[str]]:
-    """Choose who is measured in a cell, and say who is left out."""
+    """Return the clients that are measured in a cell, and the reasons why others are left out."""
     cores = contenders.EVERY_CORE if cell.check_etags else contenders.ONE_CORE
     md5s = source.md5s() if cell.check_etags else None
     makers: list[Callable[[], Contender]] = [
@@ -54,7 +54,7 @@ def compared(cell: Cell, target: Sink, source: Source) -> tuple[list[Contender],
     if contenders.sdk_memory(source, cell.in_flight) < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         makers.append(partial(contenders.sdk, target, source, cell.in_flight, cores=cores))
     else:
-        left_out.append("frameio SDK: it holds every part in flight in memory, and there is not so much")
+        left_out.append("frameio SDK: it holds every part in flight in memory, and this machine has too little")
     if cell.check_etags:
         makers.append(partial(contenders.md5, target, source, cores=cores))
     else:
@@ -65,14 +65,14 @@ def compared(cell: Cell, target: Sink, source: Source) -> tuple[list[Contender],
 
 
 def uses_part_files(found: list[Contender]) -> bool:
-    """Say whether curl is among them: it cannot send a slice of a file."""
+    """Return whether curl is among the clients: it cannot send a slice of a file."""
     return any(one.name.startswith("curl") for one in found)
 
 
 def prepare(cell: Cell, source: Source, contender: Contender) -> None:
-    """Make the cache cold where it shall be, and refuse a file that is not the one that was asked for."""
+    """Empty the cache for a cold run, and check the size of the source."""
     if source.path.stat().st_size != source.size:
-        sys.exit(f"{source.path.name} has not {source.size} bytes")
+        sys.exit(f"{source.path.name} does not have {source.size} bytes")
     if cell.cache == "cold":
         paths = source.part_files() if uses_part_files([contender]) else [source.path]
         cache.cool(paths)
@@ -81,8 +81,8 @@ def prepare(cell: Cell, source: Source, contender: Contender) -> None:
 
 
 def measure(cell: Cell, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure one cell, print its table, and give its rows."""
-    # As many parts as are to be in flight at once, or the question would be another one.
+    """Measure one cell, print its table, and return its rows and the reasons for what is left out."""
+    # At least as many parts as can be in flight at the same time.
     source = make_source(max(options.size, cell.part_size * cell.in_flight), cell.part_size)
     with sink(tls=cell.tls, cores=set(CORES) if cell.check_etags else None) as target:
         found, left_out = compared(cell, target, source)
@@ -103,20 +103,20 @@ def show(summaries: dict[str, Summary]) -> None:
     lines = []
     for name, one in summaries.items():
         ratios = ratio(summaries, name)
-        spread = f"{one.slowest:.0f}–{one.fastest:.0f}"  # noqa: RUF001
+        spread = f"{one.slowest:.0f}–{one.fastest:.0f}"  # noqa: RUF001  # an en dash, as ranges have
         numbers = (round(one.mib_per_second), spread, one.cpu_per_gib, round(one.memory_mib))
         lines.append((name, *numbers, ratios["rate"], ratios["cpu"]))
     print_table(("", "MiB/s", "spread", "CPU s/GiB", "VmHWM MiB", "ours ÷ it", "CPU ÷ its"), lines)
 
 
 def ratio(summaries: dict[str, Summary], name: str) -> dict[str, float]:
-    """Divide ours by theirs."""
+    """Return the ratios of ours to another client."""
     mine, other = summaries["ours"], summaries[name]
     return {"rate": mine.mib_per_second / other.mib_per_second, "cpu": mine.cpu_per_gib / other.cpu_per_gib}
 
 
 def row(cell: Cell, source: Source, name: str, runs: list[Run], summaries: dict[str, Summary]) -> dict[str, Any]:
-    """Make a row of the record."""
+    """Return a row of the record."""
     return {
         "cell": asdict(cell),
         "size": source.size,
@@ -128,7 +128,7 @@ def row(cell: Cell, source: Source, name: str, runs: list[Run], summaries: dict[
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
-    """Give the cells that the options span."""
+    """Return the cells that the options select."""
     if options.quick:
         return [Cell(True, "warm", 32 << 20, 5, False)]
     wires = [wire for wire, asked in ((True, options.tls), (False, options.plain)) if asked] or [True, False]
@@ -139,12 +139,12 @@ def cells(options: argparse.Namespace) -> list[Cell]:
         for state in options.cache
         for part_size, in_flight in product(options.part_size, options.in_flight)
     ]
-    # Unless it is asked for alone, what the check costs is measured over TLS only: Frame.io knows nothing else.
+    # The cost of the check is measured over TLS only, because Frame.io has nothing else, unless it is requested alone.
     return [cell for cell in found if cell.tls or not cell.check_etags or options.check_etags == "on"]
 
 
 def main() -> None:
-    """Measure all cells."""
+    """Measure all cells and write the record."""
     options = parser(__doc__, runs=5)
     options.add_argument("--tls", action="store_true", help="only TLS (default: both)")
     options.add_argument("--plain", action="store_true", help="only plain HTTP")
@@ -170,7 +170,7 @@ def main() -> None:
             rows = [one for one in rows if one["cell"] != asdict(cell)] + more
             left_out = [one for one in left_out if not one.startswith(f"{cell}: ")] + missing
     finally:
-        # Ctrl-C or a failure after half an hour loses one cell, not all of them.
+        # Also after Ctrl-C or a failure: only the current cell is lost.
         if rows:
             write_record("throughput", rows, left_out=left_out, path=given.output, before=commands)
 

@@ -10,7 +10,7 @@ from .api_schema import as_text
 MAX_ANSWER = 16 << 20
 """Bytes. The longest legitimate answer is a plan: 10,000 parts, S3's limit for an upload, with links of 1.5 kB."""
 
-MOST_VALUES = 250_000
+MAX_VALUES = 250_000
 """Values of a document. A plan of 10,000 parts has 30,000, a page of a listing a few thousand. Each value costs 60 to
 200 bytes of memory and a fraction of a microsecond in which no other thread runs: 16 MiB of empty lists would take half
 a gigabyte and two seconds."""
@@ -32,7 +32,7 @@ def read_document(text: bytes) -> Any:
     # Counted piece by piece, so that other threads can run between two pieces, as with the hook below.
     pieces = range(0, len(text), READ_IN_THREAD)
     marks = sum(text.count(mark, at, at + READ_IN_THREAD) for at in pieces for mark in (b",", b"[", b"{"))
-    if marks > MOST_VALUES:
+    if marks > MAX_VALUES:
         raise BadDocument("has too many values")
     try:
         # `json` parses in a single C call that does not release the GIL, so a plan of 15 MB would block the loop even

@@ -1,4 +1,4 @@
-"""The exception hierarchy; each class has the fields that a program needs to react.
+"""Define the exceptions; each has the fields that a program needs to react.
 
     UploadError
     ├─ SourceError(path)              the source is missing, empty, unreadable, longer or shorter than declared
@@ -20,7 +20,7 @@
     └─ FolderUploadError(result)      some files of a folder failed; all others have arrived
 
 No message contains a token or the query of a part's URL, and every error can be pickled. `FolderUploadError` is
-defined in `events`, beside the records that it holds.
+defined in `events`, with the records that it holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The events that uploads and folder uploads publish, and their JSON form.
+"""Define the events that uploads and folder uploads publish, and their JSON form.
 
 Events are frozen records. An upload publishes `UploadPlanned` first and `UploadCompleted` or `UploadFailed` last; a
 folder upload publishes `FolderPlanned` first and `FolderCompleted` or `UploadFailed` last. Only `ApiRetrying` can come

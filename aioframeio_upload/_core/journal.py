@@ -220,7 +220,7 @@ def is_kept(error: BaseException, *, whole: bool, recorded: bool, given_up: bool
 
 
 def write_entry(entry: Entry) -> str:
-    """Return an entry as JSON, without its plan and receipts, which are recorded by themselves."""
+    """Return an entry as JSON, without its plan and receipts, which are recorded separately."""
     plan = entry.plan
     return json.dumps(
         {
@@ -236,7 +236,7 @@ def write_entry(entry: Entry) -> str:
 
 
 def write_receipt(receipt: Receipt) -> str:
-    """Return a receipt as JSON, without its number and size, which have columns of their own."""
+    """Return a receipt as JSON, without its number and size, which are separate columns."""
     return json.dumps([receipt.etag, receipt.md5])
 
 

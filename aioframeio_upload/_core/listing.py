@@ -12,7 +12,7 @@ from .api_schema import read_id, read_instant, read_size
 from .patterns import same_name
 
 Conflict: TypeAlias = Literal["create", "skip", "version"]
-"""What to do about a remote file of the same name: create another one (the API allows equal names), skip the upload if
+"""How to treat a remote file of the same name: create another one (the API allows equal names), skip the upload if
 it is the same file, or stack the new file on it as a version."""
 
 

@@ -1,4 +1,4 @@
-"""Public records: the plan of an upload, S3's receipts for its parts, and files and their status at Frame.io."""
+"""Define the public records: the plan of an upload, S3's receipts for its parts, and files and their status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .presigned import link_lifetime
 from .public import public
 from .redact import PartUrl, Secret, without_frames
 
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 """Parts of one upload to S3 (Amazon S3 User Guide, "Amazon S3 multipart upload limits")."""
 
 
@@ -29,7 +29,7 @@ class Part:
     offset: int
     size: int
     url: str
-    """A credential: whoever has it can write the part. A `str` whose `repr` leaves out the query."""
+    """A credential: anyone who has it can write the part. A `str` whose `repr` leaves out the query."""
 
     def __post_init__(self) -> None:
         if isinstance(self.url, str):
@@ -42,7 +42,7 @@ class Part:
 @public
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A file that was created at Frame.io, and the parts that are to be sent. They always tile the file exactly."""
+    """A file that was created at Frame.io, and the parts to send, which always tile the file exactly."""
 
     file_id: str
     folder_id: str | None
@@ -50,13 +50,13 @@ class Plan:
     size: int
     parts: tuple[Part, ...]
     account_id: str | None = None
-    """None: the Uploader's default."""
+    """None for the Uploader's default."""
     media_type: str | None = None
     """The `Content-Type` that the links are signed for; None stands for `application/octet-stream`."""
     view_url: str | None = None
     status: str = "created"
     received_at: datetime | None = None
-    """When the service sent it, by the `Date` of its answer; the age of the links counts from here. None: unknown."""
+    """When the service sent it, by the `Date` of its answer; the age of the links counts from then. None if unknown."""
 
     def __post_init__(self) -> None:
         _check_text(self)
@@ -97,7 +97,7 @@ class Plan:
 
         Args:
             data: The official SDK's `FileWithUploadUrls`, or the dict inside the answer's `data`.
-            account_id: The account that the file was created in; None: the default of the Uploader that uses the plan.
+            account_id: The account that the file was created in; None for the default of the Uploader.
 
         Raises:
             PlanError: A field is missing or of the wrong type, or the sizes do not add up to the file's.
@@ -127,8 +127,8 @@ def _plan_of(data: Any, account_id: str | None) -> Plan:
     slices = document.get("upload_urls")
     if not isinstance(slices, Sequence) or isinstance(slices, str) or not slices:
         raise MalformedAnswer("the answer has no upload_urls")
-    if len(slices) > MOST_PARTS:
-        raise MalformedAnswer(f"the answer has {len(slices)} upload_urls, but S3 allows at most {MOST_PARTS} parts")
+    if len(slices) > MAX_PARTS:
+        raise MalformedAnswer(f"the answer has {len(slices)} upload_urls, but S3 allows at most {MAX_PARTS} parts")
     parts = []
     offset = 0
     # The order of the URLs is the order of the bytes, and each `size` is obeyed. The official SDK ignores it and splits

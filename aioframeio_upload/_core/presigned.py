@@ -1,4 +1,4 @@
-"""The lifetime of presigned links, and the service's clock.
+"""Compute the lifetime of presigned links, with the service's clock.
 
 Three clocks are involved: the signer's (`X-Amz-Date`), the API's (`Date`), and the local monotonic one. They are never
 compared with each other: only durations measured on one and the same clock count. S3's own clock decides, so in doubt
@@ -132,8 +132,8 @@ def _read(signed_at: str, seconds: str) -> LinkLifetime | None:
 
 
 REPLANS = 3
-"""New plans per upload. Each sends the file from its start again: a file that outlasts links of a day four times will
-not get through, and with links of a shorter life, files would be created and deleted without end."""
+"""New plans per upload. Each sends the file from its start again. A file that is not sent within four times a day, the
+lifetime of a link, will never arrive; and with shorter lifetimes, files would be created and deleted endlessly."""
 
 
 def why_not_replaced(links: Links, now: Now, *, replaced: int, has_sent: bool, size: int, rate: float) -> str | None:
@@ -147,7 +147,7 @@ def why_not_replaced(links: Links, now: Now, *, replaced: int, has_sent: bool, s
         replaced: How often this upload has got new links before.
         has_sent: Whether S3 accepted a part under these links.
         size: The size of the file.
-        rate: Bytes per second as measured; 0 if nothing was.
+        rate: The measured bytes per second; 0 if there is no measurement.
     """
     if replaced >= REPLANS:
         return f"this upload's links have expired {replaced + 1} times"

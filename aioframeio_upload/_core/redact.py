@@ -1,8 +1,9 @@
 """Keep credentials out of logs, messages and tracebacks.
 
-Whoever reads a token or a part's link can act for the user. These reach logs, error trackers and terminals in two ways:
-in texts that a server, a callable or a file object wrote, and in the local variables of a traceback, which Sentry, rich
-and `pytest -l` print. `redact` is for the first way, `Secret`, `PartUrl` and `without_frames` are for the second.
+Anyone who reads a token or a part's link can act for the user. These reach logs, error trackers and terminals in two
+ways: in texts that a server, a callable or a file object wrote, and in the local variables of a traceback, which
+Sentry, rich and `pytest -l` print. `redact` is for the first way, `Secret`, `PartUrl` and `without_frames` are for the
+second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of what a token can reach at Frame.io: accounts, workspaces, projects and folders."""
+"""Define records of what a token can reach at Frame.io: accounts, workspaces, projects and folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RemoteFolder:
     """A folder at Frame.io."""
 
     id: str
-    """What `upload(..., folder_id=...)` takes."""
+    """The `folder_id` for `Uploader.upload`."""
     name: str
     view_url: str | None = None
     """The page that shows it in a browser."""
@@ -32,7 +32,7 @@ class RemoteProject:
     id: str
     name: str
     root_folder_id: str | None = None
-    """The folder that holds all others of the project; None where the service names none."""
+    """The folder that contains all others of the project; None if the service reports none."""
     view_url: str | None = None
     """The page that shows it in a browser."""
     folders: tuple[RemoteFolder, ...] = ()
@@ -57,7 +57,7 @@ class RemoteAccount:
     """An account at Frame.io."""
 
     id: str
-    """What `Uploader(..., account_id=...)` takes."""
+    """The `account_id` for `Uploader`."""
     name: str
     view_url: str | None = None
     workspaces: tuple[RemoteWorkspace, ...] = ()

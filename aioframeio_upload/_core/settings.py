@@ -1,4 +1,4 @@
-"""Public settings; each default is defined here only, with its reason."""
+"""Define the public settings; each default is defined here only, with its reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Limits:
     more would only let links age. Files that wait for confirmation do not count."""
 
     bandwidth: int | None = None
-    """Bytes per second; None: no limit. A small limit also reduces the number of parts in flight, so that each part
+    """Bytes per second; None for no limit. A small limit also reduces the number of parts in flight, so that each part
     still sends a block every ten seconds: S3 drops a connection after 20 to 30 silent seconds."""
 
     api_pacing: bool = True
@@ -62,7 +62,7 @@ class Timeouts:
     is gone is still noticed within about `stall`, by TCP keep-alive."""
 
     confirm: float | None = None
-    """For the service to assemble the parts. None: 300 s plus 60 s for each 100 GB. 0: do not wait."""
+    """For the service to assemble the parts. None for 300 s plus 60 s for each 100 GB; 0 for not waiting at all."""
 
     def __post_init__(self) -> None:
         for name in ("connect", "api", "stall"):

@@ -1,4 +1,4 @@
-"""A token bucket, which limits the rate of API calls and of bytes."""
+"""Limit the rate of API calls and of bytes with token buckets."""
 
 from __future__ import annotations
 

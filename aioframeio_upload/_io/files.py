@@ -19,11 +19,11 @@ from .foreign import await_foreign
 
 T = TypeVar("T")
 
-MOST_THREADS = 1024
-"""More than any disk needs. A thread stuck on a dead mount cannot be stopped, so it is abandoned, and each source that
-dies keeps a few; the others must go on."""
+MAX_THREADS = 1024
+"""More than any disk needs: a thread stuck on a dead mount cannot be stopped, so it is abandoned, and each such source
+occupies a few. The other sources must still find free ones."""
 
-GLANCE = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between two checks whether a hanging read has ended."""
 
 
@@ -56,7 +56,7 @@ class ReadThreads(ThreadPoolExecutor):
     """
 
     def __init__(self, questions: int, stall: float) -> None:
-        super().__init__(MOST_THREADS, thread_name_prefix="aioframeio-upload")
+        super().__init__(MAX_THREADS, thread_name_prefix="aioframeio-upload")
         self._stall = stall
         self._places = anyio.Semaphore(questions, fast_acquire=True)
 
@@ -201,8 +201,8 @@ class SharedFile:
 
     async def settled(self) -> None:
         """Wait until no abandoned read hangs: on a dead mount, each further read would occupy one more thread."""
-        while self._left:  # noqa: ASYNC110  an Event would have to be set by a thread that may outlive the loop
-            await asyncio.sleep(GLANCE)
+        while self._left:  # noqa: ASYNC110  # an Event would have to be set by a thread that may outlive the loop
+            await asyncio.sleep(POLL_INTERVAL)
 
     def append(self, block: memoryview) -> None:
         """Append the whole block, in the calling thread."""

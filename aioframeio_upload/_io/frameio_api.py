@@ -78,8 +78,8 @@ ERRORS: dict[int, type[ApiError]] = {
 }
 
 ARRIVAL_SLACK = 0.25
-"""Additional seconds for a call that has to wait, at most one call's share of the rate. The service counts arrivals,
-and the calls before may have arrived late, because the first ones had to connect."""
+"""Additional seconds for a call that has to wait, or the time between two calls if that is less. The service counts
+arrivals, and the calls before may have arrived late, because the first ones had to connect."""
 
 
 def check_base_url(base_url: Secret[str]) -> None:
@@ -104,7 +104,7 @@ def is_base_url(base_url: Secret[str]) -> bool:
         return False
     # Not `base.query`: a bare "?" or "#" at the end is refused as well, since paths are appended to the URL.
     marks = {"?", "#"} & set(base_url.reveal())
-    # Spaces and line ends, inside and around it, are dropped by urllib: another URL would be asked than is shown.
+    # urllib drops line ends and surrounding spaces, so that another URL would be called than the one that is shown.
     is_plain = base_url.reveal().isprintable() and " " not in base_url.reveal()
     is_known = base.scheme in ("https", "http") and is_host(base.raw_host)
     return is_plain and is_known and not marks and base.raw_user is None
@@ -130,16 +130,16 @@ class FrameioApi:
         self._token = token
         self._base = str(URL(base_url)).rstrip("/")
         self._buckets: dict[str, TokenBucket] = {}
-        self._tell: Callable[[ApiRetrying], None] | None = None
+        self._publish: Callable[[ApiRetrying], None] | None = None
 
-    def telling(self, tell: Callable[[ApiRetrying], None]) -> FrameioApi:
+    def publishing(self, publish: Callable[[ApiRetrying], None]) -> FrameioApi:
         """Return a view for one upload, which publishes an event for each retry.
 
         Token, rates and connections stay shared. A view rather than an argument of each call, which a caller could
         forget without anybody noticing.
         """
         view = copy(self)
-        view._tell = tell  # noqa: SLF001  # a copy of self
+        view._publish = publish  # noqa: SLF001  # an object of this class
         return view
 
     async def off_loop(self, function: Callable[[], T]) -> T:
@@ -197,7 +197,7 @@ class FrameioApi:
             if answer.status == 401 and callable(self._token.reveal()) and not is_renewed:
                 # The token may have expired between two calls of a long upload: retry once with a fresh one.
                 is_renewed = True
-                self._tell_retry(operation, Again(tries.attempts + 1, 0.0, is_patient=True), failure)
+                self._publish_retry(operation, Again(tries.attempts + 1, 0.0, is_patient=True), failure)
                 continue
             if answer.status == 404 and is_lost and operation is DELETE:
                 return None  # deleted by the earlier attempt whose answer was lost
@@ -209,20 +209,20 @@ class FrameioApi:
             if again is None:
                 raise failure
             self._log_retry(operation, again, answer)
-            self._tell_retry(operation, again, failure)
+            self._publish_retry(operation, again, failure)
             if again.is_patient:
                 on_outage(now - began + again.delay)
             await anyio.sleep(again.delay)
 
     def _log_retry(self, operation: Operation, again: Again, answer: Answer) -> None:
         log.debug("%s: %s; again in %.1f s", operation.name, summarize(answer), again.delay)
-        if self._tell is None:
+        if self._publish is None:
             # The call belongs to no upload, so there is no event: without this, half a minute could pass silently.
             log.info("Frame.io is asked again in %.1f s: %s", again.delay, summarize(answer))
 
-    def _tell_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
-        if self._tell is not None:
-            self._tell(ApiRetrying(operation.name, again.attempt, again.delay, error))
+    def _publish_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
+        if self._publish is not None:
+            self._publish(ApiRetrying(operation.name, again.attempt, again.delay, error))
 
     @property
     def is_secure(self) -> bool:
@@ -317,11 +317,11 @@ class FrameioApi:
                 try:
                     given = await await_foreign(self._ask(given))
                 except ForeignCancellation as error:
-                    raise refuse(f"the token callable gave none: {error}") from error
+                    raise refuse(f"the token callable returned none: {error}") from error
                 except Exception as error:  # the caller's code may raise anything; it is chained as the cause
                     raise refuse(f"the token callable raised {type(error).__name__}") from error
             if waiting.cancelled_caught:
-                raise refuse(f"the token callable gave none within {seconds:g} s")
+                raise refuse(f"the token callable did not return within {seconds:g} s")
         if not _is_word(given.reveal()):
             # Checked here because aiohttp's error about an invalid header quotes its value.
             raise refuse("the token is not a word of printable ASCII characters")

@@ -19,7 +19,7 @@ FAILURES = (aiohttp.ClientError, OSError, TimeoutError, UnicodeError)
 UnicodeError for a name that it cannot encode.)"""
 
 UNTRUSTED = "the server's certificate is not trusted"
-"""The command line adds to this sentence which option helps."""
+"""The command line recognises this text and adds the option that helps."""
 
 NO_COMMON_TLS = frozenset(
     {
@@ -108,7 +108,7 @@ def _tls_reason(error: BaseException) -> str | None:
 
 
 def describe(error: BaseException, host: str | None = None) -> str:
-    """Return a description of an exception that quotes none of its message.
+    """Return a description of an exception that does not quote its message.
 
     Args:
         error: The exception that the request raised.

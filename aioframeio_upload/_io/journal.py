@@ -1,4 +1,4 @@
-"""The journal's asyncio interface: SQLite runs in a thread of its own, so that the loop never waits for a disk."""
+"""Provide the journal to asyncio code: SQLite runs in one separate thread, so that the loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 @public
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Where uploads are recorded, so that they survive the process; one file for any number of them and of processes.
+    """A file that records uploads, so that they survive the process. Any number of uploads and processes can share it.
 
     Args:
-        path: A SQLite file, made with its folders where there is none. It holds part links, which are credentials: it
-            is readable by its owner only. On this host, not on a network file system, where locks do not hold.
-        sync: Wait for the disk after each write, 1 to 10 ms in a thread, once for all writes that come meanwhile. If
-            False, a power failure may lose the last ones, and their parts are sent again; a crash of the process loses
-            none either way.
+        path: A SQLite file, created with its folders if it does not exist. It holds part links, which are credentials,
+            so only its owner can read it. It must be on a local disk: locks on network file systems are unreliable.
+        sync: Wait for the disk after each write. That takes 1 to 10 ms, in a thread, and writes that come meanwhile
+            share the next wait. If False, a power failure may lose the last writes, and their parts are sent again; a
+            crash of the process loses nothing either way.
     """
 
     path: str | os.PathLike[str]
@@ -152,7 +152,7 @@ class AsyncJournal:
             self._record_waiting()
 
     def _resolve(self, notes: list[Note], reasons: Sequence[str | None], cause: BaseException | None) -> None:
-        """Wake the callers; each gets an error object of its own, because each raises it in another task."""
+        """Wake the callers; each gets a separate error object, because each raises it in another task."""
         for note, reason in zip(notes, reasons, strict=True):
             if note.recorded.done():
                 continue  # its caller was cancelled

@@ -47,10 +47,10 @@ CASE
                 OR NOT coalesce(min(json_valid(told)), 1)
             FROM parts WHERE parts.key = uploads.key
         )
-    ) THEN 'its plan or its parts are not its own'
+    ) THEN 'its plan or its parts belong to another upload'
 END
 """
-"""An expression for what is wrong with an upload's plan and parts, as far as SQLite can find out; NULL for nothing."""
+"""An SQL expression for the damage of an upload's plan and parts, as far as SQLite can detect it, or NULL."""
 
 HEAD = 4096
 """Characters of a recorded plan that are searched for its IDs if the rest of its row is damaged."""
@@ -67,7 +67,7 @@ MESSAGES = {
     sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
     sqlite3.SQLITE_PROTOCOL: "cannot be locked; is it on a network file system?",
     sqlite3.SQLITE_NOMEM: "cannot be used: there is not enough memory",
-    sqlite3.SQLITE_CONSTRAINT: "refuses what was to be recorded",
+    sqlite3.SQLITE_CONSTRAINT: "refused the record",
     sqlite3.SQLITE_ERROR: "has other tables than a journal",
 }
 """Our messages for SQLite's errors, by primary code. SQLite's own may quote stored text, which includes part links."""
@@ -257,7 +257,7 @@ class SqliteJournal:
         return [row.without_file() if row.is_damaged and count[row.pending.file_id] > 1 else row for row in rows]
 
     def _row(self, mark: str, text: object) -> Row:
-        """Read a row without its plan. Each row has a query of its own, so that a damaged one does not hide others."""
+        """Read a row without its plan. Each row has a separate query, so that a damaged one does not hide others."""
         execute = self._connection.execute
         key = bytes.fromhex(mark).decode("ascii", "replace")
         # By the index for a valid key; a damaged one may be of any type, and only `hex()` finds it.

@@ -1,4 +1,4 @@
-"""The library's logger; each record is one line, whatever servers, file names or exceptions put into it."""
+"""Define the library's logger, which keeps each record on one line, even if foreign text has line breaks."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def _reader(
 ) -> Callable[[], Awaitable[Any]]:
     """Return a function that reads the next piece of a stream; only the last piece is empty.
 
-    Not an async generator: asyncio closes an abandoned one in a task of its own, after the end of the upload.
+    Not an async generator: asyncio closes an abandoned one in another task, after the end of the upload.
     """
     # `read` is preferred, because iterating an aiohttp StreamReader or an aiofiles handle yields lines.
     read = reading_method(stream)

@@ -1,1 +1,1 @@
-"""The programs that are compared: each sends what its one argument, in JSON, asks for."""
+"""The Python programs that are compared. Each gets its job as one argument, in JSON."""

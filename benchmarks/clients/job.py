@@ -1,4 +1,4 @@
-"""What is a client asked to send, and how? One argument, in JSON."""
+"""Define the job of a client that sends one file: its argument, in JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """One transfer of a file's parts."""
+    """One transfer of all parts of a file."""
 
     base: str
     file: str
@@ -22,7 +22,7 @@ class Job:
     md5s: list[str] = field(default_factory=list)
     loop: str = "asyncio"
     tick: float = 0.0
-    """Seconds between two wakings of a ticker in the same loop; 0: there is none."""
+    """Seconds between two wake-ups of a ticker in the same loop; 0 for no ticker."""
 
     @classmethod
     def from_argument(cls) -> Job:
@@ -30,10 +30,10 @@ class Job:
         return cls(**json.loads(sys.argv[1]))
 
     def created(self) -> dict[str, Any]:
-        """Give what Frame.io would have answered to `local_upload`, with links that point to the sink."""
+        """Return Frame.io's answer to `local_upload`, with links that point to the sink."""
         urls = []
         for number, offset in enumerate(range(0, self.size, self.part_size), 1):
-            # In the path: the library believes no ETag that quotes the query of a link, where its secrets are.
+            # In the path, because the library refuses an ETag that quotes the query of a link, where the secrets are.
             asked = f"/md5={self.md5s[number - 1]}" if self.md5s else ""
             size = min(self.part_size, self.size - offset)
             urls.append({"size": size, "url": f"{self.base}/part/{number}{asked}"})

@@ -1,4 +1,4 @@
-"""What does MD5 alone reach, in one thread, over the same file?"""
+"""Compute MD5 alone, in one thread, over the same file: the upper limit with the ETag check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BLOCK = 256 << 10
 
 
 def hash_all(job: Job) -> None:
-    """Read the file into one buffer, again and again, and hash it."""
+    """Read the file through one buffer and hash it."""
     buffer = bytearray(BLOCK)
     digest = hashlib.md5(usedforsecurity=False)
     with open(job.file, "rb", buffering=0) as file, memoryview(buffer) as view:
@@ -21,7 +21,7 @@ def hash_all(job: Job) -> None:
 
 
 def main() -> None:
-    """Hash in a thread, while the main thread does nothing."""
+    """Hash in a thread while the main thread waits."""
     job = Job.from_argument()
     meter = Meter()
     thread = threading.Thread(target=hash_all, args=(job,))

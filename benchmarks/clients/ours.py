@@ -1,4 +1,4 @@
-"""What does `Uploader.send_parts` take for a file's parts?"""
+"""Send the parts of a file with `Uploader.send_parts`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .meter import Meter
 
 
 async def tick(period: float, lateness: list[float]) -> None:
-    """Sleep again and again, and note how late each waking is."""
+    """Sleep repeatedly, and record how late each wake-up is."""
     while True:
         due = monotonic() + period
         await asyncio.sleep(period)
@@ -21,7 +21,7 @@ async def tick(period: float, lateness: list[float]) -> None:
 
 
 async def idle(job: Job) -> None:
-    """Tick for a second and send nothing: what this machine's timers and neighbours make of it alone."""
+    """Run the ticker for a second and send nothing: the lateness that the machine causes by itself."""
     lateness: list[float] = []
     meter = Meter()
     ticker = asyncio.create_task(tick(job.tick, lateness))
@@ -31,7 +31,7 @@ async def idle(job: Job) -> None:
 
 
 def percentiles(lateness: list[float]) -> dict[str, float]:
-    """Give how late the wakings were, in milliseconds."""
+    """Return percentiles of the lateness, in milliseconds."""
     if not lateness:
         return {}
     ordered = sorted(lateness)
@@ -63,7 +63,7 @@ async def send(job: Job) -> None:
 
 
 def main() -> None:
-    """Do the job on the loop that it names."""
+    """Run the job on the loop that it names."""
     job = Job.from_argument()
     if job.loop == "uvloop":
         import uvloop

@@ -1,7 +1,7 @@
-"""What does the journal add to an upload? One file again and again, with a journal and without in turn.
+"""Upload one file repeatedly, with and without a journal in turn.
 
-In one process: what a machine's speed changes by from one second to the next is more than what is looked for, so the
-uploads that are compared must be neighbours.
+All uploads run in one process, close together in time: the speed of a machine changes from one second to the next by
+more than the difference that is measured.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .meter import Meter, used_cpu
 
 @dataclass(frozen=True)
 class RecordedJob:
-    """One file, to a server that plays Frame.io. One argument, in JSON."""
+    """The argument, in JSON: a file, a server that plays Frame.io, and settings."""
 
     base: str
     ca: str
     path: str
     journals: str
-    """A folder for them."""
+    """The folder for the journals."""
     in_flight: int
     check_etags: bool
     rounds: int
@@ -39,17 +39,17 @@ class RecordedJob:
 
 @dataclass(frozen=True)
 class Took:
-    """What one upload took."""
+    """The measurements of one upload."""
 
     seconds: float
     cpu: float
-    """Seconds of all threads."""
+    """CPU seconds of all threads."""
     loop: float
     """CPU seconds of the loop's thread."""
 
 
 def journals(folder: Path) -> dict[str, Journal | None]:
-    """Name what is compared; the second is the first again, and tells how far the machine is to be believed."""
+    """Return what is compared. The second is the same as the first, to show the noise of the machine."""
     return {
         "ours": None,
         "ours again": None,
@@ -59,7 +59,7 @@ def journals(folder: Path) -> dict[str, Journal | None]:
 
 
 async def timed(uploader: Uploader, path: str) -> Took:
-    """Upload it once."""
+    """Upload the file once and measure it."""
     gc.collect()
     began, cpu, loop = time.monotonic(), used_cpu(), time.thread_time()
     await uploader.upload(path, folder_id="folder")
@@ -67,7 +67,7 @@ async def timed(uploader: Uploader, path: str) -> Took:
 
 
 async def main(job: RecordedJob) -> None:
-    """Upload it in rounds."""
+    """Upload the file in rounds, in each with every kind of journal."""
     context, limits = ssl.create_default_context(cafile=job.ca), Limits(parts=job.in_flight, api_pacing=False)
     meter, found = Meter(), {}
     async with AsyncExitStack() as stack:
@@ -85,7 +85,7 @@ async def main(job: RecordedJob) -> None:
             uploaders[name], found[name] = await stack.enter_async_context(uploader), list[Took]()
         names, chance = list(uploaders), random.Random(1)
         for number in range(-job.warm_up, job.rounds):
-            chance.shuffle(names)  # nobody comes always after the same one
+            chance.shuffle(names)  # so that none always follows the same one
             for name in names:
                 took = await timed(uploaders[name], job.path)
                 if number >= 0:

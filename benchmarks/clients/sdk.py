@@ -1,12 +1,12 @@
-"""What does the official SDK's `FrameioUploader` take for the same parts?
+"""Send the same parts with the official SDK's `FrameioUploader`.
 
-Its TLS context trusts what SSL_CERT_FILE names (httpx reads it), which the benchmark sets.
+Its TLS context trusts the certificate in SSL_CERT_FILE, which httpx reads; the benchmark sets it.
 """
 
 from __future__ import annotations
 
 import frameio.core.chunked_uploader
-import httpx  # noqa: F401  # the SDK imports it when it first sends: not on the clock
+import httpx  # noqa: F401  # the SDK imports it when it first sends, which must not be measured
 from frameio.types.file_with_upload_urls import FileWithUploadUrls
 from frameio.types.upload_url import UploadUrl
 from frameio.upload import FrameioUploader
@@ -16,7 +16,7 @@ from .meter import Meter
 
 
 def main() -> None:
-    """Do the job."""
+    """Run the job."""
     job = Job.from_argument()
     made = job.created()
     urls = [UploadUrl(**one) for one in made.pop("upload_urls")]

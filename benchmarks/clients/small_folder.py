@@ -1,4 +1,4 @@
-"""What does `Uploader.upload_folder` take for a tree of many small files: how much memory, how many tasks?"""
+"""Upload a tree of many small files with `Uploader.upload_folder`, and count the tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .small_job import SmallJob
 
 
 async def send(job: SmallJob) -> None:
-    """Upload the folder once, and look at the tasks now and then."""
+    """Upload the folder once, and count the tasks after every 100 files."""
     meter, tasks, done = Meter(), 0, 0
     async with Uploader(
         job.token,

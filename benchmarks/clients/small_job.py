@@ -1,4 +1,4 @@
-"""Which many small files are to be sent, and how? One argument, in JSON."""
+"""Define the job of a client that sends many small files: its argument, in JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SmallJob:
-    """All files of a folder, into one folder at a server that plays Frame.io."""
+    """An upload of all files of a folder to one folder at a server that plays Frame.io."""
 
     base: str
     folder: str
@@ -20,10 +20,10 @@ class SmallJob:
     account_id: str = "account"
     folder_id: str = "folder"
     confirm: bool = True
-    """Ours only: wait until the service says that each file has arrived."""
+    """Ours only: wait until the service confirms each file."""
     check_etags: bool = False
     listeners: int = 0
-    """Ours only: how many listen to each upload's events."""
+    """Ours only: the number of listeners to each upload's events."""
 
     @classmethod
     def from_argument(cls) -> SmallJob:
@@ -31,5 +31,5 @@ class SmallJob:
         return cls(**json.loads(sys.argv[1]))
 
     def paths(self) -> list[Path]:
-        """Give the files."""
+        """Return the files, sorted by name."""
         return sorted(Path(self.folder).iterdir())

@@ -1,4 +1,4 @@
-"""What does `Uploader.upload` take for many files begun at once, and what does an event cost its listeners?"""
+"""Upload many small files at the same time with `Uploader.upload`, with any number of listeners to their events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .small_job import SmallJob
 
 
 async def listen(upload: Upload) -> int:
-    """Take every event; count the facts."""
+    """Receive all events of an upload, and return their number without `Progress`."""
     return sum([1 async for event in upload if not isinstance(event, Progress)])
 
 

@@ -1,6 +1,6 @@
-"""What does the official SDK take for many files: create, then `FrameioUploader`, on a pool of threads?
+"""Upload many small files with the official SDK: create each, then `FrameioUploader`, on a pool of threads.
 
-It asks for no confirmation: the SDK has no call that waits for one. Its uploader makes an HTTP client for each file.
+It does not wait for a confirmation: the SDK has no call for that. Its uploader creates an HTTP client for each file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def send(client: Frameio, job: SmallJob, path: Path) -> None:
 
 
 def main() -> None:
-    """Upload every file once, over one API client that all threads share."""
+    """Upload every file once, with one API client that all threads share."""
     job = SmallJob.from_argument()
     paths = job.paths()
     verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=job.ca) if job.ca else True

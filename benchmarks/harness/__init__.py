@@ -1,1 +1,1 @@
-"""What the benchmarks share: where the runs take place, how one is measured, how they are compared and recorded."""
+"""The parts that all benchmarks share: the place of the runs, the measurement, the comparison, and the record."""

@@ -1,4 +1,4 @@
-"""How much of a file does the page cache hold, and how is it made to hold all or nothing?"""
+"""Fill and empty the page cache for a file, and measure how much of the file it holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 
 def warm(paths: Iterable[Path]) -> None:
-    """Read the files once."""
+    """Read the files once, so that the page cache holds them."""
     for path in paths:
         with path.open("rb", buffering=0) as file:
             block = bytearray(4 * MIB)
@@ -21,7 +21,7 @@ def warm(paths: Iterable[Path]) -> None:
 
 
 def cool(paths: Iterable[Path]) -> None:
-    """Ask the kernel to forget the files' pages; the written ones first have to be on the disk."""
+    """Ask the kernel to drop the files' pages, after a sync: it keeps pages that are not on the disk yet."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -32,7 +32,7 @@ def cool(paths: Iterable[Path]) -> None:
 
 
 def resident(path: Path) -> float:
-    """Give the fraction of a file that is in the page cache, by mincore(2)."""
+    """Return the fraction of a file that is in the page cache, by mincore(2)."""
     size = path.stat().st_size
     if size == 0:
         return 1.0
@@ -42,7 +42,7 @@ def resident(path: Path) -> float:
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as view:
         start = ctypes.c_char.from_buffer(view)
         done = libc.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size), marks)
-        del start  # a view that is pointed into cannot be closed
+        del start  # a mapping cannot be closed while something points into it
     if done != 0:
         raise OSError(ctypes.get_errno(), "mincore", str(path))
     return sum(mark & 1 for mark in bytes(marks)) / pages

@@ -1,4 +1,4 @@
-"""Who is compared: ours, the official SDK, curl, libcurl and the C floor, each with the same parts to send."""
+"""Define the clients that are compared: ours, the official SDK, curl, libcurl and the C floor, with the same parts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def ours(
     tick: float = 0.0,
     cores: frozenset[int] = ONE_CORE,
 ) -> Contender:
-    """Give `Uploader.send_parts`; with `md5s` (which the sink answers) it checks the ETags."""
+    """Return `Uploader.send_parts` as a contender; with `md5s`, which the sink answers, it checks the ETags."""
     checks = {"check_etags": md5s is not None, "md5s": md5s or []}
     job = _job(sink, source, in_flight) | checks | {"loop": loop, "tick": tick}
     return Contender(name, python_client("ours", job), source.size, cores, peer=sink.pid)
 
 
 def sdk(sink: Sink, source: Source, in_flight: int, *, cores: frozenset[int] = ONE_CORE) -> Contender:
-    """Give the official SDK's uploader."""
+    """Return the official SDK's uploader as a contender."""
     trust = {"SSL_CERT_FILE": str(sink.ca)} if sink.ca else {}
     return Contender(
         "frameio SDK", python_client("sdk", _job(sink, source, in_flight)), source.size, cores, trust, sink.pid
@@ -42,12 +42,12 @@ def sdk(sink: Sink, source: Source, in_flight: int, *, cores: frozenset[int] = O
 
 
 def md5(sink: Sink, source: Source, *, cores: frozenset[int] = EVERY_CORE) -> Contender:
-    """Give MD5 alone in a thread."""
+    """Return MD5 alone, in one thread, as a contender."""
     return Contender("MD5 alone", python_client("md5", _job(sink, source, 1)), source.size, cores, peer=sink.pid)
 
 
 def native(name: str, sink: Sink, source: Source, in_flight: int) -> Contender:
-    """Give one of the C programs: `floor` or `libcurl`.
+    """Return one of the C programs, `floor` or `libcurl`, as a contender.
 
     Raises:
         Missing: It cannot be built here.
@@ -61,7 +61,7 @@ def native(name: str, sink: Sink, source: Source, in_flight: int) -> Contender:
 
 
 def curl(sink: Sink, source: Source, in_flight: int) -> Contender:
-    """Give the tool, which cannot send a slice: each part is a file of its own.
+    """Return the tool curl as a contender. It cannot send a slice, so that each part is a separate file.
 
     Raises:
         Missing: It is not installed.
@@ -83,7 +83,7 @@ def curl(sink: Sink, source: Source, in_flight: int) -> Contender:
 
 
 def present(makers: list[Callable[[], Contender]]) -> tuple[list[Contender], list[str]]:
-    """Give those that can be had here, and why the others cannot."""
+    """Return the contenders that this machine can run, and the reasons why it cannot run the others."""
     found, missing = [], []
     for make in makers:
         try:
@@ -94,7 +94,7 @@ def present(makers: list[Callable[[], Contender]]) -> tuple[list[Contender], lis
 
 
 def sdk_memory(source: Source, in_flight: int) -> int:
-    """Give the bytes that the SDK is going to hold: each worker its part, and a copy while it joins the pieces."""
+    """Return how many bytes the SDK will hold: a part for each worker, a copy while it joins pieces, its imports."""
     return source.part_size * (min(in_flight, len(source.lengths)) + 2) + 200 * MIB
 
 

@@ -1,4 +1,4 @@
-"""What does one run in a process of its own take: seconds, CPU seconds and memory?"""
+"""Measure one run of a program: its seconds, CPU seconds and memory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any
 from .stage import CLIENT, MIB
 
 DEADLINE = 900.0
-"""Seconds after which a run that hangs is killed, and the benchmark fails; of a run that is one transfer."""
+"""Seconds after which a run of one transfer counts as hanging: it is killed, and the benchmark fails."""
 
 
 class RunFailed(Exception):
-    """A measured program ended badly."""
+    """A measured program failed."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A program to be measured; it prints a line of JSON with `seconds`, `cpu` and `memory`, or nothing at all."""
+    """A program to measure. It prints a line of JSON with `seconds`, `cpu` and `memory`, or nothing at all."""
 
     name: str
     command: Sequence[str]
@@ -34,62 +34,62 @@ class Contender:
     cores: frozenset[int] = frozenset(CLIENT)
     environment: dict[str, str] = field(default_factory=dict)
     peer: int | None = None
-    """The process that it sends to: its work is part of the run, all other work is noise."""
+    """The process that it sends to. Its work is part of the run; all other work of the machine is noise."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took."""
+    """The measurements of one run."""
 
     seconds: float
-    """Of the transfer, connecting included; of the whole process where that tells nothing of itself."""
+    """The duration of the transfer, including connecting; of the whole process if the program prints nothing."""
     cpu: float
-    """Seconds of user and system time, in the same span."""
+    """Seconds of user and system time in the same period."""
     memory: int
-    """Bytes: the process's peak (VmHWM)."""
+    """The peak of the process in bytes (VmHWM)."""
     process_cpu: float
-    """Seconds of user and system time of the whole process: an interpreter's start and its imports too."""
+    """Seconds of user and system time of the whole process, including the interpreter's start and imports."""
     noise: float
-    """Cores that were busy with something else meanwhile, the kernel included: a run on a quiet machine has about 0."""
+    """Cores that were busy with something else, including the kernel: about 0 on a quiet machine."""
     told: dict[str, Any] = field(default_factory=dict)
-    """Whatever else the program said."""
+    """The other fields of the line that the program printed. The name is part of the records in `results/`."""
 
 
 def run_once(contender: Contender, deadline: float = DEADLINE) -> Run:
-    """Run a program on its cores, and wait for it."""
+    """Run a program on its cores, and wait until it ends."""
     environment = os.environ | {"NO_PROXY": "*", "no_proxy": "*"} | contender.environment
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         began, busy = time.monotonic(), _busy() - _used_by(contender.peer)
         process = subprocess.Popen(
             list(contender.command),
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=complained,
+            stdout=stdout,
+            stderr=stderr,
             env=environment,
             preexec_fn=partial(os.sched_setaffinity, 0, contender.cores),
         )
         status, used, memory = _wait(process, deadline)
         seconds, busy = time.monotonic() - began, _busy() - _used_by(contender.peer) - busy
-        said.seek(0)
-        complained.seek(0)
+        stdout.seek(0)
+        stderr.seek(0)
         if status != 0:
-            reason = complained.read().decode(errors="replace")[-2000:]
+            reason = stderr.read().decode(errors="replace")[-2000:]
             raise RunFailed(f"{contender.name} ended with {status}: {reason}")
-        lines = said.read().decode().splitlines()
-    told = json.loads(lines[-1]) if lines else {}
+        lines = stdout.read().decode().splitlines()
+    printed = json.loads(lines[-1]) if lines else {}
     cpu = used.ru_utime + used.ru_stime
     return Run(
-        seconds=told.pop("seconds", seconds),
-        cpu=told.pop("cpu", cpu),
-        memory=told.pop("memory", memory),
+        seconds=printed.pop("seconds", seconds),
+        cpu=printed.pop("cpu", cpu),
+        memory=printed.pop("memory", memory),
         process_cpu=cpu,
         noise=round(max(0.0, busy - cpu) / seconds, 2),
-        told=told,
+        told=printed,
     )
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, Any, int]:
-    """Wait, looking at the peak of its memory now and then: a process that has ended has none."""
+    """Wait for the end of a process, and read its peak memory periodically: a process that has ended has none."""
     memory, deadline = 0, time.monotonic() + seconds
     while True:
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
@@ -103,7 +103,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int, Any, i
 
 
 def peak_memory(pid: int) -> int:
-    """Give a process's VmHWM in bytes; 0 where it has ended."""
+    """Return a process's VmHWM in bytes; 0 if the process has ended."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
             for line in status:
@@ -118,7 +118,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _busy() -> float:
-    """Give the CPU seconds that the whole machine has worked, stolen time included."""
+    """Return the CPU seconds that the whole machine was busy, including stolen time."""
     with open("/proc/stat", encoding="ascii") as file:
         user, nice, system, _idle, _waiting, *others = map(int, file.readline().split()[1:9])
     return (user + nice + system + sum(others)) / TICKS
@@ -135,13 +135,13 @@ def _used_by(pid: int | None) -> float:
 def interleave(
     contenders: Sequence[Contender], runs: int, *, warm_up: int = 1, before: Callable[[Contender], None] | None = None
 ) -> dict[str, list[Run]]:
-    """Measure A B C A B C …, so that what else the machine does meets all of them alike; the first rounds are dropped.
+    """Run A B C A B C …, so that other work of the machine affects all of them equally.
 
     Args:
-        contenders: What is compared.
+        contenders: The programs to compare.
         runs: Rounds that count.
-        warm_up: Rounds that do not.
-        before: Called before each run: makes the cache cold, checks the file.
+        warm_up: Rounds before them that do not count.
+        before: Called before each run; it may empty the cache and check the file.
     """
     measured: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for number in range(-warm_up, runs):
@@ -156,7 +156,7 @@ def interleave(
 
 @dataclass(frozen=True)
 class Summary:
-    """The medians of some runs, and how far they spread."""
+    """The medians of some runs, and their spread."""
 
     mib_per_second: float
     slowest: float
@@ -167,7 +167,7 @@ class Summary:
 
 
 def summarize(runs: Sequence[Run], size: int) -> Summary:
-    """Take the medians."""
+    """Return the medians of some runs, of which each sent `size` bytes."""
     rates = [size / MIB / run.seconds for run in runs]
     return Summary(
         mib_per_second=median(rates),
@@ -180,7 +180,7 @@ def summarize(runs: Sequence[Run], size: int) -> Summary:
 
 
 def warn_of_noise(noise: Iterable[float]) -> None:
-    """Say so if the machine was not alone with the runs."""
+    """Print a warning if the machine was busy with something else during the runs."""
     most = max(noise)
     if most > 0.15:
         print(f"not a quiet machine: up to {most:.1f} cores did something else; read the ratios, and those with care")

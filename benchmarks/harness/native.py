@@ -1,4 +1,4 @@
-"""Which of the C programs can be built here, and what is missing for the others? (`python -m benchmarks.build`)"""
+"""Compile the C programs, and report what is missing for those that do not compile (`python -m benchmarks.build`)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PACKAGES = {"ssl": "libssl-dev", "curl": "libcurl4-openssl-dev"}
 
 
 class Missing(Exception):
-    """Something that a program needs is not on this machine; the message says what to install."""
+    """A program needs something that this machine lacks; the message says what to install."""
 
 
 def built(name: str) -> Path:
-    """Give the path of a C program, compiled now unless it is newer than its sources.
+    """Return the path of a C program. It is compiled first, unless it is newer than its sources.
 
     Raises:
-        Missing: There is no compiler, or a library's headers are not there.
+        Missing: There is no compiler, or the headers of a library are missing.
     """
     program = BUILD / name
     sources = [NATIVE / f"{name}.c", NATIVE / "common.h"]
@@ -32,7 +32,7 @@ def built(name: str) -> Path:
     if compiler is None:
         raise Missing(f"{name}: no C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev)")
     BUILD.mkdir(exist_ok=True)
-    # Beside it and renamed: another process may be running the old one, or compiling too.
+    # Compiled into another folder and renamed: another process may be running the program, or compiling it too.
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         fresh = Path(folder) / name
         flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
@@ -49,9 +49,9 @@ def built(name: str) -> Path:
     return program
 
 
-def _reason(name: str, complaint: str) -> str:
+def _reason(name: str, stderr: str) -> str:
     for library in LIBRARIES[name]:
-        absent = f"{'openssl' if library == 'ssl' else library}/" in complaint and "No such file" in complaint
-        if library in PACKAGES and (absent or f"cannot find -l{library}" in complaint):
+        absent = f"{'openssl' if library == 'ssl' else library}/" in stderr and "No such file" in stderr
+        if library in PACKAGES and (absent or f"cannot find -l{library}" in stderr):
             return f"the headers of {library} are missing (Debian, Ubuntu: apt-get install {PACKAGES[library]})"
-    return f"does not compile here:\n{complaint}"
+    return f"does not compile here:\n{stderr}"

@@ -1,4 +1,4 @@
-"""What was measured, on which machine, with which versions: as JSON that a table can be made of years later."""
+"""Record the measurements with machine and versions, as JSON from which a table can be made years later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 def write_record(
     name: str, rows: Sequence[dict[str, Any]], *, left_out: Sequence[str] = (), path: Path | None, before: str = ""
 ) -> Path:
-    """Write `<name>.json`, where no path is given into `benchmarks/results/`; `before` made the earlier rows."""
+    """Write a record as JSON, and return its path.
+
+    Args:
+        name: The name of the benchmark.
+        rows: The results.
+        left_out: What was not measured, and why.
+        path: The file; None for `<name>.json` in `benchmarks/results/`.
+        before: The commands that measured earlier rows, if any.
+    """
     target = path or RESULTS / f"{name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     record = {
@@ -56,7 +64,7 @@ def _program() -> str:
 
 
 def _relative(word: str) -> str:
-    """Name a file of the repository by its place in it: the machine's own paths are nobody's business."""
+    """Return an absolute path relative to the repository, or its last component: other paths are private."""
     path = Path(word)
     if not path.is_absolute():
         return word
@@ -81,7 +89,7 @@ def _machine() -> dict[str, Any]:
         "memory_gib": round(pages / 1024**3, 1),
         "kernel": platform.release(),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
-        # More than two busy processes (client and sink) on two cores: read the ratios, not the numbers.
+        # Above 2, on two cores, more than the client and the sink was running: only the ratios are meaningful.
         "load_average": [round(one, 2) for one in os.getloadavg()],
     }
 
@@ -95,15 +103,15 @@ def _versions() -> dict[str, str]:
             found[package] = "absent"
     for tool in ("curl", "cc"):
         try:
-            said = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
-            found[tool] = said.splitlines()[0] if said else "absent"
+            stdout = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
+            found[tool] = stdout.splitlines()[0] if stdout else "absent"
         except FileNotFoundError:
             found[tool] = "absent"
     return found
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print columns: words to the left, numbers to the right."""
+    """Print a table, with text aligned to the left and numbers to the right."""
     texts = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in [list(heads), *texts]) for column in range(len(heads))]
     print("  ".join(head.ljust(width) for head, width in zip(heads, widths, strict=True)))

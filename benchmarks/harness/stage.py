@@ -1,4 +1,4 @@
-"""Where do the runs take place: which cores, which files, which sink, which certificate?"""
+"""Prepare the place of the runs: the cores, the files, the sink and its certificate."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ import trustme
 from .native import built
 
 WORK = Path(os.environ.get("BENCH_DIR", Path(__file__).resolve().parent.parent / ".work"))
-"""On a disk, not in memory: tmpfs refuses RWF_NOWAIT and has no cold cache."""
+"""The folder for the files. It must be on a disk: tmpfs does not support RWF_NOWAIT and has no cold cache."""
 
 MIB = 1 << 20
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT = {CORES[0]}
 SINK = {CORES[-1]}
-"""With one core only they share it; the record says how many there are."""
+"""A different core from the client's, unless there is only one; the record contains the number of cores."""
 
 
 @dataclass(frozen=True)
 class Sink:
-    """A sink that runs."""
+    """A running sink."""
 
     port: int
     ca: Path | None
-    """What to trust; None: plain HTTP."""
+    """The certificate to trust; None for plain HTTP."""
     pid: int
 
     @property
     def base(self) -> str:
-        """The URL that part numbers are appended to; none for a sink that is not there."""
+        """The URL to which part numbers are appended; empty for an idle client without a sink."""
         if not self.port:
             return ""
         return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
@@ -49,7 +49,14 @@ class Sink:
 def sink(
     *, tls: bool, cores: set[int] | None = None, api_part_size: int | None = None, etag: str | None = None
 ) -> Iterator[Sink]:
-    """Run the C sink; it ends with its stdin. `etag` is what every part is answered with whose URL names none."""
+    """Run the C sink, which ends when its stdin closes.
+
+    Args:
+        tls: Whether to use TLS, with a new certificate.
+        cores: The cores to run on; by default one.
+        api_part_size: Play Frame.io's API too, with parts of this size.
+        etag: The ETag for every part whose URL contains none.
+    """
     with TemporaryDirectory() as folder:
         command = [str(built("sink"))]
         ca = make_certificate(Path(folder)) if tls else None
@@ -69,7 +76,7 @@ def sink(
 
 
 def make_certificate(folder: Path) -> Path:
-    """Write a chain with its key (`chain.pem`) for loopback, and give the path of the CA that signed it."""
+    """Write a certificate for loopback with its key (`chain.pem`), and return the path of its CA."""
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(folder / "chain.pem")
     authority.cert_pem.write_to_path(folder / "ca.pem")
@@ -78,7 +85,7 @@ def make_certificate(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """A file to be sent, whole and (for tools that cannot send a slice) as one file a part."""
+    """A file to send: as a whole, or as a file for each part for tools that cannot send a slice."""
 
     path: Path
     size: int
@@ -86,12 +93,12 @@ class Source:
 
     @property
     def lengths(self) -> list[int]:
-        """The sizes of its parts."""
+        """The sizes of the parts."""
         whole, rest = divmod(self.size, self.part_size)
         return [self.part_size] * whole + ([rest] if rest else [])
 
     def part_files(self) -> list[Path]:
-        """Give a file for each part, cutting the whole one up where that was not done yet."""
+        """Return a file for each part; they are created unless they exist."""
         folder = self.path.with_name(f"{self.path.name}-cut-{self.part_size}")
         paths = [folder / f"{number:05d}" for number in range(1, len(self.lengths) + 1)]
         if all(path.exists() and path.stat().st_size == size for path, size in zip(paths, self.lengths, strict=True)):
@@ -107,7 +114,7 @@ class Source:
         return paths
 
     def md5s(self) -> list[str]:
-        """Hash each part, for the sink to answer with; not on the clock."""
+        """Return the MD5 of each part, for the sink to answer with. It is not part of the measured time."""
         found = []
         with self.path.open("rb") as whole:
             for size in self.lengths:
@@ -121,11 +128,11 @@ class Source:
 
 
 def make_source(size: int, part_size: int, *, sparse: bool = False) -> Source:
-    """Give a file of that size, made now unless an earlier run left it."""
+    """Return a file of that size; it is created unless it exists."""
     WORK.mkdir(parents=True, exist_ok=True)
     path = WORK / f"{'sparse' if sparse else 'source'}-{size}"
     if not path.exists() or path.stat().st_size != size:
-        # One after the other on the disk: a file of each size that was ever asked for would fill it.
+        # One block, repeated: `journal.py` relies on equal parts.
         block = random.Random(1).randbytes(MIB)
         with path.open("wb") as file:
             if sparse:
@@ -139,5 +146,5 @@ def make_source(size: int, part_size: int, *, sparse: bool = False) -> Source:
 
 
 def discard_sources() -> None:
-    """Remove every file that was made to be sent."""
+    """Remove all files that were created to be sent."""
     shutil.rmtree(WORK, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How are sizes and lists written on a command line?"""
+"""Read sizes and lists from the command line, and create the parser that all benchmarks share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNITS = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
 def size(text: str) -> int:
-    """Read `32MiB`, `2GiB` or a number of bytes."""
+    """Return the number of bytes of `32MiB`, `2GiB` or a plain number."""
     match = re.fullmatch(r"(\d+)\s*(kib|mib|gib|)", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 32MiB")
@@ -21,7 +21,7 @@ def size(text: str) -> int:
 
 
 def show_size(number: int) -> str:
-    """Write a size in the largest unit that divides it."""
+    """Return a size as text, in the largest unit that divides it."""
     for unit in ("GiB", "MiB", "KiB"):
         if number >= UNITS[unit.lower()] and number % UNITS[unit.lower()] == 0:
             return f"{number // UNITS[unit.lower()]} {unit}"
@@ -29,15 +29,15 @@ def show_size(number: int) -> str:
 
 
 def many(read: Callable[[str], T]) -> Callable[[str], list[T]]:
-    """Make a reader of a list with commas."""
+    """Return a function that reads a list with commas."""
     return lambda text: [read(word) for word in text.split(",")]
 
 
 def parser(description: str | None, *, runs: int) -> argparse.ArgumentParser:
-    """Make a parser with the options that every benchmark has."""
+    """Return a parser with the options that every benchmark has."""
     made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     made.add_argument("--runs", type=int, default=runs, help=f"interleaved rounds that count (default {runs})")
-    made.add_argument("--warm-up", type=int, default=1, help="rounds that do not (default 1)")
+    made.add_argument("--warm-up", type=int, default=1, help="rounds before them that do not count (default 1)")
     made.add_argument("--output", type=Path, help="the JSON file (default: benchmarks/results/<name>.json)")
-    made.add_argument("--quick", action="store_true", help="one cell, for a first look")
+    made.add_argument("--quick", action="store_true", help="one cell only, for a first impression")
     return made

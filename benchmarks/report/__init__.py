@@ -1,1 +1,1 @@
-"""The tables and plots of README and docs/benchmarks.md, made of the recorded results."""
+"""Make the tables and plots of README and docs/benchmarks.md from the recorded results."""

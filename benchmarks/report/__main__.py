@@ -1,4 +1,4 @@
-"""What do the results say? Makes the README's short table, docs/benchmarks.md and its plots of the results."""
+"""Make the README's short table, docs/benchmarks.md and its plots from the results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEERS = ("frameio SDK", "curl --parallel", "libcurl", "C floor", "MD5 alone")
 
 
 def throughput_lines(record: Record) -> list[str]:
-    """Lay out the speed: a line a cell, ours first; behind each other client, how many times as fast ours is."""
+    """Return the table of speeds: a line for each cell, ours first, and the ratio of ours to each other client."""
     cells: dict[str, dict[str, Any]] = {}
     for row in record["rows"]:
         cells.setdefault(json.dumps(row["cell"]), {})[row["client"]] = row
@@ -30,13 +30,13 @@ def throughput_lines(record: Record) -> list[str]:
     for text, found in cells.items():
         cell = json.loads(text)
         check = ", ETag check on, both cores" if cell["check_etags"] else ""
-        parts = f"{cell['in_flight']} × {show_size(cell['part_size'])}"  # noqa: RUF001
+        parts = f"{cell['in_flight']} × {show_size(cell['part_size'])}"  # noqa: RUF001  # the multiplication sign
         words = [f"{'TLS' if cell['tls'] else 'plain'}, {cell['cache']} cache, {parts}{check}"]
         words.append(f"**{found['ours']['summary']['mib_per_second']:.0f}**")
         for peer in present:
             other = found.get(peer)
             if other is None:
-                words.append("–")  # noqa: RUF001
+                words.append("–")  # noqa: RUF001  # an en dash for "none"
             else:
                 words.append(f"{other['summary']['mib_per_second']:.0f} ({other['ours_to_it']['rate']:.2f})")
         lines.append(table_row(words))
@@ -44,7 +44,7 @@ def throughput_lines(record: Record) -> list[str]:
 
 
 def cpu_lines(cells: dict[str, dict[str, Any]], present: Sequence[str]) -> list[str]:
-    """Lay out the CPU seconds of the cells that everything is compared in."""
+    """Return the table of CPU seconds, of the cells in which all clients are compared."""
     lines = ["CPU seconds a GiB (in brackets: ours ÷ it)", ""]
     lines += [table_row(["", "ours", *present]), rule(2 + len(present))]
     for text, found in cells.items():
@@ -56,26 +56,26 @@ def cpu_lines(cells: dict[str, dict[str, Any]], present: Sequence[str]) -> list[
         for peer in present:
             other = found.get(peer)
             shown = other and f"{other['summary']['cpu_per_gib']:.2f} ({other['ours_to_it']['cpu']:.2f})"
-            words.append(shown or "–")  # noqa: RUF001
+            words.append(shown or "–")  # noqa: RUF001  # an en dash for "none"
         lines.append(table_row(words))
     return lines
 
 
 def memory_lines(record: Record) -> list[str]:
-    """Lay out the peaks: a line a client and number in flight."""
+    """Return the table of memory peaks: a line for each client and number in flight."""
     sizes = sorted({row["cell"]["part_size"] for row in record["rows"]})
     peak = {(r["client"], r["cell"]["in_flight"], r["cell"]["part_size"]): r["summary"] for r in record["rows"]}
     lines = ["Peak memory of the whole process (VmHWM), MiB", ""]
     lines += [table_row(["", *(f"parts of {show_size(size)}" for size in sizes)]), rule(1 + len(sizes))]
     for client, number in dict.fromkeys((client, number) for client, number, _ in peak):
         found = [peak.get((client, number, size)) for size in sizes]
-        cells = ["–" if one is None else f"{one['memory_mib']:.0f}" for one in found]  # noqa: RUF001
+        cells = ["–" if one is None else f"{one['memory_mib']:.0f}" for one in found]  # noqa: RUF001  # an en dash for "none"
         lines.append(table_row([f"{client}, {number} in flight", *cells]))
     return lines
 
 
 def lag_lines(record: Record) -> list[str]:
-    """Lay out the lateness of the loop."""
+    """Return the table of the loop's lateness."""
     lines = ["How late a 5 ms ticker in the uploading loop wakes, ms", ""]
     lines += [table_row(["", "p50", "p99", "max"]), rule(4)]
     for row in record["rows"]:
@@ -87,7 +87,7 @@ def lag_lines(record: Record) -> list[str]:
 
 
 def small_lines(record: Record) -> list[str]:
-    """Lay out the small files, and what one part and one event cost."""
+    """Return the table of small files, and of the cost of one part and of one event."""
     lines = ["Small files, and the cost of one", "", table_row(["", "", "ours ÷ it"]), rule(3)]
     for row in record["rows"]:
         cell, one = row["cell"], row["summary"]
@@ -100,7 +100,7 @@ def small_lines(record: Record) -> list[str]:
 
 
 def folder_lines(record: Record) -> list[str]:
-    """Lay out what a folder's upload holds."""
+    """Return the table of the memory and the tasks of a folder's upload."""
     lines = ["`upload_folder`: the peak of the whole process, and the most tasks at once", ""]
     lines += [table_row(["files", "VmHWM, MiB", "tasks", "files/s"]), rule(4)]
     for row in record["rows"]:
@@ -111,7 +111,7 @@ def folder_lines(record: Record) -> list[str]:
 
 
 def journal_lines(record: Record) -> list[str]:
-    """Lay out what the journal costs."""
+    """Return the table of the journal's cost."""
     lines = ["What the journal costs", ""]
     lines += [table_row(["", "more time", "with 95 %", "ms a part", "of the loop"]), rule(5)]
     for row in record["rows"]:
@@ -126,7 +126,7 @@ def journal_lines(record: Record) -> list[str]:
 
 
 def wan_lines(record: Record) -> list[str]:
-    """Lay out the WAN: wall time ÷ (size ÷ rate), a line a way, a column a number of parts in flight."""
+    """Return the table of costs over the WAN: a line for each way, a column for each number of parts in flight."""
     ways: dict[str, dict[str, str]] = {}
     for row in record["rows"]:
         number = row["variant"]["in_flight"]
@@ -140,7 +140,7 @@ def wan_lines(record: Record) -> list[str]:
 
 
 def fleet_lines(record: Record) -> list[str]:
-    """Lay out what more hosts gain."""
+    """Return the table of the times with more hosts."""
     lines = ["One file by many hosts, each behind 100 Mbit/s", "", table_row(["hosts", "seconds", "÷ one"]), rule(3)]
     for row in record["rows"]:
         one = row["summary"]
@@ -149,7 +149,7 @@ def fleet_lines(record: Record) -> list[str]:
 
 
 def import_lines(record: Record) -> list[str]:
-    """Lay out what a program's start costs."""
+    """Return the table of import times."""
     lines = ["Imports, in a process each", "", table_row(["", "ms", "÷ `import aiohttp`"]), rule(3)]
     for row in record["rows"]:
         one = row["summary"]
@@ -171,17 +171,17 @@ SECTIONS = {
 
 
 def table_row(cells: Sequence[str]) -> str:
-    """Write a row in Markdown."""
+    """Return a row in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 
 def rule(columns: int) -> str:
-    """Write the line below a table's head: words to the left, numbers to the right."""
+    """Return the line below the head of a table, which aligns the first column to the left and others to the right."""
     return "| --- " + "| ---: " * (columns - 1) + "|"
 
 
 def provenance(record: Record) -> str:
-    """Say where numbers come from: command, day, commit, machine, versions, and how busy the machine was otherwise."""
+    """Return the origin of the numbers: command, day, commit, machine, versions, and the noise of the machine."""
     machine, versions = record["machine"], record["versions"]
     busy = [row["summary"]["noise"] for row in record["rows"] if "noise" in row["summary"]]
     noise = f"; up to {max(busy):.1f} cores were busy with something else" if busy and max(busy) > 0.15 else ""
@@ -194,7 +194,7 @@ def provenance(record: Record) -> str:
 
 
 def make_section(records: dict[str, Record]) -> str:
-    """Make the long one: every table, each with where its numbers come from."""
+    """Return the section of docs/benchmarks.md: every table, with the origin of its numbers."""
     blocks = ["Medians of interleaved runs."]
     for name, make in SECTIONS.items():
         if name in records:
@@ -204,7 +204,7 @@ def make_section(records: dict[str, Record]) -> str:
 
 
 def make_short(records: dict[str, Record]) -> str:
-    """Make the README's: a line a goal, bold where it is reached."""
+    """Return the section of the README: a line for each goal, in bold if it is reached."""
     machine = next(iter(records.values()))["machine"]
     return "\n".join(
         [
@@ -224,16 +224,16 @@ def make_short(records: dict[str, Record]) -> str:
 
 
 def insert(text: str, section: str) -> str:
-    """Put the section between the markers; the second is added where it is not there yet."""
+    """Return the text with the section between the markers; a missing second marker is added."""
     if BEGIN not in text:
-        raise SystemExit(f"there is no line {BEGIN} to put the tables at")
+        raise SystemExit(f"the page has no line {BEGIN}, which marks the place of the tables")
     if END not in text:
         text = text.replace(BEGIN, f"{BEGIN}\n{END}", 1)
     return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n\n{section}\n\n{END}", text, count=1, flags=re.DOTALL)
 
 
 def main() -> None:
-    """Write the table and the plots."""
+    """Write the tables and the plots."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--results", type=Path, default=RESULTS)
     options.add_argument("--readme", type=Path, default=ROOT / "README.md")

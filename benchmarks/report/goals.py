@@ -1,4 +1,4 @@
-"""What was to be reached, and what was: the short table, a line a goal."""
+"""Compare the results with the goals: the short table, a line for each goal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Record = dict[str, Any]
 
 
 class Goal(NamedTuple):
-    """A number that was to be reached."""
+    """A goal, and the result."""
 
     what: str
     measured: float
@@ -18,19 +18,19 @@ class Goal(NamedTuple):
     wanted: float
     form: str = "{:.2f}"
     wanted_form: str | None = None
-    """Where it is another one."""
+    """The format of the goal, if it is another one."""
 
     def cells(self) -> list[str]:
-        """Write it as the cells of a table."""
+        """Return the cells of its line."""
         sign = "≥" if self.holds is ge else "≤"
         shown, wanted = self.form.format(self.measured), (self.wanted_form or self.form).format(self.wanted)
-        # As they are shown, not by digits that nobody sees: the runs' spread is far wider.
+        # Compared as shown, rounded: the spread of the runs is much wider than the other digits.
         met = self.holds(float(shown.split()[0]), float(wanted.split()[0]))
         return [self.what, f"**{shown}**" if met else shown, f"{sign} {wanted}"]
 
 
 def goals(records: dict[str, Record]) -> Iterator[Goal]:
-    """Give the goals whose record there is."""
+    """Yield the goals for which there is a record."""
     for name, find in FOUND.items():
         if name in records:
             yield from find(records[name]["rows"])
@@ -97,7 +97,7 @@ def _of_journal(rows: list[Record]) -> Iterator[Goal]:
         if cell["part_size"] > 1024 and cell["parts"] > 1:
             high, middle = one["more_time_high"] * 100, one["more_time"] * 100
             how = "by default" if cell["check_etags"] else "without the check of ETags"
-            # Met where it surely is: the runs differ by more than what is looked for.
+            # Compared by the upper limit of the confidence interval: the spread of the runs is wider than the cost.
             form = f"{{:.1f}} % at most (with 95 %), {middle:.1f} % in the middle"
             yield Goal(f"what the journal adds to the time, {how}", high, le, 2.0, form, "{:.1f} %")
         elif cell["in_flight"] == 1:

@@ -1,4 +1,4 @@
-"""What do the results look like? SVG plots, a file a benchmark."""
+"""Draw the results as SVG plots, a file for each benchmark."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 Record = dict[str, Any]
-# The same input makes the same file: no date, and names that are not random.
+# The same input makes the same file: ids are not random, and (in `draw`) there is no date.
 mpl.rcParams["svg.hashsalt"] = "aioframeio-upload"
 COLORS = {"ours": "#1b6ca8", "frameio SDK": "#c8553d"}
 OTHERS = ("#9aa5b1", "#7b8794", "#52606d", "#323f4b")
 
 
 def color(client: str, position: int) -> str:
-    """Give ours and the SDK their own colour."""
+    """Return the colour of a client: fixed for ours and for the SDK."""
     return COLORS.get(client.partition(",")[0], OTHERS[position % len(OTHERS)])
 
 
 def throughput(record: Record, axes: Axes) -> None:
-    """Draw bars: warm cache, 32 MiB or the smallest parts there are, 5 in flight or the first number."""
+    """Draw bars for a warm cache and the cell that is nearest to 5 in flight, with the smallest parts."""
     rows = [row for row in record["rows"] if row["cell"]["cache"] == "warm" and not row["cell"]["check_etags"]]
     rows = rows or record["rows"]
     wanted = min((abs(row["cell"]["in_flight"] - 5), row["cell"]["part_size"]) for row in rows)
@@ -39,7 +39,7 @@ def throughput(record: Record, axes: Axes) -> None:
 
 
 def memory(record: Record, axes: Axes) -> None:
-    """Draw a line a client and number in flight."""
+    """Draw a line for each client and number in flight."""
     series: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for row in record["rows"]:
         key = (row["client"], row["cell"]["in_flight"])
@@ -57,7 +57,7 @@ def memory(record: Record, axes: Axes) -> None:
 
 
 def loop_lag(record: Record, axes: Axes) -> None:
-    """Draw p50 and p99."""
+    """Draw the 50th and 99th percentiles."""
     cells = [(row["client"], row["cell"]) for row in record["rows"]]
     names = [f"{client}, {'TLS' if cell['tls'] else 'plain'}, {cell['in_flight']}" for client, cell in cells]
     axes.barh(names, [row["summary"]["p99"] for row in record["rows"]], color="#9aa5b1", label="p99")
@@ -68,7 +68,7 @@ def loop_lag(record: Record, axes: Axes) -> None:
 
 
 def many_small(record: Record, axes: Axes) -> None:
-    """Draw files a second."""
+    """Draw files per second."""
     rows = [row for row in record["rows"] if row["cell"]["question"] == "files"]
     names, rates = [row["client"] for row in rows], [row["summary"]["files_per_second"] for row in rows]
     axes.barh(names, rates, color=[color(name, 1) for name in names])
@@ -77,12 +77,12 @@ def many_small(record: Record, axes: Axes) -> None:
 
 
 def way_words(way: dict[str, float]) -> str:
-    """Name a simulated link."""
+    """Return the name of a simulated link."""
     return f"{way['rtt'] * 1000:.0f} ms, {way['loss'] * 100:g} % loss, {way['rate'] / 1e6:.0f} Mbit/s"
 
 
 def wan(record: Record, axes: Axes) -> None:
-    """Draw the cost against the number of parts in flight, a line a way."""
+    """Draw the cost by the number of parts in flight, a line for each way."""
     series: dict[str, list[tuple[int, float]]] = {}
     for row in record["rows"]:
         number = row["variant"]["in_flight"]
@@ -109,7 +109,7 @@ PLOTS: dict[str, Callable[[Record, Axes], None]] = {
 
 
 def draw(records: dict[str, Record], folder: Path) -> list[Path]:
-    """Draw what there are results of."""
+    """Draw the plots for which there is a record, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, plot in PLOTS.items():

@@ -1,13 +1,14 @@
-"""How many parts in flight fill a long link? 200 Mbit/s at 40 and 150 ms, with and without loss, in namespaces.
+"""Measure how many parts in flight fill a long link: 200 Mbit/s at 40 and 150 ms, with and without loss.
 
-The answer is the default of `Limits.parts`. A run uploads one file over TLS from a client in one namespace to a sink in
-another; what lies between them is told in `network.py`. Its cost is the wall time from `execute` to the last answer, so
-connecting, TLS and slow start are in it, divided by the time that the file's bytes alone take at the link's rate: of
-200 Mbit/s of IP packets 24.1 MB/s are TCP's payload, 1448 bytes of every 1500. What TLS and HTTP add is cost. A run
-that takes longer than `--cap` is ended there, and its cost is that of the bytes that had arrived.
+The result is the default of `Limits.parts`. A run uploads one file over TLS from a client in one network namespace to a
+sink in another; `network.py` describes the link between them. The cost of a run is its wall time from `execute` to the
+last answer, including connecting, TLS and slow start, divided by the time that the bytes of the file alone take at the
+rate of the link: of 200 Mbit/s of IP packets 24.1 MB/s are payload of TCP, 1448 bytes of every 1500. The overhead of
+TLS and HTTP is part of the cost. A run that takes longer than `--cap` is stopped, and its cost is that of the bytes
+that have arrived.
 
-Needs root, iproute2, a C compiler and, for loss, nftables. All of it takes about an hour; `--default` measures the
-library as it comes, without and with TCP_NOTSENT_LOWAT.
+Needs root, iproute2, a C compiler and, for loss, nftables. All runs take about an hour; `--default` measures only the
+library's default, without and with TCP_NOTSENT_LOWAT.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ from .network import SERVER, Child, Wan, Way, build, open_wan, sweep, why_not
 
 PORT = 8443
 LOWAT = 128 * 1024
+"""Bytes for TCP_NOTSENT_LOWAT; the kernel's default is no limit."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What all runs have in common."""
+    """The settings that all runs share."""
 
     folder: Path
     size: int
@@ -54,7 +56,7 @@ class Stage:
         return f"{'https' if self.tls else 'http'}://{SERVER}:{PORT}"
 
     def prepare(self) -> None:
-        """Make what is sent, and who may receive it."""
+        """Create the file to send, and the certificate of the sink."""
         with (self.folder / "film").open("wb") as film:
             film.truncate(self.size)
         authority = trustme.CA()
@@ -62,7 +64,7 @@ class Stage:
         authority.issue_cert(SERVER).private_key_and_cert_chain_pem.write_to_path(self.folder / "server.pem")
 
     def run(self, wan: Wan, way: Way, variant: Variant) -> dict[str, Any]:
-        """Upload once, and say what it cost."""
+        """Upload the file once, and return the cost."""
         certificate = str(self.folder / "server.pem") if self.tls else None
         sink = {"host": SERVER, "port": PORT, "certificate": certificate}
         client = {
@@ -89,18 +91,18 @@ class Stage:
             "tls": self.tls,
             **cost,
             "cable": wan.cable.ask()[0],
-            # Of the whole machine: where it is near 1, something else was running.
+            # Of the whole machine: near 1, something else was running.
             "cpu_busy": share,
         }
 
 
 def inside(namespace: str, role: str, asked: dict[str, Any]) -> list[str]:
-    """Give the command that is one end of the way, in its namespace."""
+    """Return the command that runs one end of the link in its namespace."""
     return ["ip", "netns", "exec", namespace, sys.executable, "-m", "benchmarks.wan", role, json.dumps(asked)]
 
 
 def busy_seconds() -> float:
-    """Give the CPU seconds that this machine has worked: all of its states but idle and waiting for a disk."""
+    """Return the CPU seconds that this machine was busy: all states but idle and waiting for a disk."""
     words = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
     return sum(int(word) for place, word in enumerate(words) if place not in (3, 4)) / os.sysconf("SC_CLK_TCK")
 
@@ -108,7 +110,7 @@ def busy_seconds() -> float:
 def measure(
     stage: Stage, ways: Sequence[Way], variants: Sequence[Variant], runs: int, warm_up: int
 ) -> Generator[dict[str, Any]]:
-    """Run all of it, interleaved: each round goes over all ways and variants, each time from another one on."""
+    """Run all ways and variants, interleaved: each round begins with another variant."""
     delay = build(stage.folder)
     for turn in range(-warm_up, runs):
         first = max(turn, 0) * len(variants) // runs
@@ -127,7 +129,7 @@ def measure(
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     options = parser(__doc__, runs=3)
-    # Every run is cold: a warm-up would warm nothing but Python's own files.
+    # Every run is a new process on a new link: a warm-up would only load Python's files into the page cache.
     options.set_defaults(warm_up=0)
     options.add_argument("--rtt", type=many(float), default=[40, 150], help="milliseconds, e.g. 40,150")
     options.add_argument("--loss", type=many(float), default=[0, 0.01, 0.1, 1], help="percent, e.g. 0,0.1")
@@ -148,7 +150,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 @contextmanager
 def ended_in_order() -> Iterator[None]:
-    """Let a SIGTERM end the benchmark as Ctrl-C does, so that everything is removed."""
+    """Make a SIGTERM end the benchmark as Ctrl-C does, so that everything is removed."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -188,7 +190,7 @@ def main(words: Sequence[str]) -> None:
                 for found in measuring:
                     runs.append(found)
         finally:
-            # What was measured is kept, however the rest ends.
+            # Also after Ctrl-C or a failure: the finished runs are recorded.
             rows = rows_of(cells_of(runs))
             if rows:
                 write_record("wan", rows, path=given.output, before=commands)

@@ -1,4 +1,4 @@
-"""What a run over the WAN cost, what many did in the median, and which number of parts in flight follows from it."""
+"""Compute the cost of a run over the WAN, the medians of many runs, and the best number of parts in flight."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Any
 from .network import Way
 
 COLD, TAIL = 3, 3
-"""Whole seconds at the start and at the end in which unused time of the link is looked for: slow start is over by then
-at 150 ms; and at the end ever fewer connections are left, whose windows fit a share of the link and not all of it."""
+"""Whole seconds at the begin and at the end of a run for which the unused time of the link is reported.
+
+At 150 ms, slow start is over after the first three. In the last three, fewer and fewer connections are left, and their
+windows are too small for the whole link.
+"""
 
 WITHIN = 1.05
-"""A number of parts whose cost is within so much of the best is near it: runs of one number differ by more."""
+"""A cost up to this factor of the best one counts as equal: runs with one setting differ by more."""
 
 MEDIANS = (
     *("cost", "seconds", "cold_seconds", "tail_seconds", "ahead_median", "ahead_max"),
@@ -28,10 +31,10 @@ Cells = dict[tuple["Way", "Variant"], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Variant:
-    """How the client is set."""
+    """The settings of the client."""
 
     in_flight: int | None
-    """`Limits.parts`; None: the library's default."""
+    """`Limits.parts`; None for the library's default."""
     lowat: int | None = None
     """TCP_NOTSENT_LOWAT in bytes."""
 
@@ -40,20 +43,20 @@ class Variant:
         return name if self.lowat is None else f"{name}, lowat"
 
 
-def cost_of(told: dict[str, Any], arrived: dict[str, Any], goodput: float) -> dict[str, Any]:
-    """Set what the client told against what had arrived when it ended."""
-    began_at, ended_at = told.pop("began_at"), told.pop("ended_at")
+def cost_of(sent: dict[str, Any], arrived: dict[str, Any], goodput: float) -> dict[str, Any]:
+    """Return the cost of a run, from the reports of the client and of the sink."""
+    began_at, ended_at = sent.pop("began_at"), sent.pop("ended_at")
     seconds = ended_at - began_at
     samples = [(0.0, 0), *((at - began_at, count) for at, count in arrived["samples"] if at > began_at)]
-    if told["complete"]:
+    if sent["complete"]:
         # The sink's last sample may be older than its last byte.
         samples.append((max(seconds, samples[-1][0]), arrived["received"]))
     received = received_at(samples, seconds)
     marks = [received_at(samples, min(second, seconds)) for second in range(int(seconds) + 2)]
-    ahead = [sent - received_at(samples, at - began_at) for at, sent in told.pop("progress")] or [0.0]
+    ahead = [count - received_at(samples, at - began_at) for at, count in sent.pop("progress")] or [0.0]
     cold, tail = min(COLD, seconds), max(int(seconds) - TAIL + 1, 0)
     return {
-        **told,
+        **sent,
         "connections": arrived["connections"],
         "sink_cpu_waited": arrived["sink_cpu_waited"],
         "seconds": seconds,
@@ -68,19 +71,19 @@ def cost_of(told: dict[str, Any], arrived: dict[str, Any], goodput: float) -> di
 
 
 def received_at(samples: Sequence[tuple[float, int]], at: float) -> float:
-    """Give how many bytes had arrived at an instant, between two samples in proportion."""
+    """Return how many bytes had arrived at an instant, by linear interpolation."""
     after = bisect_left(samples, (at, 0))
     if after == len(samples):
         return samples[-1][1]
     if after == 0:
         return samples[0][1]
     (t0, n0), (t1, n1) = samples[after - 1], samples[after]
-    # The fraction first: a whole one is then exactly the second sample, and rounding cannot pass it.
+    # The fraction is computed first: if it is 1, the result is exactly the second sample, without a rounding error.
     return n0 + (n1 - n0) * ((at - t0) / (t1 - t0))
 
 
 def cells_of(runs: Iterable[dict[str, Any]]) -> Cells:
-    """Put the runs of one way and one variant together."""
+    """Return the runs grouped by way and variant."""
     cells: Cells = {}
     for one in runs:
         cells.setdefault((Way(**one["way"]), Variant(**one["variant"])), []).append(one)
@@ -88,7 +91,7 @@ def cells_of(runs: Iterable[dict[str, Any]]) -> Cells:
 
 
 def rows_of(cells: Cells) -> list[dict[str, Any]]:
-    """Make the rows of the record: medians, spread, and every run."""
+    """Return the rows of the record: medians, spread, and every run."""
     return [
         {
             "way": asdict(way),
@@ -106,13 +109,13 @@ def rows_of(cells: Cells) -> list[dict[str, Any]]:
 
 
 def order(cell: tuple[tuple[Way, Variant], list[dict[str, Any]]]) -> tuple[object, ...]:
-    """Give the place of a cell in the tables: without loss first, few before many, the default last."""
+    """Return the sort key of a cell for the tables: without loss first, few parts before many, the default last."""
     (way, variant), _ = cell
     return way.congestion, way.queue, way.loss, way.rtt, variant.in_flight or 1000, variant.lowat or 0
 
 
 def choose(rows: Sequence[dict[str, Any]]) -> int | None:
-    """Give the number of parts in flight that costs least with loss, of those near the best on every way without."""
+    """Return the number of parts in flight that is near the best on each way without loss, and the best with loss."""
     costs: dict[Way, dict[int, float]] = {}
     for row in rows:
         if row["variant"]["in_flight"] is not None:
@@ -121,12 +124,12 @@ def choose(rows: Sequence[dict[str, Any]]) -> int | None:
     lossy = [found for way, found in costs.items() if way.loss]
     near = [{n for n, cost in found.items() if cost <= min(found.values()) * WITHIN} for found in clean]
     candidates = set.intersection(*near) if near else set()
-    # As ratios to the best of each way, or the longest way alone would decide.
+    # Ratios to the best of each way, because in the sum of costs the longest way would count most.
     return min(candidates, key=lambda n: (sum(way.get(n, 0) / min(way.values()) for way in lossy), n), default=None)
 
 
 def cost_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Lay the costs out, median and spread: a line a way, a column a variant. `>`: a run was ended before its end."""
+    """Return a table of costs, a line for each way and a column for each variant; `>` marks runs that were stopped."""
     cells = {(Way(**row["way"]), Variant(**row["variant"])): row["summary"] for row in rows}
     variants = sorted({variant for _, variant in cells}, key=lambda one: (one.in_flight or 1000, one.lowat or 0))
     lines = []
@@ -140,12 +143,12 @@ def cost_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
 
 
 def show_cost(cell: dict[str, Any]) -> str:
-    """Write a median and its spread."""
+    """Return a median and its spread as text."""
     return f"{'>' if cell['capped'] else ''}{cell['cost']:.2f} ({cell['cost_min']:.2f}-{cell['cost_max']:.2f})"
 
 
 def detail_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
-    """Lay out what else was seen: a line a row."""
+    """Return a table of the other measurements, a line for each row."""
     heads = [
         "way",
         "in flight",
@@ -156,7 +159,7 @@ def detail_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[o
         "at most",
         "resent",
         "client CPU s",
-        "CPU busy",
+        "waited for CPU s",
     ]
     lines: list[list[object]] = []
     for row in rows:

@@ -1,6 +1,6 @@
-"""The two ends of the simulated WAN, each a process in a namespace of its own: the uploading client, and the sink.
+"""Run the two ends of the simulated WAN: the uploading client and the sink, each a process in its namespace.
 
-`wan.py` starts both. Their clocks are one, `CLOCK_MONOTONIC`, so that what was sent can be set against what arrived.
+`__main__.py` starts both. They share a clock, `CLOCK_MONOTONIC`, so that sent and arrived bytes can be compared.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 class Sink(asyncio.Protocol):
-    """One connection of the server that takes PUTs, counts their bytes and answers 200."""
+    """One connection of the server that accepts PUTs, counts their bytes and answers 200."""
 
     received = 0
     connections = 0
@@ -61,7 +61,7 @@ class Sink(asyncio.Protocol):
             self._left = int(length[1])
             if re.search(rb"^expect: *100-continue", head, re.IGNORECASE | re.MULTILINE):
                 self._transport.write(CONTINUE)
-        # A client waits for the answer before it sends on, so nothing of a next request is in here.
+        # A client waits for the answer before its next request, so `data` contains nothing of that.
         Sink.received += len(data)
         self._left -= len(data)
         if self._left == 0:
@@ -69,7 +69,7 @@ class Sink(asyncio.Protocol):
 
 
 async def serve(host: str, port: int, certificate: str | None) -> None:
-    """Serve until the input ends; answer each line of it with what came since the line before, as JSON."""
+    """Serve until stdin ends; answer each line of it with the counts since the previous line, as JSON."""
     context = None
     if certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -88,13 +88,13 @@ async def serve(host: str, port: int, certificate: str | None) -> None:
     sampling = asyncio.create_task(sample())
     print("ready", flush=True)
     while await lines.readline():
-        told = {
+        counts = {
             "received": Sink.received,
             "connections": Sink.connections,
             "samples": samples,
             "sink_cpu_waited": waited(),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(counts), flush=True)
         samples.clear()
         Sink.received = Sink.connections = 0
     sampling.cancel()
@@ -102,7 +102,7 @@ async def serve(host: str, port: int, certificate: str | None) -> None:
 
 
 async def upload(asked: dict[str, Any]) -> dict[str, Any]:
-    """Upload the file once, as `asked`, or as much of it as `cap` seconds allow."""
+    """Upload the file once, or as much of it as `cap` seconds allow."""
     size, part = asked["size"], asked["part_size"]
     slices = [min(part, size - offset) for offset in range(0, size, part)]
     links = [{"size": one, "url": f"{asked['url']}/part_{number}"} for number, one in enumerate(slices, 1)]
@@ -110,8 +110,8 @@ async def upload(asked: dict[str, Any]) -> dict[str, Any]:
     context = ssl.create_default_context(cafile=asked["ca"]) if asked["ca"] else None
     limits = Limits() if asked["in_flight"] is None else Limits(parts=asked["in_flight"])
     session = None if asked["lowat"] is None else session_with_lowat(asked["lowat"])
-    told: list[tuple[float, int]] = []
-    # No confirmation: nothing but the PUTs is measured.
+    progress: list[tuple[float, int]] = []
+    # Without confirmation, because only the PUTs are measured.
     uploader = Uploader(
         "token", account_id="account", base_url=asked["url"], limits=limits, timeouts=Timeouts(confirm=0), ssl=context,
         session=session,
@@ -123,7 +123,7 @@ async def upload(asked: dict[str, Any]) -> dict[str, Any]:
         with anyio.move_on_after(asked["cap"]):
             async for event in running:
                 if isinstance(event, Progress):
-                    told.append((time.monotonic(), event.bytes_uploaded))  # noqa: PERF401  # kept when capped
+                    progress.append((time.monotonic(), event.bytes_uploaded))  # noqa: PERF401  # kept when capped
         ended_at = time.monotonic()
         after = tcp_counters()
         complete = running.done
@@ -144,12 +144,12 @@ async def upload(asked: dict[str, Any]) -> dict[str, Any]:
         "retransmitted": after["RetransSegs"] - before["RetransSegs"],
         "cpu_seconds": used.ru_utime + used.ru_stime,
         "cpu_waited": waited(),
-        "progress": told,
+        "progress": progress,
     }
 
 
 def session_with_lowat(size: int) -> aiohttp.ClientSession:
-    """Make a session whose sockets are writable only while less than `size` bytes in them are unsent."""
+    """Return a session whose sockets are writable only while fewer than `size` bytes in them are unsent."""
 
     def make_socket(address: tuple[Any, ...]) -> socket.socket:
         made = socket.socket(*address[:3])
@@ -162,23 +162,23 @@ def session_with_lowat(size: int) -> aiohttp.ClientSession:
 
 
 def waited() -> float:
-    """Give the seconds that the loop's thread was ready to run and had no core: so much was it disturbed."""
+    """Return the seconds in which the loop's thread was ready to run and had no core, because of other programs."""
     return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
 
 
 def tcp_counters() -> dict[str, int]:
-    """Read this namespace's TCP counters."""
+    """Return the TCP counters of this namespace."""
     names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line[:4] == "Tcp:")
     return dict(zip(names[1:], map(int, values[1:]), strict=True))
 
 
 def main(role: str, words: str) -> None:
-    """Run one end; what it has to do comes, and what it found goes, as JSON."""
+    """Run one end; its job is in `words` and its result on stdout, both as JSON."""
     asked = json.loads(words)
-    # A capped upload ends as a cancelled one does, and there is no service here that could delete its file.
+    # A capped upload is cancelled, and there is no service here that could delete its file: that would be a warning.
     logging.getLogger("aioframeio_upload").setLevel(logging.ERROR)
-    # The link is what is measured: neither end waits for a core because something else runs here, too. Where that is
-    # not permitted, `cpu_waited` tells what it did.
+    # With real-time priority, neither end waits for a core because of other programs: the link is measured. Where that
+    # is not permitted, `cpu_waited` shows the disturbance.
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     if role == "sink":

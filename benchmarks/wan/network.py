@@ -1,15 +1,15 @@
-"""A WAN of three network namespaces: client, router, server. Nothing leaves them, and nothing of them stays.
+"""Build a WAN of three network namespaces, client, router and server, and remove it afterwards.
 
     client --veth-- router [queue, rate: tc tbf] --TUN, delay.c, TUN-- [loss: nft] server
 
-* The bottleneck is in a router, as it is in the world. In the sender's own namespace the kernel would see the queue:
-  it would hold packets back (TCP small queues) instead of losing them.
-* The queue holds 50 ms at full rate, first in first out: what an uplink's box has where nobody tuned it. That is one
-  bandwidth-delay product at 50 ms, so that a single flow of CUBIC can fill the link of 40 ms and not that of 150 ms.
-  An ideal queue would hide what connections gain; a much shorter one would make them gain more.
-* Loss is drawn for each packet that arrives at the server: after the queue, so that it costs the link its time, and
-  towards the server only. The way back has the delay and nothing else.
-* Packets enter the router one by one (`gso_max_segs 1`), or a drop would take up to 44 of them at once.
+* The bottleneck is in a router, as in the real world. In the sender's namespace the kernel would see the queue, and
+  hold packets back (TCP small queues) instead of losing them.
+* The queue holds 50 ms at full rate, first in first out, as an untuned router at an uplink does. That is one
+  bandwidth-delay product at 50 ms, so that a single flow of CUBIC can fill the link of 40 ms but not that of 150 ms.
+  With an ideal queue, more connections would gain nothing; with a much shorter one, they would gain more.
+* Loss is random for each packet that arrives at the server: after the queue, so that a lost packet has used the link,
+  and towards the server only. The way back has only the delay.
+* Packets enter the router one by one (`gso_max_segs 1`); otherwise one drop would lose up to 44 of them.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ NAMESPACES = Path("/var/run/netns")
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 PROGRAMS = ("ip", "tc", "cc")
 
-# RFC 2544 keeps 198.18.0.0/15 for benchmarks; the namespaces have no way to any other network.
+# RFC 2544 reserves 198.18.0.0/15 for benchmarks; the namespaces have no route to any other network.
 CLIENT, ROUTER_NEAR, ROUTER_FAR, SERVER = "198.18.0.2", "198.18.0.1", "198.18.1.1", "198.18.1.2"
 
 MTU = 1500
 SEGMENT = MTU - 20 - 20 - 12  # IP, TCP, and its time stamps, which Linux always sends
 
-# Linux's defaults, set because machines differ: they bound one connection's window, and so what it reaches.
+# Linux's defaults, set because machines differ: they limit one connection's window, and thereby its rate.
 SYSCTLS = {
     "net.ipv4.tcp_wmem": "4096 16384 4194304",
     "net.ipv4.tcp_rmem": "4096 131072 6291456",
-    # Or a run would start with what the one before it learned of the way.
+    # Otherwise a run would start with the metrics of the previous one.
     "net.ipv4.tcp_no_metrics_save": "1",
 }
 
 
 @dataclass(frozen=True)
 class Way:
-    """What lies between client and server."""
+    """The properties of the link between client and server."""
 
     rtt: float = 0.04
     loss: float = 0.0
@@ -62,7 +62,7 @@ class Way:
 
     @property
     def goodput(self) -> float:
-        """Bytes of TCP payload per second that fit through: the headers of IP and TCP are counted off."""
+        """The payload of TCP in bytes per second, without the headers of IP and TCP."""
         return self.rate / 8 * SEGMENT / MTU
 
     def __str__(self) -> str:
@@ -70,10 +70,10 @@ class Way:
 
 
 class Child:
-    """A process that says "ready", answers a line with a line of JSON, and ends when its input does."""
+    """A process that prints "ready", answers each line with a line of JSON, and ends when its stdin closes."""
 
     def __init__(self, words: list[str]) -> None:
-        # Its own process group: Ctrl-C is for the benchmark, which then ends its children in order.
+        # In a new process group: Ctrl-C reaches only the benchmark, which then ends its children in order.
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -91,7 +91,7 @@ class Child:
         self.close()
 
     def ask(self) -> Any:
-        """Ask what happened since it was asked last."""
+        """Return the counts since the previous call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("tell\n")
@@ -99,7 +99,7 @@ class Child:
         return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
-        """End its input, and itself if that does not."""
+        """Close its stdin, and kill it if it does not end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -113,7 +113,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Wan:
-    """A way that is open."""
+    """A link that was built."""
 
     client: str
     """The namespace's name."""
@@ -122,7 +122,7 @@ class Wan:
 
 
 def why_not() -> str | None:
-    """Say what this machine lacks for a WAN; None where it has all."""
+    """Return what this machine lacks for a WAN, or None."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -130,7 +130,7 @@ def why_not() -> str | None:
         return f"not installed: {', '.join(missing)} (Debian: apt-get install iproute2 gcc libc6-dev)"
     if not Path("/dev/net/tun").exists():
         return "there is no /dev/net/tun"
-    # In a container each of these may be forbidden by itself.
+    # A container may forbid any of these.
     name = f"{PREFIX}-{os.getpid()}-try"
     tries = (
         f"ip netns add {name}",
@@ -150,27 +150,27 @@ def why_not() -> str | None:
 
 
 def build(folder: Path) -> Path:
-    """Compile the forwarder and give its path."""
+    """Compile the program that delays packets, and return its path."""
     source, program = Path(__file__).parent.parent / "native" / "delay.c", folder / "delay"
     subprocess.run(["cc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
     return program
 
 
 def sweep() -> None:
-    """Remove what a benchmark that was killed left behind; its children end by themselves with their inputs."""
+    """Remove the namespaces of benchmarks that were killed; their children end when their stdin closes."""
     for name in leftovers():
         if not Path("/proc", name.split("-")[1]).exists():
             subprocess.run(["ip", "netns", "del", name], check=False)
 
 
 def leftovers() -> list[str]:
-    """Name the namespaces of this benchmark, of any process."""
+    """Return the names of the namespaces of this benchmark, of any process."""
     return sorted(path.name for path in NAMESPACES.glob(f"{PREFIX}-*"))
 
 
 @contextmanager
 def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
-    """Build the way; remove it all at the end, however that comes."""
+    """Build the link, and remove all of it at the end."""
     client, router, server = (f"{PREFIX}-{os.getpid()}-{end}" for end in ("client", "router", "server"))
     with ExitStack() as stack:
         for name in (client, router, server):
@@ -188,7 +188,7 @@ def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
             (server, "wan", SERVER),
         ):
             run(f"ip -n {name} address add {address}/30 dev {device}")
-            # The queue is the bottleneck's alone: no other loses a packet.
+            # Long enough that only the queue of the bottleneck loses packets.
             run(f"ip -n {name} link set {device} up mtu {MTU} txqueuelen 10000")
         run(f"ip -n {client} link set wan gso_max_segs 1")
         run(f"ip -n {client} route add default via {ROUTER_NEAR}")
@@ -198,7 +198,7 @@ def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
         with allowed(way.congestion):
             for name in (client, server):
                 run(f"ip netns exec {name} sysctl -qw", *(f"{key}={value}" for key, value in settings.items()))
-        # A burst of eleven packets: the bucket's timer may be half a millisecond late without losing rate.
+        # A burst of eleven packets: the timer of the token bucket may be 0.5 ms late without reducing the rate.
         limit = round(way.rate / 8 * way.queue)
         run(f"tc -n {router} qdisc add dev far root tbf rate {way.rate:.0f}bit burst 16kb limit {limit}")
         if way.loss:
@@ -208,9 +208,9 @@ def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
 
 @contextmanager
 def allowed(congestion: str) -> Iterator[None]:
-    """Let a namespace choose the algorithm, which the kernel allows only for those that any user may choose."""
+    """Allow the algorithm for all users, and undo that at the end: in a namespace only such ones can be chosen."""
     with ALLOWED.open("r+") as setting:
-        # One benchmark at a time, or one would take back what the other still needs.
+        # One benchmark at a time: otherwise one could remove what the other still needs.
         fcntl.flock(setting, fcntl.LOCK_EX)
         before = ALLOWED.read_text().split()
         if congestion in before:
@@ -224,7 +224,7 @@ def allowed(congestion: str) -> Iterator[None]:
 
 
 def drop(server: str, loss: float) -> None:
-    """Lose that share of the packets that arrive at the server."""
+    """Drop that share of the packets that arrive at the server."""
     if shutil.which("nft") is None:
         raise RuntimeError("loss needs nft (Debian: apt-get install nftables)")
     run(f"ip netns exec {server} nft add table ip loss")
@@ -234,7 +234,7 @@ def drop(server: str, loss: float) -> None:
 
 
 def run(words: str, *more: str) -> None:
-    """Run a command, or raise with what it said."""
+    """Run a command; raise RuntimeError with its stderr if it fails."""
     done = subprocess.run([*words.split(), *more], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{words}: {done.stderr.strip()}")

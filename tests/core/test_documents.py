@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioframeio_upload._core.api_schema import as_text, is_text
-from aioframeio_upload._core.documents import MOST_VALUES, BadDocument, read_document
+from aioframeio_upload._core.documents import MAX_VALUES, BadDocument, read_document
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(),
@@ -44,7 +44,7 @@ def test_what_is_no_json_is_told_without_a_word_of_it(text: bytes) -> None:
 @pytest.mark.parametrize("value", [b"[]", b"{}", b"1"])
 def test_more_values_than_anybody_needs_are_not_read(value: bytes) -> None:
     with pytest.raises(BadDocument, match="too many values"):
-        read_document(b"[" + b",".join([value] * (MOST_VALUES + 1)) + b"]")
+        read_document(b"[" + b",".join([value] * (MAX_VALUES + 1)) + b"]")
 
 
 def test_a_lone_surrogate_is_replaced_and_a_pair_is_a_character() -> None:

@@ -81,7 +81,7 @@ WAYS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_a_token_callable_whose_own_task_was_cancelled_fails_the_upload(fake: FakeFrameio, way: Any) -> None:
     async with uploader_with(way(fake.token), fake) as uploader:
-        with pytest.raises(AuthenticationError, match="gave none: what it waited for was cancelled"):
+        with pytest.raises(AuthenticationError, match="returned none: what it waited for was cancelled"):
             await uploader.upload(b"x", name="a", folder_id=fake.folder_id)
         with pytest.raises(AuthenticationError):
             await uploader.plan(b"x", name="a", folder_id=fake.folder_id)

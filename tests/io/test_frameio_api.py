@@ -170,7 +170,7 @@ async def test_a_token_callable_that_hangs_is_given_up(fake: FakeFrameio) -> Non
             timeouts = Timeouts(api=0.05)
             async with Uploader(token, account_id=fake.account_id, base_url=fake.url, timeouts=timeouts) as uploader:
                 async with asyncio.timeout(10):
-                    with pytest.raises(AuthenticationError, match=r"token callable gave none within 0\.05 s"):
+                    with pytest.raises(AuthenticationError, match=r"token callable did not return within 0\.05 s"):
                         await uploader.status("x")
     finally:
         sealed.set()

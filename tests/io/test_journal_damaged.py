@@ -166,7 +166,7 @@ TRIGGER = "CREATE TRIGGER told BEFORE INSERT ON uploads BEGIN SELECT raise(ABORT
 async def test_the_words_of_sqlite_are_not_quoted(fake: FakeFrameio, two: Two, make_file: Callable[..., Path]) -> None:
     rows(two.journal, TRIGGER)
     async with uploader_on(fake, journal=two.journal) as uploader:
-        with pytest.raises(JournalError, match=r"refuses what was to be recorded; 'new.mov' was not begun") as caught:
+        with pytest.raises(JournalError, match=r"refused the record; 'new.mov' was not begun") as caught:
             await uploader.upload(make_file(SIZE, "new.mov"), folder_id=fake.folder_id)
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "X-Amz-Signature=1" not in shown
