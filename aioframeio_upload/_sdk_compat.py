@@ -110,16 +110,16 @@ class AsyncFrameioUploader:
         await self._rewind(resources)
         found = await open_parts(self._file, self._plan, resources)
         scope = anyio.CancelScope()
-        told = _Callback(self._on_progress, self._plan.size, scope)
+        events = _Callback(self._on_progress, self._plan.size, scope)
         try:
             with scope:
-                receipts = await PartUploader(self._plan, found, resources, told, PauseGate()).run()
+                receipts = await PartUploader(self._plan, found, resources, events, PauseGate()).run()
                 tell_unproved(self._plan.name, receipts, "ask Frame.io whether the file is complete")
                 await found.check()
         finally:
             found.close()
-        if told.error is not None:
-            raise told.error
+        if events.error is not None:
+            raise events.error
 
     async def _rewind(self, resources: Session) -> None:
         file: Any = self._file

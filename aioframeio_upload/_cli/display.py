@@ -15,7 +15,7 @@ from .output import write_error, write_json, write_line
 
 PROGRESS_STEP = 0.1
 PROGRESS_PERIOD = 10.0
-"""A line of progress for each tenth of the bytes, and after this many seconds: a log stays short, and shows life."""
+"""The interval between two lines of progress: a share of the bytes, and seconds. It keeps logs short."""
 
 
 class EventView(Protocol):

@@ -69,7 +69,7 @@ def format_api_retry(delay: float, error: ApiError) -> str:
 
 
 def format_error(error: Exception) -> str:
-    """Return an error as one line, with the remedy where there is one."""
+    """Return an error as one line, with the remedy if there is one."""
     from .. import AuthenticationError
     from .._io.http_errors import UNTRUSTED
 

@@ -51,7 +51,7 @@ def finish(
 
     Args:
         work: The command; it returns its exit status.
-        describe_remains: Called if a signal stopped the command: what it left, and how to go on.
+        describe_remains: Called if a signal stopped the command. Returns what is left, and how to continue.
         only_prints: The command has no purpose but its output, as `find` has. For any other, such as an upload, lost
             output (a full disk, a closed pipe) does not change the exit status.
     """

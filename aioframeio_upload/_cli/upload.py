@@ -92,14 +92,14 @@ class UploadRun:
         return exit_status.FAILED if damaged else status
 
     def describe_remains(self) -> str:
-        """Return what the journal keeps of the interrupted uploads, and what the same command would do."""
+        """Return what the journal keeps of the interrupted uploads, and how to continue."""
         if self._journal is None:
-            return "the same command again begins unfinished files anew; without --no-journal it would go on"
+            return "the same command starts unfinished files again; without --no-journal it would resume them"
         known = [kept for kept in (view.kept for view in self._interrupted) if kept is not None]
         if not known:
-            return "the same command again goes on where it stopped"
+            return "run the same command again to resume"
         kept, total = (format_size(sum(column)) for column in zip(*known, strict=True))
-        return f"{kept} of {total} are kept (whole parts only); the same command again sends the rest"
+        return f"{kept} of {total} are kept (whole parts only); run the same command again to send the rest"
 
     def _uploader(self) -> AbstractAsyncContextManager[Uploader]:
         return self._service.uploader(journal=self._journal, limits=self._limits, timeouts=self._timeouts)
@@ -117,7 +117,7 @@ class UploadRun:
             async with self._display(views) as display:
                 listeners = [_listen(view, display) for view in views]
                 if self._timeline is not None:
-                    # With a listener of its own: a slow display would delay its times.
+                    # With a separate listener: a slow display would delay its times.
                     listeners += [self._timeline.watch(view.upload, view.label) for view in views]
                 await asyncio.gather(*listeners)
         finally:
@@ -167,7 +167,7 @@ def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: Upload
     try:
         if path in arguments.folders:
             return uploader.upload_folder(
-                os.path.abspath(path),  # `.` has no name of its own for the folder at Frame.io
+                os.path.abspath(path),  # `.` has no name for the folder at Frame.io
                 folder_id=folder_id,
                 include=arguments.include,
                 exclude=arguments.exclude,

@@ -106,7 +106,7 @@ class UploadView:
                 return f"{format_size(event.total_bytes)} in {format_count(event.total_parts, 'part')}"
             case UploadResumed():
                 self.parts_before, self.bytes_done = event.parts_completed, event.bytes_completed
-                return f"goes on; {format_size(event.bytes_completed)} were sent before"
+                return f"resuming; {format_size(event.bytes_completed)} were sent before"
             case UploadReplanned():
                 return f"begins anew: {event.reason}"
             case FolderPlanned():

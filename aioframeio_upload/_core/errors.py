@@ -10,7 +10,7 @@
     │  ├─ PermissionDenied     403
     │  ├─ NotFound             404
     │  └─ RateLimited          429
-    ├─ PartError(number, attempts, …) a part could not be sent; by itself, one failed attempt
+    ├─ PartError(number, attempts, …) a part could not be sent; this class itself is one failed attempt
     │  ├─ PartRejected                S3 refused it for good
     │  ├─ PartExhausted               all attempts failed; `__cause__` is the last failure
     │  └─ IntegrityError              the ETag kept differing from the MD5 of the bytes that were sent

@@ -74,7 +74,7 @@ class Session:
     """The shared resources of an Uploader, which alone opens them when entered and closes them when left."""
 
     session: aiohttp.ClientSession
-    """Has a connector of its own or the caller's. Requests use `session_for` instead."""
+    """Has its own connector or the caller's. Requests use `session_for` instead."""
     executor: ReadThreads
     spool: Spool
     blocks: BufferPool
@@ -95,7 +95,7 @@ class Session:
     expectless: set[str] = field(default_factory=set)
     """Hosts that, or whose proxies, do not answer `Expect: 100-continue`."""
     spare: aiohttp.ClientSession | None = None
-    """A session with a connector of its own, for cleaning up after the caller has closed theirs."""
+    """A session with a separate connector, for cleaning up after the caller has closed theirs."""
     retries: int = 0
     """Part attempts that failed and were repeated."""
 

@@ -260,7 +260,7 @@ def interrupted(
     return running.returncode, said, complaint
 
 
-KEPT = "2.4 MB of 3.1 MB are kept (whole parts only); the same command again sends the rest"
+KEPT = "2.4 MB of 3.1 MB are kept (whole parts only); run the same command again to send the rest"
 
 
 @HAS_SIGNALS
@@ -279,7 +279,7 @@ def test_ctrl_c_ends_it_with_130_and_the_next_run_resumes(
     again = ["upload", "take.mov", "--folder", fake.folder_id] if command == "upload" else ["resume"]
     status, said, complaint = program.run(*again, "--report", "r.json")
     assert (status, complaint) == (0, "")
-    assert "take.mov: goes on; 2.4 MB were sent before" in said
+    assert "take.mov: resuming; 2.4 MB were sent before" in said
     source = "take.mov" if command == "upload" else str(take)
     assert said.splitlines()[-1] == f"{source}: resumed, 3.1 MB  {link_of(fake)}"
     assert file.sha256 == sha256(take)
@@ -353,7 +353,7 @@ def test_a_second_sigterm_kills_what_the_first_cannot_end() -> None:
 def test_without_a_journal_a_sigterm_leaves_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
     status, _, complaint = interrupted(fake, program, "--no-journal", by=signal.SIGTERM)
     assert status == 143
-    assert complaint.startswith("terminated; the same command again begins unfinished files anew")
+    assert complaint.startswith("terminated; the same command starts unfinished files again")
     assert not fake.files
 
 
@@ -361,7 +361,7 @@ def test_without_a_journal_a_sigterm_leaves_nothing(fake: FakeFrameio, program: 
 def test_without_a_journal_ctrl_c_leaves_nothing(fake: FakeFrameio, program: Program, take: Path) -> None:
     status, _, complaint = interrupted(fake, program, "--no-journal")
     assert status == 130
-    assert complaint.startswith("interrupted; the same command again begins unfinished files anew")
+    assert complaint.startswith("interrupted; the same command starts unfinished files again")
     assert not fake.files
     assert [seen.operation for seen in fake.requests].count("delete") == 1
     assert not program.state.exists()
