@@ -451,7 +451,7 @@ def test_a_timeline_shows_each_path_and_its_retries(
     fake.add_fault(Fault(do="answer", status=503, code="SlowDown", number=2, headers={"Retry-After": "0"}))
     paths = ("take.mov", "shoot", "nowhere.mov")
     status, _, complaint = program.run("upload", *paths, "--folder", fake.folder_id, "--timeline", "out.svg")
-    assert (status, len(complaint.splitlines())) == (1, 1)  # nowhere.mov; the picture is there all the same
+    assert (status, len(complaint.splitlines())) == (1, 1)  # for nowhere.mov; the timeline exists all the same
     picture = (tmp_path / "out.svg").read_text(encoding="utf-8")
     for words in ("take.mov: 3.1 MB in 4 parts", "shoot: 1 B in 1 file", "nowhere.mov: failed: SourceError"):
         assert words in picture
@@ -538,7 +538,7 @@ def test_find_shows_the_tree_with_the_ids(fake: FakeFrameio, program: Program, t
         ("project", fake.project_id),
         ("folder", fake.folder_id),
     ]
-    assert [row["name"] for row in rows[4:]] == ["shoot"]  # one level, where nothing else is said
+    assert [row["name"] for row in rows[4:]] == ["shoot"]  # one level by default
     assert rows[4]["id"] in said
 
 

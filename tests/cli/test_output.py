@@ -104,7 +104,7 @@ def test_no_command_ends_in_a_traceback(program: Program, command: str, redirect
     status, _, complaint = shell(program, redirected, *command.split())
     assert "Traceback" not in complaint
     assert "Exception ignored" not in complaint
-    # What these say is all that they are for.
+    # The output of these commands is their only result.
     lost = command in ("pending", "find") and redirected == ">/dev/full"
     assert (status, LOST in complaint) == (int(lost), redirected == ">/dev/full" and not command.startswith("--"))
 
@@ -118,7 +118,7 @@ def test_a_url_from_a_closed_stdin_is_a_usage_error(fake: FakeFrameio, program: 
 @POSIX
 def test_a_listing_whose_reader_has_left_ends_silently(fake: FakeFrameio, program: Program) -> None:
     status, said, complaint = shell(program, "| head -n 1", "find", "--json")
-    assert (status, complaint) == (0, "")  # that of `head`
+    assert (status, complaint) == (0, "")  # the exit status of `head`
     assert json.loads(said)["kind"] == "account"
 
 

@@ -50,7 +50,7 @@ class Place:
 
     command: tuple[str, ...]
     fault: Fault
-    """What never answers; its first hit says that the command is there."""
+    """A fault that never answers; its first hit shows that the command is in this state."""
     is_read: bool = True
     dead_mount: bool = False
 
@@ -154,7 +154,7 @@ def test_a_second_signal_ends_it_at_once_and_any_further_one_is_harmless(
         assert "Exception ignored" not in terminal.written
         assert "\x1b[?25l" not in terminal.written, "the cursor is hidden, and nobody shows it again"
     fake.release()
-    # Nobody holds the journal's lock.
+    # The journal's lock was released.
     assert program.run("pending")[0] == 0
 
 
@@ -226,7 +226,7 @@ finally:
     [
         "threading.Thread(target=threading.Event().wait).start(); await asyncio.Event().wait()",
         "await asyncio.to_thread(threading.Event().wait)",
-        # In the main thread, in a call that no signal ends: the system's own, as a dead mount is.
+        # A system call in the main thread that no signal interrupts, as on a dead mount.
         "import ctypes; ctypes.CDLL(None).pthread_barrier_wait(barrier())",
     ],
     ids=["thread", "executor", "main"],

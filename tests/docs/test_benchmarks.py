@@ -120,7 +120,7 @@ def test_import_time_compares_the_imports_with_that_of_aiohttp(bench: Bench) -> 
     record = bench("import_time")
     assert {"import aiohttp", "from aioframeio_upload import Uploader", "aioframeio-upload --help"} <= clients(record)
     modules = {row["client"]: row["summary"]["modules"] for row in record["rows"]}
-    # Nothing is loaded before it is asked for, and what is asked for stands on aiohttp.
+    # Modules are loaded on first use, and the Uploader needs aiohttp.
     assert modules["import aioframeio_upload"] < modules["import aiohttp"]
     assert modules["import aiohttp"] < modules["from aioframeio_upload import Uploader"]
 
@@ -133,7 +133,7 @@ def test_wan_measures_the_default_or_says_what_the_machine_lacks(run: Callable[.
         return
     rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
     assert [row["summary"]["capped"] for row in rows] == [0, 0]
-    # No link carries more than its rate; where one seems to, the clock or the count is wrong.
+    # No link carries more than its rate; if one seems to, the clock or the count is wrong.
     assert all(run["cost"] > 1 for row in rows for run in row["runs"])
 
 
@@ -149,7 +149,7 @@ def test_fleet_sends_a_file_by_one_host_and_by_two_each_behind_its_link(
     rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
     assert [row["cell"]["hosts"] for row in rows] == [1, 2]
     assert rows[0]["summary"]["share"] == 1
-    # No link carries more than its rate, but for what its bucket holds at the start.
+    # No link carries more than its rate, except for the initial content of its bucket.
     for row in rows:
         hosts = row["cell"]["hosts"]
         least = (size - hosts * 131_072) * 8 / (rate * hosts)

@@ -249,7 +249,7 @@ def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_sends_progress_after_
     with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
         sending = threads.submit(put, client, in_halves(rest))
         try:
-            # Before the second half is sent, so nobody has stored the whole.
+            # Before the second half is sent, so the application has not stored the whole body.
             fake.wait_until(first_part_is_there, timeout=50)
             planned = listened(client, is_called("UploadPlanned"))[-1]
             assert put(client, BODY).status_code == 409
@@ -315,7 +315,7 @@ def test_an_upload_resumes_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path
             try:
                 listened(client, is_called("PartCompleted"))
                 (kept,) = state.iterdir()
-                first_part_is_kept(kept)  # a server that is stopped waits for that, one that is killed does not
+                first_part_is_kept(kept)  # a server that is stopped waits for this, a killed one does not
                 process.send_signal(end)
                 process.wait(50)
             finally:
@@ -356,7 +356,7 @@ def test_the_fastapi_app_keeps_nothing_of_an_upload_that_cannot_resume(fake: Fak
         os.utime(path, (1, 1))
     with dropping(fake, tmp_path) as (client, _):
         answer = put(client, BODY)
-        if answer.status_code == 202:  # the body may be taken in before S3 refuses
+        if answer.status_code == 202:  # the body may be received before S3 refuses
             assert listened(client, is_called("UploadFailed"))[-1]["error"]["type"] == "PartRejected"
         else:
             assert (answer.status_code, answer.json()["type"]) == (502, "PartRejected")
@@ -545,7 +545,7 @@ def test_the_pipeline_waits_for_the_next_stage_and_resumes_after_ctrl_c(
     assert (status, "Traceback" in said) == (1, False), said
     assert said.endswith("the same command goes on with what is not recorded\n")
     assert len(fake.files) + len(fake.deleted) == 14
-    # Best effort within half a second: what is left is told.
+    # Best effort within half a second; what is left is reported.
     left = {file.id for file in fake.files if not file.complete}
     assert all(file_id in said for file_id in left)
     done = recorded(tmp_path / "takes.sqlite3")

@@ -45,7 +45,7 @@ TESTING = modules(PACKAGE / "testing")
 
 
 def breaches(rule: Callable[[Path], object], paths: list[Path]) -> dict[str, object]:
-    """Return what breaks a rule, by module."""
+    """Return the violations of a rule, by module."""
     return {module_of(path): found for path in paths if (found := rule(path))}
 
 
@@ -63,7 +63,7 @@ WRITES = re.compile(r"""sys\.(?:__)?std(?:out|err)|typer\.(?:secho|echo)|[^\w"]C
 
 @pytest.mark.needs_tree
 def test_only_one_module_writes_to_the_terminal() -> None:
-    """It escapes what would steer the terminal, and outlives one that is gone."""
+    """It escapes control characters, and survives the loss of the terminal."""
     above = [path for path in OURS if module_of(path).startswith(("__main__", "_cli", "_demo"))]
     assert set(breaches(lambda path: WRITES.findall(path.read_text("utf-8")), above)) == {"_cli/output"}
 
@@ -75,7 +75,7 @@ def test_no_comment_postpones_work() -> None:
 
 @pytest.mark.needs_tree
 def test_no_name_contains_a_vague_word() -> None:
-    """Those of modules, classes and functions; parameters and JSON's keys may be others' words."""
+    """Checked are the names of modules, classes and functions; parameters and JSON keys may come from elsewhere."""
 
     def vague(path: Path) -> set[str]:
         named = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -197,7 +197,7 @@ def test_all_is_sorted_and_complete() -> None:
 
 
 def names_of_ours(node: ast.AST) -> list[ast.alias]:
-    """What a type checker sees to be imported from our modules; the program loads each when it is asked for."""
+    """Return the names that type checkers see as imported from our modules; each is loaded on first use."""
     return node.names if isinstance(node, ast.ImportFrom) and node.level else []
 
 
@@ -226,7 +226,7 @@ def test_every_error_of_the_tree_and_every_event_is_public() -> None:
 
 
 def functions(kind: type) -> Iterator[tuple[str, FunctionType]]:
-    """Give the functions that a class has from us; what `dataclass` wrote into it is not in a file of ours."""
+    """Yield the functions that a class has from our files, without those that `dataclass` generated."""
     for each in kind.__mro__:
         for name, value in vars(each).items():
             found = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
@@ -262,7 +262,7 @@ def test_a_docstring_that_explains_arguments_explains_those_that_there_are() -> 
 
 
 def test_the_annotations_of_public_names_resolve_when_the_program_runs() -> None:
-    """FastAPI, pydantic and `dataclasses`' users read them; a name imported under TYPE_CHECKING would fail here."""
+    """FastAPI, pydantic and others read them at run time, where a name imported under TYPE_CHECKING is missing."""
     without = {}
     for kind in CLASSES.values():
         typing.get_type_hints(kind)
@@ -280,7 +280,7 @@ def test_the_examples_in_docstrings_run() -> None:
         if module_of(path).startswith(("_cli", "_demo", "dask", "_dask", "plot", "_plot")):
             continue  # they need an extra
         failed[name] = doctest.testmod(importlib.import_module(name)).failed
-    # In the modules they are passed over, because their `__module__` is another one.
+    # In their modules doctest skips public classes, because their `__module__` is the package.
     runner, finder = doctest.DocTestRunner(), doctest.DocTestFinder(exclude_empty=True)
     for name, kind in CLASSES.items():
         for test in finder.find(kind, name, module=False, globs=dict(PUBLIC)):

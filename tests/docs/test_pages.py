@@ -94,7 +94,7 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for path in ("a.mov", "b/c.mov", "b/d.tmp"):
         (tmp_path / "shoot" / path).write_bytes(path.encode())
     trustme.CA().cert_pem.write_to_path(tmp_path / "studio-ca.pem")
-    # Any address that answers with a length will do for a render to be passed on.
+    # Any URL whose answer has a length can stand for the render that is forwarded.
     return {
         "token": fake.token,
         "ACCOUNT": fake.account_id,
@@ -194,7 +194,7 @@ def test_each_python_block_runs(
         assert printed.startswith("nothing to send: take-99.mov: ")
         return
     if "with FakeFrameio(" in block:
-        return  # it has a fake of its own, and says what became of it
+        return  # it has its own fake, and checks the result itself
     assert [*fake.files, *fake.deleted, *fake_frameio.files]
     fake.wait_until(lambda fake: all(file.complete for file in fake.files))
 

@@ -158,7 +158,7 @@ async def test_an_expired_link_is_refused() -> None:
     async with FakeFrameio(link_lifetime=0) as fake:
         asset = await create(fake)
         wire = await connect(fake)
-        # The signing time is cut to a whole second: a lifetime of none is over when it begins.
+        # The signing time is truncated to a second, so a link with a lifetime of 0 has expired when it is made.
         wire.send(target_of(asset), right_headers(fake), BODY)
         answer = await wire.answer()
         assert (answer.code, b"Request has expired" in answer.body) == ("AccessDenied", True)

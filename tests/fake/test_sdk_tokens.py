@@ -21,7 +21,7 @@ Login = Callable[[Ims, str], AsyncServerToServerAuth]
 @pytest.fixture
 async def login() -> AsyncIterator[Login]:
     """Return the SDK's authentication object for a login service."""
-    # TLS's certificates, which httpx would read from the disk, are of no use here.
+    # The login is plain HTTP; otherwise httpx would read TLS certificates from the disk, which blocks.
     async with httpx.AsyncClient(verify=False) as http:
         yield lambda ims, secret: AsyncServerToServerAuth(
             client_id="ours", client_secret=secret, ims_base_url=ims.url, http_client=http

@@ -150,7 +150,7 @@ STORIES = [
     Story(name="a part tried again", waits=(">PartUploader._send",), fault=Fault(status=500)),
     Story(name="a pause", waits=(">PauseGate.passed",), pauses=True),
     Story(name="a stream", waits=(">PartUploader._work",), content=lambda path: _stream()),
-    # Its part is stored wrongly, so the service has put the file together from other bytes than were sent.
+    # Its part is stored wrongly, so the stitched file has other bytes than were sent.
     Story(
         name="begun anew",
         waits=("UploadJob._replan", "delete_placeholder"),
@@ -189,7 +189,7 @@ class Stage:
         known = {file.id for file in (*self.fake.files, *self.fake.deleted)}
         self._played += 1
         name = f"take-{self._played}.mov"
-        if story.fault is not None:  # of this play alone: one that is cancelled early leaves its fault behind
+        if story.fault is not None:  # only in this play: an upload that is cancelled early leaves its fault unused
             self.fake.add_fault(replace(story.fault, name=name))
         seen = Suspensions()
         loop = asyncio.get_running_loop()
@@ -247,7 +247,7 @@ class Stage:
         arrived = [event for event in events[begun[-1] :] if isinstance(event, PartCompleted)] if begun else []
         if len(arrived) == parts:
             assert kept == {upload.file_id}
-        elif kept:  # between S3's last answer and the event that tells of it
+        elif kept:  # cancelled between S3's last answer and its event
             assert kept == {upload.file_id}
             (file,) = (file for file in self.fake.files if file.id == upload.file_id)
             assert len(file.etags) == parts
@@ -290,7 +290,7 @@ async def test_an_upload_without_a_cancel_waits_in_the_functions_of_its_story(st
 @pytest.mark.parametrize("anyio_backend", on_both_loops())
 @pytest.mark.parametrize("way", WAYS)
 async def test_cancelled_at_a_sample_of_its_suspension_points_it_leaves_what_it_should(stage: Stage, way: Way) -> None:
-    # Each way begins elsewhere, so that together they see more.
+    # Each way starts at another point, so that together they cover more.
     for point in range(1 + list(WAYS).index(way), 30, 6):
         assert (await stage.play(PLAIN, way, point)).was_cancelled
 
@@ -366,5 +366,5 @@ async def test_an_uploader_whose_exit_is_cancelled_twice_still_closes(stage: Sta
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        stage.fake.release()  # who is held does not look whether anybody is still there
+        stage.fake.release()  # a held request does not notice that its client has left
         await stage.fake.until(lambda fake: fake.connections == 0)

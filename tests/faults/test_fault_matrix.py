@@ -71,7 +71,7 @@ class Row:
     name: str
     end: End
     asks: bool = False
-    """Whether the parts are large enough to ask before they are sent."""
+    """Whether the parts are so large that the library asks before it sends them."""
     fault: dict[str, Any] = field(default_factory=dict)
 
 
@@ -187,7 +187,7 @@ async def test_it_ends_identical_or_in_the_documented_error_and_leaves_nothing_b
 ) -> None:
     if cell.row.asks:
         monkeypatch.setattr(part_module, "EXPECT_FROM", PART // 2)
-    # Impatient only where it must be: a busy machine may need half a second for any part.
+    # Short timeouts only where needed: a busy machine may take half a second for any part.
     timeouts = Timeouts(stall=STALL, answer=STALL) if cell.kind in ("stall", "hold") else Timeouts()
     limits = Limits(parts=3, api_pacing=False)
     async with FakeFrameio(rate_limits=False, part_size=PART, faults=cell.faults()) as fake:
@@ -203,7 +203,7 @@ async def test_it_ends_identical_or_in_the_documented_error_and_leaves_nothing_b
         check_what_is_there(played)
         check_what_was_told(played)
         CHECKS[cell.row.end](played)
-    gc.collect()  # what was never retrieved is told when it is collected
+    gc.collect()  # an exception that was never retrieved is logged when it is collected
     check_silence(cell, caplog)
 
 
@@ -274,7 +274,7 @@ def check_healed(played: Played) -> None:
         assert type(error) is PartExhausted
         assert (error.attempts, sent[error.number]) == (POLICY.attempts, POLICY.attempts)
         assert type(error.__cause__) is PartError
-        if cell.row.name != "early-503":  # whose answer may be lost with the connection
+        if cell.row.name != "early-503":  # its answer may be lost with the connection
             assert error.code == cell.row.fault.get("code")
             assert cell.row.fault.get("status") in (None, error.status)
         return
@@ -283,7 +283,7 @@ def check_healed(played: Played) -> None:
     kinds = (PartStarted, PartRetrying, PartCompleted)
     for number in NUMBERS:
         steps = [event for event in played.events if isinstance(event, kinds) and event.number == number]
-        if cell.kind in ("stall", "hold"):  # a busy machine may be too late at any attempt
+        if cell.kind in ("stall", "hold"):  # on a busy machine any attempt may time out
             assert sent[number] >= expected[number]
             assert type(steps[-1]) is PartCompleted
             continue

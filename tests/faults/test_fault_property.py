@@ -108,7 +108,7 @@ def check_end(fake: FakeFrameio, events: list[Event], end: UploadedFile | Upload
     (file,) = (file for file in fake.files if file.id == end.id)
     assert file.complete
     if file.sha256 != sha256(CONTENT):
-        # Every part stored corrupted, time after time: just what a host looks like whose ETags are no MD5s.
+        # If every part is always stored corrupted, the host looks like one whose ETags are not MD5s.
         slices = [CONTENT[at : at + SMALL] for at in range(0, len(CONTENT), SMALL)]
         assert not {hashlib.md5(part).hexdigest() for part in slices} & set(file.etags)
 
@@ -138,7 +138,7 @@ def check_what_is_left(fake: FakeFrameio, events: list[Event]) -> None:
     assert len(left - set(told)) <= lost
     if not set_of(hit, on="delete"):
         assert left & set(told) <= kept
-    if not set_of(hit, do="corrupt") and not set_of(hit, do="wrong_etag"):  # then those bytes may be a mixture
+    if not set_of(hit, do="corrupt") and not set_of(hit, do="wrong_etag"):  # otherwise the bytes may be a mixture
         assert kept <= left
 
 

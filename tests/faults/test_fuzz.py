@@ -137,7 +137,7 @@ def mutated(draw: st.DrawFn, document: Any) -> Any:
                 continue
             match draw(st.sampled_from(["replace", "replace", "drop", "double"])):
                 case "replace":
-                    place[key] = deepcopy(draw(VALUES))  # what is sampled is one object each time
+                    place[key] = deepcopy(draw(VALUES))  # sampled_from returns the same object each time
                 case "drop":
                     del place[key]
                 case _:

@@ -60,14 +60,14 @@ def test_killed_at_a_write_it_resumes(fake: FakeFrameio, path: Path, journal: Pa
     else:
         recorded = set()
     if done >= ERASED:
-        assert rows(journal, "SELECT * FROM uploads") == []  # the upload was over
+        assert rows(journal, "SELECT * FROM uploads") == []  # the upload had ended
     else:
         ended = killed.run(killed.job(fake, path, journal))
         assert ended is not None
         assert ended["outcome"] == ("resumed" if done >= BEGUN else "uploaded")
     whole = [file for file in fake.files if file.complete]
     assert [file.sha256 for file in whole] == [sha256(path)]
-    # Between the service's answer and its record nothing can tell the placeholder from somebody else's.
+    # A placeholder that was created but not recorded cannot be distinguished from another client's.
     assert len(fake.files) - len(whole) == (1 if (last, when) == (BEGUN, "before") else 0)
     assert all(puts(fake)[number] == 1 for number in recorded)
 
@@ -118,7 +118,7 @@ def test_two_processes_share_a_journal(fake: FakeFrameio, path: Path, journal: P
     other.write_bytes(some_bytes(PARTS * PART - 7))
     fake.add_fault(hold := Fault(do="hold", number=2, times=2))
     with killed.start(killed.job(fake, path, journal)) as one, killed.start(killed.job(fake, other, journal)) as two:
-        fake.wait_until(lambda fake: fake.hits(hold) == 2, timeout=40)  # both at once
+        fake.wait_until(lambda fake: fake.hits(hold) == 2, timeout=40)  # both at the same time
         fake.release()
         ended = [process.communicate(timeout=40) for process in (one, two)]
     assert [complaint for _, complaint in ended] == ["", ""]

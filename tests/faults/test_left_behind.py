@@ -192,7 +192,7 @@ ROWS = {
     "LinksExpired": Row(let_go_on, KEPT, False, LinksExpired, (Fault(do="expire", number=4, times=None),)),
     "ApiError, of new links": Row(
         dead_links,
-        DROPPED,  # the placeholder went before another one was asked for
+        DROPPED,  # the placeholder was deleted before another one was requested
         False,
         ApiError,
         (Fault(do="expire", number=4), Fault(on="create", status=403, first=2)),
@@ -258,7 +258,7 @@ async def test_every_cancel_keeps_a_complete_file_and_the_next_run_only_confirms
         await reached(fake, hold)
         await way(Story(fake, uploader, upload, path))
     fake.release(hold)
-    await fake.until(lambda fake: fake.files[0].complete)  # it puts the parts together behind its answers
+    await fake.until(lambda fake: fake.files[0].complete)  # the fake stitches after it has answered
     assert [file.id for file in fake.files] == [upload.file_id]
     if recorded:
         async with uploader_on(fake, journal=journal) as uploader:

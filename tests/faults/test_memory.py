@@ -13,7 +13,7 @@ SIZE = 1 << 30
 PART = 128 << 20
 MOST_GROWTH = 64 << 20
 
-# In a process of its own: the peak is a process's, and only its own. `ru_maxrss` would not do: it is inherited
+# In a separate process, because the peak is one of the process. Not `ru_maxrss`, which a child process inherits
 # through exec.
 UPLOAD = """
 import asyncio, json, re, sys
@@ -25,7 +25,7 @@ def peak():
 
 async def upload(path, where):
     async with Uploader(where["token"], account_id=where["account_id"], base_url=where["url"]) as uploader:
-        # A small file first: the session, the threads and the modules of both are there before the measurement.
+        # A small file first, so that sessions, threads and modules exist before the measurement.
         await uploader.upload(b"warm", name="warm.mov", folder_id=where["folder_id"])
         before, most = peak(), 0
         async with uploader.upload(path, folder_id=where["folder_id"]) as upload:
@@ -44,7 +44,7 @@ print(json.dumps(asyncio.run(upload(sys.argv[1], json.loads(sys.argv[2])))))
 def test_a_gibibyte_grows_the_process_by_less_than_64_mib(tmp_path: Path) -> None:
     path = tmp_path / "take.mov"
     with path.open("wb") as file:
-        file.truncate(SIZE)  # a hole: it takes no disk, and is read like any other file
+        file.truncate(SIZE)  # a sparse file: it uses no disk space and is read like any other
     command = [sys.executable, "-m", "aioframeio_upload.testing", "--no-store", "--part-size", str(PART)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as fake:
         assert fake.stdin is not None

@@ -73,7 +73,7 @@ async def test_an_upload_survives_an_outage_that_is_longer_than_all_its_attempts
             failed = await events_until(aiter(upload), retries=9)
         await upload
         facts = [event async for event in upload]
-    # The connection that was cut is a fault like others; those that were not made use up no attempt.
+    # A connection that was cut is an ordinary fault; connections that were not made use up no attempt.
     assert [event.attempt for event in failed] == [1] + [2] * 8
     assert "no connection" in str(failed[1].error)
     assert all(event.delay <= FEW.cap for event in failed)
@@ -162,7 +162,7 @@ async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrame
 async def test_a_connection_that_is_not_made_in_time_uses_up_no_attempt(fake: FakeFrameio) -> None:
     """By default `Timeouts.stall` equals `Timeouts.connect`: whichever expires first, no connection was made."""
     failed = await sent_to_nobody(fake, Resolver(silent=True), 3, Timeouts(stall=0.3, confirm=0))
-    # A busy machine may make another attempt stall, which is one that counts.
+    # On a busy machine another attempt may stall, and that counts.
     unreached = [event for event in failed if "no byte moved" not in str(event.error)]
     assert len(unreached) >= 3
     assert len({event.attempt for event in unreached[:3]}) == 1

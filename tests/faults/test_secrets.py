@@ -111,7 +111,7 @@ async def test_a_link_that_leads_nowhere_shows_no_secret(caplog: pytest.LogCaptu
     words = everything_said(caught.value, [], caplog)
     assert SIGNATURE not in words
     assert "the-secret-token" not in words
-    # TLS with what speaks none fails in the same way each time.
+    # A TLS handshake with a server without TLS fails in the same way each time.
     assert ("WRONG_VERSION_NUMBER" if origin == "https://{canned}" else "the last: ") in str(caught.value)
 
 
@@ -224,7 +224,7 @@ def say_everything(caplog: pytest.LogCaptureFixture) -> None:
 NO_WAIT = pytest.mark.usefixtures("no_wait_for_leave")
 PROPERTY = settings(
     max_examples=40,
-    phases=[Phase.explicit, Phase.generate],  # a shorter secret would tell no more, and takes minutes to find
+    phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes, and a shorter secret would show nothing more
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -256,7 +256,7 @@ async def test_an_answer_of_s3_that_quotes_the_link_shows_no_secret(
     async with canned() as server:
         url = f"{server.url}/parts/1?{key}={secret}&X-Amz-Expires=86400"
         quoted = f"{around[0]} {QUOTINGS[quoting](url)} {around[1]}"
-        # A refusal that quotes the link, or something that is not HTTP; and then the service cannot delete either.
+        # A refusal that quotes the link, or bytes that are not HTTP; then the deletion fails as well.
         server.answers += [xml(*refusal, quoted) if refusal else f"HTTP/1.1 {quoted}\r\n\r\n".encode()]
         server.answers += [refused(quoted, token)]
         given_token: Any = (lambda: token) if called else token

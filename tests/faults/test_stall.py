@@ -67,7 +67,7 @@ async def test_a_hanging_server_is_abandoned_and_the_part_sent_again(fake: FakeF
         assert isinstance(file, UploadedFile)
         assert uploader.statistics().retries == len(what_was_told(events)) >= 1
     assert fake.hits(fault) == 1
-    # What the kernel has taken of a small part has left: then it is the answer that does not come.
+    # The kernel accepts all of a small part, so it is the answer that does not arrive.
     assert any(
         f"part 1, attempt 1: {words}" in what_was_told(events)
         for words in ("no byte moved for 0.4 s", "no answer came within 0.4 s of the last byte")
@@ -110,7 +110,7 @@ async def test_an_answer_may_take_longer_than_a_stall_and_the_part_is_sent_once(
         async with uploader_on(fake, timeouts=Timeouts(stall=STALL, answer=60)) as uploader:
             upload = uploader.upload(content, name="a", folder_id=fake.folder_id).start()
             await reached(fake, held)
-            with pytest.raises(TimeoutError):  # no sleep to wait: it must not end in this time
+            with pytest.raises(TimeoutError):  # not a sleep: it must not end in this time
                 await asyncio.wait_for(asyncio.shield(upload), 3 * STALL)
             fake.release()
             await upload

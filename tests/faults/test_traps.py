@@ -90,7 +90,7 @@ async def test_a_write_that_nobody_reads_is_given_up_after_the_stall_timeout(fak
     assert isinstance(file, UploadedFile)
     reasons = [str(event.error) for event in events if isinstance(event, PartRetrying) and event.number == 2]
     assert reasons[0] == "part 2, attempt 1: no byte moved for 1 s"
-    fake.release()  # its own end still does not read
+    fake.release()  # its end of the connection still does not read
 
 
 @pytest.mark.parametrize("how", ["cancel", "stall"])
@@ -115,8 +115,8 @@ async def test_a_put_that_is_given_up_leaves_no_socket_open(how: str) -> None:
 
 @pytest.mark.slow
 async def test_a_slow_part_is_not_a_stalled_one() -> None:
-    # A timeout for the whole part would kill what is only slow: this one takes longer than the stall timeout, though
-    # bytes move all the time. The timeout is what a busy machine may stand still for.
+    # A timeout for the whole part would abort a part that is only slow: this one takes longer than the stall timeout,
+    # though bytes move all the time. The stall timeout is longer than the pauses of a busy machine.
     stall, content, slow = 4, some_bytes(4 * PART), Fault(do="trickle", rate=4 * PART / 6)
     async with (
         FakeFrameio(rate_limits=False, part_size=4 * PART, faults=[slow]) as fake,
@@ -141,7 +141,7 @@ async def test_the_kernel_buffers_little_on_a_slow_connection_and_more_on_a_fast
         narrow_session() as (session, made),
         uploader_on(fake, session=session) as uploader,
     ):
-        await uploader.upload(some_bytes(1000), name="fast", folder_id=fake.folder_id)  # the kernel takes it at once
+        await uploader.upload(some_bytes(1000), name="fast", folder_id=fake.folder_id)  # the kernel accepts it at once
         assert held_ahead(made).isdisjoint({UNSENT})
         upload = uploader.upload(some_bytes(8 * PART), name="slow", folder_id=fake.folder_id).start()
         async for event in upload:
@@ -210,7 +210,7 @@ async def test_a_cancel_scope_of_anyio_leaves_no_placeholder(fake: FakeFrameio, 
 async def test_a_source_that_becomes_too_short_raises_and_does_not_hang(
     fake: FakeFrameio, make_file: Callable[..., Path]
 ) -> None:
-    # A body that is a byte short hangs until a timeout; and what a payload raises comes out as a connection error.
+    # A body that is a byte short hangs until a timeout; a payload's exception becomes a connection error in aiohttp.
     path = make_file(len(CONTENT))
     held = Fault(do="hold", number=1)
     fake.add_fault(held)
@@ -267,7 +267,7 @@ ODD = "/parts/a%2Fb/c%40d'e~f?X-Amz-Meta=%2f%2F%40%27+%20~!*()&b=%7E%41&X-Amz-Si
 
 
 async def test_a_link_is_used_byte_for_byte() -> None:
-    # yarl would turn %2f, %40, %27, %7E and %41 into something that is not what was signed.
+    # yarl would normalize %2f, %40, %27, %7E and %41, which then differ from what was signed.
     async with canned(answer(200, b"")) as s3, Uploader("t", base_url=s3.url) as uploader:
         await uploader.send_parts(plan_to(s3.url + ODD), b"x", [1])
     assert s3.heads[0].splitlines()[0] == f"PUT {ODD} HTTP/1.1"
@@ -275,7 +275,7 @@ async def test_a_link_is_used_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("relative", [False, True])
 async def test_a_307_is_followed_to_its_location_byte_for_byte(relative: bool) -> None:
-    # aiohttp follows by itself, and quotes the location anew.
+    # aiohttp would follow by itself and encode the location again.
     async with canned() as here, Uploader("the-token", base_url=here.url) as uploader:
         here.answers += [answer(307, b"", location=ODD if relative else here.url + ODD), answer(200, b"")]
         await uploader.send_parts(plan_to(here.url + "/part?a=b"), b"x", [1])
@@ -324,7 +324,7 @@ async def test_of_a_callers_session_nothing_but_the_connector_is_used(fake: Fake
         connector=aiohttp.TCPConnector(limit=2),
     )
     async with poisoned as session:
-        fake.add_fault(Fault(number=2, status=500))  # of which `raise_for_status` would lose the code
+        fake.add_fault(Fault(number=2, status=500))  # `raise_for_status` would lose its code
         async with uploader_on(fake, session=session) as uploader:
             events, file = await watched(uploader, fake, CONTENT)
         assert isinstance(file, UploadedFile)
@@ -367,7 +367,7 @@ async def test_an_idle_uploader_holds_no_task(fake: FakeFrameio) -> None:
 
 @pytest.mark.parametrize("do", ["reset", "close"])
 async def test_a_reset_does_not_flood_the_log(fake: FakeFrameio, caplog: pytest.LogCaptureFixture, do: Any) -> None:
-    # A write loop without a real await goes on writing into a dead transport, and asyncio logs each write.
+    # A write loop without a real await continues to write into a dead transport, and asyncio logs each write.
     caplog.set_level(logging.DEBUG)
     fake.add_fault(Fault(do=do, number=1, after=10_000, times=3))
     async with uploader_on(fake) as uploader:

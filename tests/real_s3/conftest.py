@@ -15,7 +15,7 @@ from tests.support.wire import Wire
 from . import servers
 from .presign import S3Server
 
-# Names of servers with commas between; the nox session `seaweedfs` sets it.
+# Names of servers, separated by commas; the nox session `seaweedfs` sets it.
 CHOICE = "REAL_S3"
 CHOSEN = os.environ.get(CHOICE, "rclone").split(",")
 

@@ -23,8 +23,8 @@ BUCKET = "uploads"
 BLOCK = 1024 * 1024
 ACL = "private"
 
-# A name whose every character must arrive as it was signed: a client that decodes and encodes again,
-# or that takes a plus for a space, is refused.
+# A name whose characters must all arrive as they were signed: a client that decodes and encodes it again, or that
+# takes a plus for a space, is refused.
 AWKWARD = """take 1 + 2 = "100%25" & 'A'@home~é"""
 
 NOT_READY = (
@@ -72,7 +72,7 @@ class S3Server:
         file_id = str(uuid.uuid4())
         keys = [f"parts/{file_id}/{AWKWARD}/part_{number}" for number in range(1, len(part_sizes) + 1)]
         signed_at = datetime.now(UTC) - timedelta(seconds=age)
-        # botocore takes the clock's word for when a link is signed.
+        # botocore signs with the current time and has no parameter for another.
         with mock.patch.object(botocore.auth, "get_current_datetime", return_value=signed_at):
             urls = [self.sign_put(key, media_type, expires, at) for key in keys]
         return {
@@ -92,7 +92,7 @@ class S3Server:
         def lead_there(request: Any, **_: Any) -> None:
             request.url = request.url.replace(self.url, at or self.url, 1)
 
-        # A client for that address would read botocore's model of S3 from the disk again.
+        # Creating a client for that address would read botocore's model of S3 from the disk again.
         events = self._client.meta.events
         events.register("before-sign.s3.PutObject", lead_there)
         try:

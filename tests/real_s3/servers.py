@@ -63,7 +63,7 @@ def seaweedfs_command(program: str, folder: Path, access: presign.Access) -> lis
     return [program, "server", *(f"-{name}={value}" for name, value in flags.items())]
 
 
-# Left unsaid, each is its HTTP port + 10000, which may be past 65535.
+# By default each is the HTTP port + 10000, which may exceed 65535.
 GRPC_PORTS = ["master.port.grpc", "volume.port.grpc", "filer.port.grpc", "s3.port.grpc"]
 
 KINDS = {"rclone": Kind("rclone", rclone_command), "seaweedfs": Kind("weed", seaweedfs_command)}
@@ -105,7 +105,7 @@ def wait_until_it_stores(server: presign.S3Server, process: subprocess.Popen[byt
     """Poll until the server has stored an object: an open port does not mean that it works."""
     deadline = time.monotonic() + START_TIMEOUT
     while (why_not := server.why_not_ready()) is not None:
-        # The pause between two questions, which ends early where the server does.
+        # A pause between two polls, which ends early if the server ends.
         with contextlib.suppress(subprocess.TimeoutExpired):
             why_not = f"exit status {process.wait(timeout=ASK_AGAIN_AFTER)}"
         if process.poll() is not None or time.monotonic() > deadline:

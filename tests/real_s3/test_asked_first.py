@@ -33,7 +33,7 @@ async def test_a_refusal_of_a_large_part_is_reported_with_the_code_of_the_server
     """rclone answers at once and lingers for half a second; `test_early_answers` has a server that does not."""
     async with Uploader("t", **settings()) as uploader:
         assert (await refusal_of_five_mebibytes(s3_server, wire, uploader)).attempts == 1
-    assert wire.ways["up"].passed < 4000  # asked, and not sent
+    assert wire.ways["up"].passed < 4000  # it was asked for, not sent
 
 
 async def test_a_silent_link_does_not_mean_that_the_server_ignores_expect(s3_server: S3Server, wire: Wire) -> None:

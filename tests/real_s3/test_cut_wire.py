@@ -33,18 +33,18 @@ from .test_library import send_all, sha256, stored
 
 Way = Literal["accept", "up", "down"]
 
-PART = (1 << 20) + 1  # just enough for the first one to ask for leave
+PART = (1 << 20) + 1  # just large enough for the first part to be sent with `Expect`
 SIZES = [PART] * 3
 BYTES = Random(9).randbytes(sum(SIZES))
 SHA256 = hashlib.sha256(BYTES).hexdigest()
 STALL = 1.0
-ANSWER = 1.5  # not STALL, so that a message tells which of the two ran out
+ANSWER = 1.5  # not STALL, so that a message shows which of the two expired
 PATIENT = 30.0
 ONE = Limits(parts=1, api_pacing=False)
 
-# Where it happens: the direction, and how many bytes after the part's name still pass.
+# The place of the mishap: the direction, and how many bytes pass after the part's name.
 PLACES: dict[str, tuple[Way, int]] = {
-    "as the request begins": ("up", 0),  # what a keep-alive race looks like: the server has just closed
+    "as the request begins": ("up", 0),  # as in a keep-alive race: the server has just closed
     "in the headers": ("up", 300),
     "in the first bytes": ("up", 2000),
     "in the middle": ("up", PART // 2),
@@ -63,7 +63,7 @@ MATRIX = [
     pytest.param(do, *PLACES[place], id=f"{do} {place}", marks=() if (do, place) in QUICK else pytest.mark.slow)
     for do in BREAKS
     for place in PLACES
-    # Half a header with a FIN behind it is answered with 400; see the test below.
+    # Half a header followed by a FIN is answered with 400; see the test below.
     if (do, place) not in {("half_close", "as the request begins"), ("half_close", "in the headers")}
 ]
 BROKEN = {
@@ -114,7 +114,7 @@ async def test_after_one_mishap_the_part_is_sent_again(
     assert [(event.number, event.attempt) for event in events if isinstance(event, PartRetrying)] == [(2, 1)]
     assert_told_once(events)
     assert await sha256(s3_server, response) == SHA256
-    if do != "stall":  # one that reads nothing does not see the other end go
+    if do != "stall":  # a stalled end reads nothing, and so does not see the other end close
         async with asyncio.timeout(5):
             await wire.until(lambda wire: wire.open == 0)
 
@@ -133,7 +133,7 @@ async def test_after_repeated_mishaps_one_error_says_what_happened(
     if do == "stall" and way == "up" and after < PART:
         assert words == f"no byte moved for {STALL:g} s"
     elif do in ("black_hole", "stall"):
-        # TCP has acknowledged every byte, so that only the answer is missing.
+        # TCP has acknowledged every byte, so only the answer is missing.
         assert words == f"no answer came within {ANSWER:g} s of the last byte"
     elif do == "half_close" and way == "up":
         # rclone answers to the truncated body, and that can be read.
@@ -142,9 +142,9 @@ async def test_after_repeated_mishaps_one_error_says_what_happened(
         assert words in BROKEN
         assert caught.value.status is None
     assert (caught.value.number, caught.value.attempts) == (2, 2)
-    assert wire.hits(mishap) >= 2  # a question that was swallowed is one more
+    assert wire.hits(mishap) >= 2  # a discarded request with `Expect` is one more
     first, second, third = await stored(s3_server, response)
-    # A lost answer is to a part that is there; whatever else is there was not cut short.
+    # If the answer was lost, the part is stored; no stored part is truncated.
     assert (first, third) == (PART, None)
     assert second == PART if way == "down" else second is None
 
@@ -223,7 +223,7 @@ async def test_waiting_for_a_link_that_is_down_uses_up_no_attempt(
 async def test_each_part_is_sent_again_when_every_connection_is_cut_at_once(
     s3_server: S3Server, fake_frameio: FakeFrameio, wire: Wire
 ) -> None:
-    # None of them can be whole by then.
+    # None of them can be complete by then.
     wire.mishaps = [Mishap(do="stall", after=PART // 2, mark=b"part_%d?" % number) for number in (1, 2, 3)]
     mishaps = wire.mishaps
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)
@@ -264,7 +264,7 @@ async def test_a_long_round_trip_costs_time_and_no_attempt(
     response = s3_server.create_response(len(BYTES), SIZES, at=wire.url)
     began = asyncio.get_running_loop().time()
     events = await upload(fake_frameio, response, timeouts=Timeouts(stall=2, confirm=0))
-    # Three answers and one leave, one part at a time.
+    # Three answers and one 100 Continue, one part at a time.
     assert asyncio.get_running_loop().time() - began >= 4 * 0.4
     assert not [event for event in events if isinstance(event, PartRetrying)]
     assert_told_once(events)

@@ -204,7 +204,7 @@ async def test_a_link_without_its_query_is_refused_once(s3_server: S3Server, upl
     response = s3_server.create_response(SIZE, SIZES)
     bare = [{"size": one["size"], "url": one["url"].partition("?")[0]} for one in response["upload_urls"]]
     error = await refusal(uploader, response | {"upload_urls": bare})
-    # rclone takes what has no signature for the older kind of signature.
+    # rclone takes a link without a signature for one with the older kind of signature.
     expected = {"rclone": (400, "UnsupportedAlgorithm"), "seaweedfs": (403, "AccessDenied")}[s3_server.name]
     assert (error.status, error.code) == expected
     assert error.attempts == 1
@@ -225,7 +225,7 @@ async def test_a_refusal_ends_the_other_parts_too(s3_server: S3Server) -> None:
 async def test_whether_links_have_expired_is_left_to_the_server(s3_server: S3Server, uploader: Uploader) -> None:
     """The local clock is not used: each link is tried, and the answer decides."""
     response = s3_server.create_response(SIZE, SIZES, expires=60, age=120)
-    # rclone refuses such a link in other words than S3, so that the library cannot know that new links would help.
+    # rclone refuses such a link with another message than S3, so the library cannot know that new links would help.
     error, message = {
         "rclone": (PartRejected, r"^part \d, attempt 1: 400 AccessDenied: The difference between the request time"),
         "seaweedfs": (LinksExpired, r"^part \d: S3 says that its link has expired"),

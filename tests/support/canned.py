@@ -19,7 +19,7 @@ class Canned:
 
     url: str
     answers: list[bytes]
-    """What it answers, and goes on answering with the last; more may be added while it serves."""
+    """The answers in order; the last one is repeated. More may be added while it serves."""
     heads: list[str] = field(default_factory=list)
     """The head of each request, in order."""
 

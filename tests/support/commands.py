@@ -26,7 +26,7 @@ class Program:
             "FRAMEIO_ACCOUNT_ID": fake.account_id,
             "FRAMEIO_BASE_URL": fake.url,
             "PYTHONUTF8": "1",
-            # Where platformdirs finds the state folder of Linux, Windows and macOS.
+            # From these, platformdirs derives the state folder on Linux, Windows and macOS.
             **dict.fromkeys(("XDG_STATE_HOME", "LOCALAPPDATA", "WIN_PD_OVERRIDE_LOCAL_APPDATA"), str(self.state)),
         }
 

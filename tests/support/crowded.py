@@ -34,7 +34,7 @@ async def main(job: dict[str, Any]) -> dict[str, Any]:
             result = await uploader.upload_folder(job["root"], folder_id=job["folder_id"], conflict="version")
             return {"files": len(result.files), "failures": len(result.failures)}
         uploads = await uploader.resume_pending()
-        # From here on nobody else can have them.
+        # From here on no other Uploader can claim them.
         async with Uploader(job["token"], base_url=job["url"], journal=job["journal"]) as other:
             left = len(await other.resume_pending())
         sources = {str(upload.source) for upload in uploads}

@@ -58,7 +58,7 @@ def drawn_hostile(chance: random.Random) -> list[Fault]:
 
 def _answer(chance: random.Random, on: str, body: str, status: int) -> Fault:
     if on == "delete" and status < 300:
-        status = 511  # a success that deletes nothing is a lie that nobody could see through
+        status = 511  # a reported deletion that did not happen could not be detected
     kind = chance.choice(("text/html", "application/json", "application/xml"))
     times, first = chance.choice((1, 1, 2, 5)), chance.randint(1, 4)
     return Fault(on=on, status=status, body=body, headers={"Content-Type": kind}, times=times, first=first)

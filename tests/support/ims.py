@@ -20,7 +20,7 @@ class Ims:
     def __init__(self, fake: FakeFrameio, lifetime: int) -> None:
         self.url = ""
         self.asked: list[dict[str, str]] = []
-        """The forms that came."""
+        """The forms that were posted."""
         self._fake = fake
         self._lifetime = lifetime
         self._numbers = itertools.count(1)

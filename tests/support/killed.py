@@ -70,7 +70,7 @@ def job(fake: FakeFrameio, path: Path, journal: Path, **how: Any) -> dict[str, A
         "folder_id": fake.folder_id,
         "path": str(path),
         "journal": str(journal),
-        "parts": 1,  # in flight: two that arrive together would be one write
+        "parts": 1,  # two that complete at the same time would be recorded in one write
         "last": 0,
         "when": "",
         **how,

@@ -50,7 +50,7 @@ def blocks(page: Path) -> Iterator[Any]:
             heading = [name for start, name in headings if start < found.start()][-1]
             line = text[: found.start(2)].count("\n")
             marks = [pytest.mark.needs_program] if NEEDS_CLUSTER in found[2] else []
-            # Line numbers of the page in a traceback.
+            # Tracebacks then show the line numbers of the page.
             yield pytest.param("\n" * line + found[2], id=f"{heading}:{line}", marks=marks)
 
 
@@ -58,7 +58,7 @@ def promise_of(page: Path, block: str) -> str | None:
     """Return the output that a page promises for a block, as a regular expression, if it promises any."""
     after = text_of(page).split(f"```python\n{block.lstrip()}```\n", 1)[1]
     found = re.match(r"\nIt prints[^\n]*:\n\n```text\n(.*?)```\n", after, re.DOTALL)
-    # A line of `…` stands for any lines, or none.
+    # A line of `…` stands for zero or more lines.
     return found and ".*".join(map(re.escape, found[1].split("…\n")))
 
 
@@ -71,7 +71,7 @@ def commands(page: Path) -> Iterator[str]:
 
 def run(block: str, page: Path, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Execute a block, in an event loop if it has `await` at its top level. Its names are left in `names`."""
-    # As a module that exists: annotations of `from __future__` kind and dataclasses look it up.
+    # In sys.modules, because dataclasses and postponed annotations look up the module there.
     module = types.ModuleType("page_block")
     module.__dict__.update(names)
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -86,7 +86,7 @@ class Terminal:
             ready, _, _ = select.select([self._leader, self._over], [], [])
             try:
                 block = os.read(self._leader, 65536) if self._leader in ready else b""
-            except OSError:  # Linux says so where the other end is closed
+            except OSError:  # Linux raises EIO when the other end is closed
                 block = b""
             with self._news:
                 self._read += block
@@ -122,7 +122,7 @@ class Terminal:
         """
         for press in range(times):
             if press:
-                time.sleep(spacing)  # what is tested is what becomes of signals at this distance
+                time.sleep(spacing)  # the interval between the signals is what is tested
             if number is signal.SIGINT:
                 os.write(self._leader, b"\x03")
             elif self.program.poll() is None:

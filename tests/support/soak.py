@@ -143,7 +143,7 @@ class Job:
     kind: str
     way: str
     after: int
-    """How many events are waited for before something is done."""
+    """The number of events to wait for before acting."""
     conflict: Conflict = "create"
 
     @classmethod
@@ -232,7 +232,7 @@ def drawn_fault(chance: random.Random) -> Fault:
         first=chance.randint(1, 6),
         times=chance.choice((1, 1, 2, 3)),
         after=chance.choice((0, 1, PART // 2, PART)),
-        # A 204 to a delete that deletes nothing would be a lie, and no fault.
+        # A 204 to a delete that deletes nothing is not a fault that a client could detect.
         status=chance.choice(STATUSES[1:] if on == "delete" else STATUSES),
         linger=chance.choice((0.0, 0.01)),
         rate=20 * PART,
@@ -259,9 +259,9 @@ class Soak:
         self.fake: FakeFrameio | None = None
         self._chance = random.Random(seed)
         self._chance_of_tokens = random.Random(seed)
-        """By itself: how often it is asked depends on who is faster."""
+        """A separate generator, because the number of draws depends on timing."""
         self._is_hostile = False
-        """Not before the service is known."""
+        """False during the first upload, which proves that ETags are MD5s."""
         self._directory = directory
         self._warnings = Warnings()
 
@@ -275,13 +275,13 @@ class Soak:
         log.addHandler(self._warnings)
         log.propagate = False
         self.idle = Held.now()
-        asyncio.get_running_loop().slow_callback_duration = 60  # to look at all objects takes its time
+        asyncio.get_running_loop().slow_callback_duration = 60  # inspecting all objects takes long
         began = told = time.monotonic()
         try:
             async with FakeFrameio(rate_limits=False, part_size=PART) as self.fake:
                 uploader, port = self._uploader(self.fake), int(self.fake.url.rpartition(":")[2])
                 await uploader.__aenter__()
-                # A good one, so that the ETags of this host are known to be MD5s.
+                # A good upload first, after which the ETags of this host are known to be MD5s.
                 folder_id, account_id = self.fake.folder_id, self.fake.account_id
                 await uploader.upload(b"first", name="first", folder_id=folder_id, account_id=account_id)
                 self._is_hostile = True
@@ -290,7 +290,7 @@ class Soak:
                     await self._round(uploader, port)
                     await self._nothing_is_left(uploader)
                     found = Held.now()
-                    # But for the list of these itself, one object longer after each round.
+                    # Without this list itself, which grows by one object in each round.
                     self.held.append(replace(found, objects=found.objects - len(self.held)))
                     if now - told > TOLD_EVERY:
                         told = now
@@ -305,9 +305,9 @@ class Soak:
         """Wait for what has ended to be released: callbacks that are due, connections that the peer closed."""
         assert (uploader.uploads, uploader.statistics().in_flight) == ((), 0)
         gc.collect()
-        with suppress(TimeoutError):  # then it is told, with what is left
+        with suppress(TimeoutError):  # then the counts show what is left
             async with asyncio.timeout(10):
-                while tasks() > self.idle.tasks or len(open_descriptors()) > self.idle.descriptors:  # noqa: ASYNC110
+                while tasks() > self.idle.tasks or len(open_descriptors()) > self.idle.descriptors:  # noqa: ASYNC110  # callbacks that are due have no event to wait for
                     await asyncio.sleep(0)
 
     def _uploader(self, fake: FakeFrameio) -> Uploader:
@@ -323,7 +323,7 @@ class Soak:
     async def _token(self) -> str:
         assert self.fake is not None
         if self._is_hostile and self._chance_of_tokens.random() < TOKENS_LOST:
-            # The refresh that several callers share, and that somebody has cancelled.
+            # A token refresh that several callers share and that one of them has cancelled.
             shared = asyncio.get_running_loop().create_future()
             shared.cancel()
             await shared
@@ -353,7 +353,7 @@ class Soak:
             if isinstance(end_of_folder, FolderResult):
                 self._check_folder(fake, end_of_folder, folder, faults)
             self.outcomes[f"folder: {end_of_folder if isinstance(end_of_folder, str) else 'ended'}"] += 1
-            # One that was cancelled after its last part is kept, and may still be put together.
+            # A file whose upload was cancelled after its last part is kept, and may still be stitched.
             unfinished = [file.name for file in fake.files if not file.complete and not file.has_every_part()]
             assert len(unfinished) <= self._warnings.count - warned, (self.rounds, brief(faults), unfinished)
             assert not self._warnings.secret, (self.rounds, brief(faults))
@@ -370,7 +370,7 @@ class Soak:
         self, fake: FakeFrameio, result: FolderResult, folder: dict[str, bytes], faults: list[Fault]
     ) -> None:
         """Check that every file is in exactly one list of the result, and that those reported as uploaded are there."""
-        # A folder of empty files alone that cannot be made is a failure as well.
+        # A folder that has only empty files and cannot be created is a failure as well.
         failed = [one.path for one in result.failures if one.path in folder]
         skipped = [one.path for one in result.skipped]
         assert len(result.files) + len(failed) + len(skipped) == len(folder), (self.rounds, brief(faults))
@@ -421,7 +421,7 @@ class Warnings(logging.Handler):
         super().__init__(logging.WARNING)
         self.count = 0
         self.secret: list[str] = []
-        """What held a part's link, or forged a line."""
+        """Records that contained a part's link or forged a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count a record."""

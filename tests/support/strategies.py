@@ -32,10 +32,10 @@ from aioframeio_upload import (
 SECRET = "5ec2e7" + 58 * "0"
 """A signature of the length of S3's; nothing may show it."""
 
-# Any text, and what os.fsdecode makes of a name that is not UTF-8.
+# Any text, and lone surrogates as os.fsdecode returns them for a name that is not UTF-8.
 WORDS = st.text(st.characters(codec="utf-8") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=30)
 TEXT = st.text(max_size=30)
-"""What a plan may contain: it refuses lone surrogates."""
+"""Text that a plan may contain: it refuses lone surrogates."""
 SIZES = st.lists(st.integers(1, 10**13), min_size=1, max_size=30)
 COUNTS = st.integers(1, 10_000)
 FINITE = st.floats(0, 1e12, allow_nan=False)

@@ -23,13 +23,13 @@ class Suspensions:
     def __init__(self) -> None:
         self.count = 0
         self.acts: dict[int, Callable[[], object]] = {}
-        """What is done at which suspension, from 1; inside the task's own step, before anything else runs."""
+        """Actions by number of the suspension, from 1; executed in the task's own step, before anything else runs."""
         self.was_cancelled = False
-        """Whether the upload still ran when it was to be cancelled; noted by who does."""
+        """Whether the upload was still running when it was to be cancelled; set by the action."""
         self.when: dict[str, Callable[[], object]] = {}
-        """What is done when one of `places` is seen first."""
+        """The action at the first suspension in one of `places`."""
         self.tasks: list[asyncio.Task[Any]] = []
-        """The upload's own first, then those that it started."""
+        """The upload's own task first, then those that it started."""
         self.places: set[str] = set()
         """The library's functions that waited, as `UploadJob.run`; as `>confirm` where that one waited itself."""
 
@@ -71,11 +71,11 @@ class _Counted(Coroutine[Any, Any, Any]):
     def __init__(self, inner: Any, suspended: Callable[[Any], None]) -> None:
         self._inner = inner
         self._suspended = suspended
-        self.__name__ = getattr(inner, "__name__", type(inner).__name__)  # a generator's aclose() has none
+        self.__name__ = getattr(inner, "__name__", type(inner).__name__)  # aclose() of a generator has none
         self.__qualname__ = getattr(inner, "__qualname__", self.__name__)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)  # anyio looks at `cr_suspended` and its kin
+        return getattr(self._inner, name)  # anyio reads `cr_suspended` and similar attributes
 
     def send(self, value: Any) -> Any:
         yielded = self._inner.send(value)

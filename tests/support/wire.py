@@ -40,7 +40,7 @@ class Mishap:
     way: Literal["accept", "up", "down"] = "up"
     """Up is towards the server; "accept": before anything passes."""
     after: int = 0
-    """Bytes in this direction that still pass, counted from the mark."""
+    """Bytes in this direction that pass after the mark."""
     mark: bytes | None = None
     """What the client has to send first, as a part's name in its URL; None: it counts from the connection's begin."""
     times: int | None = 1
@@ -52,11 +52,11 @@ class Way:
     """One direction of all connections."""
 
     delay: float = 0.0
-    """Seconds that a byte is on its way."""
+    """The delay of each byte, in seconds."""
     rate: float | None = None
     """Bytes a second on each connection; None: as many as go."""
     passed: int = 0
-    """Bytes that were forwarded."""
+    """Number of bytes that were forwarded."""
 
 
 class Wire:
@@ -79,7 +79,7 @@ class Wire:
         self.ways = {"up": Way(), "down": Way()}
         self.port = 0
         self.connections = 0
-        """How many were accepted, ever."""
+        """The number of connections that were ever accepted."""
 
     @property
     def url(self) -> str:
@@ -119,10 +119,10 @@ class Wire:
             way.delay, way.rate = 0.0, None
         if self._server is None:
             loop = asyncio.get_running_loop()
-            link = lambda: Link(self).client  # noqa: E731
+            link = lambda: Link(self).client  # noqa: E731  # a factory of one expression
             self._server = await loop.create_server(link, self.target[0], self.port)
             self.port = self._server.sockets[0].getsockname()[1]
-            # What is on its way is here, where it can be cut, and not in the kernel.
+            # Bytes on their way wait here, where they can be cut, and not in the kernel.
             self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
 
     def refuse(self) -> None:

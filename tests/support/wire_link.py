@@ -31,7 +31,7 @@ class Link:
         self._came = {"accept": 0, "up": 0, "down": 0}
         self._tail = b""
         self._since: dict[Mishap, dict[str, int]] = {}
-        """What had come in each direction when a mishap's mark was seen last."""
+        """The bytes that had arrived in each direction when a mishap's mark was last seen."""
         self._swallows: set[str] = set()
 
     def began(self) -> None:
@@ -160,7 +160,7 @@ class End(asyncio.Protocol):
         try:
             self.transport = await loop.start_tls(self.transport, self, context, server_side=True)
         except BaseException:
-            self.is_open = False  # nobody else tells
+            self.is_open = False  # nothing else reports it
             raise
         self.transport.pause_reading()
 
@@ -244,6 +244,6 @@ class End(asyncio.Protocol):
         """Send an RST."""
         if self.is_open:
             sock = self.transport.get_extra_info("socket")
-            with contextlib.suppress(OSError):  # closed meanwhile
+            with contextlib.suppress(OSError):  # it was closed meanwhile
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, WITH_AN_RST)
             self.transport.abort()
