@@ -1,6 +1,6 @@
 """Upload a folder of takes in stages: scan → checksum → transcode → upload → record.
 
-Every stage works while the others do, and no queue holds more than a few takes. Into a fake Frame.io where
+All stages work at the same time, and no queue holds more than a few takes. The takes go to a fake Frame.io if
 FRAMEIO_TOKEN is not set.
 """
 

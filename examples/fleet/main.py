@@ -1,7 +1,7 @@
 """Upload one file from several processes, or from the machines of a Dask cluster.
 
-Four processes are started for it, unless DASK_SCHEDULER has the address of a cluster that runs. It goes into a fake
-Frame.io where FRAMEIO_TOKEN is not set.
+It starts four processes, unless DASK_SCHEDULER has the address of a running cluster. The file goes to a fake Frame.io
+if FRAMEIO_TOKEN is not set.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def main() -> None:
     """Run the supervisor: start a worker, kill it, start another one."""
     with tempfile.TemporaryDirectory() as folder, FakeFrameio(part_size=PART).in_thread() as fake:
         Path(folder, "take.mov").write_bytes(b"frame" * (PARTS * PART // 5))
-        # The last part hangs; once the worker has told of all others, it is killed.
+        # The last part hangs; the worker is killed after it has reported all others.
         fake.add_fault(Fault(do="hold", number=PARTS))
         worker = [sys.executable, __file__, fake.url, fake.token, fake.account_id, fake.folder_id, folder]
         with subprocess.Popen(worker, stdout=subprocess.PIPE, encoding="utf-8") as first:

@@ -66,7 +66,7 @@ async def open_uploader(state: TaskiqState) -> None:
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
 async def close_uploader(state: TaskiqState) -> None:
-    """Give running uploads 20 seconds, then stop them."""
+    """Wait 20 seconds for running uploads, then stop them."""
     await state.uploader.shutdown(grace=20)
     await state.stack.aclose()
 
@@ -74,8 +74,8 @@ async def close_uploader(state: TaskiqState) -> None:
 @broker.task(task_name="deliver")
 async def deliver(
     path: str,
-    context: Context = TaskiqDepends(),  # noqa: B008  # taskiq's way
-    tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008  # the same
+    context: Context = TaskiqDepends(),  # noqa: B008  # taskiq injects dependencies by defaults
+    tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008  # as above
 ) -> dict[str, Any]:
     """Upload a file, and report the job's progress."""
     async with context.state.uploader.upload(path, folder_id=context.state.folder_id) as upload:

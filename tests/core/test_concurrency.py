@@ -1,4 +1,4 @@
-"""Part slots: halved when S3 is overloaded, doubled again after quiet, never none and never more than the limit."""
+"""Part slots are halved when S3 is overloaded, doubled after a quiet period, and stay between one and the limit."""
 
 from __future__ import annotations
 

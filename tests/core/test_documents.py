@@ -1,4 +1,4 @@
-"""A document from outside: bounded, without what is no text, and read so that other threads run meanwhile."""
+"""A foreign document is bounded, is read without lone surrogates, and lets other threads run meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.booleans())
-def test_what_is_json_is_read_as_it_is(value: Any, ascii_only: bool) -> None:
+def test_valid_json_is_read_unchanged(value: Any, ascii_only: bool) -> None:
     assert read_document(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
 
 
@@ -34,7 +34,7 @@ def test_a_mark_of_byte_order_is_no_part_of_it() -> None:
     [b"", b"{", b"<html>", b"\xff", b'"\xed\xa0\x80"', b"NaN", b"[Infinity]", b"[" * 100_000, b"9" * 5000],
     ids=lambda text: ascii(text[:12]),
 )
-def test_what_is_no_json_is_told_without_a_word_of_it(text: bytes) -> None:
+def test_invalid_json_is_an_error_that_does_not_quote_it(text: bytes) -> None:
     with pytest.raises(BadDocument, match=r"^is not JSON$") as caught:
         read_document(text)
     assert caught.value.__cause__ is None
@@ -53,13 +53,13 @@ def test_a_lone_surrogate_is_replaced_and_a_pair_is_a_character() -> None:
 
 
 @given(st.text(st.characters(codec=None)))
-def test_what_is_made_text_can_be_written(words: str) -> None:
+def test_a_text_without_surrogates_can_be_encoded(words: str) -> None:
     as_text(words).encode()
     assert is_text(words) is (as_text(words) == words)
 
 
 def test_other_threads_run_while_a_long_plan_is_read() -> None:
-    """`json` alone is one call of C: the loop's thread would stand still until it is over."""
+    """`json` alone is one C call: the loop's thread would be blocked until it ends."""
     urls = [{"size": 1, "url": "https://bucket/" + "x" * 1500} for _ in range(10_000)]
     text = json.dumps({"data": {"upload_urls": urls}}).encode()
     turns, is_over, before = 0, threading.Event(), sys.getswitchinterval()

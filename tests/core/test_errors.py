@@ -1,4 +1,4 @@
-"""The errors: what each says, what it tells a program, and that it travels between processes."""
+"""Each error has its message and its fields, and can be pickled."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def every_error() -> set[type[UploadError]]:
 
 
 @pytest.mark.parametrize(("error", "message", "told"), SAID, ids=NAMES)
-def test_an_error_says_this_and_tells_these_fields(error: UploadError, message: str, told: dict[str, Any]) -> None:
+def test_an_error_has_this_message_and_these_fields(error: UploadError, message: str, told: dict[str, Any]) -> None:
     assert str(error) == message
     assert error.to_dict() == {"type": type(error).__name__, "message": message, **told}
     for name, value in told.items():
@@ -114,7 +114,7 @@ def test_every_error_is_public() -> None:
 
 
 def test_the_tree_in_the_modules_docstring_is_the_tree() -> None:
-    """Each line's depth is told by where its branch begins, three columns a level."""
+    """The depth of each line is given by the column of its branch, three columns per level."""
     assert errors_module.__doc__ is not None
     drawn: dict[str, str] = {}
     above: dict[int, str] = {}
@@ -164,7 +164,7 @@ def test_a_cause_of_pythons_own_travels_too() -> None:
 
 
 class CallersError(Exception):
-    """Such as many packages have: it pickles, and cannot be loaded again."""
+    """An error such as many packages have: it can be pickled but not unpickled."""
 
     def __init__(self, *, code: int) -> None:
         super().__init__(f"code {code}")
@@ -191,7 +191,7 @@ def test_notes_travel_with_an_error() -> None:
 
 
 @given(errors())
-def test_every_error_can_be_told_as_json(error: UploadError) -> None:
+def test_every_error_can_be_written_as_json(error: UploadError) -> None:
     told = error.to_dict()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert {"type", "message", *error.fields} == told.keys()

@@ -1,4 +1,4 @@
-"""The events and records: frozen, slotted, and told as JSON."""
+"""Events and records are frozen, slotted, and can be written as JSON."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_table_above_has_every_event() -> None:
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
 @given(st.data())
-def test_every_event_can_be_told_as_json(kind: type[Event], data: st.DataObject) -> None:
+def test_every_event_can_be_written_as_json(kind: type[Event], data: st.DataObject) -> None:
     event = data.draw(EVENTS[kind])
     told = event.to_dict()
     assert list(told) == ["event", *(field.name for field in dataclasses.fields(event))]
@@ -95,7 +95,7 @@ def test_every_event_can_be_told_as_json(kind: type[Event], data: st.DataObject)
     assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
-def test_an_event_tells_a_record_as_a_dict_and_an_error_with_its_type() -> None:
+def test_an_event_as_json_has_records_as_dicts_and_errors_with_their_type() -> None:
     assert UploadCompleted(FILE).to_dict() == {
         "event": "UploadCompleted",
         "file": {
@@ -119,7 +119,7 @@ def test_an_event_tells_a_record_as_a_dict_and_an_error_with_its_type() -> None:
 
 
 @given(RESULTS)
-def test_the_error_of_a_folder_tells_its_result_and_travels(result: FolderResult) -> None:
+def test_the_error_of_a_folder_contains_its_result_and_can_be_pickled(result: FolderResult) -> None:
     error = FolderUploadError(result)
     told = error.to_dict()
     assert json.loads(json.dumps(told, allow_nan=False)) == told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,11 +19,11 @@ def files_of(sizes: list[int]) -> list[LocalFile]:
 
 
 @given(SIZES, st.integers(1, 20), st.randoms())
-def test_every_file_has_its_turn_once(sizes: list[int], places: int, chance: object) -> None:
+def test_every_file_has_its_turn_once(sizes: list[int], places: int, chance: Random) -> None:
     files = files_of(sizes)
     order, taken = FileQueue(files), []
     while order:
-        taken.append(order.take(getattr(chance, "randrange")(places + 1), places))  # noqa: B009
+        taken.append(order.take(chance.randrange(places + 1), places))
     assert sorted(taken) == sorted(files)
 
 

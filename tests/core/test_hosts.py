@@ -1,4 +1,4 @@
-"""Which hosts can be looked up: others raise a bare UnicodeError deep in the resolver."""
+"""Only hosts that can be resolved are accepted: others raise a bare UnicodeError deep in the resolver."""
 
 from __future__ import annotations
 

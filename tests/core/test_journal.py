@@ -1,4 +1,4 @@
-"""What is recorded: read as it was written, taken for the same upload when it is, gone on with when that can work."""
+"""Entries are read as they were written, belong to the same upload only, and are resumed if that can succeed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
 
 
 @given(entries(), st.integers(0, 2**63 - 1))
-def test_a_pending_upload_is_told_without_its_plan(entry: Entry, confirmed: int) -> None:
+def test_a_pending_upload_is_read_without_its_plan(entry: Entry, confirmed: int) -> None:
     assert read_pending(write_entry(entry), confirmed) == (
         entry.identity,
         PendingUpload(
@@ -115,7 +115,7 @@ def test_what_was_not_written_so_is_refused(entry: Entry, data: st.DataObject) -
 
 
 @given(IDENTITIES, IDENTITIES)
-def test_each_identity_has_a_key_of_its_own(one: Identity, other: Identity) -> None:
+def test_each_identity_has_a_different_key(one: Identity, other: Identity) -> None:
     assert (one.key == other.key) == (astuple(one) == astuple(other))
     assert one.key.isalnum()
 
@@ -258,8 +258,8 @@ def test_this_is_kept(error: BaseException, resumable: bool, whole: bool) -> Non
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_where_the_source_is_away_what_is_recorded_is_kept(whole: bool) -> None:
-    """A whole one, too, only if it is: the last look at its source, which proves its bytes, is the next run's."""
+def test_the_entry_is_kept_if_the_source_cannot_be_reached(whole: bool) -> None:
+    """Also an entry with all parts: the final check of the source, which proves its bytes, is left to the next run."""
     away = SourceError("", away=True)
     assert is_kept(away, whole=whole, recorded=True, given_up=False)
     assert not is_kept(away, whole=whole, recorded=False, given_up=False)

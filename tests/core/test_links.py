@@ -1,4 +1,4 @@
-"""Where a part may be sent: what a redirect may lead to, and whether a link is safe to use."""
+"""A part is sent only to safe URLs: its link, and the redirects that may be followed."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_location_is_taken_byte_for_byte(location: str, target: str) -> None:
 
 @given(st.text(max_size=40) | st.text("ahtps:/.@#?[]%\\\u2028 1", max_size=30).map("https://".__add__))
 @example("https://xn--a/")
-def test_whatever_a_location_is_it_is_followed_or_not_and_never_an_error(location: str) -> None:
+def test_any_location_is_followed_or_not_and_is_never_an_error(location: str) -> None:
     target = resolve_redirect(BUCKET, location)
     if target is not None:
         assert is_usable(target)
@@ -165,7 +165,7 @@ def plan_to(*urls: str) -> Plan:
         ("http://0.0.0.0/", False, False),
     ],
 )
-def test_what_is_sent_in_plain_text_is_known_by_the_link(url: str, secure: bool, here: bool) -> None:
+def test_a_link_shows_whether_its_part_is_sent_in_plain_text(url: str, secure: bool, here: bool) -> None:
     assert (is_secure(url), stays_here(url)) == (secure, here)
 
 

@@ -1,4 +1,4 @@
-"""What a listing tells, and which of it a local file meets."""
+"""A listing is read to its end, and a local file is matched with its remote file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_surely_the_same_is_not(changes: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("told", [True, 1.0, "1", -1, 1 << 63])
-def test_a_size_that_is_none_is_not_the_sources(told: Any) -> None:
+def test_a_missing_or_invalid_size_does_not_match_the_source(told: Any) -> None:
     assert find_same([one(file_size=told)], 1, None) is None
     assert one(file_size=told).size is None
 
@@ -114,7 +114,7 @@ def test_a_time_later_than_the_services_own_now_proves_nothing(
     assert find_same([there], 4, seconds_after_noon(modified), clocks) is None
 
 
-def test_where_the_service_tells_no_time_of_the_file_only_the_future_is_judged_by_name_and_size() -> None:
+def test_without_a_remote_time_only_sources_from_the_future_are_compared_by_name_and_size() -> None:
     there, clocks = one(created_at=None), Clocks(NOON, NOON)
     assert find_same([there], 3, seconds_after_noon(3600), clocks) is there
     assert find_same([there], 3, seconds_after_noon(-1), clocks) is None

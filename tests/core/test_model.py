@@ -1,4 +1,4 @@
-"""The records: parts that tile, plans that survive as text, and links that nothing shows."""
+"""The parts of a plan tile the file, plans survive a round trip as text, and no message shows a link."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLAN = Plan(
 
 
 def plan_of(data: Any) -> Plan | None:
-    """Make the plan of an answer, or None; a PlanError that shows the secret is a failure."""
+    """Return the plan of an answer, or None; a PlanError that shows the secret fails the test."""
     try:
         return Plan.from_response(data)
     except PlanError as caught:
@@ -37,7 +37,7 @@ def plan_of(data: Any) -> Plan | None:
 
 
 def answer(sizes: list[int], **changes: Any) -> dict[str, Any]:
-    """What the service says of a file that it has just created."""
+    """Return the service's answer for a file that it has just created."""
     told = {
         "id": "f1",
         "parent_id": "d1",
@@ -151,7 +151,7 @@ def test_no_repr_shows_the_query_of_a_link(plan: Plan) -> None:
 @given(st.text(max_size=30), st.text(max_size=30))
 @example("https://[", "")
 @example("", "")
-def test_no_repr_shows_the_query_of_what_is_not_even_a_link(before: str, after: str) -> None:
+def test_no_repr_shows_the_query_of_an_invalid_link(before: str, after: str) -> None:
     assert SECRET not in repr(Part(1, 0, 1, f"{before}?{SECRET}{after}"))
 
 
@@ -187,7 +187,7 @@ def refused(text: str | bytes) -> None:
 @example("NaN")
 @example(f'"{SECRET}')
 @example(f'{{"parts": [], "{SECRET}": 1}}')
-def test_a_text_that_is_no_plan_is_a_plan_error_that_shows_none_of_it(text: str | bytes) -> None:
+def test_a_text_that_is_not_a_plan_is_a_plan_error_that_does_not_quote_it(text: str | bytes) -> None:
     refused(text)
 
 
@@ -195,7 +195,7 @@ NOT_OF_THEIR_TYPE = st.booleans() | st.floats() | st.just(SECRET) | st.just([SEC
 
 
 @given(plans(), st.sampled_from(["number", "offset", "size"]), NOT_OF_THEIR_TYPE | st.none())
-def test_a_number_of_another_type_in_the_text_is_a_plan_error_that_shows_none_of_it(
+def test_a_number_of_another_type_is_a_plan_error_that_does_not_quote_the_text(
     plan: Plan, name: str, value: Any
 ) -> None:
     told = json.loads(plan.to_json())
@@ -210,7 +210,7 @@ def test_a_word_of_another_type_in_the_text_is_a_plan_error(plan: Plan, name: st
 
 
 @given(plans(), st.data())
-def test_a_plan_cut_short_is_a_plan_error_that_shows_none_of_it(plan: Plan, data: st.DataObject) -> None:
+def test_a_truncated_plan_is_a_plan_error_that_does_not_quote_it(plan: Plan, data: st.DataObject) -> None:
     text = plan.to_json()
     refused(text[: data.draw(st.integers(0, len(text) - 1))])
 
@@ -239,7 +239,7 @@ def test_a_text_whose_fields_with_a_default_are_left_out_is_a_plan() -> None:
 
 
 def as_objects(told: dict[str, Any]) -> SimpleNamespace:
-    """The same answer as the SDK gives it: attributes instead of keys."""
+    """The same answer as a record of the SDK, with attributes instead of keys."""
     slices = [SimpleNamespace(**one) for one in told["upload_urls"]]
     return SimpleNamespace(**{**told, "upload_urls": slices})
 
@@ -304,7 +304,7 @@ def test_an_answer_with_a_link_of_any_shape_makes_a_plan_or_a_plan_error(
         ({"upload_urls": [{"size": 2, "url": LINK}]}, "1 parts hold 2 bytes, the file has 3"),
     ],
 )
-def test_a_plan_error_says_what_is_wrong_with_the_answer(changes: dict[str, Any], message: str) -> None:
+def test_a_plan_error_has_the_reason(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(PlanError) as caught:
         Plan.from_response(answer([3], **changes))
     assert str(caught.value) == message
@@ -314,7 +314,7 @@ def test_a_plan_error_says_what_is_wrong_with_the_answer(changes: dict[str, Any]
 
 
 @given(INSTANTS.map(lambda at: at.replace(microsecond=0)), st.integers(0, 604_800))
-def test_a_link_tells_when_it_dies(signed_at: datetime, seconds: int) -> None:
+def test_the_expiry_of_a_link_is_read_from_it(signed_at: datetime, seconds: int) -> None:
     stamp = f"{signed_at.year:04}{signed_at:%m%dT%H%M%SZ}"
     url = f"https://host/part?X-Amz-Date={stamp}&X-Amz-Expires={seconds}&X-Amz-Signature={SECRET}"
     try:

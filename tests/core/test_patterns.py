@@ -1,4 +1,4 @@
-"""Which files are taken: the patterns, what is left out, and names that only look the same."""
+"""Patterns select files, some names are always left out, and names that look the same are matched."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_pattern_that_cannot_match_is_refused(pattern: str) -> None:
         patterns([pattern], ())
 
 
-def test_what_is_no_string_is_refused() -> None:
+def test_a_value_that_is_not_a_string_is_refused() -> None:
     with pytest.raises(TypeError):
         patterns([b"*.mov"], ())  # type: ignore[list-item]
 
@@ -83,7 +83,7 @@ GLOBS = NAMES | st.just("**")
 
 
 def by_hand(globs: list[str], names: list[str]) -> bool:
-    """The same in three lines: segment by segment, as a person would."""
+    """The same in three lines, segment by segment, as the reference."""
     if not globs:
         return not names
     if globs[0] == "**":
@@ -122,7 +122,7 @@ def test_patterns_of_many_stars_agree_as_well(globs: list[str], names: list[str]
 def test_a_hostile_pattern_takes_no_more_than_path_times_pattern(
     pattern: str, piece: str, wrong: str, right: str
 ) -> None:
-    """Already the square of such a length would be hours; before, a name of 200 characters took 13 seconds."""
+    """Quadratic time would be hours for this length; before the fix, a name of 200 characters took 13 seconds."""
     matcher = patterns([pattern], ()).matcher()
     assert not matcher.includes(piece * 300_000 + wrong)
     assert matcher.includes(piece * 300_000 + right)
@@ -133,7 +133,7 @@ def test_any_pattern_is_compiled_or_refused(pattern: str) -> None:
     try:
         patterns([pattern], [pattern]).matcher()
     except ValueError as error:
-        assert "not a path relative" in str(error)  # noqa: PT017
+        assert "not a path relative" in str(error)  # noqa: PT017  # not every pattern raises
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""When links die: read from the links, told by the service's clock, and foreseen from the rate."""
+"""The expiry of links is read from them, compared with the service's clock, and predicted from the rate."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def life_of(seconds: float) -> LinkLifetime:
 
 
 @given(st.integers(1, WEEK))
-def test_a_link_tells_when_it_was_signed_and_when_it_dies(seconds: int) -> None:
+def test_the_signing_time_and_the_expiry_are_read_from_a_link(seconds: int) -> None:
     assert link_lifetime([link(NOW, seconds)]) == life_of(seconds)
 
 
@@ -72,7 +72,7 @@ def test_a_link_that_does_not_tell_has_no_lifetime(url: str) -> None:
 
 
 @given(st.lists(st.text(max_size=60) | st.from_regex(r"\?X-Amz-Date=\d{8}T\d{6}Z&X-Amz-Expires=\d{1,12}"), max_size=5))
-def test_whatever_links_look_like_they_are_read_without_an_error(urls: list[str]) -> None:
+def test_any_text_is_read_as_links_without_an_error(urls: list[str]) -> None:
     found = link_lifetime(urls)
     assert found is None or found.expires_at >= found.signed_at
 
@@ -83,12 +83,12 @@ SKEWS = st.none() | st.floats(-400 * 86400, 400 * 86400)
 
 
 def links_of(seconds: float | None, *, own: bool = True, received_at: datetime | None = NOW) -> Links:
-    """Links that live for so long and were received at 1000 by our clock."""
+    """Return links with this lifetime, received at 1000 by our clock."""
     return Links(None if seconds is None else life_of(seconds), 1000.0, received_at, is_own=own)
 
 
 def after(seconds: float, service: float | None = None) -> Now:
-    """So long after they were received, by our clock; and by the service's, if it is not as long."""
+    """Return the time this long after they were received, by our clock and by the service's."""
     told = seconds if service is None else service
     return Now(1000.0 + seconds, NOW + timedelta(seconds=told))
 
@@ -109,7 +109,7 @@ def test_of_a_life_of_less_than_two_minutes_half_may_be_used() -> None:
 
 
 @given(st.floats(1, WEEK), SKEWS, SKEWS, st.booleans())
-def test_links_received_a_moment_ago_may_be_tried_whatever_any_wall_clock_says(
+def test_links_received_a_moment_ago_may_be_tried_with_any_wall_clock(
     seconds: float, at_first: float | None, later: float | None, stamped: bool
 ) -> None:
     first, second = (None if skew is None else NOW + timedelta(seconds=skew) for skew in (at_first, later))
@@ -128,15 +128,15 @@ def test_one_wrong_date_does_not_end_links_that_this_process_received(seconds: f
 
 @given(st.floats(1, WEEK), st.integers(-10_000, 10_000), st.booleans())
 def test_without_the_services_time_links_from_elsewhere_are_tried(seconds: float, days: int, told: bool) -> None:
-    """Whatever the local date is: it is not even an argument."""
+    """With any local date: it is not an argument."""
     life = LinkLifetime(NOW + timedelta(days=days), NOW + timedelta(days=days, seconds=seconds))
     links = Links(life, 1000.0, NOW if told else None, is_own=False)
     assert links.may_begin(Now(1000.0, None))
     assert links.may_begin(Now(1000.0, NOW if told else NOW + timedelta(days=400)))
 
 
-def test_links_from_elsewhere_are_as_old_as_the_service_says_by_one_clock_of_its_own() -> None:
-    """The signer's stamps, a year off, are not compared with it."""
+def test_the_age_of_links_from_elsewhere_is_measured_on_the_services_clock_alone() -> None:
+    """The signer's clock, which is a year off, is not compared with it."""
     year = timedelta(days=365)
     links = Links(LinkLifetime(NOW - year, NOW - year + timedelta(days=1)), 1000.0, NOW, is_own=False)
     assert links.may_begin(after(1, 80_000.0))
@@ -203,7 +203,7 @@ def test_links_that_do_not_tell_their_life_may_be_short_lived_where_s3_took_one(
 
 
 def test_links_that_die_before_their_time_are_no_use_for_a_file_that_takes_longer() -> None:
-    """As with credentials that end sooner (`ExpiredToken`): after 600 s, of which the file needs 1000."""
+    """As with credentials that expire sooner (`ExpiredToken`): after 600 s, while the file needs 1000 s."""
     assert "takes longer" in (why(links_of(86400), after(600), has_sent=True, rate=1e6) or "")
     assert "takes longer" in (why(links_of(None), after(600), has_sent=True, rate=1e6) or "")
     assert why(links_of(86400), after(600), has_sent=True, rate=2e6) is None
@@ -246,7 +246,7 @@ def test_the_services_time_goes_on_from_what_it_said(told: datetime, monotonic: 
 
 
 @given(MONOTONIC)
-def test_before_the_service_has_told_its_time_it_is_unknown(monotonic: float) -> None:
+def test_the_services_time_is_unknown_before_its_first_answer(monotonic: float) -> None:
     assert ServiceClock().now(monotonic) is None
 
 
@@ -258,13 +258,13 @@ def test_before_the_service_has_told_its_time_it_is_unknown(monotonic: float) ->
 @example("Fri, 31 Dec 9999 23:59:59 GMT", 1e6)
 @example("Fri, 31 Dec 9999 23:59:59 -2359", 1e6)
 @example("Mon, 01 Jan 0001 00:00:00 +2359", 0.0)
-def test_whatever_stands_in_date_there_is_a_time_that_can_be_compared(date: str, later: float) -> None:
+def test_any_date_header_leads_to_a_time_that_can_be_compared(date: str, later: float) -> None:
     clock = ServiceClock()
     clock.observe(date, 0.0)
     assert isinstance(links_of(60).spent(Now(later, clock.now(later))), float)
 
 
-def test_a_date_that_is_none_does_not_replace_one_that_was() -> None:
+def test_an_invalid_date_does_not_replace_a_valid_one() -> None:
     clock = ServiceClock()
     clock.observe(format_datetime(NOW, usegmt=True), 10.0)
     clock.observe("yesterday", 11.0)

@@ -1,4 +1,4 @@
-"""What is taken out of other people's words, and what is left in them; values that hide themselves."""
+"""Credentials are removed from foreign texts, other words stay, and secret values have no readable `repr`."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_values_of_a_known_link_are_taken_out_by_themselves() -> None:
         "//host/p?abc",
     ],
 )
-def test_what_looks_like_a_credential_is_taken_out_although_nobody_told_it(words: str) -> None:
+def test_text_that_looks_like_a_credential_is_removed_although_it_is_unknown(words: str) -> None:
     hidden = redact(f"no: {words} !")
     assert "…" in hidden
     assert not re.search(r"(?i)abc|5ec2|dXNl|eyJ|short|AKIA", hidden), hidden
@@ -149,7 +149,7 @@ def test_a_line_of_a_log_cannot_be_forged() -> None:
 
 
 @pytest.mark.parametrize("bad", ["a\nb", LINK, "", None, f"x-{TOKEN[:12]}", "Signature=abc", "\x1b[2J"])
-def test_an_identifier_that_may_be_a_credential_is_none(bad: str | None) -> None:
+def test_an_identifier_that_may_be_a_credential_is_left_out(bad: str | None) -> None:
     assert redact_id(bad, tokens=[TOKEN], links=[LINK]) is None
     assert redact_id("SlowDown", tokens=[TOKEN], links=[LINK]) == "SlowDown"
     digest = "0123456789abcdef" * 4
@@ -160,7 +160,7 @@ def test_an_identifier_that_may_be_a_credential_is_none(bad: str | None) -> None
 
 @pytest.mark.parametrize("word", ["token-", "x-amz-", "eyj-", "a.", "&amp;", "%25", "\\", "?", "Bearer ", "a:/"])
 def test_no_words_take_long(word: str) -> None:
-    """Linear: 2 MB of them, of which so much is looked at as an error can say, end."""
+    """Linear time: 2 MB of them end, of which only as much is searched as an error can contain."""
     assert len(redact(word * (2_000_000 // len(word)), tokens=[TOKEN], links=[LINK])) <= 1000
 
 
@@ -170,7 +170,7 @@ def test_no_words_take_long(word: str) -> None:
 def test_a_secret_shows_its_value_to_who_asks_for_it_only() -> None:
     secret = Secret(TOKEN)
     assert secret.reveal() == TOKEN
-    for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r}", repr([secret]), "%s" % secret):  # noqa: UP031
+    for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r}", repr([secret]), "%s" % secret):  # noqa: UP031  # all ways to format are tested
         assert TOKEN not in shown
 
 

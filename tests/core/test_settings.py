@@ -1,4 +1,4 @@
-"""The settings: the documented defaults, and no value that could not work."""
+"""The settings have the documented defaults, and refuse values that cannot work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aioframeio_upload import Limits, RetryPolicy, Timeouts
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    """DESIGN 1.6; each has its reason beside it in the code."""
+    """The documented defaults; the code has the reason for each."""
     assert Limits() == Limits(parts=8, files=16, api_pacing=True)
     assert Timeouts() == Timeouts(connect=30, api=60, stall=30, confirm=None)
     assert RetryPolicy() == RetryPolicy(attempts=8, base=0.5, cap=30)

@@ -1,4 +1,4 @@
-"""The leaky bucket of an API operation: never more calls than the service would let through."""
+"""A token bucket never allows more calls than the service does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARRIVALS = st.lists(st.floats(0, 30, allow_subnormal=False), min_size=1, max_siz
 
 
 def assert_paced(due: list[float], limit: float, window: float) -> None:
-    """No stretch of time sees more calls than a full bucket and what flows into it meanwhile."""
+    """No period has more calls than a full bucket and its refill in that period."""
     due = sorted(due)
     for index, start in enumerate(due):
         for count, end in enumerate(due[index:], 1):
@@ -40,7 +40,7 @@ def test_calls_are_due_in_the_order_in_which_they_came(limit: int, window: float
 
 @given(LIMITS, WINDOWS, ARRIVALS)
 def test_a_call_waits_only_for_the_refill(limit: int, window: float, arrivals: list[float]) -> None:
-    """Not slower than allowed either: the n-th of a crowd waits for (n - limit) refills at most."""
+    """It is not slower than allowed either: the n-th of many calls waits for (n - limit) refills at most."""
     bucket = TokenBucket.full(limit, window, arrivals[0])
     for count, now in enumerate(arrivals, 1):
         delay = bucket.reserve(now)

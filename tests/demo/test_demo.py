@@ -106,7 +106,7 @@ def test_a_file_of_one_part_heals_twice(program: Program, tmp_path: Path) -> Non
     assert "part 1 arrived, attempt 3" in said
 
 
-def test_other_bytes_at_the_far_end_are_told_and_are_a_failure(program: Program) -> None:
+def test_different_bytes_at_the_service_are_a_failure(program: Program) -> None:
     status, said, _ = program.run("demo", "--size", "1", "--faults", STORES_OTHER_BYTES)
     assert status == 1
     assert said.splitlines()[-1] == "DIFFERENT"
@@ -140,7 +140,7 @@ sys.frozen = True
 from aioframeio_upload.__main__ import main
 main()
 """
-"""What a frozen binary does, and as in one `sys.executable` is the program itself."""
+"""The program of a frozen binary; as in one, `sys.executable` is the program itself."""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="runs a script as a program")
@@ -256,7 +256,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, missing: str)
     assert ended.stderr == "The command line needs rich, typer and platformdirs: pip install 'aioframeio-upload[cli]'\n"
 
 
-def test_version_and_help_are_told(program: Program) -> None:
+def test_version_and_help_are_printed(program: Program) -> None:
     assert program.run("--version") == (0, f"aioframeio-upload {__version__}\n", "")
     status, said, _ = program.run("--help")
     assert status == 0

@@ -1,4 +1,4 @@
-"""What the service answers, where it is not what was asked for; and how often it is asked at all."""
+"""Answers of the service that are not what was requested are errors with the reason; and calls are paced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACED = Limits(api_pacing=True)
 
 
 def created(**changes: Any) -> dict[str, Any]:
-    """What `create` answers for a file of ten bytes, with changes; `...` takes a field away."""
+    """Return the answer to `create` for a file of ten bytes, with changes; `...` removes a field."""
     parts = [{"size": 4, "url": "https://s3.example.com/1"}, {"size": 6, "url": "https://s3.example.com/2"}]
     data: dict[str, Any] = {"id": "made", "name": "a", "file_size": 10, "upload_urls": parts} | changes
     return {name: value for name, value in data.items() if value is not ...}
@@ -50,7 +50,7 @@ def part(**changes: Any) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("status", [200, 201])
-async def test_an_answer_that_is_no_plan_says_what_is_wrong(
+async def test_an_answer_that_is_not_a_plan_raises_an_error_with_the_reason(
     fake: FakeFrameio, uploader: Uploader, body: str, said: str, status: int
 ) -> None:
     fault = Fault(on="create", status=status, body=body, times=None)
@@ -105,7 +105,7 @@ async def test_a_plan_with_a_missing_or_wrong_field_says_which_and_is_deleted(
         (created(file_size=11, upload_urls=[part(size=11)]), "planned 11 bytes, the source has 10"),
     ],
 )
-async def test_a_plan_that_does_not_tile_the_source_is_none_and_is_deleted(
+async def test_a_plan_that_does_not_tile_the_source_is_refused_and_deleted(
     fake: FakeFrameio, uploader: Uploader, data: dict[str, Any], said: str
 ) -> None:
     fake.add_fault(Fault(on="create", status=201, body=json.dumps({"data": data})))
@@ -149,7 +149,7 @@ async def test_an_empty_answer_to_a_remote_upload_is_an_api_error(fake: FakeFram
             await uploader.remote_upload("https://example.com/a", folder_id=fake.folder_id, name="a")
 
 
-async def test_a_delete_is_done_whatever_its_answer_holds(fake: FakeFrameio, uploader: Uploader) -> None:
+async def test_a_delete_succeeds_with_any_content_in_its_answer(fake: FakeFrameio, uploader: Uploader) -> None:
     fake.add_fault(Fault(on="delete", status=200, body="<html>gone</html>"))
     await uploader.delete("x")
     assert [seen.status for seen in fake.requests] == [200]
@@ -241,7 +241,7 @@ async def test_calls_begun_at_once_keep_to_the_documented_rate() -> None:
 
 
 async def asked_within(fake: FakeFrameio, uploader: Uploader, operation: str) -> bool:
-    """Whether a call reaches the service in a moment; a paced one would take a minute."""
+    """Return whether a call reaches the service within a moment; a paced one would take a minute."""
     before = len(fake.requests)
     try:
         async with asyncio.timeout(0.2):
@@ -316,7 +316,9 @@ async def test_a_call_that_is_cancelled_while_it_waits_gives_its_turn_back(fake:
         (None, []),
     ],
 )
-async def test_a_listing_goes_on_with_the_cursor_and_every_other_parameter_anew(links: Any, asked: list[str]) -> None:
+async def test_the_next_page_is_requested_with_the_cursor_and_every_other_parameter(
+    links: Any, asked: list[str]
+) -> None:
     there = {"id": "1", "type": "file", "name": "n", "status": "uploaded", "file_size": 1}
     first = answer(200, json.dumps({"data": [] if asked else [there], "links": links}).encode())
     last = answer(200, json.dumps({"data": [there], "links": {"next": None}}).encode())
@@ -328,7 +330,7 @@ async def test_a_listing_goes_on_with_the_cursor_and_every_other_parameter_anew(
 
 
 @pytest.mark.parametrize("told", [{"data": {}}, {"data": None}, {}, []])
-async def test_a_listing_that_is_none_is_an_error(told: Any) -> None:
+async def test_an_answer_that_is_not_a_listing_is_an_error(told: Any) -> None:
     broken = answer(200, json.dumps(told).encode())
     async with canned(broken) as server:
         retry = RetryPolicy(attempts=1)

@@ -1,4 +1,4 @@
-"""A caller's file object: memory and true files are read anywhere, and every other one in order, once."""
+"""A caller's file object is read at any offset if it is memory or a regular file, and otherwise in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DATA = some_bytes(SIZE)
 
 
 class Packed(io.BytesIO):
-    """Like a packed or a remote file: it costs to read elsewhere than where the read before ended."""
+    """A file object that is slow to seek, as a compressed or a remote file is."""
 
     def __init__(self, data: bytes = DATA) -> None:
         super().__init__(data)
@@ -49,7 +49,7 @@ class Packed(io.BytesIO):
 
 
 async def send(fake: FakeFrameio, uploader: Uploader, source: Any, **options: Any) -> str | None:
-    """Upload a source under a given name, and give the digest of what arrived."""
+    """Upload a source under a given name, and return the digest of what arrived."""
     arguments: dict[str, Any] = {"name": "take.mov", "folder_id": fake.folder_id}
     await uploader.upload(source, **arguments | options)
     return fake.files[-1].sha256
@@ -92,8 +92,8 @@ async def test_it_is_read_from_its_position(fake: FakeFrameio, uploader: Uploade
     assert await send(fake, uploader, source) == sha256(DATA[1000:])
 
 
-async def test_where_the_file_begins_anew_so_does_it(tmp_path: Path) -> None:
-    """Links that died are replaced, as for any source that can be read again; that is the one time it goes back."""
+async def test_a_new_plan_reads_the_file_object_from_its_beginning(tmp_path: Path) -> None:
+    """Expired links are replaced, as for any source that can be read again; only then does it seek back."""
     file = Packed()
     file.read(10)
     threads = ReadThreads(2, 5)
@@ -137,17 +137,17 @@ def zipped(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("make", [gzipped, gzipped_and_buffered, zipped])
-async def test_what_is_packed_arrives_unpacked(
+async def test_a_compressed_file_object_arrives_decompressed(
     fake: FakeFrameio, uploader: Uploader, tmp_path: Path, make: Callable[[Path], Any]
 ) -> None:
-    """Each of them tells the descriptor of the packed file, or has a buffer such as a true file has."""
+    """Each of them has the `fileno()` of the compressed file, or a buffer as a regular file has."""
     with on_disk(make, tmp_path / "packed") as source:
         assert await send(fake, uploader, source) == sha256(DATA)
         assert not source.closed
 
 
 class Shouting(io.FileIO):
-    """Gives something else than its descriptor does."""
+    """A file object that returns other bytes than its descriptor."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(-1 if size is None else size).upper()
@@ -201,7 +201,7 @@ async def test_a_read_that_hangs_keeps_its_object_from_the_next_upload_until_it_
 
 
 async def test_a_handle_of_a_packed_file_needs_a_size(fake: FakeFrameio, uploader: Uploader, tmp_path: Path) -> None:
-    """It tells the descriptor of the packed file, too; that one's size is another."""
+    """Its `fileno()` is that of the compressed file too, which has another size."""
     with on_disk(gzipped, tmp_path / "packed") as packed:
         handle = anyio.wrap_file(packed)
         with pytest.raises(SourceError, match="needs size="):
@@ -209,7 +209,7 @@ async def test_a_handle_of_a_packed_file_needs_a_size(fake: FakeFrameio, uploade
         assert await send(fake, uploader, handle, size=SIZE) == sha256(DATA)
 
 
-async def test_an_anyio_handle_tells_its_size(fake: FakeFrameio, uploader: Uploader, make_file: Any) -> None:
+async def test_the_size_of_an_anyio_handle_is_found(fake: FakeFrameio, uploader: Uploader, make_file: Any) -> None:
     async with await anyio.open_file(make_file(SIZE), "rb") as handle:
         await handle.seek(5)
         assert await send(fake, uploader, handle) == sha256(DATA[5:])
@@ -242,7 +242,7 @@ async def test_a_true_file_is_read_where_it_lies_and_its_position_stays(
 async def test_a_true_file_that_its_owner_closes_on_the_way_is_read_to_its_end(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Its number may be another file's at once: what is read then would be somebody else's bytes."""
+    """Another file may get its number at once, whose bytes would then be sent."""
     path, other = make_file(SIZE), tmp_path / "other"
     on_disk(other.write_bytes, bytes(SIZE))
     fake.add_fault(hold := Fault(do="hold", number=1))

@@ -1,4 +1,4 @@
-"""Opening and closing off the loop, of which a cancellation leaves nothing half done."""
+"""Files are opened and closed off the loop, and a cancellation leaves none open."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_file_whose_opening_was_cancelled_half_way_is_closed_as_soon_as_
 
 
 class Gate:
-    """A buffer that waits when it is written to."""
+    """A buffer that blocks when it is written to."""
 
     def __init__(self) -> None:
         self.reached, self.opened = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Code that is not ours: where what it waits for is cancelled, the upload fails, and nothing is lost without a word."""
+"""If the caller's code raises a cancellation of something else, the upload fails with an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def uploader_with(token: Any, fake: FakeFrameio) -> Uploader:
 
 
 class SharedRefresh:
-    """A token that several callers await in one task, which somebody cancels: every time, or as often as said."""
+    """A token that several callers await in one task, which is cancelled every time, or `times` times."""
 
     def __init__(self, token: str, times: int | None = None) -> None:
         self.token, self.times = token, times
@@ -101,7 +101,7 @@ async def test_a_task_group_hears_of_every_upload_that_such_a_token_has_stopped(
     assert {type(error) for error in caught.value.exceptions} == {AuthenticationError}
 
 
-async def test_a_folder_tells_the_file_that_such_a_token_has_stopped(fake: FakeFrameio, tmp_path: Path) -> None:
+async def test_a_folder_reports_the_file_that_such_a_token_has_stopped(fake: FakeFrameio, tmp_path: Path) -> None:
     for number in range(6):
         on_disk((tmp_path / f"{number}.mov").write_bytes, b"x")
     token = SharedRefresh(fake.token, times=0)
@@ -137,7 +137,7 @@ async def test_our_own_cancellation_while_the_token_is_awaited_is_a_cancellation
 
 
 class CancelledReads(io.RawIOBase):
-    """A file object whose reads wait for something that was cancelled."""
+    """A file object whose reads await something that was cancelled."""
 
     def read(self, size: int = -1, /) -> bytes:
         cancelled_in_a_thread()
@@ -162,7 +162,7 @@ async def test_a_file_object_that_ends_in_a_cancellation_is_a_source_error(
 
 
 class CancelledResolver(aiohttp.abc.AbstractResolver):
-    """A caller's own resolver, whose look-ups wait for something that was cancelled, every time or as often as said."""
+    """A caller's resolver whose look-ups await something that was cancelled, every time or `times` times."""
 
     def __init__(self, times: int | None = None) -> None:
         self.times = times
@@ -179,7 +179,7 @@ class CancelledResolver(aiohttp.abc.AbstractResolver):
 
 
 async def through(resolver: CancelledResolver, fake: FakeFrameio) -> asyncio.Task[Any]:
-    """Upload through a connector with that resolver, in a task, and give it when it is done."""
+    """Upload through a connector with that resolver in a task, and return the task when it is done."""
     url = fake.url.replace("127.0.0.1", "frame.test")
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)
     how: dict[str, Any] = {"account_id": fake.account_id, "base_url": url, "retry": RetryPolicy(3, 0.01, 0.01, 0.05)}
@@ -222,7 +222,7 @@ async def test_a_callback_that_ends_in_a_cancellation_ends_the_upload_with_an_er
 
 
 async def test_a_function_that_raises_stop_iteration_in_a_thread_is_not_awaited_for_ever() -> None:
-    """A token callable may be `lambda: next(tokens)`; a future cannot hold this exception."""
+    """A token callable may be `lambda: next(tokens)`; a future cannot store a StopIteration."""
     executor = concurrent.futures.ThreadPoolExecutor(1)
     with pytest.raises(RuntimeError, match="StopIteration"):
         async with asyncio.timeout(5):
@@ -273,7 +273,7 @@ except KeyboardInterrupt:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 @pytest.mark.parametrize("kind", ["memory", "path", "packed"])
 def test_a_program_with_run_until_complete_ends_after_a_ctrl_c(make_file: Callable[..., Path], kind: str) -> None:
-    """It leaves its task where it is; no thread of ours may wait for that one's end. Its plan is read in a thread."""
+    """An interrupted `run_until_complete` leaves its task unfinished; no thread may wait for its end."""
     command = [sys.executable, "-c", PROGRAM, kind, str(make_file(3 << 20))]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert program.stdout is not None

@@ -1,4 +1,4 @@
-"""The calls of Frame.io's API: the token, what is tried again and how often, and what a refusal becomes."""
+"""Calls of Frame.io's API use the token, are retried a limited number of times, and raise an error for a refusal."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ TWICE = RetryPolicy(attempts=2, base=0.01, cap=0.01)
 
 
 def calls(fake: FakeFrameio, operation: str) -> list[int | None]:
-    """What each call of an operation was answered."""
+    """Return the status of each answer to an operation."""
     return [seen.status for seen in fake.requests if seen.operation == operation]
 
 
 async def new_file(fake: FakeFrameio) -> str:
-    """A file without its bytes."""
+    """Create a file without sending its bytes."""
     async with uploader_on(fake) as uploader:
         return (await uploader.plan(b"x", name="x", folder_id=fake.folder_id)).file_id
 
@@ -48,7 +48,7 @@ async def new_file(fake: FakeFrameio) -> str:
 
 
 class Asked:
-    """A token callable that notes where it was called."""
+    """A token callable that records the thread in which it was called."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -150,7 +150,7 @@ async def test_a_callable_that_raises_is_an_authentication_error_and_nothing_is_
 @pytest.mark.parametrize(
     "token", ["", "two words", "line\nbreak", "trailing\n", "schlüssel", "nul\0", None, b"bytes", 7]
 )
-async def test_what_is_no_token_is_refused_without_being_shown(fake: FakeFrameio, token: Any) -> None:
+async def test_an_invalid_token_is_refused_without_being_shown(fake: FakeFrameio, token: Any) -> None:
     async with Uploader(lambda: token, account_id=fake.account_id, base_url=fake.url) as uploader:
         with pytest.raises(AuthenticationError, match="not a word of printable ASCII") as caught:
             await uploader.status("x")
@@ -196,7 +196,7 @@ async def test_a_5xx_and_a_lost_connection_are_tried_again(fake: FakeFrameio, up
 
 @pytest.mark.parametrize("do", ["reset", "close", "lose_answer", "answer"])
 @pytest.mark.parametrize("operation", ["status", "delete", "remote"])
-async def test_each_attempt_at_a_call_is_counted_and_aiohttp_makes_none_of_its_own(
+async def test_each_attempt_at_a_call_is_counted_and_aiohttp_retries_nothing_itself(
     fake: FakeFrameio, operation: str, do: Any
 ) -> None:
     # The trap: aiohttp resends what is idempotent once by itself, on any connection that breaks.
@@ -246,7 +246,7 @@ async def test_a_delete_whose_answer_was_lost_has_succeeded(fake: FakeFrameio, u
     assert (fake.files, calls(fake, "delete")) == ((), [None, 404])
 
 
-async def test_deleting_what_is_not_there_is_an_error(uploader: Uploader) -> None:
+async def test_deleting_a_file_that_does_not_exist_is_an_error(uploader: Uploader) -> None:
     with pytest.raises(NotFound):
         await uploader.delete("x")
 
@@ -254,7 +254,7 @@ async def test_deleting_what_is_not_there_is_an_error(uploader: Uploader) -> Non
 # -- 429 ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_429_with_retry_after_is_waited_out_as_told(fake: FakeFrameio, uploader: Uploader) -> None:
+async def test_a_429_is_retried_after_its_retry_after(fake: FakeFrameio, uploader: Uploader) -> None:
     file_id = await new_file(fake)
     fake.add_fault(Fault(on="status", status=429, headers={"Retry-After": "0"}, times=5))
     async with asyncio.timeout(10):  # without the header it would be 1 + 2 + 4 + 8 + 16 seconds
@@ -263,7 +263,7 @@ async def test_a_429_with_retry_after_is_waited_out_as_told(fake: FakeFrameio, u
 
 
 class Waits(logging.Handler):
-    """Catches the library's word that it waits, and how long."""
+    """A handler that records for how long the library says that it waits."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -329,7 +329,7 @@ async def test_a_refusal_is_the_error_of_its_status_with_the_services_words(
     assert (type(again), str(again), vars(again)) == (kind, str(error), vars(error))
 
 
-async def test_a_refusal_tells_which_field_was_wrong(fake: FakeFrameio, uploader: Uploader) -> None:
+async def test_a_refusal_names_the_invalid_field(fake: FakeFrameio, uploader: Uploader) -> None:
     with pytest.raises(ApiError, match=r"422: is invalid \(/data/source_url\)"):
         await uploader.remote_upload("gopher://example.com", folder_id=fake.folder_id, name="a")
 
@@ -357,7 +357,7 @@ async def test_a_refusal_of_any_shape_is_an_api_error(
     assert said in caught.value.detail
 
 
-async def test_a_refusal_that_quotes_the_request_is_told_without_its_secrets(
+async def test_a_refusal_that_quotes_the_request_is_raised_without_its_secrets(
     fake: FakeFrameio, uploader: Uploader
 ) -> None:
     source = "https://bucket.example.com/a.mov?X-Amz-Signature=c0ffee"

@@ -1,4 +1,4 @@
-"""The words for aiohttp's failures: ours alone, for its own may hold a URL or a password."""
+"""aiohttp's exceptions are described without their messages, which may contain a URL or a password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aioframeio_upload._io.http_errors import FAILURES, describe
 
 KEY: Any = None
-"""Which connection it was; only the errors' own words would show it."""
+"""The key of the connection in aiohttp's errors; only their own messages would show it."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One damaged upload in a journal: it is told, can be discarded, and stops no other."""
+"""A damaged upload in a journal is reported, can be discarded, and stops no other upload."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DAMAGES = {
 
 @dataclass
 class Two:
-    """A journal of two uploads, one of which is to be damaged."""
+    """Return a journal with two uploads, of which the test damages one."""
 
     journal: Path
     good: str
@@ -66,7 +66,7 @@ def damage(two: Two, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-async def test_a_damaged_upload_is_told_can_be_discarded_and_stops_no_other(
+async def test_a_damaged_upload_is_reported_can_be_discarded_and_stops_no_other(
     fake: FakeFrameio, two: Two, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(two, how)
@@ -86,13 +86,11 @@ async def test_a_damaged_upload_is_told_can_be_discarded_and_stops_no_other(
 
 
 BY_RESUMING = {"its plan without a part"}
-"""Found only where the plan is read as a whole."""
+"""Damage that is found only when the whole plan is read."""
 
 
 @pytest.mark.parametrize("how", sorted(DAMAGES.keys() - BY_RESUMING))
-async def test_a_damaged_upload_is_told_by_a_process_that_resumes_nothing(
-    fake: FakeFrameio, two: Two, how: str
-) -> None:
+async def test_a_process_that_resumes_nothing_reports_a_damaged_upload(fake: FakeFrameio, two: Two, how: str) -> None:
     damage(two, how)
     async with uploader_on(fake, journal=two.journal) as uploader:
         assert {one.file_id for one in await uploader.pending() if one.damage is not None} == {two.bad}
@@ -131,7 +129,7 @@ async def test_a_damaged_uploads_file_that_cannot_be_asked_for_is_named(
     assert any(f"file {two.bad} may be left" in record.getMessage() for record in our_records(caplog))
 
 
-async def test_one_that_is_running_cannot_be_discarded_though_it_is_damaged_since(
+async def test_a_running_upload_whose_entry_was_damaged_since_cannot_be_discarded(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal" / "uploads.sqlite3"

@@ -1,4 +1,4 @@
-"""The journal's file: nobody else's to read, left as it is where it is none, and never more than what happened."""
+"""Only its owner can read a journal; a file that is not a journal is not modified; and no record precedes its event."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_the_links_of_a_finished_upload_are_nowhere(
         assert [one.file_id for one in await uploader.pending()] == [stays.file_id]
 
 
-async def test_nothing_that_is_told_of_the_journal_holds_a_link(
+async def test_no_message_about_the_journal_contains_a_link(
     fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stopped_at(fake, make_file(SIZE), journal, 3)
@@ -167,7 +167,7 @@ def content(folder: Path) -> dict[str, tuple[bytes, int]]:
         (another_users, "belongs to another user"),
     ],
 )
-async def test_what_is_no_journal_of_ours_is_refused_and_left_as_it_is(
+async def test_a_file_that_is_not_our_journal_is_refused_and_not_modified(
     fake: FakeFrameio, journal: Path, make: Callable[[Path], None], reason: str
 ) -> None:
     on_disk(make, journal)
@@ -183,7 +183,7 @@ async def test_what_is_no_journal_of_ours_is_refused_and_left_as_it_is(
 
 
 async def test_a_place_where_nothing_can_be_made_is_refused(fake: FakeFrameio, tmp_path: Path) -> None:
-    """What root is refused too: a folder that is a file, and a name that is too long."""
+    """Paths that are refused even to root: a folder that is a file, and a name that is too long."""
     on_disk((tmp_path / "file").write_bytes, b"")
     for path in (tmp_path / "file" / "uploads.sqlite3", tmp_path / ("n" * 300)):
         with pytest.raises(JournalError) as caught:
@@ -214,8 +214,8 @@ async def test_a_journal_can_be_named_by_a_record(
     assert [one.file_id for one in await pending_in(fake, named)] == [stopped.file_id]
 
 
-async def test_an_uploader_with_a_journal_that_is_none_leaves_nothing_open(fake: FakeFrameio, journal: Path) -> None:
-    """No thread and no session: the fixtures look."""
+async def test_an_uploader_with_an_invalid_journal_leaves_nothing_open(fake: FakeFrameio, journal: Path) -> None:
+    """No thread and no session: the fixtures check that."""
     on_disk(no_database, journal)
     with pytest.raises(JournalError):
         await uploader_on(fake, journal=journal).__aenter__()
@@ -225,7 +225,7 @@ async def test_an_uploader_with_a_journal_that_is_none_leaves_nothing_open(fake:
 
 
 def fill(uploader: Any) -> None:
-    """Let the journal grow no further; SQLite says then what it says of a full disk."""
+    """Limit the size of the journal, so that SQLite reports a full disk."""
     connection = uploader._opened()[0].journal._file._connection
 
     def full() -> None:
@@ -235,7 +235,7 @@ def fill(uploader: Any) -> None:
     uploader._opened()[0].journal._thread.submit(full).result()
 
 
-async def test_a_full_disk_at_the_beginning_is_told_and_leaves_nothing(
+async def test_a_full_disk_at_the_beginning_is_an_error_and_leaves_nothing(
     make_file: Callable[..., Path], journal: Path
 ) -> None:
     async with FakeFrameio(rate_limits=False, part_size=1000) as fake, uploader_on(fake, journal=journal) as uploader:
@@ -290,7 +290,7 @@ async def test_a_journal_that_cannot_be_erased_does_not_take_the_file_away(
 async def test_an_entry_that_somebody_has_taken_out_stops_its_upload(
     fake: FakeFrameio, make_file: Callable[..., Path], journal: Path
 ) -> None:
-    """Rather than to tell of parts that are not recorded."""
+    """It does not report parts that are not recorded."""
     fake.add_fault(hold := Fault(do="hold", number=2))
     async with uploader_on(fake, journal=journal, limits=ONE_BY_ONE) as uploader:
         upload = uploader.upload(make_file(SIZE), folder_id=fake.folder_id).start()
@@ -307,7 +307,7 @@ async def test_an_entry_that_somebody_has_taken_out_stops_its_upload(
 
 @pytest.fixture
 async def opened(journal: Path) -> AsyncIterator[AsyncJournal]:
-    """A journal with two uploads."""
+    """Return a journal with two uploads."""
     opened = AsyncJournal(Journal(journal))
     await opened.open()
     for one in ENTRIES:
@@ -319,7 +319,7 @@ async def opened(journal: Path) -> AsyncIterator[AsyncJournal]:
 
 @contextlib.contextmanager
 def slow_disk(opened: AsyncJournal) -> Iterator[list[str]]:
-    """Let the journal's thread wait while this is open; gives the statements that it makes then and later."""
+    """Block the journal's thread inside the block; yield the statements that it executes then and later."""
     statements: list[str] = []
     disk = threading.Event()
 
@@ -335,7 +335,7 @@ def slow_disk(opened: AsyncJournal) -> Iterator[list[str]]:
 
 
 async def asked(opened: AsyncJournal, key: str, *numbers: int) -> list[asyncio.Task[None]]:
-    """Ask for some parts to be recorded, as far as can be without the disk."""
+    """Hand over some parts to be recorded, up to the wait for the disk."""
     tasks = [asyncio.create_task(opened.note(key, Receipt(number, 10, f"e{number}", None))) for number in numbers]
     await asyncio.sleep(0)
     return tasks
@@ -371,8 +371,8 @@ async def test_a_part_that_cannot_be_recorded_keeps_none_beside_it_from_being(op
     assert (statements.count("COMMIT"), await recorded(opened)) == (2, [[1, 2, 3]])
 
 
-async def test_what_fails_as_a_whole_is_told_to_each_at_once(opened: AsyncJournal) -> None:
-    """By one attempt for all of them: another process that keeps the journal locked is waited for once."""
+async def test_a_batch_that_fails_as_a_whole_raises_in_each_caller_at_once(opened: AsyncJournal) -> None:
+    """In one attempt for all of them: the wait for another process that locks the journal happens once."""
     one, two = (entry.identity.key for entry in ENTRIES)
     opened._thread.submit(lambda: opened._opened._connection.execute("PRAGMA busy_timeout = 0"))
     with contextlib.closing(on_disk(sqlite3.connect, opened.path, isolation_level=None)) as other:
@@ -397,7 +397,7 @@ async def test_closing_records_what_waits(journal: Path, opened: AsyncJournal) -
     assert recorded_parts(journal) == {1, 2, 3}
 
 
-async def test_a_release_that_nobody_waits_for_comes_after_what_was_asked_before(opened: AsyncJournal) -> None:
+async def test_a_release_without_waiting_comes_after_earlier_operations(opened: AsyncJournal) -> None:
     one = ENTRIES[0].identity.key
     owner = object()
     assert await opened.own(one, owner)
@@ -412,7 +412,7 @@ async def test_a_release_that_nobody_waits_for_comes_after_what_was_asked_before
     assert ([receipt.number for receipt in found.receipts], taken) == ([1, 2], 0)
 
 
-async def test_an_interpreter_that_ends_is_told_and_leaves_nobody_waiting(opened: AsyncJournal) -> None:
+async def test_at_the_end_of_the_interpreter_a_note_fails_and_no_caller_waits(opened: AsyncJournal) -> None:
     one = ENTRIES[0].identity.key
     with slow_disk(opened):
         waiting = await asked(opened, one, 1, 2, 3)
@@ -465,7 +465,7 @@ def facts(file: SqliteJournal) -> Facts:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[Facts]]:
-    """A journal's file and its WAL after some life, and all that was ever true of it."""
+    """Return a journal's file and WAL after some operations, and all states that it has had."""
     path = tmp_path_factory.mktemp("lived") / "journal"
     file = SqliteJournal(str(path), True)
     states = [facts(file)]
@@ -492,7 +492,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, list[
 
 
 def load(folder: Path, main: bytes, wal: bytes) -> Facts | None:
-    """What a journal of these bytes tells; None: that it is damaged."""
+    """Return the content of a journal of these bytes, or None if it is damaged."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder / "journal").write_bytes(main)
@@ -514,7 +514,7 @@ CUTS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCh
 
 @CUTS
 @given(st.data())
-def test_a_wal_cut_at_any_byte_tells_what_was_true_before(
+def test_a_wal_cut_at_any_byte_shows_an_earlier_state(
     lived: tuple[bytes, bytes, list[Facts]], tmp_path: Path, data: st.DataObject
 ) -> None:
     main, wal, states = lived
@@ -527,7 +527,7 @@ def test_a_wal_cut_at_any_byte_tells_what_was_true_before(
 
 @CUTS
 @given(st.data())
-def test_a_journal_cut_at_any_byte_tells_what_was_true_or_that_it_is_damaged(
+def test_a_journal_cut_at_any_byte_shows_an_earlier_state_or_is_damaged(
     lived: tuple[bytes, bytes, list[Facts]], tmp_path: Path, data: st.DataObject
 ) -> None:
     main, wal, states = lived

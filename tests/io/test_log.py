@@ -1,4 +1,4 @@
-"""What the library logs: nothing for a good upload, a line a decision at DEBUG, all of it where a user looks for it."""
+"""The library logs nothing above DEBUG for a good upload, and a line for each decision at DEBUG."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TWICE = RetryPolicy(attempts=2, base=0.001, cap=0.001)
 async def lines(
     fake: FakeFrameio, caplog: pytest.LogCaptureFixture, *faults: Fault, retry: RetryPolicy = TWICE
 ) -> list[str]:
-    """What is logged, from DEBUG on, of an upload that meets these faults."""
+    """Return what is logged, from DEBUG on, for an upload with these faults."""
     caplog.set_level(logging.DEBUG, NAME)
     for fault in faults:
         fake.add_fault(fault)
@@ -64,7 +64,7 @@ async def test_every_record_of_ours_has_that_name(fake: FakeFrameio, caplog: pyt
 
 
 def test_no_handler_and_no_level_is_set_by_the_library() -> None:
-    """In a process of its own, after an upload that logs."""
+    """In a new process, after an upload that logs."""
     script = """
 import asyncio, logging
 from aioframeio_upload import RetryPolicy, Uploader

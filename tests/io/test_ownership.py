@@ -1,4 +1,4 @@
-"""A journal whose folder others may write to, or whose files they may read: nothing planted is believed."""
+"""A journal is refused or protected if others may write to its folder or read its files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Return the path of a journal that exists."""
+    """Create a journal and return its path."""
     path = tmp_path / "uploads.sqlite3"
     on_disk(lambda: SqliteJournal(str(path), True).close())
     return path
@@ -106,7 +106,7 @@ async def test_a_journal_that_all_may_write_to_is_refused(fake: FakeFrameio, jou
 async def test_a_wal_with_an_upload_in_it_that_another_user_planted_uploads_nothing(
     fake: FakeFrameio, make_file: Callable[..., Path], journal: Path, tmp_path: Path
 ) -> None:
-    """The attack: their entry names a file that only we can read, and a folder of theirs."""
+    """The attack: the entry of another user names a file that only we can read, and a folder of that user."""
     theirs = tmp_path / "theirs.sqlite3"
     fake.add_fault(hold := Fault(do="hold"))
     async with uploader_on(fake, journal=theirs) as uploader:
@@ -127,7 +127,7 @@ async def test_a_wal_with_an_upload_in_it_that_another_user_planted_uploads_noth
 async def test_a_journal_that_was_restored_readable_by_all_goes_on_and_is_hidden(
     fake: FakeFrameio, make_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """As `cp -r` of a backup does: the WAL is full of links."""
+    """As after a restore by `cp -r`: the WAL is full of links."""
     journal, copy = tmp_path / "uploads.sqlite3", tmp_path / "copy" / "uploads.sqlite3"
     fake.add_fault(hold := Fault(do="hold", number=3))
 

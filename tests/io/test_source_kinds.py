@@ -1,4 +1,4 @@
-"""What a file is called at Frame.io: a path's own name as it is, a name from outside without what could do harm."""
+"""The name of a file at Frame.io is a path's own name unchanged, or a foreign name without harmful characters."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_given_name_loses_what_could_do_harm_and_nothing_else(
 
 
 class Form:
-    """As Starlette's UploadFile: its name is what a stranger's browser said."""
+    """Like Starlette's UploadFile, whose name comes from a stranger's browser."""
 
     def __init__(self, filename: str) -> None:
         self.filename = filename

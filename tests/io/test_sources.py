@@ -1,4 +1,4 @@
-"""Whatever can be sent is sent, whole; whatever cannot is refused before Frame.io hears of it."""
+"""Every kind of source is sent completely, and an invalid one is refused before anything is created at Frame.io."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATA = some_bytes(SIZE)
 
 
 async def send(fake: FakeFrameio, uploader: Uploader, source: Any, **options: Any) -> str | None:
-    """Upload a source under a given name, and give the digest of what arrived."""
+    """Upload a source under a given name, and return the digest of what arrived."""
     arguments: dict[str, Any] = {"name": "take.mov", "folder_id": fake.folder_id}
     await uploader.upload(source, **arguments | options)
     return fake.files[-1].sha256
@@ -98,7 +98,7 @@ async def test_a_spooled_temporary_file(fake: FakeFrameio, uploader: Uploader, t
 
 
 async def test_a_member_of_an_archive(fake: FakeFrameio, uploader: Uploader) -> None:
-    """It is seekable, and slow to seek; its reads are not all as long as asked for."""
+    """It is seekable but slow to seek, and some reads return fewer bytes than requested."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("inside/take-01.mov", DATA)
@@ -108,7 +108,7 @@ async def test_a_member_of_an_archive(fake: FakeFrameio, uploader: Uploader) -> 
 
 
 class ShortReads(io.RawIOBase):
-    """Gives at most 1,000 bytes a read, as a raw file may."""
+    """A file object that returns at most 1,000 bytes per read, as a raw file may."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -198,13 +198,13 @@ async def test_a_given_name_wins(fake: FakeFrameio, uploader: Uploader, make_fil
     [None, 7, [b"x"], iter([b"x"]), numbers, io.StringIO("x"), memoryview(b"abcd")[::2]],
     ids=["None", "int", "list", "iterator", "function", "text", "strided view"],
 )
-async def test_what_is_no_source_is_refused_at_once(fake: FakeFrameio, uploader: Uploader, source: Any) -> None:
+async def test_an_object_of_another_kind_is_refused_at_once(fake: FakeFrameio, uploader: Uploader, source: Any) -> None:
     with pytest.raises(TypeError):
         uploader.upload(source, name="take.mov", folder_id=fake.folder_id)
 
 
 async def refused(fake: FakeFrameio, uploader: Uploader, source: Any, match: str, **options: Any) -> SourceError:
-    """Expect a SourceError before Frame.io hears of it; nothing may hang."""
+    """Expect a SourceError before anything is created at Frame.io; nothing may hang."""
     async with asyncio.timeout(5):
         with pytest.raises(SourceError, match=match) as caught:
             await send(fake, uploader, source, **options)
@@ -282,7 +282,7 @@ async def test_another_size_than_declared(
 
 
 class Broken(io.BytesIO):
-    """Fails from the second part on, in a way of its own."""
+    """A file object that fails from the second part on, with an unusual error."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.tell() >= PART:
@@ -291,7 +291,7 @@ class Broken(io.BytesIO):
 
 
 class Textual(io.BytesIO):
-    """A file object that gives text, as a text file behind a wrapper does."""
+    """A file object that returns text, as a wrapped text file does."""
 
     def read(self, size: int | None = -1, /) -> Any:
         return super().read(size).decode("latin-1")
@@ -380,7 +380,7 @@ async def test_a_file_object_that_was_planned_is_sent_from_the_same_position(
     assert fake.files[0].sha256 == sha256(b"345")
 
 
-async def test_a_share_that_goes_while_its_file_is_opened_is_told(
+async def test_a_network_share_that_disappears_while_its_file_is_opened_is_an_error(
     fake: FakeFrameio, uploader: Uploader, make_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, look_up = make_file(10), os.stat

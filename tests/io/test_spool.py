@@ -1,4 +1,4 @@
-"""A stream is spooled a part at a time: it can be sent again, it is never longer or shorter than declared."""
+"""A stream is spooled a part at a time, so that it can be sent again, and has exactly the declared length."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA = some_bytes(SIZE)
 
 
 async def chunks(data: bytes, *sizes: int) -> AsyncIterator[bytes]:
-    """Give the bytes in chunks of these sizes, and the rest in one."""
+    """Yield the bytes in chunks of these sizes, and the rest in one."""
     for size in sizes:
         yield data[:size]
         data = data[size:]
@@ -64,7 +64,7 @@ async def test_chunks_may_be_bytearrays_and_memoryviews(fake: FakeFrameio, spool
 
 
 async def test_an_aiohttp_stream_reader(fake: FakeFrameio, spooling: Uploader) -> None:
-    """As it comes with a request or an answer; iterating it would go by lines."""
+    """Like the body of a request or an answer; iterating it would yield lines."""
     reader = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 1 << 26, loop=asyncio.get_running_loop())
     for start in range(0, SIZE, 100_000):
         reader.feed_data(DATA[start : start + 100_000])
@@ -73,7 +73,7 @@ async def test_an_aiohttp_stream_reader(fake: FakeFrameio, spooling: Uploader) -
 
 
 class UploadFile:
-    """As Starlette's: `size`, `filename`, and a file behind an async `read`."""
+    """Like Starlette's: `size`, `filename`, and an async `read` of a file."""
 
     def __init__(self, data: bytes, filename: str | None, size: int | None) -> None:
         self.filename, self.size = filename, size
@@ -84,7 +84,9 @@ class UploadFile:
         return block
 
 
-async def test_a_web_frameworks_upload_file_tells_its_name_and_size(fake: FakeFrameio, spooling: Uploader) -> None:
+async def test_the_name_and_size_of_a_web_frameworks_upload_file_are_found(
+    fake: FakeFrameio, spooling: Uploader
+) -> None:
     await spooling.upload(UploadFile(DATA, "C:\\clips\\take 7.mov", SIZE), folder_id=fake.folder_id)
     assert (fake.files[0].name, fake.files[0].sha256) == ("take 7.mov", sha256(DATA))
 
@@ -120,7 +122,7 @@ async def test_a_part_is_sent_again_from_the_spool(fake: FakeFrameio, spooling: 
 
 
 async def test_no_more_parts_are_spooled_than_are_sent(fake: FakeFrameio, spooling: Uploader, tmp_path: Path) -> None:
-    """Of all streams together, so that ten thousand of them do not fill the disk."""
+    """The limit is for all streams together, so that ten thousand of them do not fill the disk."""
     fake.add_fault(hold := Fault(do="hold", times=None))
     uploads = [
         spooling.upload(chunks(DATA), name="take.mov", size=SIZE, folder_id=fake.folder_id).start() for _ in range(5)
@@ -218,7 +220,7 @@ async def test_a_cancelled_stream_is_not_read_any_more(fake: FakeFrameio, spooli
 
 
 async def test_no_generator_of_ours_outlives_a_cancelled_stream(fake: FakeFrameio, spooling: Uploader) -> None:
-    """One that does is closed by the collector's leave, in a task that nobody owns."""
+    """An abandoned generator is closed by the garbage collector, in a task without an owner."""
 
     class Live:
         def __aiter__(self) -> Live:
@@ -274,7 +276,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
 
 
 async def test_a_stream_whose_own_task_was_cancelled_has_not_ended(fake: FakeFrameio, spooling: Uploader) -> None:
-    """Raised as it comes, its `CancelledError` would be taken for the end of our own worker, and that for success."""
+    """Passed on, its `CancelledError` would end our own worker, which counts as success."""
 
     async def cut() -> AsyncIterator[bytes]:
         yield DATA[: PART + 5]

@@ -1,4 +1,4 @@
-"""The tree is walked first: what is found, what is left out, what cannot be looked at, and how fast."""
+"""The walk of a tree finds the wanted files, leaves out others, reports what it cannot read, and is fast."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def paths(tree: Tree) -> list[str]:
     return [file.path for file in tree.files]
 
 
-async def test_everything_is_found_but_what_nobody_wants(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_all_files_are_found_but_those_that_are_always_left_out(root: Path, executor: ThreadPoolExecutor) -> None:
     tree = await found(root, executor)
     assert paths(tree) == ["a.mov", "b/c.mov", "b/d/e.mov", "cache/x.mov", "z/cache"]
     assert tree.folders == ["", "b", "b/d", "cache", "empty", "z"]
@@ -161,7 +161,9 @@ async def test_a_folder_that_is_excluded_is_not_walked(root: Path, executor: Thr
 
 
 @posix
-async def test_what_is_no_file_and_what_has_no_name_are_told(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_entries_that_are_not_files_and_names_that_are_not_text_are_reported(
+    root: Path, executor: ThreadPoolExecutor
+) -> None:
     on_disk(os.mkfifo, root / "pipe")
     on_disk((root / "no\udcff.mov").write_bytes, b"1")
     told = {path: str(error).rpartition(": ")[2] for path, error in (await found(root, executor)).failures}
@@ -169,7 +171,7 @@ async def test_what_is_no_file_and_what_has_no_name_are_told(root: Path, executo
 
 
 @posix
-async def test_what_is_told_of_a_name_that_is_no_text_can_be_printed(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_an_error_about_a_name_that_is_not_text_can_be_printed(root: Path, executor: ThreadPoolExecutor) -> None:
     on_disk((root / "no\udcff.mov").write_bytes, b"1")
     on_disk((root / "b" / "none\udce9").mkdir)
     failures = (await found(root, executor)).failures
@@ -180,7 +182,9 @@ async def test_what_is_told_of_a_name_that_is_no_text_can_be_printed(root: Path,
 
 
 @posix
-async def test_a_root_whose_name_is_no_text_can_be_told(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_an_error_about_a_root_whose_name_is_not_text_can_be_printed(
+    root: Path, executor: ThreadPoolExecutor
+) -> None:
     for name, told in (("gone\udcff", "gone\\xff"), ("gone\ud800", "gone\\ud800")):
         with pytest.raises(SourceError) as caught:
             await found(root / name, executor)
@@ -190,7 +194,9 @@ async def test_a_root_whose_name_is_no_text_can_be_told(root: Path, executor: Th
 
 @posix
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
-async def test_a_folder_that_cannot_be_read_is_told_and_stops_nothing(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_a_folder_that_cannot_be_read_is_reported_and_stops_nothing(
+    root: Path, executor: ThreadPoolExecutor
+) -> None:
     on_disk((root / "b").chmod, 0)
     try:
         tree = await found(root, executor)
@@ -224,7 +230,7 @@ async def test_a_cancelled_walk_ends_at_its_next_folder(tmp_path: Path, executor
     assert await asyncio.get_running_loop().run_in_executor(executor, int) == 0, "the thread is free again"
 
 
-async def test_a_file_that_changed_since_the_walk_is_told(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_a_file_that_changed_since_the_walk_is_an_error(root: Path, executor: ThreadPoolExecutor) -> None:
     file = (await found(root, executor)).files[0]
     path = root / file.path
     await check_unchanged(str(path), file, executor)

@@ -1,4 +1,4 @@
-"""What a web framework hands over as a file: read as it can be, or refused with words before anything is made."""
+"""The file objects of web frameworks are read, or refused with a reason before anything is created."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = some_bytes(SIZE)
 
 
 async def posted(handle: Callable[[web.Request], Awaitable[web.Response]], data: Any, **options: Any) -> Any:
-    """Post to an aiohttp application of one handler, and give the answer's JSON."""
+    """Post to an aiohttp application with one handler, and return the JSON of the answer."""
     app = web.Application()
     app.router.add_post("/", handle)
     async with TestClient(TestServer(app)) as client:
@@ -56,7 +56,7 @@ async def test_parts_of_aiohttps_multipart_reader(fake: FakeFrameio, uploader: U
 
 
 class MayBeEmpty:
-    """Gives nothing now and then, as a multipart reader may, and tells its end by `at_eof()`."""
+    """A stream that sometimes returns no bytes, as a multipart reader may, and reports its end by `at_eof()`."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.turn = data, 0
@@ -107,7 +107,9 @@ class WholeLater:
 
 
 @pytest.mark.parametrize("source", [Whole(), WholeLater(), httpx.Response(200, content=b"x")])
-async def test_whatever_reads_only_all_at_once_is_refused(fake: FakeFrameio, uploader: Uploader, source: Any) -> None:
+async def test_an_object_that_can_only_be_read_as_a_whole_is_refused(
+    fake: FakeFrameio, uploader: Uploader, source: Any
+) -> None:
     for make in (uploader.upload, uploader.plan):
         with pytest.raises(TypeError, match="takes no size"):
             await make(source, name="a", size=SIZE, folder_id=fake.folder_id)
@@ -115,7 +117,7 @@ async def test_whatever_reads_only_all_at_once_is_refused(fake: FakeFrameio, upl
 
 
 class Pieces:
-    """Can be iterated, and has a `read()` that gives everything."""
+    """An object that can be iterated, and has a `read()` that returns everything."""
 
     async def read(self) -> bytes:
         raise AssertionError("not all of it at once")
