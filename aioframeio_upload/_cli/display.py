@@ -28,9 +28,11 @@ class EventView(Protocol):
     @property
     def is_folder(self) -> bool:
         """Whether it is the upload of a folder."""
+        ...
 
     def update(self, event: Event) -> tuple[str | None, str | None]:
         """Apply an event; return a line for stdout and a line for stderr, or None for either."""
+        ...
 
 
 class Display(ABC):
