@@ -19,7 +19,7 @@ from .._core.model import Plan, Receipt
 from .._core.presigned import Links
 from .._core.receipts import merge
 from .._engine.control import CLEAN_UP
-from .._engine.event_log import EventLog
+from .._engine.event_log import PartEventSink
 from .._engine.parts import PROGRESS_PERIOD
 from .._engine.resume import NullJournalSession
 from .._io.files import in_thread, reason_of
@@ -65,7 +65,7 @@ class DaskPartSender:
         plan: Plan,
         source: OpenSource,
         resources: Session,
-        feed: EventLog,
+        feed: PartEventSink,
         gate: PauseGate,
         *,
         record: NullJournalSession | None = None,

@@ -5,12 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Protocol
 from weakref import WeakSet
 
 from .._core.events import Event, FileFailed, FolderPlanned, Progress, UploadPlanned, UploadReplanned
 
 
-class EventLog:
+class EventSink(Protocol):
+    """Accept the events of an upload: all that a collaborator gets which publishes events and reads none."""
+
+    def publish(self, event: Event) -> None:
+        """Publish an event. It never waits for a listener."""
+        ...
+
+
+class PartEventSink(EventSink, Protocol):
+    """Accept the events of what sends parts. A new plan of the same file continues where the last progress was."""
+
+    @property
+    def bar(self) -> tuple[int, int]:
+        """The bytes that the latest progress reported as uploaded, and how many of them an earlier run had sent."""
+        ...
+
+
+class EventLog(PartEventSink):
     """The events of one upload. Only the upload writes it; any number of listeners read it."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
 from .conflict import find_base, find_duplicate, skip_result, stack
 from .control import UploadControl
-from .event_log import EventLog, FolderEventLog
+from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob
 from .parts import PROGRESS_PERIOD
 from .remote_folders import RemoteFolders
@@ -189,7 +189,7 @@ class FilePipeline:
         source: Where the files come from.
         folders: The folders at Frame.io.
         state: Counts the files. Owned by the folder's job.
-        publish: Publishes a folder event.
+        events: Gets the events of the files.
         control: The folder's pause and cancellation.
         session: The limits and slots.
         api: The calls.
@@ -201,7 +201,7 @@ class FilePipeline:
         source: FileSource,
         folders: RemoteFolders,
         state: FolderState,
-        publish: Callable[[Event], None],
+        events: EventSink,
         control: UploadControl,
         session: Session,
         api: FrameioApi,
@@ -210,7 +210,7 @@ class FilePipeline:
         self._source = source
         self._folders = folders
         self._state = state
-        self._publish = publish
+        self._events = events
         self._control = control
         self._session = session
         self._api = api
@@ -277,7 +277,7 @@ class FilePipeline:
             there = await skip_result(duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id)
             if there is not None:
                 reason = f"it is there already, as file {there.id}"
-                self._publish(self._state.skip(file.path, file.size, reason, there))
+                self._events.publish(self._state.skip(file.path, file.size, reason, there))
                 return
         if not self._control.pause.is_open:
             sending.slot.release()  # other uploads can use it meanwhile
@@ -286,8 +286,8 @@ class FilePipeline:
         path = self._source.open_path(file)
         threads = self._session.executor
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
-        self._publish(FileStarted(file.path, file.size))
-        self._publish(self._state.complete(file.path, await job.run()))
+        self._events.publish(FileStarted(file.path, file.size))
+        self._events.publish(self._state.complete(file.path, await job.run()))
 
     async def _compare(self, file: LocalFile) -> tuple[RemoteFile | None, RemoteFile | None]:
         """Return the file there that this one would only repeat, and the one that it is to be stacked on."""
@@ -352,7 +352,7 @@ class FilePipeline:
         """Count and publish the failure of a file or folder."""
         if isinstance(error, AuthenticationError) and error.status == 401:  # else the token callable failed
             self._refused = error
-        self._publish(self._state.fail(path, error))
+        self._events.publish(self._state.fail(path, error))
 
     def publish_progress(self) -> None:
         """Publish the progress of the whole folder."""
@@ -361,7 +361,7 @@ class FilePipeline:
         uploaded = sum(progress.bytes_uploaded for progress in parts)
         confirmed = sum(progress.bytes_confirmed for progress in parts)
         before = sum(progress.bytes_before for progress in parts)
-        self._publish(self._state.progress(uploaded, confirmed, anyio.current_time(), before))
+        self._events.publish(self._state.progress(uploaded, confirmed, anyio.current_time(), before))
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
@@ -389,6 +389,32 @@ def _sort(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
     return FileQueue(sent), Counter(map(folder_of, sent)), [file.path for file in files if not file.size]
 
 
+class _CreatedFolders(EventSink):
+    """Record the folders that are made, and publish them after `FolderPlanned`, which is the first event.
+
+    The root's own folder is made before that: a web handler that answers 202 with the plan relies on it.
+    """
+
+    def __init__(self, events: EventSink, state: FolderState) -> None:
+        self._events = events
+        self._state = state
+        self._held: list[Event] | None = []
+        """What waits for `release`; None after it."""
+
+    def publish(self, event: Event) -> None:
+        """Publish an event, or hold it back until `release`."""
+        if self._held is not None:
+            self._held.append(event)
+        else:
+            self._events.publish(self._state.create(event) if isinstance(event, FolderCreated) else event)
+
+    def release(self) -> None:
+        """Publish what was held back; hold nothing from now on."""
+        held, self._held = self._held or [], None
+        for event in held:
+            self.publish(event)
+
+
 class FolderJob:
     """The upload of one tree. Runs once, as one task: it makes the folders while the pipeline sends the files."""
 
@@ -413,6 +439,7 @@ class FolderJob:
         self._state = FolderState(count, size, anyio.current_time())
         self._planned = FolderPlanned(count, len([path for path in tree.folders if path or request.name]), size)
         tree.files.clear()  # from here on the queue alone holds a file, until its turn
+        self._created = _CreatedFolders(events, self._state)
         self._folders = RemoteFolders(
             api,
             account_id=request.account_id,
@@ -420,13 +447,10 @@ class FolderJob:
             name=request.name,
             only="folder" if request.conflict == "create" else None,
             exact=tree.look_alikes,
-            on_created=self._created,
+            events=self._created,
         )
         files = WalkedFiles(tree, queue, to_compare)
-        self._pipeline = FilePipeline(request, files, self._folders, self._state, events.publish, control, session, api)
-        self._is_planned = False
-        self._made_early: list[FolderCreated] = []
-        """The root's own folder, which is made before `FolderPlanned`, the first event, is published."""
+        self._pipeline = FilePipeline(request, files, self._folders, self._state, events, control, session, api)
 
     async def run(self) -> FolderResult:
         """Upload everything; see `deliver_folder`."""
@@ -437,9 +461,7 @@ class FolderJob:
         if caught.failure is not None:
             raise caught.failure
         self._events.publish(self._planned)
-        self._is_planned = True
-        for folder in self._made_early:
-            self._created(folder)
+        self._created.release()
         for path, failure in self._tree.failures:
             self._pipeline.fail(path, failure)
         for path in self._empty:
@@ -465,12 +487,6 @@ class FolderJob:
             # Each file in the folder reports the error for itself.
             if caught.failure is not None and path in self._tree.bare:
                 self._pipeline.fail(path, caught.failure)
-
-    def _created(self, folder: FolderCreated) -> None:
-        if not self._is_planned:
-            self._made_early.append(folder)
-            return
-        self._events.publish(self._state.create(folder))
 
     async def _tick(self) -> None:
         while True:

@@ -24,7 +24,7 @@ from .._io.s3_put import PutAttempt, is_worth_asking
 from .._io.session import Session
 from .._io.source_kinds import Source
 from .._io.sources import OpenSource, open_source
-from .event_log import EventLog
+from .event_log import EventLog, PartEventSink
 from .resume import NullJournalSession
 
 log = logging.getLogger("aioframeio_upload")
@@ -130,7 +130,7 @@ class PartUploader:
         plan: Plan | PartBatch,
         source: OpenSource,
         resources: Session,
-        feed: EventLog,
+        feed: PartEventSink,
         gate: PauseGate,
         numbers: Iterable[int] | None = None,
         *,

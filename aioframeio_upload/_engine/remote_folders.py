@@ -14,6 +14,7 @@ from .._core.errors import ApiError, UploadError
 from .._core.events import FolderCreated
 from .._core.listing import Listing
 from .._io.frameio_api import CREATE_FOLDER, FrameioApi, read_listing
+from .event_log import EventSink
 
 V = TypeVar("V")
 
@@ -82,7 +83,7 @@ class RemoteFolders:
         name: The root's own name; None if only its contents are uploaded.
         only: The `type` that listings are read for; None for all.
         exact: Paths that are matched by their exact name alone, because a look-alike is in the tree.
-        on_created: Called with each folder that was made.
+        events: Gets a `FolderCreated` for each folder that was made.
     """
 
     def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
@@ -94,7 +95,7 @@ class RemoteFolders:
         name: str | None,
         only: str | None,
         exact: Container[str],
-        on_created: Callable[[FolderCreated], None],
+        events: EventSink,
     ) -> None:
         self._api = api
         self._account_id = account_id
@@ -102,7 +103,7 @@ class RemoteFolders:
         self._name = name
         self._only = only
         self._exact = exact
-        self._on_created = on_created
+        self._events = events
         self._places = SingleFlight(self._find)
         self._listings = SingleFlight(self._read)
 
@@ -155,5 +156,5 @@ class RemoteFolders:
         )
         if (made_id := read_id(made.get("id"))) is None:
             raise ApiError("the answer's id is missing", operation=CREATE_FOLDER.name, status=201)
-        self._on_created(FolderCreated(path, made_id))
+        self._events.publish(FolderCreated(path, made_id))
         return RemoteFolder(made_id, True)

@@ -12,7 +12,7 @@ from .._io.flow_control import PauseGate
 from .._io.session import Session
 from .._io.source_kinds import Source
 from .._io.sources import OpenSource
-from .event_log import EventLog
+from .event_log import PartEventSink
 from .parts import PartSender
 from .resume import NullJournalSession
 
@@ -51,7 +51,7 @@ class PartSenderFactory(Protocol):
         plan: Plan,
         source: OpenSource,
         resources: Session,
-        feed: EventLog,
+        feed: PartEventSink,
         gate: PauseGate,
         *,
         record: NullJournalSession | None = None,
