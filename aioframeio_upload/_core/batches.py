@@ -11,34 +11,34 @@ from .model import Part, Plan, Receipt
 from .progress import ProgressMeter
 
 LARGEST = 1 << 30
-"""Bytes of a lot of more than one part: what is sent again where its worker is lost. At 1 Gbit/s ten seconds."""
+"""Most bytes in a batch of more than one part. A batch is sent again if its worker is lost: ten seconds at 1 Gbit/s."""
 
 BATCHES_PER_WORKER = 16
-"""So that a slow worker takes fewer of them, and all end at about the same time: while the last lot is sent, others'
-links lie idle for half of a lot on average, or 3 %."""
+"""Several, so that a slow worker gets fewer of them and all workers end at about the same time: while the last batch is
+sent, each other worker is idle for half a batch on average, or 3 % of the upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartBatch:
-    """Some parts of a plan, as they travel to a worker; no other part's link, and nothing of the account."""
+    """Some parts of a plan, as they are sent to a worker. It has no other part's link, and nothing of the account."""
 
     index: int
-    """Among the lots of one round."""
+    """Position among the batches of one round."""
     file_id: str
     name: str
     size: int
-    """The whole file's."""
+    """Of the whole file, in bytes."""
     media_type: str | None
     parts: tuple[Part, ...]
 
     def __repr__(self) -> str:
-        # The engine's logs and its dashboard show a task's arguments.
-        return f"<Lot {self.index}: {len(self.parts)} parts of file {self.file_id}>"
+        # Dask's logs and its dashboard show a task's arguments, which would include the links.
+        return f"<PartBatch {self.index}: {len(self.parts)} parts of file {self.file_id}>"
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """S3 has a part: its receipt, and the fact as it is told."""
+    """A part that S3 has: its receipt, and the event to publish."""
 
     receipt: Receipt
     fact: PartCompleted
@@ -46,27 +46,27 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of a lot on a worker."""
+    """The result of one batch on a worker."""
 
     arrived: tuple[Arrived, ...] = ()
     error: UploadError | None = None
-    """One that no other worker would cure."""
+    """An error that would be the same on any other worker."""
     is_spoiled: bool = False
     """Whether the file may have been put together from other bytes than were sent."""
 
 
 def cut(plan: Plan, done: Collection[int], threads: Sequence[int], in_flight: int) -> tuple[PartBatch, ...]:
-    """Cut what is not done into lots, in the order of the parts.
+    """Cut the parts that are not done into batches, in the order of the parts.
 
     Args:
         plan: The file's.
         done: Numbers of the parts that have arrived.
-        threads: How many lots each worker takes at once; none: no worker is there yet.
+        threads: How many batches each worker runs at once; empty if there is no worker yet.
         in_flight: How many parts a worker sends at once.
     """
     parts = [part for part in plan.parts if part.number not in done]
     workers = max(1, len(threads))
-    # Few enough parts that there are several lots a worker, and enough of them that a worker's slots are filled.
+    # Few enough parts in a batch for several batches per worker, and enough to fill a worker's slots.
     fair = -(-len(parts) // (workers * BATCHES_PER_WORKER))
     filling = -(-min(in_flight, -(-len(parts) // workers)) // max(1, *threads, 1))
     most = max(fair, filling, 1)
@@ -85,14 +85,14 @@ def cut(plan: Plan, done: Collection[int], threads: Sequence[int], in_flight: in
 
 
 class BatchState:
-    """How far a plan's parts are, wherever they are sent. Owned by its transfer.
+    """Which parts of a plan have arrived, and the progress, wherever they are sent. Owned by its sender.
 
     Args:
         plan: The file's.
         now: The time.
-        high_water: Where an earlier plan of the same file has left the bar.
+        high_water: `bytes_uploaded` of the latest progress under an earlier plan of the same file.
         done: Numbers of the parts that arrived before.
-        before: Bytes of the bar that an earlier run has sent.
+        before: Those of them that an earlier run has sent.
     """
 
     def __init__(self, plan: Plan, now: float, high_water: int, done: Iterable[int], before: int = 0) -> None:
@@ -101,18 +101,18 @@ class BatchState:
         self.done = set(done)
         """Numbers of the parts that have arrived."""
         self._confirmed = sum(self._sizes[number] for number in self.done)
-        self._lots: dict[int, PartBatch] = {}
+        self._batches: dict[int, PartBatch] = {}
         self._under_way: dict[int, int] = {}
         self._before = max(before, self._confirmed)
         self.meter = ProgressMeter(plan.size, now, high_water=high_water, before=before, sent=self._confirmed)
 
-    def begin(self, lots: Iterable[PartBatch]) -> None:
-        """Note that a round begins; what was under way before is not any more."""
-        self._lots = {lot.index: lot for lot in lots}
+    def begin(self, batches: Iterable[PartBatch]) -> None:
+        """Begin a round. Nothing of an earlier one is under way any more."""
+        self._batches = {batch.index: batch for batch in batches}
         self._under_way = {}
 
     def complete(self, number: int) -> bool:
-        """Note that a part has arrived; say whether that is news."""
+        """Record that a part has arrived; return False if that was recorded before."""
         if number in self.done:
             return False
         self.done.add(number)
@@ -120,10 +120,10 @@ class BatchState:
         return True
 
     def moved(self, index: int, size: int) -> None:
-        """Note how many bytes of a lot are under way and not acknowledged."""
-        if (lot := self._lots.get(index)) is not None:
-            # Of a lot that is sent again, what has arrived before counts once.
-            left = sum(part.size for part in lot.parts if part.number not in self.done)
+        """Record how many bytes of a batch are under way and not acknowledged."""
+        if (batch := self._batches.get(index)) is not None:
+            # What has arrived of a batch that is sent again counts once.
+            left = sum(part.size for part in batch.parts if part.number not in self.done)
             self._under_way[index] = min(size, left)
 
     @property

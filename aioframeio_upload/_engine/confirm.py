@@ -43,17 +43,17 @@ async def read_status(
     Raises:
         ApiError: The service refused or did not answer, or the answer lacks a field.
     """
-    told = await api.call(STATUS, account_id=account_id, file_id=file_id, on_outage=on_outage)
+    answer = await api.call(STATUS, account_id=account_id, file_id=file_id, on_outage=on_outage)
     for name in ("upload_complete", "upload_failed"):
-        if not isinstance(told.get(name), bool):
+        if not isinstance(answer.get(name), bool):
             raise ApiError(f"the answer has no {name}", operation=STATUS.name, status=200, file_id=file_id)
-    media_type = told.get("filetype")
+    media_type = answer.get("filetype")
     return UploadStatus(
         file_id=file_id,
-        complete=told["upload_complete"],
-        failed=told["upload_failed"],
-        completed_at=read_instant(told.get("upload_completed_at")),
-        started_at=read_instant(told.get("uploaded_at")),
+        complete=answer["upload_complete"],
+        failed=answer["upload_failed"],
+        completed_at=read_instant(answer.get("upload_completed_at")),
+        started_at=read_instant(answer.get("uploaded_at")),
         media_type=media_type if isinstance(media_type, str) else None,
     )
 
@@ -75,29 +75,29 @@ async def confirm(
         ConfirmationError: The upload failed there, or took longer than `seconds`; the file is kept.
         ApiError: The service refused, or did not answer.
     """
-    told: UploadStatus | None = None
+    status: UploadStatus | None = None
     reason: str | None = None
     with anyio.move_on_after(seconds) as waiting:
 
         def on_outage(lost: float) -> None:
-            waiting.deadline += lost  # an unreachable service had no chance to say so
+            waiting.deadline += lost  # a service that cannot be reached cannot report a file as complete
 
         pause = FIRST_PAUSE
         while seconds > 0:
-            told = await read_status(api, plan.file_id, account_id, on_outage)
-            if told.failed:
+            status = await read_status(api, plan.file_id, account_id, on_outage)
+            if status.failed:
                 reason = "the service says that the upload failed"
-            if told.complete or told.failed:
+            if status.complete or status.failed:
                 break
             await anyio.sleep(pause)
             pause = next_pause(pause)
     if waiting.cancelled_caught:
         reason = f"the service did not say within {seconds:g} s that it is complete"
     if reason is not None:
-        raise ConfirmationError(reason, file_id=plan.file_id, failed=told is not None and told.failed)
-    if told is None:
+        raise ConfirmationError(reason, file_id=plan.file_id, failed=status is not None and status.failed)
+    if status is None:
         return as_file(plan, account_id, receipts)
-    return as_file(plan, account_id, receipts, status="uploaded", media_type=told.media_type)
+    return as_file(plan, account_id, receipts, status="uploaded", media_type=status.media_type)
 
 
 def as_file(

@@ -20,23 +20,23 @@ from .child_failure import ChildFailure
 from .confirm import as_file, next_pause, read_status, seconds_for
 
 SLACK = timedelta(minutes=1)
-"""What is older than the oldest that is waited for is not read; the two clocks may differ by so much."""
+"""Rows that are older than the oldest file that waits are not read. This much older, in case the two clocks differ."""
 
 
 FIRST_PAUSE = 0.5
-"""Seconds between two readings of a folder that brings news: half of what the service allows goes to the others."""
+"""Seconds between two readings of a folder while files arrive: half of the documented rate is left to other calls."""
 
 MOST_ASKED = 5
-"""Files whose status is asked for by itself in one round: one second's worth of the service's limit."""
+"""Files whose own status is read in one round: as many as the documented rate allows in one second."""
 
 OVERDUE = 20.0
-"""Seconds after which a file's status is asked for by itself: a listing does not tell that an upload failed."""
+"""Seconds after which a file's own status is read: a listing does not show that an upload failed."""
 
 MOST_PAGES = 100
-"""Pages of the newest files that are read in a round: what waits is on the first ten, unless others upload as well."""
+"""Pages of the newest files that are read in a round. What waits is on the first ten, unless others upload too."""
 
 ODD = 5.0
-"""The same for one that is not in the listing, or that a later one has overtaken."""
+"""The same for a file that is not in the listing, or that was begun before one that has arrived."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,9 +46,9 @@ class _Waiting:
     id: str
     folder_id: str
     begun_at: datetime
-    """By the service's clock, before it was created."""
+    """The service's time just before it was created."""
     since: float
-    """When it began to wait, or was asked for last."""
+    """When it began to wait, or when its own status was last read."""
     settled: anyio.Event = field(default_factory=anyio.Event)
     media_type: str | None = None
     status: str = "uploaded"
@@ -56,7 +56,7 @@ class _Waiting:
     asked: int = 0
     is_odd: bool = False
     waiting: anyio.CancelScope | None = None
-    """In which it is waited for; its deadline moves while the service cannot be reached."""
+    """The scope that limits the wait. Its deadline moves while the service cannot be reached."""
 
     def confirm(self, status: str, media_type: str | None) -> None:
         self.status, self.media_type = status, media_type
@@ -68,17 +68,17 @@ class _Waiting:
 
 
 class BatchConfirmer:
-    """The files of one folder upload that wait for the service. Owned by it; `run` is to be run beside."""
+    """Confirms the files of one folder upload, which owns it. `run` has to run in a task of its own."""
 
     def __init__(self, api: FrameioApi, account_id: str, resources: Session) -> None:
         self._api = api
         self._account_id = account_id
         self._resources = resources
         self._waiting: dict[str, dict[str, _Waiting]] = {}
-        """By folder and file."""
+        """By folder ID, then by file ID."""
         self._news = anyio.Event()
         self._latest: datetime | None = None
-        """When the youngest of those was begun that are confirmed."""
+        """The latest `begun_at` of the files that are confirmed."""
 
     async def confirm(
         self, plan: Plan, receipts: tuple[Receipt, ...], folder_id: str, begun_at: datetime, *, must: bool
@@ -86,15 +86,15 @@ class BatchConfirmer:
         """Wait until the service has the file.
 
         Args:
-            plan: Of the file.
-            receipts: Of its parts.
-            folder_id: Where it is.
-            begun_at: The service's time before it was created.
-            must: Whether it is waited for even where `Timeouts.confirm` says not to.
+            plan: The file's plan.
+            receipts: The receipts of its parts.
+            folder_id: The folder that it is in.
+            begun_at: The service's time just before it was created.
+            must: Wait even with `Timeouts(confirm=0)`.
 
         Raises:
             ConfirmationError: It failed there, or took too long; the file is kept.
-            ApiError: The service cannot be asked.
+            ApiError: The service refused, or did not answer.
         """
         seconds = seconds_for(self._resources.timeouts, plan.size, must=must)
         if seconds == 0:
@@ -119,7 +119,7 @@ class BatchConfirmer:
         return as_file(plan, self._account_id, receipts, status=one.status, media_type=one.media_type)
 
     async def run(self) -> None:
-        """Read the listings as long as something waits; it ends by being cancelled."""
+        """Read the listings as long as a file waits. It runs until it is cancelled."""
         while True:
             self._news = anyio.Event()
             pause = FIRST_PAUSE
@@ -133,20 +133,20 @@ class BatchConfirmer:
             await self._news.wait()
 
     async def _read(self, folder_id: str) -> int:
-        """Read a folder's newest files, as far as there is one that waits; give how many were settled."""
+        """Read a folder's newest files as long as one of them waits; return how many were settled."""
         missing = {id: one for id, one in self._waiting.get(folder_id, {}).items() if not one.settled.is_set()}
         asked = tuple(missing.values())
         with ChildFailure(f"the listing of folder {folder_id}") as caught:
             await self._read_pages(folder_id, missing)
         if caught.failure is not None:
             for one in missing.values():
-                one.since = -inf  # each is asked for by itself, which tells what is wrong
-        for one in missing.values():  # moved meanwhile, deleted, stacked
+                one.since = -inf  # so that each one's own status is read, whose error says what is wrong
+        for one in missing.values():  # moved, deleted or stacked since
             one.is_odd = True
         return sum(one.settled.is_set() for one in asked)
 
     async def _read_pages(self, folder_id: str, missing: dict[str, _Waiting]) -> None:
-        """Settle those that have arrived, and remove from `missing` those that are listed."""
+        """Settle the files that have arrived, and remove from `missing` those that are listed."""
         oldest = min((one.begun_at for one in missing.values()), default=None)
         pages = Pages(self._api, LIST_FILES, account_id=self._account_id, folder_id=folder_id, sort="created_at_desc")
         for _ in range(MOST_PAGES):
@@ -162,17 +162,17 @@ class BatchConfirmer:
                 break
 
     async def _ask(self) -> int:
-        """Ask for the status of those that are overdue; give how many were settled."""
+        """Read the status of files that are overdue; return how many were settled."""
         settled = 0
         for one in self._overdue(time.monotonic()):
             with ChildFailure(f"the status of file {one.id}") as caught:
-                told = await read_status(self._api, one.id, self._account_id, self._on_outage)
+                status = await read_status(self._api, one.id, self._account_id, self._on_outage)
                 one.asked, one.since = one.asked + 1, time.monotonic()
-                if told.failed:
+                if status.failed:
                     reason = "the service says that the upload failed"
                     one.fail(ConfirmationError(reason, file_id=one.id, failed=True))
-                elif told.complete:
-                    one.confirm("uploaded", told.media_type)
+                elif status.complete:
+                    one.confirm("uploaded", status.media_type)
             if caught.failure is not None:
                 one.fail(caught.failure)
                 continue
@@ -180,7 +180,7 @@ class BatchConfirmer:
         return settled
 
     def _on_outage(self, lost: float) -> None:
-        """Give all that wait the time back in which the service could not be asked."""
+        """Extend every wait by the time in which the service could not be reached."""
         for one in (one for some in self._waiting.values() for one in some.values()):
             if one.waiting is not None:
                 one.waiting.deadline += lost
@@ -195,6 +195,6 @@ class BatchConfirmer:
 
 
 def _is_before(rows: list[Any], instant: datetime) -> bool:
-    """Say whether a page has come to what is older."""
+    """Return whether the last row of a page is older than `instant`."""
     last = read_instant(rows[-1].get("created_at")) if rows and isinstance(rows[-1], dict) else None
     return last is not None and last < instant

@@ -17,16 +17,16 @@ def find_duplicate(
 
 
 def find_base(listing: Listing, name: str, *, exact: bool = False, but: str | None = None) -> RemoteFile | None:
-    """Return the file or stack that a new version goes on top of, for `conflict="version"`."""
+    """Return the file or stack that a new version is stacked on, for `conflict="version"`."""
     return find_below(listing.namesakes(name, exact=exact, but=but))
 
 
 async def skip_result(
     duplicate: RemoteFile, record: NullJournalSession, size: int, *, account_id: str, folder_id: str
 ) -> UploadedFile | None:
-    """Return the result of leaving a source alone, or None if the duplicate is what an earlier run has begun.
+    """Return the result of skipping a source, or None if the duplicate is the file that an earlier run began.
 
-    That one is resumed instead: else the journal would keep its entry, with the links, for ever.
+    That file is resumed instead; otherwise its entry, with the links, would stay in the journal for ever.
     """
     if await record.file_id() == duplicate.id:
         return None

@@ -38,7 +38,7 @@ from .confirm_batch import BatchConfirmer
 from .conflict import find_base, find_duplicate, skip_result, stack
 from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
-from .job import UploadJob
+from .job import UploadJob, open_record
 from .parts import PROGRESS_PERIOD
 from .remote_folders import RemoteFolders
 from .request import UploadRequest
@@ -178,7 +178,7 @@ class _Sending:
         self.file = file
         self.slot = slot
         self.events: EventLog = _FileEventLog(file.path)
-        """Only its progress is looked at."""
+        """Only its progress is read."""
 
 
 class FilePipeline:
@@ -195,7 +195,7 @@ class FilePipeline:
         api: The calls.
     """
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # noqa: PLR0913  # collaborators that have different owners
         self,
         request: FolderRequest,
         source: FileSource,
@@ -254,7 +254,7 @@ class FilePipeline:
             group.create_task(self._see_to_the_end(sending, parent), name=f"upload {file.path}")
 
     async def _see_to_the_end(self, sending: _Sending, parent: asyncio.Task[Any] | None) -> None:
-        """Upload one file; whatever it ends in stays its own failure."""
+        """Upload one file. However it ends, the other files go on."""
         path = sending.file.path
         try:
             with ChildFailure(path, parent) as caught:
@@ -271,8 +271,8 @@ class FilePipeline:
         self.check_welcome()
         folder = await self._folders.place(folder_of(file))
         duplicate, base = await self._compare(file)
-        job = self._job(sending, folder.id, base)
-        record = await job.find_record()  # a job that has its record looks for no duplicate by itself
+        job_request = self._file_request(file, folder.id)
+        record = await open_record(job_request, self._session)
         if duplicate is not None:
             there = await skip_result(duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id)
             if there is not None:
@@ -287,10 +287,20 @@ class FilePipeline:
         threads = self._session.executor
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
         self._events.publish(FileStarted(file.path, file.size))
+        job = UploadJob(
+            request=job_request,
+            feed=sending.events,
+            control=UploadControl(self._control),
+            resources=self._session,
+            api=self._api,
+            settle=self._settlement(sending, folder.id, base),
+            slot=sending.slot,
+            record=record,
+        )
         self._events.publish(self._state.complete(file.path, await job.run()))
 
     async def _compare(self, file: LocalFile) -> tuple[RemoteFile | None, RemoteFile | None]:
-        """Return the file there that this one would only repeat, and the one that it is to be stacked on."""
+        """Return the remote file that this one would only repeat, and the one that it is to be stacked on."""
         if self._request.conflict == "create":
             return None, None
         listing = await self._folders.listing(folder_of(file))
@@ -307,24 +317,14 @@ class FilePipeline:
             listing.files.clear()
         return duplicate, base
 
-    def _job(self, sending: _Sending, folder_id: str, base: RemoteFile | None) -> UploadJob:
-        file = sending.file
-        request = UploadRequest(
+    def _file_request(self, file: LocalFile, folder_id: str) -> UploadRequest:
+        return UploadRequest(
             source=self._source.open_path(file),
             size=file.size,
             name=file.name,
             folder_id=folder_id,
             account_id=self._request.account_id,
             conflict=self._request.conflict,
-        )
-        return UploadJob(
-            request=request,
-            feed=sending.events,
-            control=UploadControl(self._control),
-            resources=self._session,
-            api=self._api,
-            settle=self._settlement(sending, folder_id, base),
-            slot=sending.slot,
         )
 
     def _settlement(
@@ -374,8 +374,8 @@ async def deliver_folder(
 
     Raises:
         SourceError: The root cannot be walked.
-        ApiError: The root's folder cannot be found or made.
-        FolderUploadError: Some files failed; all others are there.
+        ApiError: The root's folder cannot be found or created.
+        FolderUploadError: Some files failed; all others were uploaded.
     """
     tree = await walk(request.root, request.wanted, session.executor)
     # In a thread, as the walk is: with a hundred thousand files each of these takes a tenth of a second.
@@ -384,7 +384,7 @@ async def deliver_folder(
 
 
 def _sort(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
-    """Return the queue of those that can be sent, how many are in each folder, and the paths of the empty ones."""
+    """Return the queue of the files that have bytes, their number for each folder, and the paths of the empty files."""
     sent = [file for file in files if file.size]
     return FileQueue(sent), Counter(map(folder_of, sent)), [file.path for file in files if not file.size]
 
@@ -416,9 +416,9 @@ class _CreatedFolders(EventSink):
 
 
 class FolderJob:
-    """The upload of one tree. Runs once, as one task: it makes the folders while the pipeline sends the files."""
+    """The upload of one tree. Runs once, as one task: it creates the folders while the pipeline sends the files."""
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # noqa: PLR0913  # collaborators that have different owners
         self,
         request: FolderRequest,
         tree: Tree,
@@ -434,11 +434,11 @@ class FolderJob:
         self._tree = tree
         self._events = events
         self._empty = empty
-        """Paths of the files that Frame.io does not take."""
+        """Paths of the empty files, which Frame.io does not accept."""
         size, count = tree.size, len(tree.files) + len(tree.failures)
         self._state = FolderState(count, size, anyio.current_time())
         self._planned = FolderPlanned(count, len([path for path in tree.folders if path or request.name]), size)
-        tree.files.clear()  # from here on the queue alone holds a file, until its turn
+        tree.files.clear()  # for memory: from here on only the queue refers to a file, until its turn
         self._created = _CreatedFolders(events, self._state)
         self._folders = RemoteFolders(
             api,
@@ -479,7 +479,7 @@ class FolderJob:
         return result
 
     async def _make_folders(self, parent: asyncio.Task[Any] | None) -> None:
-        """Make every folder, parents first, ahead of the files that wait for it; those without files too."""
+        """Create every folder, parents first, also those without files; files wait for their own folder only."""
         for path in self._tree.folders:
             with ChildFailure(path, parent) as caught:
                 self._pipeline.check_welcome()

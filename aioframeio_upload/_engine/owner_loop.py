@@ -48,14 +48,14 @@ def _is_trio() -> bool:
 
 
 class OwnerLoop:
-    """Where an Uploader was entered. A loop is not thread-safe, and a future of one cannot be awaited on another."""
+    """The event loop of an Uploader. A loop is not thread-safe, and its futures cannot be awaited elsewhere."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
     def settle(self) -> None:
-        """Live on the running loop from now on.
+        """Make the running loop the owner.
 
         Raises:
             RuntimeError: There is none.
@@ -63,15 +63,15 @@ class OwnerLoop:
         self._loop, self._thread = running_loop(), threading.get_ident()
 
     def check(self) -> None:
-        """Raise RuntimeError unless this is code of the loop that was settled on; before that, of any.
+        """Raise RuntimeError unless the owner's loop runs here; before `settle`, any loop.
 
-        To be called before anything is touched.
+        Call it before any state is read or changed.
         """
         if running_loop() is not (self._loop or running_loop()):
             raise RuntimeError(ELSEWHERE)
 
     def check_thread(self) -> None:
-        """Do the same for what needs no running loop: plain code of the same thread may come between two steps."""
+        """Do the same for calls that need no running loop: plain code of the loop's thread may make them too."""
         if self._loop is None or (_loop_here() is None and threading.get_ident() == self._thread):
             return
         self.check()

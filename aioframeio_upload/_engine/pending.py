@@ -31,7 +31,7 @@ def _warn_if_damaged(journal: AsyncJournal, row: Row) -> None:
         log.warning("journal %s: %s", journal.path, row.complaint)
 
 
-async def claim_pending(journal: AsyncJournal) -> list[tuple[JournalSession, Entry]]:  # noqa: C901  # to be split
+async def claim_pending(journal: AsyncJournal) -> list[tuple[JournalSession, Entry]]:  # noqa: C901  # one loop with a release for each way out
     """Claim every upload that no other process or upload has claimed; the caller has to release them.
 
     An upload whose parts have all arrived is released at once: it only has to be confirmed, which two may do. Damaged

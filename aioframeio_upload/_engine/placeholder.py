@@ -29,7 +29,7 @@ moment is better than a placeholder that stays."""
 class _Creation:
     """One `create` call and the reading of its plan."""
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # noqa: PLR0913  # the fields of the call's body and path, each named
         self,
         api: FrameioApi,
         control: UploadControl,
@@ -109,7 +109,7 @@ class _Creation:
         )
 
 
-async def create_file(  # noqa: PLR0913  # settings and collaborators, to become a record
+async def create_file(  # noqa: PLR0913  # the fields of the call's body and path, each named
     api: FrameioApi,
     *,
     name: str,

@@ -29,7 +29,7 @@ class SingleFlight(Generic[V]):
         self._find = find
         self._answers: dict[str, V | UploadError] = {}
         self._asking: dict[str, asyncio.Future[UploadError | None]] = {}
-        """For each call under way: the passing failure that it ends in, if any."""
+        """For each call under way, the failure that may pass in which it ends; None if it ends in a result."""
 
     async def get(self, key: str) -> V:
         """Return the result for a key.
@@ -57,7 +57,7 @@ class SingleFlight(Generic[V]):
                 asked.set_result(passing)
         answer = self._answers[key]
         if isinstance(answer, UploadError):
-            raise answer.with_traceback(None)  # else each caller would lengthen the traceback
+            raise answer.with_traceback(None)  # otherwise each caller would lengthen the traceback
         return answer
 
 
@@ -86,7 +86,7 @@ class RemoteFolders:
         events: Gets a `FolderCreated` for each folder that was made.
     """
 
-    def __init__(  # noqa: PLR0913  # settings and collaborators, to become a record
+    def __init__(  # noqa: PLR0913  # each argument is named, and has another owner
         self,
         api: FrameioApi,
         *,

@@ -1,4 +1,4 @@
-"""Describe one upload: what is sent, where to, and what is known of it before it begins."""
+"""Describe one upload: its source, its destination, and what is known before it begins."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class UploadRequest:
 class PartSenderFactory(Protocol):
     """Make the sender of a plan's parts: in this process, or on other machines."""
 
-    def __call__(  # noqa: PLR0913  # the shape of a constructor
+    def __call__(  # noqa: PLR0913  # the signature of a constructor whose arguments have different owners
         self,
         plan: Plan,
         source: OpenSource,

@@ -50,6 +50,10 @@ class NullJournalSession:
     async def claim_again(self) -> None:
         """Claim an entry that was released; fail if another upload has changed it meanwhile."""
 
+    def forget_entry(self) -> None:
+        """Forget what an earlier run has left: from now on this run knows better. The journal is not changed."""
+        self.entry = None
+
     async def look_at(self, source: OpenSource) -> None:
         """Take the source's fingerprint."""
 
@@ -190,7 +194,7 @@ class JournalSession(NullJournalSession):
         await run_shielded(run(), control, lambda: control.seconds_left(at_most))
 
 
-async def open_journal_session(  # noqa: PLR0913  # settings and collaborators, to become a record
+async def open_journal_session(  # noqa: PLR0913  # the fields of an entry's identity, each named
     source: Source,
     resources: Session,
     *,
