@@ -12,7 +12,7 @@ from .._core.events import Event, FileFailed, FolderPlanned, Progress, UploadPla
 
 
 class EventSink(Protocol):
-    """Accept the events of an upload: all that a collaborator gets which publishes events and reads none."""
+    """Accept the events of an upload: all that an object needs which publishes events and does not read them."""
 
     def publish(self, event: Event) -> None:
         """Publish an event. It never waits for a listener."""

@@ -424,9 +424,9 @@ class UploadJob:
     def _why_not_replaced(self, plan: Plan, found: OpenSource, sender: PartSender, replaced: int) -> str | None:
         """Return why new links would not help; None if they might."""
         if not found.replayable:
-            return "a stream cannot be sent anew"
+            return "a stream cannot be sent a second time"
         if self.request.folder_id is None:
-            return "the plan does not tell its folder"
+            return "the plan does not contain its folder"
         return why_not_replaced(
             sender.links,
             self.resources.now(),

@@ -20,7 +20,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
     """Return the running event loop.
 
     Raises:
-        RuntimeError: There is none, or trio runs here.
+        RuntimeError: No loop is running, or trio runs here.
     """
     loop = _loop_here()
     if _is_trio():
@@ -58,7 +58,7 @@ class OwnerLoop:
         """Make the running loop the owner.
 
         Raises:
-            RuntimeError: There is none.
+            RuntimeError: No loop is running.
         """
         self._loop, self._thread = running_loop(), threading.get_ident()
 

@@ -155,7 +155,9 @@ def _read_plan(answer: Secret[Any], size: int, account_id: str, *, is_secure: bo
         return error
     if plan.media_type is not None and not is_header_value(plan.media_type):
         # Each PUT sends it as a header.
-        return ApiError("the answer's media_type is none", operation=CREATE.name, status=201, file_id=plan.file_id)
+        return ApiError(
+            "the answer's media_type is not a media type", operation=CREATE.name, status=201, file_id=plan.file_id
+        )
     if plan.size != size:
         return PlanError(f"the service planned {plan.size} bytes, the source has {size}")
     return plan

@@ -55,7 +55,7 @@ class NullJournalSession:
         self.entry = None
 
     async def look_at(self, source: OpenSource) -> None:
-        """Take the source's fingerprint."""
+        """Read the source's fingerprint."""
 
     async def begin(self, plan: Plan) -> None:
         """Record a file that was just created."""
@@ -71,7 +71,7 @@ class NullJournalSession:
 
 
 class JournalSession(NullJournalSession):
-    """What one upload does with its entry in the journal. Owns that entry from `claim` to `release`."""
+    """The entry of one upload in the journal. Owns it from `claim` to `release`."""
 
     def __init__(
         self, journal: AsyncJournal, identity: Identity, media_type: str | None = None, conflict: str = "create"
@@ -135,7 +135,7 @@ class JournalSession(NullJournalSession):
         return JournalError(reason, path=self._journal.path)
 
     async def look_at(self, source: OpenSource) -> None:
-        """Take the source's fingerprint."""
+        """Read the source's fingerprint."""
         self.fingerprint: Fingerprint | None = await source.fingerprint()
 
     async def begin(self, plan: Plan) -> None:
@@ -163,7 +163,7 @@ class JournalSession(NullJournalSession):
         try:
             await self._journal.note(self._key, receipt)
         except JournalError as error:
-            reason = f"{error.reason}; {self._identity.name!r} was stopped, and can be gone on with"
+            reason = f"{error.reason}; {self._identity.name!r} was stopped, and can be resumed"
             raise JournalError(reason, path=error.path) from error
 
     async def drop(self, control: UploadControl) -> None:
@@ -256,7 +256,7 @@ async def take_up(
         await delete_placeholder(api, file_id, account_id, control)
     await record.drop(control)
     if entry.identity.folder_id is None:
-        raise LinksExpired("it cannot be gone on with, and its plan does not tell its folder", file_id=file_id)
+        raise LinksExpired("it cannot be resumed, and its plan does not contain its folder", file_id=file_id)
     return found
 
 

@@ -265,7 +265,7 @@ async def test_a_stream_cannot_be_sent_anew() -> None:
             clock.offset = float(DAY)
             await tell_time(fake, uploader)
         error = await expired(upload)
-    assert "a stream cannot be sent anew" in str(error)
+    assert "a stream cannot be sent a second time" in str(error)
     assert (fake.files, len(fake.deleted)) == ((), 1)
 
 
@@ -275,7 +275,7 @@ async def test_a_plan_that_does_not_tell_its_folder_cannot_be_made_anew() -> Non
         clock.offset = float(DAY)
         await tell_time(fake, uploader)
         error = await expired(uploader.execute(plan, CONTENT))
-    assert "the plan does not tell its folder" in str(error)
+    assert "the plan does not contain its folder" in str(error)
     assert error.file_id == plan.file_id
     assert max(puts(fake).values()) == 1, "S3 was asked, and once"
 

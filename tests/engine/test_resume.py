@@ -254,7 +254,7 @@ async def test_a_plan_that_does_not_tell_its_folder_cannot_begin_anew(
     await stopped_at(fake, path, journal, 3, plan=plan)
     on_disk(os.utime, path)
     async with uploader_on(fake, journal=journal) as uploader:
-        with pytest.raises(LinksExpired, match="does not tell its folder"):
+        with pytest.raises(LinksExpired, match="does not contain its folder"):
             await uploader.execute(plan, path)
         assert (await uploader.pending(), fake.files) == ((), ())
 

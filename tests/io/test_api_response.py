@@ -70,7 +70,7 @@ async def test_an_answer_that_is_not_a_plan_raises_an_error_with_the_reason(
         (created(file_size=10.0), "answer's file_size is float, not int"),
         (created(file_size=True), "answer's file_size is bool, not int"),
         (created(media_type=7), "answer's media_type is int, not str"),
-        (created(media_type="video/mp4\r\nX-Evil: 1"), "answer's media_type is none"),
+        (created(media_type="video/mp4\r\nX-Evil: 1"), "answer's media_type is not a media type"),
         (created(upload_urls=...), "has no upload_urls"),
         (created(upload_urls=None), "has no upload_urls"),
         (created(upload_urls=[]), "has no upload_urls"),

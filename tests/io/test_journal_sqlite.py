@@ -257,7 +257,7 @@ async def test_a_full_disk_in_the_middle_ends_the_upload_so_that_it_can_be_gone_
             await reached(fake, hold)
             on_disk(fill, uploader)
             fake.release(hold)
-            with pytest.raises(JournalError, match="was stopped, and can be gone on with"):
+            with pytest.raises(JournalError, match="was stopped, and can be resumed"):
                 await upload
         recorded = recorded_parts(journal)
         assert 10 <= len(recorded) < 400
