@@ -1,4 +1,4 @@
-/* What the C programs of the benchmarks share: their arguments, their clock, and the line of JSON that they end with. */
+/* The parts that the C programs of the benchmarks share: arguments, clock, and the line of JSON at their end. */
 #ifndef COMMON_H
 #define COMMON_H
 
@@ -36,7 +36,7 @@ static inline double cpu_seconds(void)
     return used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
-/* Bytes; VmHWM and not ru_maxrss, which is inherited through exec. */
+/* The peak memory in bytes. It is VmHWM, because ru_maxrss is inherited through exec. */
 static inline long peak_memory(void)
 {
     char line[256];
@@ -50,7 +50,7 @@ static inline long peak_memory(void)
     return kib * 1024;
 }
 
-/* What a client is asked to send, and where to. */
+/* The job of a client: what to send, and where to. */
 struct job {
     const char *host, *port, *file, *ca; /* ca: NULL for plain HTTP */
     long long size, part_size;
@@ -88,7 +88,7 @@ static inline long long part_length(const struct job *job, int part)
     return job->size - offset < job->part_size ? job->size - offset : job->part_size;
 }
 
-/* The clocks of one transfer. Loading certificates and allocating buffers is not in it, connecting is. */
+/* The clocks of one transfer, including connecting, but not the loading of certificates and the allocation of buffers. */
 struct meter {
     double seconds, cpu;
 };

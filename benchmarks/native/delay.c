@@ -1,13 +1,13 @@
-/* A long cable: passes packets between two TUN devices, each after a fixed delay, in order, dropping none.
+/* Simulate a long cable: pass packets between two TUN devices, each after a fixed delay, in order, without loss.
  *
  *     delay NETNS1 DEVICE1 NETNS2 DEVICE2 MICROSECONDS
  *
- * NETNS is a path (/run/netns/NAME). It makes both devices, each in its namespace, says "ready", and ends when its
- * input does; the devices go with it. For each line on its input it prints what passed since the line before, as
- * JSON, which proves that it was not the bottleneck: `late_us` is how long after its instant a packet left, `full`
+ * NETNS is a path (/run/netns/NAME). The program creates both devices, each in its namespace, prints "ready", and ends
+ * when its stdin closes, which removes the devices. For each line on stdin it prints the counts since the previous line
+ * as JSON. They prove that it was not the bottleneck: `late_us` is how long after its instant a packet left, `full`
  * how often a packet had to wait in the device because the cable was full, `failed` how many the kernel refused.
  *
- * The delay is counted from when the packet is read, which is when the device's queue lets it go.
+ * The delay begins when the packet is read, that is, when it leaves the queue of the device.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -169,8 +169,8 @@ int main(int count, char **words)
     }
     /* By default the kernel may wake a sleeper 50 us late, which is most of a packet's time at 200 Mbit/s. */
     prctl(PR_SET_TIMERSLACK, 1uL);
-    /* A cable waits for no core: whatever else runs comes after it, the two ends (`wan/ends.py`, 1) too. Where that is
-     * not permitted, `late_us` tells what it did. */
+    /* With a higher real-time priority than the two ends (`wan/ends.py`: 1), it never waits for a core. Where that is
+     * not permitted, `late_us` shows the delay. */
     sched_setscheduler(0, SCHED_RR, &(struct sched_param){.sched_priority = 2});
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("ready\n");

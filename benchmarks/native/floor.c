@@ -69,7 +69,7 @@ static void shake_hands(struct connection *one, SSL_CTX *context)
     BIO_flush(one->buffer);
 }
 
-/* The next part's head goes into the block, its bytes after it. 0: there is none. */
+/* Write the head of the next part into the block; its bytes follow. Return 0 if there is no next part. */
 static int begin_part(struct connection *one)
 {
     if (next_part == job.parts)
@@ -100,7 +100,7 @@ static void fill(struct connection *one)
     one->done = 0;
 }
 
-/* Bytes that were taken; 0: later. */
+/* Return the number of bytes that were accepted; 0 if the caller has to try again later. */
 static size_t push(struct connection *one)
 {
     const char *from = one->block + one->done;
@@ -117,7 +117,7 @@ static size_t push(struct connection *one)
     return sent <= 0 ? 0 : (size_t)sent;
 }
 
-/* At most one block, so that all connections move. */
+/* Send at most one block, so that all connections progress. */
 static void send_some(struct connection *one)
 {
     if (one->done == one->filled && one->left)

@@ -1,12 +1,12 @@
-/* Takes PUT bodies as fast as one core can: HTTP/1.1, plain or TLS 1.3, one thread, epoll, keep-alive.
+/* Accept PUT bodies as fast as one core can: HTTP/1.1, plain or TLS 1.3, one thread, epoll, keep-alive.
  *
  * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT]
  *
  * Prints {"port": N} and serves 127.0.0.1 until its stdin closes. Every PUT is answered with an ETag: the value of `md5=` in the
- * path where there is one (the benchmark computes it beforehand, so that the sink does not hash on the clock), else that of
- * --etag, else one that is no MD5.
- * With --part-size it plays Frame.io too, just as far as an upload needs it: `local_upload` creates, anything else
- * that is asked for has arrived. */
+ * path, if any (the benchmark computes it beforehand, so that the sink need not hash during the measurement), else that of
+ * --etag, else one that is not an MD5.
+ * With --part-size it also plays Frame.io, as far as an upload needs it: `local_upload` creates a file, and every other
+ * request is answered as if the file had arrived. */
 #define _GNU_SOURCE
 #include "common.h"
 
@@ -73,7 +73,7 @@ static const char *header(const char *head, const char *name)
     return found ? found + strlen(name) : NULL;
 }
 
-/* The value of `name=` in the request line's query, or of "name": in a JSON body. */
+/* Return the value of `name=` in the query of the request line, or of "name": in a JSON body. */
 static int copy_value(const char *text, const char *name, char *value, size_t room, const char *ends)
 {
     const char *found = strstr(text, name);
@@ -138,7 +138,7 @@ static int answer(struct connection *one)
     return send_all(one, answer_buffer, total + length) && one->keep_alive;
 }
 
-/* The head is whole: learn how much body follows. */
+/* The head is complete: find out how many bytes of body follow. */
 static int begin_body(struct connection *one)
 {
     const char *length = header(one->head, "\r\ncontent-length:"), *connection = header(one->head, "\r\nconnection:");
@@ -153,7 +153,7 @@ static int begin_body(struct connection *one)
     return 1;
 }
 
-/* Take what arrived; 0 ends the connection. */
+/* Process what has arrived; return 0 to end the connection. */
 static int take(struct connection *one, const char *bytes, size_t length)
 {
     while (length || one->body == 0) {

@@ -21,7 +21,7 @@ from aioframeio_upload.testing import FakeFrameio
 async def upload(client: Client, uploader: Uploader, path: str, folder_id: str) -> None:
     """Upload the file, and print the progress of all workers together."""
     workers = len(await client.nthreads())
-    told = 0
+    tenths = 0
     async with upload_file(client, path, uploader=uploader, folder_id=folder_id) as upload:
         async for event in upload:
             match event:
@@ -29,9 +29,9 @@ async def upload(client: Client, uploader: Uploader, path: str, folder_id: str) 
                     print(f"{name}: {size} bytes in {parts} part(s), {workers} workers")
                 case PartRetrying(delay=delay, error=error):
                     print(f"again in {delay:.1f} s: {error}")
-                case Progress(bytes_uploaded=sent, total_bytes=size) if 10 * sent // size > told:
-                    told = 10 * sent // size
-                    print(f"{told}0 %")
+                case Progress(bytes_uploaded=sent, total_bytes=size) if 10 * sent // size > tenths:
+                    tenths = 10 * sent // size
+                    print(f"{tenths}0 %")
     print(f"done: {upload.result.view_url}")
 
 
