@@ -22,7 +22,7 @@ from ._core.patterns import patterns
 from ._core.public import public
 from ._core.receipts import one_each
 from ._core.redact import Secret
-from ._core.remote_tree import RemoteAccount, RemoteProject
+from ._core.remote_records import RemoteAccount, RemoteProject
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._engine.confirm import confirm, read_status
 from ._engine.control import UploadControl

@@ -62,7 +62,7 @@ def format_progress(progress: Progress, *, briefly: bool = False) -> str:
 
 
 def format_api_retry(delay: float, error: ApiError) -> str:
-    """Return the line for a call to Frame.io that is retried. Users know none of its operations, so none is named."""
+    """Return the line for a call to Frame.io that is retried; users do not know the operations, so none is named."""
     status = "no answer" if error.status is None else str(error.status)
     request = f" (request {error.request_id})" if error.request_id else ""
     return f"Frame.io is asked again in {delay:.1f} s: {status}: {error.detail}{request}"

@@ -1,7 +1,7 @@
 """Write to stdout and stderr, with control characters escaped and lost streams tolerated.
 
-No other module of the command line and the demo writes there; a test looks for it. Live displays use `open_console`:
-Rich makes the escape sequences there, and the displays pass it escaped text only.
+No other module of the command line or the demo writes to them, and a test checks that. Live displays use
+`open_console`: Rich makes the escape sequences there, and the displays pass it escaped text only.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from .. import FolderUpload, Limits, Timeouts, Upload, Uploader, UploadError
 from . import exit_status
 from .browse import find_folder
-from .display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from .format import format_count, format_missing_folder, format_size
+from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from .options import OutputOptions, UploadArguments, UsageError, journal_exists
 from .output import is_terminal, write_error, write_line
 from .report import write_report
@@ -132,7 +132,7 @@ class UploadRun:
         if self._output.quiet:
             return QuietDisplay()
         if is_terminal() and not self._output.verbose:
-            from .live import LiveDisplay, UploadsDrawing
+            from .live_display import LiveDisplay, UploadsDrawing
 
             return LiveDisplay(UploadsDrawing(views))
         return PlainDisplay()

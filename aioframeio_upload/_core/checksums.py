@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from .failures import AttemptFailure, FailureKind
 from .model import Part, Receipt
 from .redact import redact_id
-from .s3_errors import read_refusal
+from .s3_refusal import read_refusal
 
 
 class Hash(Protocol):
@@ -58,7 +58,10 @@ class Checksum:
         return sent is not None and receipt.etag is not None and receipt.etag.lower() == sent
 
     def is_mismatch(self, receipt: Receipt) -> bool:
-        """Return whether a receipt looks as if S3 had stored something else; where no ETag matches, it does not."""
+        """Return whether a receipt looks as if S3 had stored something else.
+
+        On a host where no ETag ever matches, a mismatch proves nothing.
+        """
         return self.sent(receipt) is not None and self.is_digest(receipt.etag) and not self.is_match(receipt)
 
 
@@ -70,7 +73,7 @@ CHECKSUM = Checksum(
     begin=_md5,
     # A multipart object's has a dash and a number (S3 API reference, PutObject).
     digest=re.compile(r"[0-9a-fA-F]{32}"),
-    # Under KMS or a customer's key it has the look of an MD5 and is none (the same).
+    # Under KMS or a customer's key it looks like an MD5 but is not one (the same).
     not_with={"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-customer-algorithm": ""},
     sent=lambda receipt: receipt.md5,
     mismatch="S3 acknowledged other bytes than were sent: its ETag is not their MD5",

@@ -32,7 +32,7 @@ class FolderState:
         return folder
 
     def skip(self, path: str, size: int, reason: str, file: UploadedFile | None = None) -> FileSkipped:
-        """Record a file that was there before, or is empty: it counts as done, and not as speed."""
+        """Record a file that was there before, or is empty: it counts as done, but not towards the rate."""
         self._bytes_skipped += size
         self._skipped.append(FileSkipped(path, reason, file))
         return self._skipped[-1]

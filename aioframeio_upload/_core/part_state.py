@@ -185,10 +185,10 @@ class PartTable:
         """Note a part's receipt.
 
         Args:
-            key: The attempt that it is from. Another attempt at the part still has to `fail`.
+            key: The attempt that produced the receipt. Any other running attempt at the part must still `fail`.
             receipt: What is in the journal by now.
             now: The time.
-            is_checked: False where the checksum differed, on a host that does not seem to make any.
+            is_checked: False where the checksum differed, on a host whose ETags do not seem to be checksums.
         """
         row = self._rows[key.number]
         if row.receipt is not None:

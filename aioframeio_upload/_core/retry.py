@@ -45,7 +45,7 @@ class Decision:
     receipt: Receipt | None = None
     """With `ACCEPT`: what is recorded."""
     is_checked: bool = True
-    """With `ACCEPT`: False where the checksum differed, on a host that does not seem to make any."""
+    """With `ACCEPT`: False where the checksum differed, on a host whose ETags do not seem to be checksums."""
     is_counted: bool = True
     """Whether the attempt counts towards `RetryPolicy.attempts`."""
     is_throttle: bool = False

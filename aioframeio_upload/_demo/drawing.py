@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from .._cli.format import escape, format_count
-from .._cli.live import progress_table
+from .._cli.live_display import progress_table
 from .state import Cell, DemoState
 
 GLYPHS = {Cell.WAITING: "·", Cell.DONE: "█", Cell.HEALED: "█", Cell.SENDING: "▒", Cell.AGAIN: "!"}

@@ -119,7 +119,7 @@ class BatchConfirmer:
         return as_file(plan, self._account_id, receipts, status=one.status, media_type=one.media_type)
 
     async def run(self) -> None:
-        """Read the listings as long as a file waits. It runs until it is cancelled."""
+        """Read the listings while any file is waiting. Runs until it is cancelled."""
         while True:
             self._news = anyio.Event()
             pause = FIRST_PAUSE

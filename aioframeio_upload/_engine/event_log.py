@@ -88,7 +88,7 @@ class EventLog(PartEventSink):
 
 
 class _Listener(AsyncIterator[Event]):
-    """The position of one reader. Not an async generator: closing one that was broken out of needs a task."""
+    """The position of one reader. Not an async generator: after a `break`, closing a generator needs a task."""
 
     def __init__(self, feed: EventLog) -> None:
         self._feed = feed

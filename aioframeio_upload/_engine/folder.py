@@ -91,7 +91,7 @@ class FileSource(Protocol):
         ...
 
     def has_look_alike(self, file: LocalFile) -> bool:
-        """Return whether another file's name differs from this one's in its encoding only."""
+        """Return whether another file's name differs from this one's only in Unicode normalization."""
         ...
 
     def note_compared(self, file: LocalFile) -> bool:
@@ -117,7 +117,7 @@ class WalkedFiles:
         return self._tree.file(file.path)
 
     def has_look_alike(self, file: LocalFile) -> bool:
-        """Return whether another file's name differs from this one's in its encoding only."""
+        """Return whether another file's name differs from this one's only in Unicode normalization."""
         return file.path in self._tree.look_alikes
 
     def note_compared(self, file: LocalFile) -> bool:

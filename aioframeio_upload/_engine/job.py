@@ -28,10 +28,11 @@ from .._core.errors import (
     UploadError,
 )
 from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
-from .._core.journal import Entry, ResumeAction, is_kept
+from .._core.journal import Entry
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import PartTable
 from .._core.presigned import why_not_replaced
+from .._core.resuming import ResumeAction, is_kept
 from .._io.frameio_api import FrameioApi, read_listing
 from .._io.session import Session
 from .._io.source_kinds import is_stream
@@ -568,7 +569,7 @@ def _find_doubtful(sent: _Sent, source: _JobSource, record: NullJournalSession) 
     """Return the parts that may have to be sent again. If there are none, the source is closed."""
     entry, receipts = record.entry, sent.receipts
     if entry is not None and not entry.is_whole:
-        receipts = ()  # lost with an earlier run, and the service has the file all the same
+        receipts = ()  # lost with an earlier run, but the service has the file
     elif entry is not None:
         source.note_recorded(entry)
     doubtful = unproved(receipts)

@@ -269,8 +269,8 @@ class PartUploader:
     def _is_worth_a_second_opinion(self, error: UploadError) -> bool:
         """Return whether to wait for the answer about one more part before all are ended.
 
-        S3 reports one of the links as expired that were received a moment ago, and that do not state how long they
-        live. If it accepts another of them, new links may help; if it refuses that one too, they will not.
+        S3 says that a link has expired although it was received a moment ago, and the links state no lifetime. If S3
+        accepts another of them, new links may help; if it refuses that one too, they will not.
         """
         is_early = isinstance(error, LinksExpired) and self.links.life is None
         undecided = is_early and not self.has_sent and self.links.are_new(self._resources.now())

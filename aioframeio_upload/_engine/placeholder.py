@@ -89,7 +89,7 @@ class _Creation:
     def seconds(self) -> float:
         """Return how long it may take: once cancelled, half of what is left; the other half is for deleting the file.
 
-        It may take no time at all if no request is under way, for then nothing was made.
+        The limit is 0 if no request is under way, because then no file was created.
         """
         if self._control.cancel_reason is None:
             return inf
@@ -121,8 +121,8 @@ async def create_file(  # noqa: PLR0913  # the fields of the call's body and pat
 ) -> Plan:
     """Create the file and return its plan.
 
-    A cancelled caller waits a moment for the answer to a request under way, and deletes what was made: tearing up the
-    request would leave a file whose id nobody knows.
+    A cancelled caller waits a moment for the answer to a request under way, and deletes the file that was created:
+    aborting the request could leave a file whose ID is unknown.
 
     Raises:
         ApiError: The call was refused or not answered, or the answer lacks a field.
@@ -177,7 +177,7 @@ async def create_remote_file(
     """
 
     def on_lost(reason: str) -> None:
-        log.warning("remote upload of %r into folder %s: %s; it may have begun all the same", name, folder_id, reason)
+        log.warning("remote upload of %r into folder %s: %s; it may have started anyway", name, folder_id, reason)
 
     answer = Secret(
         await api.call(
@@ -241,4 +241,4 @@ async def _delete_or_warn(api: FrameioApi, file_id: str, account_id: str) -> Non
             reason = str(error)
     finally:  # also when it is cancelled because its time is over
         if reason is not None:
-            log.warning("file %s, which has not all its bytes, could not be deleted: %s", file_id, reason)
+            log.warning("file %s, which is incomplete, could not be deleted: %s", file_id, reason)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .._core.errors import ApiError
-from .._core.remote_tree import (
+from .._core.remote_records import (
     RemoteAccount,
     RemoteFolder,
     RemoteProject,

@@ -7,8 +7,9 @@ import os
 from collections.abc import Awaitable
 
 from .._core.errors import JournalError, LinksExpired
-from .._core.journal import Entry, Fingerprint, Identity, ResumeAction, Resumption, next_step
+from .._core.journal import Entry, Fingerprint, Identity
 from .._core.model import Plan, Receipt
+from .._core.resuming import ResumeAction, Resumption, next_step
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .._io.session import Session
@@ -23,7 +24,7 @@ log = logging.getLogger("aioframeio_upload")
 
 ERASING = 15.0
 """Seconds to wait until an entry is erased: longer than SQLite waits for other processes, so that a failure is logged.
-If the time is over, the journal's thread finishes by itself; and so with `RELEASING`."""
+After that, the journal's thread finishes by itself. The same holds for `RELEASING`."""
 
 RELEASING = 0.4
 """Seconds to wait until a claim is released."""
@@ -45,7 +46,7 @@ class NullJournalSession:
         return None
 
     async def claim(self) -> None:
-        """Keep every other upload, in this process or another, from this entry, and read it."""
+        """Claim the entry, so that no other upload in any process can use it, and read it."""
 
     async def claim_again(self) -> None:
         """Claim an entry that was released; fail if another upload has changed it meanwhile."""
@@ -95,7 +96,7 @@ class JournalSession(NullJournalSession):
         return None if entry is None else entry.plan.file_id
 
     async def claim(self) -> None:
-        """Keep every other upload, in this process or another, from this entry, and read it.
+        """Claim the entry, so that no other upload in any process can use it, and read it.
 
         Does nothing if it was claimed before, as `resume_pending()` does.
 
@@ -131,7 +132,7 @@ class JournalSession(NullJournalSession):
 
     def held(self) -> JournalError:
         """Return the error for an entry that another upload has claimed."""
-        reason = f"the upload of {self._identity.name!r} is another process's, or another upload's, at this moment"
+        reason = f"the upload of {self._identity.name!r} is in use by another upload or process"
         return JournalError(reason, path=self._journal.path)
 
     async def look_at(self, source: OpenSource) -> None:

@@ -73,6 +73,8 @@ MESSAGES = {
 """Our messages for SQLite's errors, by primary code. SQLite's own may quote stored text, which includes part links."""
 
 SCHEMA = f"""
+-- `told` has the JSON of `write_entry` in one table, of `write_receipt` in the other (`_core/journal.py`). The files of
+-- users have this name.
 BEGIN EXCLUSIVE;
 CREATE TABLE uploads (key TEXT PRIMARY KEY, told TEXT NOT NULL, plan TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE parts (

@@ -81,7 +81,7 @@ def hide(path: str) -> None:
 
 
 def folder_warning(folder: str) -> str | None:
-    """Return why a folder is not safe for a journal, that is, others may put files into it; None if it is safe.
+    """Return why others could put files into a folder, which makes it unsafe for a journal; None if it is safe.
 
     Raises:
         OSError: The folder's status cannot be read.

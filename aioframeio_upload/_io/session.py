@@ -16,9 +16,9 @@ import anyio
 from yarl import URL
 
 from .._core.checksums import EtagTrust
-from .._core.concurrency import Slots
 from .._core.listing import Clocks
 from .._core.model import Part
+from .._core.part_slots import Slots
 from .._core.presigned import Arrivals, Links, Now, ServiceClock, link_lifetime
 from .._core.redact import Secret
 from .._core.settings import Limits, RetryPolicy, Timeouts

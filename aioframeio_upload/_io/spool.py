@@ -72,7 +72,7 @@ def default_directory() -> str:
     """Return the temporary directory, or another one if that is in memory, as /tmp is on some systems.
 
     Raises:
-        SourceError: There is none.
+        SourceError: No directory is usable.
     """
     mounts = _mounts()
     places: list[str] = []

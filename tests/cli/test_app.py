@@ -238,7 +238,7 @@ def test_a_missing_folder_is_named_with_its_account(fake: FakeFrameio, program: 
     assert expected in complaint
 
 
-# -- interrupted, and gone on with -------------------------------------------------------------------------------------
+# -- interrupted, and resumed ------------------------------------------------------------------------------------------
 
 
 def interrupted(

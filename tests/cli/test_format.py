@@ -15,7 +15,7 @@ from rich.console import Console
 
 from aioframeio_upload import Progress
 from aioframeio_upload._cli.format import escape, format_size
-from aioframeio_upload._cli.live import progress_table
+from aioframeio_upload._cli.live_display import progress_table
 from aioframeio_upload._cli.options import Target, UsageError, read_folder, read_proxy, read_rate
 from tests.support.frames import shown_by
 

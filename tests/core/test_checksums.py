@@ -200,3 +200,20 @@ def test_parts_are_named_in_words(numbers: Iterable[int], words: str) -> None:
 
 def test_a_receipt_without_an_etag_is_not_proved() -> None:
     assert unproved([MATCH, Receipt(2, 10, None, MD5), STORED, Receipt(4, 10, None)]) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("etag", "can_be"),
+    [
+        ("d41d8cd98f00b204e9800998ecf8427e", True),
+        ("D41D8CD98F00B204E9800998ECF8427E", True),
+        ("d41d8cd98f00b204e9800998ecf8427e-2", False),
+        ("d41d8cd98f00b204e9800998ecf8427e\n", False),
+        ("d41d8cd98f00b204e9800998ecf8427", False),
+        ("g41d8cd98f00b204e9800998ecf8427e", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_an_etag_can_be_an_md5_only_with_its_32_hex_digits(etag: str | None, can_be: bool) -> None:
+    assert CHECKSUM.is_digest(etag) is can_be

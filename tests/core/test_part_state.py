@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aioframeio_upload import Part, PartError, Progress, Receipt
+from aioframeio_upload import Part, PartError, Plan, Progress, Receipt
 from aioframeio_upload._core import part_state as state_module
 from aioframeio_upload._core.backoff import Asking
 from aioframeio_upload._core.failures import AttemptFailure, FailureKind
 from aioframeio_upload._core.part_state import AttemptKey, PartState, PartTable
 from aioframeio_upload._core.progress import Rate
-from tests.support.strategies import tiled
+from tests.support.strategies import plans, tiled
 
 LINK = "https://s3.example/part?X-Amz-Signature=1"
 ELAPSED = st.sampled_from([0.0, 5e-324, 1e-9, 0.05]) | st.floats(0, 600)
@@ -461,3 +461,19 @@ def test_the_rate_remembers_a_bounded_number_of_samples() -> None:
     for tick in range(100_000):
         rate.at(tick / 10_000, tick)
     assert len(rate._samples) <= Rate.WINDOW / Rate.SPACING + 2
+
+
+@given(plans(), st.data())
+def test_progress_begins_with_what_an_earlier_run_has_sent(plan: Plan, data: st.DataObject) -> None:
+    done = data.draw(st.sets(st.sampled_from([part.number for part in plan.parts])))
+    sent = sum(part.size for part in plan.parts if part.number in done)
+    receipts = [Receipt(part.number, part.size, None) for part in plan.parts if part.number in done]
+    state = PartTable(plan.parts, 0.0, done=receipts)
+    told = state.progress(0.0)
+    assert (told.bytes_uploaded, told.bytes_confirmed, told.parts_completed) == (sent, sent, len(done))
+    assert (told.total_bytes, told.total_parts) == (plan.size, len(plan.parts))
+    # What was sent before counts for nothing in the rate.
+    assert state.progress(1.0).bytes_per_second == 0.0
+    for number in done:
+        with pytest.raises(RuntimeError, match="is done: it cannot begin"):
+            state.begin(number, 1.0)

@@ -85,7 +85,7 @@ def test_pydantic_reads_the_records() -> None:
 
 PRIVATE_FIRST = """
 import pickle, sys
-from aioframeio_upload._core import errors, events, journal, model, remote_tree, settings
+from aioframeio_upload._core import errors, events, journal, model, remote_records, settings
 from aioframeio_upload._io.journal import Journal
 
 file = model.UploadedFile("f1", "take.mov", 3, "a1", "d1", None, None, "uploaded")
@@ -97,7 +97,7 @@ values = [
     events.FolderUploadError(folder), events.PartRetrying(1, 1, 0.5, failed), events.UploadFailed(failed),
     errors.ApiError("no", operation="show", status=500), errors.SourceChanged("changed", path="take.mov"),
     journal.PendingUpload("f1", "take.mov", None, "/take.mov", 3, 0, None), settings.Limits(), settings.Timeouts(),
-    remote_tree.RemoteFolder("d1", "a", None, (remote_tree.RemoteFolder("d2", "b"),)), Journal("uploads.sqlite3"),
+    remote_records.RemoteFolder("d1", "a", None, (remote_records.RemoteFolder("d2", "b"),)), Journal("uploads.sqlite3"),
 ]
 assert "aioframeio_upload._uploader" not in sys.modules
 for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

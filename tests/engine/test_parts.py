@@ -360,7 +360,7 @@ async def test_a_placeholder_that_cannot_be_deleted_delays_a_cancel_by_less_than
         with pytest.raises(UploadCancelled):
             await upload
     assert upload.file_id is not None
-    assert f"file {upload.file_id}, which has not all its bytes, could not be deleted" in caplog.text
+    assert f"file {upload.file_id}, which is incomplete, could not be deleted" in caplog.text
 
 
 async def test_an_error_is_not_replaced_by_that_of_the_clean_up(

@@ -541,7 +541,7 @@ async def test_the_same_file_twice_in_one_process_is_refused(
         first = uploader.upload(path, folder_id=fake.folder_id).start()
         await reached(fake, hold)
         for one in (uploader, other):
-            with pytest.raises(JournalError, match="another process's, or another upload's") as caught:
+            with pytest.raises(JournalError, match="in use by another upload or process") as caught:
                 await one.upload(path, folder_id=fake.folder_id)
             assert caught.value.path == str(journal)
             assert await one.resume_pending() == ()
@@ -591,7 +591,7 @@ async def test_a_version_that_waits_for_its_stack_is_one_uploads_alone(
         first = uploader.upload(path, folder_id=fake.folder_id, conflict="version").start()
         await reached(fake, hold)
         assert await other.resume_pending() == await uploader.resume_pending() == ()
-        with pytest.raises(JournalError, match="another process's"):
+        with pytest.raises(JournalError, match="in use by another upload or process"):
             await other.upload(path, folder_id=fake.folder_id, conflict="version")
         await uploader.shutdown(0)
         (second,) = await other.resume_pending()

@@ -275,4 +275,4 @@ async def test_a_delete_that_does_not_work_is_told_in_a_warning_and_does_not_hol
     async with within_a_second():
         await by_cancel(upload, ready)
     (record,) = our_records(caplog)
-    assert f"file {upload.file_id}, which has not all its bytes, could not be deleted" in record.getMessage()
+    assert f"file {upload.file_id}, which is incomplete, could not be deleted" in record.getMessage()

@@ -43,7 +43,7 @@ from aioframeio_upload import (
 from aioframeio_upload._core.backoff import read_retry_after, wait_before
 from aioframeio_upload._core.failures import Verdict, explain, is_throttle, judge
 from aioframeio_upload._core.presigned import Links, Now, ServiceClock, link_lifetime, why_not_replaced
-from aioframeio_upload._core.s3_errors import read_refusal
+from aioframeio_upload._core.s3_refusal import read_refusal
 from aioframeio_upload._core.token_bucket import SLOWEST, TokenBucket
 from tests.support.canned import canned
 from tests.support.strategies import JSON

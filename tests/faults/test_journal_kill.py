@@ -100,7 +100,7 @@ def test_a_process_that_is_killed_during_a_part_releases_its_upload(
             _, complaint = other.communicate(timeout=40)
             assert other.returncode == 1
             assert "JournalError" in complaint
-            assert "another process's" in complaint
+            assert "in use by another upload or process" in complaint
         process.kill()
         process.communicate()
     fake.release()

@@ -530,4 +530,4 @@ async def test_a_placeholder_that_cannot_be_deleted_is_named_in_a_warning_and_th
         error = await ended(upload, fake)
     assert type(error) is PartRejected
     (said,) = told(caplog)
-    assert f"file {upload.file_id}, which has not all its bytes, could not be deleted" in said
+    assert f"file {upload.file_id}, which is incomplete, could not be deleted" in said

@@ -13,7 +13,7 @@ import pytest
 
 import aioframeio_upload
 from aioframeio_upload import Limits, PartRejected, RetryPolicy, UploadError
-from aioframeio_upload._core import concurrency as pacing
+from aioframeio_upload._core import part_slots as pacing
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, our_records, some_bytes, uploader_on
 from tests.support.seen import told
@@ -158,4 +158,4 @@ async def test_a_refusal_of_the_etag_check_and_a_file_left_there_are_warnings(
             await uploader.upload(b"x", name="two", folder_id=fake.folder_id)
     etags, left = (record for record in our_records(caplog) if record.levelno == logging.WARNING)
     assert "are not the MD5 of what is sent; they are not checked any more" in etags.getMessage()
-    assert "which has not all its bytes, could not be deleted" in left.getMessage()
+    assert "which is incomplete, could not be deleted" in left.getMessage()

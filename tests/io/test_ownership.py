@@ -255,7 +255,7 @@ async def test_without_flock_an_upload_goes_on_and_is_still_owned_by_one(
     async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
         first = uploader.upload(path, folder_id=fake.folder_id).start()
         await reached(fake, hold)
-        with pytest.raises(JournalError, match="another process's"):
+        with pytest.raises(JournalError, match="in use by another upload or process"):
             await other.upload(path, folder_id=fake.folder_id)
         fake.release()
         assert (await first).status == "uploaded"

@@ -7,7 +7,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.concurrency import HALVED_ONCE_IN, QUIET, Slots
+from aioframeio_upload._core.part_slots import HALVED_ONCE_IN, QUIET, Slots
 
 LIMITS = st.integers(1, 64)
 HAPPENINGS = st.lists(st.tuples(st.floats(0, 60), st.booleans()), max_size=60)

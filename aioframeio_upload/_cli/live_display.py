@@ -1,4 +1,4 @@
-"""Draw the uploads on a terminal while they run."""
+"""Draw the progress bars on a terminal while the uploads run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import Event, Progress
-from .display import Display, EventView
 from .format import escape, format_count, format_progress
+from .line_display import Display, EventView
 from .log import log_held
 from .output import FINAL_WRITE_TIMEOUT, open_console, write_error
 from .upload_view import UploadView

@@ -1,4 +1,4 @@
-"""Read S3's error answers: an XML document with a code, a message and a request ID."""
+"""Read S3's error answers: the code, message and request ID in their XML. `failures` says which codes are retried."""
 
 from __future__ import annotations
 
