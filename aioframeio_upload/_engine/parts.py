@@ -203,8 +203,9 @@ class PartUploader:
         completed = 0
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
-            # Also if the last part in flight has just completed, and the next one waits to be sent again.
-            if self._table.in_flight or completed != self._table.completed:
+            # Also if the last part in flight has just completed, and the next one waits to be sent again. Not while
+            # receipts wait for the journal and nothing is sent, as the table's `in_flight` would have it.
+            if self._puts or completed != self._table.completed:
                 completed = self._table.completed
                 self._table.meter.busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
                 self._publish_progress()
@@ -274,7 +275,7 @@ class PartUploader:
         """
         is_early = isinstance(error, LinksExpired) and self.links.life is None
         undecided = is_early and not self.has_sent and self.links.are_new(self._resources.now())
-        return undecided and bool(self._table.in_flight)
+        return undecided and bool(self._puts)
 
     async def _send(self, part: Part, lent: PartReader) -> None:
         """Try one part until S3 has it."""

@@ -18,6 +18,7 @@ from aioframeio_upload import (
     PartRejected,
     Plan,
     PlanError,
+    Receipt,
     RetryPolicy,
     SourceChanged,
     SourceError,
@@ -25,6 +26,10 @@ from aioframeio_upload import (
     Uploader,
     UploadError,
 )
+from aioframeio_upload._engine.parts import PROGRESS_PERIOD, PartUploader
+from aioframeio_upload._engine.request import UploadRequest
+from aioframeio_upload._engine.resume import JournalSession
+from aioframeio_upload._uploader import submit
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, sha256, some_bytes, uploader_on
 from tests.support.seen import puts, told
@@ -111,6 +116,35 @@ async def test_an_upload_that_fails_does_not_disturb_its_neighbours(fake: FakeFr
     ends = await asyncio.gather(*uploads, return_exceptions=True)
     assert [type(end).__name__ for end in ends] == ["UploadedFile", "PartRejected", "UploadedFile"]
     assert [(file.name, file.sha256) for file in fake.files] == [("good", sha256(CONTENT)), ("fine", sha256(CONTENT))]
+
+
+async def test_nothing_counts_as_sending_while_a_receipt_waits_for_the_journal(
+    fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the mean rate sinks, by which new links are asked for or not, and `Progress` repeats itself."""
+    senders: list[PartUploader] = []
+    busy: list[float] = []
+
+    async def slow(self: JournalSession, receipt: Receipt) -> None:
+        (sender,) = senders
+        await asyncio.sleep(2 * PROGRESS_PERIOD)
+        busy.append(sender._table.meter.busy)
+        await asyncio.sleep(10 * PROGRESS_PERIOD)
+        busy.append(sender._table.meter.busy)
+
+    class Sender(PartUploader):
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            senders.append(self)
+
+    monkeypatch.setattr(JournalSession, "note", slow)
+    path = tmp_path / "a.mov"
+    on_disk(path.write_bytes, b"x")
+    async with uploader_on(fake, journal=tmp_path / "journal") as uploader:
+        request = UploadRequest(source=path, name="a", folder_id=fake.folder_id, account_id=fake.account_id)
+        await submit(uploader, request, sender=Sender)
+    assert len(busy) == 2
+    assert busy[0] == busy[1]
 
 
 # -- some parts only ---------------------------------------------------------------------------------------------------
