@@ -49,7 +49,10 @@ class UploadError(Exception):
         if isinstance(cause, UploadError) or type(cause).__module__ == "builtins":
             state["__cause__"] = cause
         # Not `type(self)(*self.args)`: the constructors take fields by keyword, but `args` holds the finished message.
-        return Exception.__new__, (type(self), *self.args), state
+        # And not `Exception.__new__`, which refuses a program's own subclass that is an `OSError` too; that one sets
+        # `args` in its constructor only.
+        state["args"] = self.args
+        return type(self).__new__, (type(self), *self.args), state
 
 
 @public

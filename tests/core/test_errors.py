@@ -163,6 +163,31 @@ def test_a_cause_of_pythons_own_travels_too() -> None:
     assert copied.__cause__.filename == "a.mov"
 
 
+class Away(SourceError, OSError):
+    """A program's own error, which code that expects an `OSError` handles as well."""
+
+
+class Marked(UploadError):
+    """A program's own error with a `__new__`."""
+
+    def __new__(cls, *args: object) -> Marked:
+        made = super().__new__(cls, *args)
+        made.is_marked = True
+        return made
+
+    is_marked: bool
+
+
+@pytest.mark.parametrize("error", [Away("cannot be read", path="a.mov", away=True), Marked("no")], ids=repr)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_programs_own_subclass_survives_pickle_and_copy(error: UploadError, protocol: int) -> None:
+    error.__cause__ = ValueError("no")
+    for copied in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(copied), str(copied), copied.args) == (type(error), str(error), error.args)
+        assert vars(copied) == vars(error)
+        assert repr(copied.__cause__) == repr(error.__cause__)
+
+
 class CallersError(Exception):
     """An error such as many packages have: it can be pickled but not unpickled."""
 
