@@ -1,4 +1,4 @@
-"""Four hundred uploads under way in a program that may open 128 files: what waits holds no file open."""
+"""A thousand uploads under way in a program that may open 128 files: what waits holds no file open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support import crowded
 
 pytestmark = [pytest.mark.needs_program, pytest.mark.slow, pytest.mark.timeout(300)]
 
-FOLDERS, FILES = 20, 400
+FOLDERS, FILES = 20, 1_000
 
 
 @pytest.fixture
