@@ -69,6 +69,8 @@ class _Row:
     is_acknowledged: bool = False
     """Whether S3 has the part; true before there is a receipt, which waits for the checksum and for the journal."""
     receipt: Receipt | None = None
+    has_left: bool = False
+    """Whether all bytes of an attempt that failed had left: S3 may have the part, and only its answer was lost."""
 
     @property
     def state(self) -> PartState:
@@ -169,7 +171,8 @@ class PartTable:
         One that is not counted leaves the number of attempts as it was before.
         """
         row = self._rows[key.number]
-        self._end(row, key, "fail")
+        attempt = self._end(row, key, "fail")
+        row.has_left = row.has_left or attempt.sent >= row.part.size
         row.attempts -= not counted
 
     def acknowledge(self, key: AttemptKey) -> None:
@@ -278,10 +281,10 @@ class PartTable:
     def may_be_whole(self) -> bool:
         """Whether S3 may have every part, acknowledged or not, so that the service may have put the file together.
 
-        False only where that is certain: a part is queued, or is being sent and not all of it has left. A part between
-        two attempts may be there: the answer to the first may have been lost.
+        False only where that is certain: a part is queued, or is being sent and not all of it has left, in this attempt
+        or an earlier one. A part between two attempts may be there: the answer to the first may have been lost.
         """
-        return not self._queue and all(row.sent >= row.part.size for row in self._sending())
+        return not self._queue and all(row.has_left or row.sent >= row.part.size for row in self._sending())
 
     @property
     def sent(self) -> int:

@@ -52,6 +52,8 @@ class UploadMachine(RuleBasedStateMachine):
         """The number of each attempt as its event showed it."""
         self.attempts = Counter[int]()
         self.acknowledged: set[int] = set()
+        self.left: set[int] = set()
+        """Parts of which an attempt failed after all its bytes had left."""
         self.receipts: dict[int, Receipt] = {}
         self.published: list[Progress] = []
 
@@ -118,7 +120,8 @@ class UploadMachine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(list(self.running)))
         number = key.number
         self.table.fail(key, counted=counted)
-        del self.running[key]
+        if self.running.pop(key) == self.parts[number].size:
+            self.left.add(number)
         self.attempts[number] -= not counted
         error = PartError("the connection broke", number=number, attempts=self.attempts[number])
         event = self.table.retrying(number, 0.5, error)
@@ -198,7 +201,9 @@ class UploadMachine(RuleBasedStateMachine):
         assert table.sent + table.left == total
         assert table.has_sent == bool(self.acknowledged)
         assert table.is_whole == (self.acknowledged == self.parts.keys())
-        all_left = all(sent == self.parts[number].size for number, sent in self.bytes_in_flight().items())
+        all_left = all(
+            sent == self.parts[number].size or number in self.left for number, sent in self.bytes_in_flight().items()
+        )
         assert table.may_be_whole == (not self.queued and all_left)
         assert table.completed == len(self.receipts)
         assert table.receipts() == tuple(self.receipts[number] for number in sorted(self.receipts))
@@ -354,6 +359,9 @@ def test_a_decision_gets_the_state_of_its_part_and_of_the_upload() -> None:
     assert not table.situation(1, "file", 10.0).may_be_whole, "not all of part 2 has left"
     table.moved(other, 100)
     assert table.situation(1, "file", 10.0).may_be_whole
+    table.fail(other)
+    other, _ = table.begin(second.number, 2.0)
+    assert table.situation(1, "file", 10.0).may_be_whole, "S3 may have part 2 from its first attempt"
     table.complete(other, Receipt(2, 100, None), 12.0)
     assert table.situation(1, "file", 15.0).quiet_for == 3.0
     table.resumed(14.0)
