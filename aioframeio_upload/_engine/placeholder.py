@@ -96,9 +96,10 @@ class _Creation:
         return self._control.seconds_left(inf) / 2 if self._is_in_flight else 0.0
 
     def _note_flight(self, begun: bool) -> None:
+        if self._control.cancel_reason is not None:
+            # No request begins after a cancellation: the time for it was 0, so its answer would not be awaited.
+            raise asyncio.CancelledError
         self._is_in_flight = begun
-        if self._control.cancel_reason is not None and not begun:
-            raise asyncio.CancelledError  # no further request begins after a cancellation
 
     def _warn_of_lost(self, reason: str) -> None:
         log.warning(

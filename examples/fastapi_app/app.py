@@ -186,12 +186,10 @@ async def forget(kept: Kept, *, is_useless: bool = False) -> None:
 @app.get("/uploads/{key}/events")
 async def events(key: UUID, file: Annotated[Dropped, Query()]) -> StreamingResponse:
     """Stream the events of an upload; a late or reconnected browser gets every event from the first."""
-    return StreamingResponse(
-        event_stream(key, file), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    return StreamingResponse(stream(key, file), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def event_stream(key: UUID, file: Dropped) -> AsyncIterator[str]:
+async def stream(key: UUID, file: Dropped) -> AsyncIterator[str]:
     """Yield an upload's events as server-sent events; if it does not run, how it ended or what is missing."""
     # The browser reconnects this many milliseconds after the stream has ended.
     yield "retry: 500\n\n"

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from frameio.types import FileWithUploadUrls
 
-from aioframeio_upload import ApiError, LinksExpired, Plan, PlanError, SourceError, Uploader, UploadPlanned
+from aioframeio_upload import (
+    ApiError,
+    LinksExpired,
+    Plan,
+    PlanError,
+    SourceError,
+    UploadCancelled,
+    Uploader,
+    UploadPlanned,
+)
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import reached, sha256, some_bytes, uploader_on
 from tests.support.seen import operations, told
@@ -228,6 +237,33 @@ async def test_a_cancel_before_create_is_sent_sends_none(fake: FakeFrameio) -> N
         with pytest.raises(asyncio.CancelledError):
             await task
     assert fake.requests == []
+
+
+async def test_a_create_that_may_go_on_at_the_moment_of_its_cancel_is_not_sent(
+    fake: FakeFrameio, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    go_on.set()
+
+    async def token() -> str:
+        asked.set()
+        await go_on.wait()
+        return fake.token
+
+    async with Uploader(token, base_url=fake.url, account_id=fake.account_id) as uploader:
+        file = await uploader.upload(b"x", name="a", folder_id=fake.folder_id)  # a pooled connection sends at once
+        go_on.clear()
+        asked.clear()
+        before = operations(fake)
+        upload = uploader.upload(b"x", name="b", folder_id=fake.folder_id).start()
+        await asked.wait()
+        upload.cancel()
+        go_on.set()
+        with pytest.raises(UploadCancelled):
+            await upload
+        assert [made.id for made in fake.files] == [file.id]
+        assert operations(fake) == before
+    assert told(caplog) == []
 
 
 async def test_a_cancelled_create_is_not_tried_again(fake: FakeFrameio, uploader: Uploader) -> None:
