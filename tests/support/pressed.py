@@ -15,11 +15,13 @@ from types import TracebackType
 from typing import Self
 
 OWN_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Make stdin the controlling terminal of this process group, and execute the program."""
+"""Make stdin the controlling terminal of this process group, and execute the program. A SIGHUP is not ignored, even if
+the tests run under `nohup`."""
 
 HANG = 40.0
 """Seconds after which a program that got two signals is considered to hang."""

@@ -49,6 +49,7 @@ class Link:
         finally:
             if not self.server.is_open:
                 self.ended(self.client, None)
+        self.client.deliver()
         mishap = self._strikes("accept", 1)[1]
         if mishap is not None:
             self._strike(mishap)
@@ -206,11 +207,14 @@ class End(asyncio.Protocol):
             self._free_at = due + (len(piece) / way.rate if way.rate else 0.0)
             self._line.append((due, piece))
             self._length += len(piece)
-        self._deliver()
+        self.deliver()
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Write what is due at the other end, once that is connected."""
         loop, way = asyncio.get_running_loop(), self._link.wire.ways[self._way]
-        while self._line and self._line[0][0] <= loop.time():
+        # asyncio hands over what comes with the end of a TLS handshake at once, before there is a server.
+        is_connected = self.other.transport is not None
+        while self._line and is_connected and self._line[0][0] <= loop.time():
             piece = self._line.popleft()[1]
             self._length -= len(piece)
             way.passed += len(piece)
@@ -218,7 +222,7 @@ class End(asyncio.Protocol):
         self._link.wire.tell()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(self._line[0][0], self._deliver) if self._line else None
+        self._timer = loop.call_at(self._line[0][0], self.deliver) if self._line and is_connected else None
         full = self._length > (LINE if way.rate is None else way.rate / 10)
         (self.hold if full else self.release)("the line is full")
 
