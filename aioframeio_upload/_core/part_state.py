@@ -139,7 +139,7 @@ class PartTable:
         return self._queue[0] if self._queue else None
 
     def take(self) -> Part:
-        """Take the next part to send."""
+        """Remove the next part from the queue and return it."""
         return self._queue.popleft()
 
     # -- attempts

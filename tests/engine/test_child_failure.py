@@ -56,7 +56,7 @@ class Shared:
     async def __call__(self) -> str:
         self.calls += 1
         if self._cancelled(self.calls):
-            refresh = asyncio.ensure_future(asyncio.sleep(60))
+            refresh = asyncio.get_running_loop().create_future()
             asyncio.get_running_loop().call_soon(refresh.cancel)
             await refresh
         return self._token

@@ -8,6 +8,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from aioframeio_upload import (
@@ -26,7 +27,8 @@ from aioframeio_upload import (
     Uploader,
     UploadError,
 )
-from aioframeio_upload._engine.parts import PROGRESS_PERIOD, PartUploader
+from aioframeio_upload._engine import parts
+from aioframeio_upload._engine.parts import PartUploader
 from aioframeio_upload._engine.request import UploadRequest
 from aioframeio_upload._engine.resume import JournalSession
 from aioframeio_upload._uploader import submit
@@ -127,10 +129,11 @@ async def test_nothing_counts_as_sending_while_a_receipt_waits_for_the_journal(
 
     async def slow(self: JournalSession, receipt: Receipt) -> None:
         (sender,) = senders
-        await asyncio.sleep(2 * PROGRESS_PERIOD)
-        busy.append(sender._table.meter.busy)
-        await asyncio.sleep(10 * PROGRESS_PERIOD)
-        busy.append(sender._table.meter.busy)
+        for _ in range(2):
+            await anyio.lowlevel.checkpoint()
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+            busy.append(sender._table.meter.busy)
 
     class Sender(PartUploader):
         def __init__(self, *args: Any, **named: Any) -> None:
@@ -138,13 +141,14 @@ async def test_nothing_counts_as_sending_while_a_receipt_waits_for_the_journal(
             senders.append(self)
 
     monkeypatch.setattr(JournalSession, "note", slow)
+    monkeypatch.setattr(parts, "PROGRESS_PERIOD", 1e-9)  # a tick in each round of the loop
     path = tmp_path / "a.mov"
     on_disk(path.write_bytes, b"x")
     async with uploader_on(fake, journal=tmp_path / "journal") as uploader:
         request = UploadRequest(source=path, name="a", folder_id=fake.folder_id, account_id=fake.account_id)
         await submit(uploader, request, sender=Sender)
-    assert len(busy) == 2
-    assert busy[0] == busy[1]
+    assert len(busy) == 100
+    assert len(set(busy)) == 1
 
 
 # -- some parts only ---------------------------------------------------------------------------------------------------

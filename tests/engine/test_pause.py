@@ -39,7 +39,7 @@ PART_EVENTS = (PartStarted, PartRetrying, PartCompleted)
 
 @pytest.fixture
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a paused attempt up after a moment and not after 15 s."""
+    """End a paused attempt after a moment instead of 15 s."""
     monkeypatch.setattr(gate, "PAUSE", 0.05)
 
 
