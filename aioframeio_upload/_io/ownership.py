@@ -13,7 +13,6 @@ import stat
 from .._core.errors import JournalError
 
 OTHERS_READ = 0o077
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags for `os.open`: do not follow symbolic links, do not wait for the other end of a FIFO. Windows has none of them.
