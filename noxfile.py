@@ -16,6 +16,13 @@ ROOT = Path(__file__).resolve().parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 CORE = "not needs_program and not slow"
+GITHUB_FILES = {
+    "github-workflows": "workflows/*.yml",
+    "dependabot": "dependabot.yml",
+    "github-issue-config": "ISSUE_TEMPLATE/config.yml",
+    "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
+}
+"""The JSON schema of each file in .github."""
 BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan", "import_time")
 HOUR = 3600
 """Timeout in seconds of a test that runs thousands of examples; the one in pyproject.toml is for usual tests."""
@@ -66,11 +73,17 @@ def core(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the code with ruff (rules and format) and the package's layers with import-linter."""
+    """Check the code with ruff, the package's layers with import-linter, and what GitHub reads in .github."""
     install(session, *group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
     session.run("lint-imports")
+    for schema, pattern in GITHUB_FILES.items():
+        files = sorted(map(str, (ROOT / ".github").glob(pattern)))
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    # Without shellcheck and pyflakes, which would check more only where they happen to be installed.
+    session.run("actionlint", "-shellcheck=", "-pyflakes=")
+    session.run("zizmor", "--offline", "--quiet", ".")
 
 
 @nox.session
@@ -195,13 +208,16 @@ def fleet(session: nox.Session) -> None:
 # A fresh environment each time: an old one could still contain a requirement that the metadata lacks.
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:
-    """Build the wheel and the sdist, and test the wheel out of reach of the source tree."""
+    """Build the wheel and the sdist into dist/, and test the wheel out of reach of the source tree."""
     session.install("build")
+    built = ROOT / "dist"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built), silent=True)
+    (wheel,) = built.glob("*.whl")
+    (sdist,) = built.glob("*.tar.gz")
+    refuse_another_version(session, sdist)
     with tempfile.TemporaryDirectory() as name:
         away = Path(name)
-        session.run("python", "-m", "build", "--outdir", str(away / "dist"), silent=True)
-        (wheel,) = (away / "dist").glob("*.whl")
-        (_sdist,) = (away / "dist").glob("*.tar.gz")
         session.install(f"{wheel}[test]")
         shutil.copytree(ROOT / "tests", away / "tests", ignore=shutil.ignore_patterns("__pycache__"))
         # For pytest's settings only; it puts nothing on the path.
@@ -209,6 +225,18 @@ def package(session: nox.Session) -> None:
         with session.chdir(away):
             session.run("python", "-c", PROVE_INSTALLED, str(ROOT), log=False)
             pytest(session, "-m", QUICK, *WHEEL)
+
+
+def refuse_another_version(session: nox.Session, sdist: Path) -> None:
+    """Fail on a tag of GitHub that is not the version that was built, or has no section in CHANGELOG.md."""
+    if os.environ.get("GITHUB_REF_TYPE") != "tag":
+        return
+    tag = os.environ["GITHUB_REF_NAME"]
+    version = sdist.name.removeprefix("aioframeio_upload-").removesuffix(".tar.gz")
+    if tag != f"v{version}":
+        session.error(f"the tag is {tag}, but the version is {version} (aioframeio_upload/_version.py)")
+    if f"\n## [{version}]" not in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"):
+        session.error(f"CHANGELOG.md has no section [{version}]")
 
 
 # `python -c` puts the working folder on the path, as pytest may: this fails if a source tree can be imported.
