@@ -205,6 +205,13 @@ def fleet(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.fleet", *session.posargs)
 
 
+@nox.session
+def links(session: nox.Session) -> None:
+    """Upload over links of eleven kinds with adaptive and fixed numbers of parts in flight; needs root, 40 minutes."""
+    install(session, "-e", ".[test,bench]")
+    session.run("python", "-m", "benchmarks.links", *session.posargs)
+
+
 # A fresh environment each time: an old one could still contain a requirement that the metadata lacks.
 @nox.session(reuse_venv=False)
 def package(session: nox.Session) -> None:

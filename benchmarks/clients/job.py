@@ -16,7 +16,8 @@ class Job:
     file: str
     size: int
     part_size: int
-    in_flight: int
+    in_flight: int | None
+    """None for the default of `Limits.parts`."""
     ca: str | None = None
     check_etags: bool = False
     md5s: list[str] = field(default_factory=list)

@@ -49,9 +49,8 @@ async def send(job: Job) -> None:
     lateness: list[float] = []
     ticker = asyncio.create_task(tick(job.tick, lateness)) if job.tick else None
     meter = Meter()
-    async with Uploader(
-        "no-token", limits=Limits(parts=job.in_flight), check_etags=job.check_etags, ssl=context
-    ) as uploader:
+    limits = Limits() if job.in_flight is None else Limits(parts=job.in_flight)
+    async with Uploader("no-token", limits=limits, check_etags=job.check_etags, ssl=context) as uploader:
         receipts = await uploader.send_parts(plan, job.file, range(1, len(plan.parts) + 1))
         retries = uploader.statistics().retries
     if ticker is not None:

@@ -68,7 +68,10 @@ async def timed(uploader: Uploader, path: str) -> Took:
 
 async def main(job: RecordedJob) -> None:
     """Upload the file in rounds, in each with every kind of journal."""
-    context, limits = ssl.create_default_context(cafile=job.ca), Limits(parts=job.in_flight, api_pacing=False)
+    context, limits = (
+        ssl.create_default_context(cafile=job.ca),
+        Limits(parts=job.in_flight or Limits().parts, api_pacing=False),
+    )
     meter, found = Meter(), {}
     async with AsyncExitStack() as stack:
         uploaders = {}

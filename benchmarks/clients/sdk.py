@@ -18,6 +18,7 @@ from .meter import Meter
 def main() -> None:
     """Run the job."""
     job = Job.from_argument()
+    assert job.in_flight is not None
     made = job.created()
     urls = [UploadUrl(**one) for one in made.pop("upload_urls")]
     asset = FileWithUploadUrls.model_construct(**made, upload_urls=urls)

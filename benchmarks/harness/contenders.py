@@ -19,7 +19,7 @@ ONE_CORE = frozenset(CLIENT)
 def ours(
     sink: Sink,
     source: Source,
-    in_flight: int,
+    in_flight: int | None,
     *,
     name: str = "ours",
     md5s: list[str] | None = None,
@@ -27,7 +27,10 @@ def ours(
     tick: float = 0.0,
     cores: frozenset[int] = ONE_CORE,
 ) -> Contender:
-    """Return `Uploader.send_parts` as a contender; with `md5s`, which the sink answers, it checks the ETags."""
+    """Return `Uploader.send_parts` as a contender; with `md5s`, which the sink answers, it checks the ETags.
+
+    `in_flight` is None for the library's default.
+    """
     checks = {"check_etags": md5s is not None, "md5s": md5s or []}
     job = _job(sink, source, in_flight) | checks | {"loop": loop, "tick": tick}
     return Contender(name, python_client("ours", job), source.size, cores, peer=sink.pid)
@@ -103,7 +106,7 @@ def python_client(client: str, job: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.clients.{client}", json.dumps(job)]
 
 
-def _job(sink: Sink, source: Source, in_flight: int) -> dict[str, object]:
+def _job(sink: Sink, source: Source, in_flight: int | None) -> dict[str, object]:
     return {
         "base": sink.base,
         "ca": str(sink.ca) if sink.ca else None,

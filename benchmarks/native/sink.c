@@ -1,15 +1,24 @@
 /* Accept PUT bodies as fast as one core can: HTTP/1.1, plain or TLS 1.3, one thread, epoll, keep-alive.
  *
- * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT]
+ * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT] [--host ADDRESS] [--samples]
+ *      [--cap BYTES] [--slow-every N --slow-cap BYTES] [--limit N]
  *
- * Prints {"port": N} and serves 127.0.0.1 until its stdin closes. Every PUT is answered with an ETag: the value of `md5=` in the
+ * Prints {"port": N} and serves 127.0.0.1 (or --host) until its stdin closes. Every PUT is answered with an ETag: the value of `md5=` in the
  * path, if any (the benchmark computes it beforehand, so that the sink need not hash during the measurement), else that of
  * --etag, else one that is not an MD5.
+ * With --samples each line on stdin is answered by a line of JSON: the counts since the previous line, and how many bytes
+ * had arrived every 20 ms. They include the bytes of refused and of broken requests.
+ *
+ * Three properties of a service that is not ideal, for `benchmarks.links`: --cap BYTES is the rate at which it reads each
+ * connection; --slow-every N and --slow-cap BYTES do so for one connection in N; --limit N is how many PUTs it accepts at a
+ * time, any further one is answered with 503 SlowDown and a closed connection, as S3 does.
+ *
  * With --part-size it also plays Frame.io, as far as an upload needs it: `local_upload` creates a file, and every other
  * request is answered as if the file had arrived. */
 #define _GNU_SOURCE
 #include "common.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -23,6 +32,11 @@
 #include <unistd.h>
 
 enum { RECEIVE = 1 << 20, HEAD = 16 << 10, ANSWER = 1 << 20, READS_A_TURN = 256 };
+enum { RECORD = 16 << 10, LINGER = 256 << 10, SLOW_BUFFER = 16 << 10, SLOW_TURN = 3 };
+
+#define PERIOD 0.02   /* seconds between two samples */
+#define BUFFERED 0.1  /* seconds of its cap that the kernel buffers for a capped connection */
+#define CAP_TURN 0.01 /* seconds for which a capped connection is not read */
 
 struct connection {
     int fd;
@@ -31,7 +45,21 @@ struct connection {
     size_t head_length; /* what of head[] is filled */
     size_t kept;        /* bytes of a POST's body that follow the head in it */
     int keep_alive;
+    int counted;        /* a PUT that was accepted and is not answered yet */
+    int refused;        /* it was answered with SlowDown; what still arrives is thrown away */
+    long long lingered; /* bytes that were thrown away */
+    double cap;         /* bytes per second; 0: none */
+    double allowance;   /* bytes that may be read now; negative: too many were */
+    double filled_at;   /* when the allowance was computed */
+    double due;         /* when reading goes on; 0: it was not interrupted */
+    struct connection *next, *previous;
     char head[HEAD];
+};
+
+struct sample {
+    double at;
+    long long received;
+    int active;
 };
 
 static char receive_buffer[RECEIVE], answer_buffer[ANSWER];
@@ -40,9 +68,27 @@ static const char *usual_etag = "not-hashed";
 static long created;
 static int port;
 static SSL_CTX *tls;
+static const char *host = "127.0.0.1";
+static double usual_cap, slow_cap;
+static int slow_every, limit, sampling, poller;
+static struct connection *connections;
+
+/* The counts since the previous line on stdin. */
+static long long received;
+static long accepted, refusals;
+static int active, most_active;
+static struct sample *samples;
+static size_t sample_count, sample_room;
 
 static void drop(struct connection *one)
 {
+    active -= one->counted;
+    if (one->next)
+        one->next->previous = one->previous;
+    if (one->previous)
+        one->previous->next = one->next;
+    else
+        connections = one->next;
     if (one->ssl)
         SSL_free(one->ssl);
     close(one->fd);
@@ -135,7 +181,23 @@ static int answer(struct connection *one)
     memcpy(answer_buffer + total, json, length);
     one->head_length = one->kept = 0;
     one->body = -1;
+    active -= one->counted;
+    one->counted = 0;
     return send_all(one, answer_buffer, total + length) && one->keep_alive;
+}
+
+static int refuse(struct connection *one)
+{
+    static const char body[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>"
+                               "<Message>Please reduce your request rate.</Message></Error>";
+    char text[512];
+    refusals++;
+    one->refused = 1;
+    int length = snprintf(text, sizeof text,
+                          "HTTP/1.1 503 Slow Down\r\nServer: AmazonS3\r\nx-amz-request-id: 0000000000000000\r\nContent-Type: application/xml\r\n"
+                          "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                          sizeof body - 1, body);
+    return send_all(one, text, (size_t)length);
 }
 
 /* The head is complete: find out how many bytes of body follow. */
@@ -148,6 +210,13 @@ static int begin_body(struct connection *one)
     }
     one->keep_alive = !(connection && !strncasecmp(connection + strspn(connection, " "), "close", 5));
     one->body = length ? atoll(length) : 0;
+    if (!strncmp(one->head, "PUT ", 4)) {
+        if (limit && active >= limit)
+            return refuse(one);
+        one->counted = 1;
+        if (++active > most_active)
+            most_active = active;
+    }
     if (header(one->head, "\r\nexpect:"))
         return send_all(one, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     return 1;
@@ -156,7 +225,12 @@ static int begin_body(struct connection *one)
 /* Process what has arrived; return 0 to end the connection. */
 static int take(struct connection *one, const char *bytes, size_t length)
 {
-    while (length || one->body == 0) {
+    while (length || (one->body == 0 && !one->refused)) {
+        if (one->refused) { /* so that the client can read the answer before the connection breaks */
+            received += (long long)length;
+            one->lingered += (long long)length;
+            return one->lingered <= LINGER;
+        }
         if (one->body < 0) {
             size_t before = one->head_length, room = HEAD - 1 - before, copied = length < room ? length : room;
             memcpy(one->head + before, bytes, copied);
@@ -172,6 +246,8 @@ static int take(struct connection *one, const char *bytes, size_t length)
             length -= one->head_length - before;
             if (!begin_body(one))
                 return 0;
+            if (one->refused)
+                continue;
         }
         size_t part = (long long)length < one->body ? length : (size_t)one->body;
         if (part && one->head[1] == 'O') { /* a POST's body is JSON that is looked into */
@@ -181,6 +257,7 @@ static int take(struct connection *one, const char *bytes, size_t length)
             one->head[one->head_length + one->kept] = 0;
         }
         one->body -= (long long)part;
+        received += (long long)part;
         bytes += part;
         length -= part;
         if (one->body == 0 && !answer(one))
@@ -189,15 +266,36 @@ static int take(struct connection *one, const char *bytes, size_t length)
     return 1;
 }
 
+/* Return whether the connection may be read now; if not, it is read again when it is due. */
+static int may_read(struct connection *one)
+{
+    if (!one->cap)
+        return 1;
+    double now = now_seconds(), most = one->cap * 2 * CAP_TURN;
+    one->allowance += (now - one->filled_at) * one->cap;
+    one->filled_at = now;
+    if (one->allowance > most)
+        one->allowance = most;
+    if (one->allowance > 0)
+        return 1;
+    one->due = now - one->allowance / one->cap + CAP_TURN;
+    struct epoll_event event = {.events = 0, .data.ptr = one};
+    epoll_ctl(poller, EPOLL_CTL_MOD, one->fd, &event);
+    return 0;
+}
+
 static int receive_tls(struct connection *one)
 {
     for (int reads = 0; reads < READS_A_TURN || SSL_has_pending(one->ssl); reads++) {
-        int got = SSL_read(one->ssl, receive_buffer, RECEIVE);
+        if (!may_read(one))
+            return 1;
+        int got = SSL_read(one->ssl, receive_buffer, one->cap ? RECORD : RECEIVE);
         if (got <= 0) {
             int why = SSL_get_error(one->ssl, got);
             ERR_clear_error();
             return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE;
         }
+        one->allowance -= got;
         if (!take(one, receive_buffer, (size_t)got))
             return 0;
     }
@@ -208,22 +306,101 @@ static int receive(struct connection *one)
 {
     if (one->ssl)
         return receive_tls(one);
-    ssize_t got = recv(one->fd, receive_buffer, RECEIVE, 0);
+    if (!may_read(one))
+        return 1;
+    ssize_t got = recv(one->fd, receive_buffer, one->cap ? RECORD : RECEIVE, 0);
     if (got <= 0)
         return got < 0 && errno == EAGAIN;
+    one->allowance -= got;
     return take(one, receive_buffer, (size_t)got);
 }
 
-static void accept_all(int listener, int poller)
+/* Read the connections that were not read because of their cap; return the milliseconds until the next one is due. */
+static int resume_capped(void)
 {
+    double now = now_seconds(), first = 0;
+    for (struct connection *one = connections, *next; one; one = next) {
+        next = one->next;
+        if (!one->due)
+            continue;
+        if (one->due <= now) {
+            one->due = 0;
+            struct epoll_event event = {.events = EPOLLIN, .data.ptr = one};
+            epoll_ctl(poller, EPOLL_CTL_MOD, one->fd, &event);
+            /* OpenSSL may hold bytes that epoll does not know of. */
+            if (!receive(one)) {
+                drop(one);
+                continue;
+            }
+        }
+        if (one->due && (!first || one->due < first))
+            first = one->due;
+    }
+    return first ? (int)((first - now) * 1000) + 1 : -1;
+}
+
+/* Remember how much has arrived; return the milliseconds until the next sample. */
+static int sample(void)
+{
+    static double due;
+    double now = now_seconds();
+    if (now >= due) {
+        if (sample_count == sample_room) {
+            sample_room = sample_room ? sample_room * 2 : 4096;
+            samples = realloc(samples, sample_room * sizeof *samples);
+        }
+        samples[sample_count++] = (struct sample){now, received, active};
+        due = now + PERIOD;
+    }
+    return (int)((due - now) * 1000) + 1;
+}
+
+/* Answer a line on stdin; return 0 when it ends. */
+static int tell(void)
+{
+    char line[64];
+    if (read(0, line, sizeof line) <= 0)
+        return 0;
+    printf("{\"received\": %lld, \"connections\": %ld, \"refusals\": %ld, \"most_active\": %d, \"samples\": [", received, accepted,
+           refusals, most_active);
+    for (size_t index = 0; index < sample_count; index++)
+        printf("%s[%.6f, %lld, %d]", index ? ", " : "", samples[index].at, samples[index].received, samples[index].active);
+    printf("]}\n");
+    fflush(stdout);
+    received = 0;
+    accepted = refusals = 0;
+    most_active = active;
+    sample_count = 0;
+    return 1;
+}
+
+static void accept_all(int listener)
+{
+    static long made;
     for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
         int yes = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
         struct connection *one = calloc(1, sizeof *one);
         one->fd = fd;
         one->body = -1;
+        accepted++;
+        int slow = slow_every && made++ % slow_every == SLOW_TURN % slow_every;
+        one->cap = slow ? slow_cap : usual_cap;
+        one->filled_at = now_seconds();
+        if (one->cap) { /* or the kernel would take the first megabytes at full speed */
+            int size = one->cap * BUFFERED > SLOW_BUFFER ? (int)(one->cap * BUFFERED) : SLOW_BUFFER;
+            setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+        }
+        one->next = connections;
+        if (connections)
+            connections->previous = one;
+        connections = one;
         if (tls) {
             one->ssl = SSL_new(tls);
+            if (one->cap) {
+                SSL_set_read_ahead(one->ssl, 0);
+                SSL_set_default_read_buffer_len(one->ssl, RECORD);
+            }
             SSL_set_fd(one->ssl, fd);
             SSL_set_accept_state(one->ssl);
         }
@@ -247,8 +424,10 @@ static SSL_CTX *open_tls(const char *certificate, const char *key)
 static int listen_somewhere(void)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof address;
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        die("%s is no IPv4 address", host);
     if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 512) ||
         getsockname(listener, (struct sockaddr *)&address, &length))
         die("cannot listen: %s", strerror(errno));
@@ -258,7 +437,9 @@ static int listen_somewhere(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"cert", 1, 0, 'c'}, {"key", 1, 0, 'k'}, {"part-size", 1, 0, 'p'}, {"etag", 1, 0, 'e'}, {0, 0, 0, 0}};
+    static const struct option options[] = {{"cert", 1, 0, 'c'}, {"key", 1, 0, 'k'}, {"part-size", 1, 0, 'p'}, {"etag", 1, 0, 'e'},
+                                          {"host", 1, 0, 'h'}, {"samples", 0, 0, 's'}, {"cap", 1, 0, 'b'}, {"slow-every", 1, 0, 'n'},
+                                          {"slow-cap", 1, 0, 'w'}, {"limit", 1, 0, 'l'}, {0, 0, 0, 0}};
     const char *certificate = NULL, *key = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (option) {
@@ -266,27 +447,44 @@ int main(int argc, char **argv)
         case 'k': key = optarg; break;
         case 'p': api_part_size = atoll(optarg); break;
         case 'e': usual_etag = optarg; break;
+        case 'h': host = optarg; break;
+        case 's': sampling = 1; break;
+        case 'b': usual_cap = atof(optarg); break;
+        case 'n': slow_every = atoi(optarg); break;
+        case 'w': slow_cap = atof(optarg); break;
+        case 'l': limit = atoi(optarg); break;
         default: return 2;
         }
     signal(SIGPIPE, SIG_IGN);
     if (certificate)
         tls = open_tls(certificate, key);
-    int listener = listen_somewhere(), poller = epoll_create1(EPOLL_CLOEXEC);
+    int listener = listen_somewhere();
+    poller = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &listener}, events[64];
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
     event.data.ptr = NULL; /* stdin: whoever started this is gone */
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &event);
     printf("{\"port\": %d}\n", port);
     fflush(stdout);
-    for (;;) {
-        int ready = epoll_wait(poller, events, 64, -1);
+    for (int wait = -1;;) {
+        int ready = epoll_wait(poller, events, 64, wait);
         for (int index = 0; index < ready; index++) {
-            if (!events[index].data.ptr)
-                return 0;
-            if (events[index].data.ptr == &listener)
-                accept_all(listener, poller);
-            else if (!receive(events[index].data.ptr))
-                drop(events[index].data.ptr);
+            if (!events[index].data.ptr) {
+                if (!sampling || !tell())
+                    return 0;
+            } else if (events[index].data.ptr == &listener)
+                accept_all(listener);
+            else {
+                struct connection *one = events[index].data.ptr;
+                /* An error wakes also for a connection that is not to be read yet. */
+                int broken = one->due && events[index].events & (EPOLLERR | EPOLLHUP);
+                if (broken || !receive(one))
+                    drop(one);
+            }
         }
+        wait = slow_every || usual_cap > 0 ? resume_capped() : -1;
+        int next = sampling ? sample() : -1;
+        if (next >= 0 && (wait < 0 || next < wait))
+            wait = next;
     }
 }

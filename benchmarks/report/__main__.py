@@ -12,8 +12,11 @@ from typing import Any
 
 from ..harness.record import RESULTS, ROOT
 from ..harness.words import show_size
+from ..links.costs import cost_table
+from ..links.costs import goal_table as link_goals
+from ..links.rows import read_links
 from .goals import goals
-from .plots import PLOTS, draw, way_words
+from .plots import PLOTS, RECORDS, draw, way_words
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 Record = dict[str, Any]
@@ -139,6 +142,31 @@ def wan_lines(record: Record) -> list[str]:
     return lines + [table_row([way, *(found.get(number, "") for number in numbers)]) for way, found in ways.items()]
 
 
+def links_lines(record: Record) -> list[str]:
+    """Return the table of the goals on links of many kinds, and below it what was measured on each."""
+    rows = record["rows"]
+    lines = ["Links of many kinds: the goals for the number of parts in flight that adapts", ""]
+    lines += [table_row(["link", "goal", "measured"]), rule(3)]
+    _, goals_found = link_goals(read_links(), rows)
+    for name, goal, measured, reached in goals_found:
+        shown = f"**{measured}**" if reached == "yes" else str(measured)
+        lines.append(table_row([str(name), str(goal), shown]))
+    return [*lines, "", *costs_lines(rows)]
+
+
+def study_lines(record: Record) -> list[str]:
+    """Return the table of what congestion control does to another flow and to retransmissions."""
+    return costs_lines(record["rows"])
+
+
+def costs_lines(rows: list[Record]) -> list[str]:
+    """Return a table with a line for each link and variant."""
+    heads, lines = cost_table(rows)
+    kept = [0, *(place for place in range(1, len(heads)) if any(line[place] for line in lines))]
+    found = [table_row([heads[place] for place in kept]), rule(len(kept))]
+    return found + [table_row([str(line[place]) for place in kept]) for line in lines]
+
+
 def fleet_lines(record: Record) -> list[str]:
     """Return the table of the times with more hosts."""
     lines = ["One file by many hosts, each behind 100 Mbit/s", "", table_row(["hosts", "seconds", "÷ one"]), rule(3)]
@@ -165,6 +193,8 @@ SECTIONS = {
     "many_small_folder": folder_lines,
     "journal": journal_lines,
     "wan": wan_lines,
+    "links": links_lines,
+    "links_study": study_lines,
     "fleet": fleet_lines,
     "import_time": import_lines,
 }
@@ -199,7 +229,9 @@ def make_section(records: dict[str, Record]) -> str:
     for name, make in SECTIONS.items():
         if name in records:
             blocks += ["", *make(records[name]), "", provenance(records[name])]
-            blocks += ["", f"![{name.replace('_', ' ')}, drawn]({name}.svg)"] if name in PLOTS else []
+            for plot in PLOTS:
+                if RECORDS.get(plot, plot) == name:
+                    blocks += ["", f"![{plot.replace('_', ' ')}, drawn]({plot}.svg)"]
     return "\n".join(blocks)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from operator import ge, le
 from typing import Any, NamedTuple
 
+from ..links.costs import compare
+from ..links.rows import read_links
+
 Record = dict[str, Any]
 
 
@@ -69,6 +72,16 @@ def _of_wan(rows: list[Record]) -> Iterator[Goal]:
             yield Goal(what, row["summary"]["cost"], le, 1.08)
 
 
+def _of_links(rows: list[Record]) -> Iterator[Goal]:
+    for link in read_links():
+        for goal in link.goals:
+            if (measured := compare(link, goal, rows)) is not None:
+                holds, bound = (ge, goal.least) if goal.least is not None else (le, goal.most)
+                assert bound is not None
+                against = f" ÷ that of {goal.to}" if goal.to else ""
+                yield Goal(f"{link.name}: {goal.what} of {goal.of}{against}", measured, holds, bound)
+
+
 def _of_many_small(rows: list[Record]) -> Iterator[Goal]:
     ratios = [
         row["summary"]["ours_to_it"]
@@ -127,6 +140,7 @@ FOUND: dict[str, Callable[[list[Record]], Iterator[Goal]]] = {
     "many_small": _of_many_small,
     "journal": _of_journal,
     "wan": _of_wan,
+    "links": _of_links,
     "fleet": _of_fleet,
     "import_time": _of_import_time,
 }

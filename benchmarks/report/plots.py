@@ -99,13 +99,57 @@ def wan(record: Record, axes: Axes) -> None:
         axes.legend(fontsize="small")
 
 
+def links(record: Record, axes: Axes) -> None:
+    """Draw the cost of each variant on each link that has a cost."""
+    rows = [row for row in record["rows"] if row["summary"]["cost"] is not None]
+    names = list(dict.fromkeys(row["link"] for row in rows))
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        found = [row for row in rows if row["variant"] == variant]
+        places = [names.index(row["link"]) for row in found]
+        costs = [row["summary"]["cost"] for row in found]
+        is_ours = variant.startswith("auto")
+        shade = COLORS["ours"] if is_ours else COLORS["frameio SDK"] if variant == "sdk" else "#9aa5b1"
+        axes.scatter(costs, places, color=shade, marker="D" if is_ours else "o", alpha=0.5 if ":" in variant else 1.0)
+        if not is_ours:
+            for cost, place in zip(costs, places, strict=True):
+                axes.annotate(
+                    variant, (cost, place), (0, 6), textcoords="offset points", fontsize="x-small", ha="center"
+                )
+    axes.set_yticks(range(len(names)), names, fontsize="small")
+    axes.invert_yaxis()
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xlabel("wall time ÷ (size ÷ rate); diamonds: auto")
+
+
+def links_over_time(record: Record, axes: Axes) -> None:
+    """Draw the rate and the number of parts in flight of `auto` on the link whose rate changes."""
+    runs = [
+        row["runs"][-1] for row in record["rows"] if row["link"] == "200, 20, 200 Mbit/s" and row["variant"] == "auto"
+    ]
+    for one in runs:
+        axes.step(
+            range(len(one["mb_by_second"])), one["mb_by_second"], where="post", color=COLORS["ours"], label="MB/s"
+        )
+        axes.plot(
+            [look[0] for look in one["looks"]], [look[2] for look in one["looks"]], color="#c8553d", label="in flight"
+        )
+        axes.legend()
+    axes.set_xlabel("seconds; the link carries 200, 20 and again 200 Mbit/s")
+
+
 PLOTS: dict[str, Callable[[Record, Axes], None]] = {
     "throughput": throughput,
     "memory": memory,
     "loop_lag": loop_lag,
     "many_small": many_small,
     "wan": wan,
+    "links": links,
+    "links_over_time": links_over_time,
 }
+
+RECORDS = {"links_over_time": "links"}
+"""The record that a plot is drawn from, if it has another name."""
 
 
 def draw(records: dict[str, Record], folder: Path) -> list[Path]:
@@ -113,9 +157,10 @@ def draw(records: dict[str, Record], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, plot in PLOTS.items():
-        if name in records:
+        record = records.get(RECORDS.get(name, name))
+        if record is not None:
             figure = Figure(figsize=(8, 4.5), layout="constrained")
-            plot(records[name], figure.add_subplot())
+            plot(record, figure.add_subplot())
             path = folder / f"{name}.svg"
             figure.savefig(path, metadata={"Date": None})
             drawn.append(path)

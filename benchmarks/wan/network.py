@@ -9,6 +9,8 @@
   With an ideal queue, more connections would gain nothing; with a much shorter one, they would gain more.
 * Loss is random for each packet that arrives at the server: after the queue, so that a lost packet has used the link,
   and towards the server only. The way back has only the delay.
+* With `beside`, another host sends through the same router, on a wire of its own:
+    other --veth-- router
 * Packets enter the router one by one (`gso_max_segs 1`); otherwise one drop would lose up to 44 of them.
 """
 
@@ -34,6 +36,7 @@ PROGRAMS = ("ip", "tc", "cc")
 
 # RFC 2544 reserves 198.18.0.0/15 for benchmarks; the namespaces have no route to any other network.
 CLIENT, ROUTER_NEAR, ROUTER_FAR, SERVER = "198.18.0.2", "198.18.0.1", "198.18.1.1", "198.18.1.2"
+OTHER, ROUTER_BESIDE = "198.18.2.2", "198.18.2.1"
 
 MTU = 1500
 SEGMENT = MTU - 20 - 20 - 12  # IP, TCP, and its time stamps, which Linux always sends
@@ -63,10 +66,15 @@ class Way:
     @property
     def goodput(self) -> float:
         """The payload of TCP in bytes per second, without the headers of IP and TCP."""
-        return self.rate / 8 * SEGMENT / MTU
+        return goodput(self.rate)
 
     def __str__(self) -> str:
         return f"{self.rtt * 1e3:g} ms, loss {self.loss:.2%}, queue {self.queue * 1e3:g} ms, {self.congestion}"
+
+
+def goodput(rate: float) -> float:
+    """Return the payload of TCP in bytes per second of a link with `rate` bits per second of IP packets."""
+    return rate / 8 * SEGMENT / MTU
 
 
 class Child:
@@ -119,6 +127,15 @@ class Wan:
     """The namespace's name."""
     server: str
     cable: Child
+    router: str
+    queue: int
+    """Bytes that the bottleneck's queue holds."""
+    other: str | None = None
+    """The namespace of the host beside, if there is one."""
+
+    def set_rate(self, rate: float) -> None:
+        """Change the rate of the link, in bits per second. The queue keeps its bytes, as a modem's does."""
+        run(f"tc -n {self.router} qdisc {bucket('change', rate, self.queue)}")
 
 
 def why_not() -> str | None:
@@ -168,12 +185,20 @@ def leftovers() -> list[str]:
     return sorted(path.name for path in NAMESPACES.glob(f"{PREFIX}-*"))
 
 
+def bucket(verb: str, rate: float, queue: int) -> str:
+    """Return the arguments for `tc qdisc` that make the bottleneck."""
+    # A burst of eleven packets at 200 Mbit/s: the timer of the bucket may be 0.5 ms late without reducing the rate.
+    burst = max(16384, round(rate / 8 * 0.00066))
+    return f"{verb} dev far root tbf rate {rate:.0f}bit burst {burst} limit {queue}"
+
+
 @contextmanager
-def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
+def open_wan(way: Way, delay: Path, *, beside: bool = False) -> Iterator[Wan]:
     """Build the link, and remove all of it at the end."""
-    client, router, server = (f"{PREFIX}-{os.getpid()}-{end}" for end in ("client", "router", "server"))
+    client, router, server, other = (f"{PREFIX}-{os.getpid()}-{end}" for end in ("client", "router", "server", "other"))
+    senders = [client, other] if beside else [client]
     with ExitStack() as stack:
-        for name in (client, router, server):
+        for name in (*senders, router, server):
             stack.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True, check=False)
             run(f"ip netns add {name}")
         one_way = str(round(way.rtt / 2 * 1e6))
@@ -181,29 +206,33 @@ def open_wan(way: Way, delay: Path) -> Iterator[Wan]:
             Child([str(delay), str(NAMESPACES / router), "far", str(NAMESPACES / server), "wan", one_way])
         )
         run(f"ip -n {client} link add wan type veth peer name near netns {router}")
-        for name, device, address in (
+        ends = [
             (client, "wan", CLIENT),
             (router, "near", ROUTER_NEAR),
             (router, "far", ROUTER_FAR),
             (server, "wan", SERVER),
-        ):
+        ]
+        if beside:
+            run(f"ip -n {other} link add wan type veth peer name beside netns {router}")
+            ends += [(other, "wan", OTHER), (router, "beside", ROUTER_BESIDE)]
+        for name, device, address in ends:
             run(f"ip -n {name} address add {address}/30 dev {device}")
             # Long enough that only the queue of the bottleneck loses packets.
             run(f"ip -n {name} link set {device} up mtu {MTU} txqueuelen 10000")
-        run(f"ip -n {client} link set wan gso_max_segs 1")
-        run(f"ip -n {client} route add default via {ROUTER_NEAR}")
+        for name, gateway in zip(senders, (ROUTER_NEAR, ROUTER_BESIDE), strict=False):
+            run(f"ip -n {name} link set wan gso_max_segs 1")
+            run(f"ip -n {name} route add default via {gateway}")
         run(f"ip -n {server} route add default via {ROUTER_FAR}")
         run(f"ip netns exec {router} sysctl -qw net.ipv4.ip_forward=1")
         settings = {**SYSCTLS, "net.ipv4.tcp_congestion_control": way.congestion}
         with allowed(way.congestion):
-            for name in (client, server):
+            for name in (*senders, server):
                 run(f"ip netns exec {name} sysctl -qw", *(f"{key}={value}" for key, value in settings.items()))
-        # A burst of eleven packets: the timer of the token bucket may be 0.5 ms late without reducing the rate.
-        limit = round(way.rate / 8 * way.queue)
-        run(f"tc -n {router} qdisc add dev far root tbf rate {way.rate:.0f}bit burst 16kb limit {limit}")
+        queue = round(way.rate / 8 * way.queue)
+        run(f"tc -n {router} qdisc {bucket('add', way.rate, queue)}")
         if way.loss:
             drop(server, way.loss)
-        yield Wan(client, server, cable)
+        yield Wan(client, server, cable, router, queue, other if beside else None)
 
 
 @contextmanager
