@@ -80,13 +80,13 @@ class TolerantFile(io.FileIO):
         while self.error is None:
             try:
                 written = super().write(data)
+                if written is not None:
+                    return written
+                # Another program with the same terminal or pipe has made it non-blocking. (Windows can wait for sockets
+                # only, and raises here.)
+                select.select([], [self.fileno()], [])
             except OSError as error:
                 self.error = error
-                break
-            if written is not None:
-                return written
-            # Another program with the same terminal or pipe has made it non-blocking.
-            select.select([], [self.fileno()], [])
         return memoryview(data).nbytes
 
 

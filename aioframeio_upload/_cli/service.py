@@ -24,6 +24,7 @@ class ProxyOfHost:
         self._option = Secret(option)
         # Read once: on macOS and Windows this asks for the system's settings.
         self._environment = Secret(getproxies())
+        self._direct: dict[str, bool] = {}
 
     def __call__(self, url: str) -> str | None:
         """Return the URL of a proxy, or None for a direct connection."""
@@ -31,9 +32,16 @@ class ProxyOfHost:
             return _with_scheme(self._option.reveal())
         found = urlsplit(url)
         # As urllib does: HTTPS_PROXY, else ALL_PROXY; NO_PROXY names a host with or without its port.
-        if proxy_bypass(found.netloc.rpartition("@")[2]):
+        proxy = _with_scheme(self._environment.reveal().get(found.scheme) or self._environment.reveal().get("all"))
+        if proxy is None or self._is_direct(found.netloc.rpartition("@")[2]):
             return None
-        return _with_scheme(self._environment.reveal().get(found.scheme) or self._environment.reveal().get("all"))
+        return proxy
+
+    def _is_direct(self, host: str) -> bool:
+        # Kept: on Windows and macOS `proxy_bypass` may look the host up, which blocks the loop, here at each request.
+        if host not in self._direct:
+            self._direct[host] = bool(proxy_bypass(host))
+        return self._direct[host]
 
 
 def _with_scheme(proxy: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Handle SIGINT, SIGTERM and SIGHUP: the first stops cleanly, the second ends the process at once."""
+"""Handle SIGINT, SIGTERM, SIGHUP and SIGBREAK: the first stops cleanly, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,23 @@ from typing import Any, NoReturn, Self
 
 from . import exit_status
 
-SIGNAL_WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-"""The signals that stop a command, each with the word that is printed for it."""
+WORDS = {
+    "SIGINT": "interrupted",
+    "SIGTERM": "terminated",  # on Windows raised only by a process in itself
+    "SIGHUP": "hung up",  # the terminal was closed
+    # Windows: Ctrl-Break, which is also all that one process can send to another (CTRL_BREAK_EVENT); and the console's
+    # window was closed, or the user logs off (Microsoft's reference of `signal` and `SetConsoleCtrlHandler`).
+    "SIGBREAK": "interrupted",
+}
 
-if sys.platform != "win32":
-    SIGNAL_WORDS[signal.SIGHUP] = "hung up"  # the terminal was closed
+
+def words_of(signals: object) -> dict[int, str]:
+    """Return the words for the signals that a system has, by number."""
+    return {getattr(signals, name): word for name, word in WORDS.items() if hasattr(signals, name)}
+
+
+SIGNAL_WORDS = words_of(signal)
+"""The signals that stop a command, each with the word that is printed for it."""
 
 IDLE_THREAD_TIMEOUT = 0.5
 """Seconds in which the idle threads of a closed pool end, on a busy machine too."""

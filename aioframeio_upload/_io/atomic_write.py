@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,11 +29,28 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             # Without fsync, a crash of the machine could leave an empty file in place of the previous one.
             os.fsync(descriptor)
-        os.replace(unfinished, path)
+        _replace(unfinished, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(unfinished)
         raise
+
+
+TRIES = 20 if os.name == "nt" else 1
+"""Windows refuses to replace a file that another program has open; virus scanners and indexers do that for moments."""
+
+PAUSE = 0.05
+"""Seconds between two tries."""
+
+
+def _replace(unfinished: Path, path: Path) -> None:
+    for _ in range(TRIES - 1):
+        try:
+            os.replace(unfinished, path)
+            return
+        except PermissionError:
+            time.sleep(PAUSE)
+    os.replace(unfinished, path)
 
 
 def _mode_of(path: Path) -> int:

@@ -211,7 +211,8 @@ def _has_flock(folder: str) -> bool:
         return True  # filelock uses the locks of the system itself
     import fcntl
 
-    descriptor = os.open(folder, os.O_RDONLY | NO_FOLLOW)
+    # A folder may be a link, as /tmp and /var are on macOS.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:

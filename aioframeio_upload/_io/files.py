@@ -108,19 +108,23 @@ def carried(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
 
 
 async def opened(opening: Awaitable[Any], path: str | None = None) -> SharedFile:
-    """Await an aiofiles handle; after a cancellation, the file is closed as soon as it is open."""
+    """Await a handle of aiofiles, or an unbuffered file; after a cancellation, it is closed as soon as it is open."""
     task = asyncio.ensure_future(opening)
     try:
         handle = await asyncio.shield(task)
     except asyncio.CancelledError:
         task.add_done_callback(_close_late)
         raise
-    return SharedFile(handle.raw, owner=handle, path=path)
+    return SharedFile(_raw_of(handle), owner=handle, path=path)
+
+
+def _raw_of(handle: Any) -> Any:
+    return getattr(handle, "raw", handle)
 
 
 def _close_late(task: asyncio.Future[Any]) -> None:
     if not task.cancelled() and task.exception() is None:
-        task.result().raw.close()  # does not block: nothing was written, so there is nothing to flush
+        _raw_of(task.result()).close()  # does not block: nothing was written, so there is nothing to flush
 
 
 class SharedFile:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .._core.errors import JournalError, PlanError
 from .._core.journal import Entry, Row, is_key, mark_of, read_entry, read_row, write_entry, write_receipt
@@ -351,12 +352,13 @@ def check_header(path: str) -> None:
     """Check a file's header without modifying the file.
 
     Through SQLite, because opening and closing the file here would drop the POSIX locks of this process on it.
-    `immutable` prevents SQLite from reading other files, and from recovering a WAL into this one.
+    `immutable` prevents SQLite from reading other files, and from recovering a WAL into this one. All slashes of the
+    path are encoded: after two of them SQLite expects a host, for which it would take the server of a Windows share.
 
     Raises:
         JournalError: The file is not a journal, or one of another version.
     """
-    address = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+    address = f"file:{quote(os.fsencode(os.path.abspath(path)), safe='')}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
             if not _is_blank(connection):

@@ -13,7 +13,6 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
-import aiofiles.tempfile
 import anyio
 
 from .._core.errors import SourceError
@@ -58,8 +57,10 @@ class Spool:
         async with self._places:
             directory = self._directory or await in_thread(executor, default_directory)
             try:
-                handle = aiofiles.tempfile.TemporaryFile("w+b", dir=directory, executor=executor)
-                file = await opened(handle)
+                # Not that of aiofiles: on Windows, the object that removes the file is never closed there, which is a
+                # ResourceWarning from Python 3.14 on.
+                make = partial(tempfile.TemporaryFile, "w+b", buffering=0, dir=directory)
+                file = await opened(in_thread(executor, make))
             except OSError as error:
                 raise SourceError(f"cannot spool: {error.strerror}", path=directory) from error
             try:

@@ -14,6 +14,10 @@ CAN_HOLD = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd and h
 checked one after the other, so a folder that is replaced between the check and the opening is not noticed."""
 
 
+MOUNT_POINT: int = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+"""Windows' reparse tag of junctions, and of volumes that are mounted into a folder."""
+
+
 class TreePath(os.PathLike[str]):
     """A file below a root: a path like any other, except that its `open` and `stat` do not follow links to folders.
 
@@ -87,7 +91,3 @@ class TreePath(os.PathLike[str]):
         return SourceChanged(
             f"its folder {where!r} became a link after the walk, and is not followed", path=os.fspath(self)
         )
-
-
-MOUNT_POINT: int = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
-"""Windows' reparse tag of junctions, and of volumes that are mounted into a folder."""

@@ -16,7 +16,9 @@ from .._core.file_queue import LocalFile, folder_of
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .files import in_thread, printable
 from .source_kinds import NO_TEXT
-from .tree_path import TreePath
+from .tree_path import MOUNT_POINT, TreePath
+
+ON_WINDOWS = os.name == "nt"
 
 
 @dataclass(slots=True)
@@ -120,19 +122,22 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
-    # Windows' junctions are links to folders that `is_symlink` does not report; `is_junction` is new in Python 3.12.
-    is_junction = getattr(entry, "is_junction", None)
-    if not entry.is_symlink() and not (is_junction is not None and is_junction()):
-        return False
     try:
-        return entry.is_dir()
+        return (entry.is_symlink() or (ON_WINDOWS and _is_junction(entry))) and entry.is_dir()
     except OSError:
         return False  # a dangling link; `_look_at` reports it
 
 
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is Windows' other kind of link. (`DirEntry.is_junction` is new in Python 3.12.)"""
+    return getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0) == MOUNT_POINT
+
+
 def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
     try:
-        found = entry.stat()
+        # A listing of NTFS may have an outdated size and time, of a file with another name or one that is being written
+        # to (Python's documentation of `os.DirEntry.stat`). `check_unchanged` would take that for a change.
+        found = os.stat(entry.path) if ON_WINDOWS else entry.stat()
     except OSError as error:
         _add_failure(tree, path, error.strerror or type(error).__name__, entry, away=True)
         return

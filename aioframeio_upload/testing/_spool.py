@@ -142,7 +142,9 @@ class PartWriter:
         if self.path is None:
             return
         if self._descriptor < 0:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            # Without O_BINARY, Windows would write each line feed as two bytes.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(self.path, flags, 0o600)
         rest = memoryview(block)
         while rest:  # os.write may write less than it was given
             rest = rest[os.write(self._descriptor, rest) :]

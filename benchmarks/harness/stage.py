@@ -22,7 +22,7 @@ WORK = Path(os.environ.get("BENCH_DIR", Path(__file__).resolve().parent.parent /
 """The folder for the files. It must be on a disk: tmpfs does not support RWF_NOWAIT and has no cold cache."""
 
 MIB = 1 << 20
-CORES = sorted(os.sched_getaffinity(0))
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 CLIENT = {CORES[0]}
 SINK = {CORES[-1]}
 """A different core from the client's, unless there is only one; the record contains the number of cores."""

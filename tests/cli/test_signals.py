@@ -22,10 +22,12 @@ from tests.conftest import PART, on_disk, some_bytes
 from tests.support.commands import Program
 from tests.support.pressed import HANG, Terminal
 
+if sys.platform == "win32":
+    pytest.skip("Windows has no pseudo-terminal", allow_module_level=True)
+
 pytestmark = [
     pytest.mark.needs_program,
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminal"),
     pytest.mark.timeout(2 * HANG),
 ]
 

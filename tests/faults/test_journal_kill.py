@@ -12,14 +12,17 @@ import pytest
 
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, sha256, some_bytes
-from tests.support import killed
 from tests.support.journals import recorded_parts, rows
 from tests.support.seen import puts
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no SIGKILL", allow_module_level=True)
+
+from tests.support import killed
 
 pytestmark = [
     pytest.mark.needs_program,
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
 ]
 
 PARTS = 4
