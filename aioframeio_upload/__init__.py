@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     )
     from ._core.journal import PendingUpload
     from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
-    from ._core.remote_records import RemoteAccount, RemoteFolder, RemoteProject, RemoteWorkspace
+    from ._core.remote_records import RemoteAccount, RemoteFolder, RemoteProject, RemoteUser, RemoteWorkspace
     from ._core.settings import Limits, RetryPolicy, Timeouts
     from ._io.journal import Journal
     from ._sdk_compat import AsyncFrameioUploader
@@ -103,6 +103,7 @@ __all__ = [
     "RemoteAccount",
     "RemoteFolder",
     "RemoteProject",
+    "RemoteUser",
     "RemoteWorkspace",
     "RetryPolicy",
     "SourceChanged",

@@ -22,7 +22,7 @@ from ._core.patterns import patterns
 from ._core.public import public
 from ._core.receipts import one_each
 from ._core.redact import Secret
-from ._core.remote_records import RemoteAccount, RemoteProject
+from ._core.remote_records import RemoteAccount, RemoteProject, RemoteUser
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._engine.confirm import confirm, read_status
 from ._engine.control import UploadControl
@@ -32,7 +32,7 @@ from ._engine.job import UploadJob
 from ._engine.parts import PartUploader, send_some
 from ._engine.pending import claim_pending, discard, list_pending
 from ._engine.placeholder import create_file, create_remote_file
-from ._engine.remote_tree import find_accounts, find_project
+from ._engine.remote_tree import find_accounts, find_project, find_user, list_accounts
 from ._engine.request import PartSenderFactory, UploadRequest
 from ._engine.resume import JournalSession
 from ._io.files import printable
@@ -496,6 +496,27 @@ class Uploader:
             raise ValueError("depth must not be negative")
         with self._call() as (_, api):
             return await find_accounts(api, self._account_id, project, depth)
+
+    async def user(self) -> RemoteUser:
+        """Return the user that the token belongs to.
+
+        Raises:
+            ApiError: The service refused the call.
+        """
+        with self._call() as (_, api):
+            return await find_user(api)
+
+    async def accounts(self) -> tuple[RemoteAccount, ...]:
+        """Return the accounts that the token can read, without their workspaces, and how much each may hold.
+
+        All of them, also for an Uploader with an `account_id`. It takes one call for up to a hundred accounts; `find`
+        reads what is in them.
+
+        Raises:
+            ApiError: The service refused the call.
+        """
+        with self._call() as (_, api):
+            return await list_accounts(api)
 
     async def project(self, project_id: str, *, account_id: str | None = None) -> RemoteProject:
         """Return a project, with the id of its root folder and without its folders.

@@ -9,15 +9,19 @@ import typer
 
 from .. import __version__
 from . import exit_status
+from .oauth import DEFAULT_REDIRECT
 from .options import (
     FOLDER_FORMS,
     UploadArguments,
+    read_client_id,
     read_folder,
     read_journal,
     read_limits,
+    read_login_service,
     read_optional_journal,
     read_output,
     read_paths,
+    read_redirect,
     read_remote_source,
     read_service,
     read_timeouts,
@@ -34,7 +38,10 @@ app = typer.Typer(
 
 
 Folder = Annotated[str, typer.Option(metavar="ID|URL", help=f"The target: {FOLDER_FORMS}.")]
-Account = Annotated[str | None, typer.Option(metavar="ID", help="Account ID (default: FRAMEIO_ACCOUNT_ID).")]
+Account = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Account ID (default: FRAMEIO_ACCOUNT_ID, else the one of the last time)."),
+]
 Proxy = Annotated[
     str | None, typer.Option(metavar="URL", help="HTTP proxy (default: HTTPS_PROXY or ALL_PROXY, and NO_PROXY).")
 ]
@@ -125,8 +132,8 @@ def commands(
 ) -> None:
     """Upload files to Frame.io.
 
-    Set FRAMEIO_TOKEN and FRAMEIO_ACCOUNT_ID. For jobs that run longer than a token is valid, set FRAMEIO_CLIENT_ID and
-    FRAMEIO_CLIENT_SECRET instead of the token (needs the extra `sdk`).
+    Log in once (`login`), or set FRAMEIO_TOKEN. For jobs without a person, set FRAMEIO_CLIENT_ID and
+    FRAMEIO_CLIENT_SECRET instead. Both logins need the extra `sdk`.
     """
     if context.invoked_subcommand is None:
         for line in context.get_help().splitlines():
@@ -297,6 +304,63 @@ def find(
 
     service = read_service(account, proxy, ca, needs_account=False)
     finish(lambda: run_find(service, project, depth, as_json), only_prints=True)
+
+
+@app.command()
+@report_usage_errors
+def login(
+    client_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Client ID of an OAuth credential at Adobe (default: FRAMEIO_CLIENT_ID)."),
+    ] = None,
+    redirect_uri: Annotated[
+        str, typer.Option(metavar="URI", help="Where Adobe sends the browser; registered with the credential.")
+    ] = DEFAULT_REDIRECT,
+    web_app: Annotated[
+        bool,
+        typer.Option(
+            "--web-app", help="The credential is an OAuth Web App: ask for its secret (or use FRAMEIO_CLIENT_SECRET)."
+        ),
+    ] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+    _verbose: Verbose = False,
+) -> None:
+    """Log in with an Adobe ID, by the browser. Needs the extra `sdk`.
+
+    The tokens are kept in the system's keyring (extra `keyring`), else in a file that only this user can read.
+    """
+    from .login import LoginArguments, run_login
+
+    service = read_login_service(proxy, ca)
+    arguments = LoginArguments(
+        client_id=read_client_id(client_id),
+        redirect_uri=read_redirect(redirect_uri),
+        is_web_app=web_app,
+        opens_browser=not no_browser,
+    )
+    finish(lambda: run_login(service, arguments), lambda: "not logged in")
+
+
+@app.command()
+@report_usage_errors
+def logout(proxy: Proxy = None, ca: Ca = None, _verbose: Verbose = False) -> None:
+    """End the login at Adobe, and forget it here."""
+    from .login import run_logout
+
+    service = read_login_service(proxy, ca)
+    finish(lambda: run_logout(service))
+
+
+@app.command()
+@report_usage_errors
+def whoami(as_json: Json = False, proxy: Proxy = None, ca: Ca = None, _verbose: Verbose = False) -> None:
+    """Show the user, the accounts, and how long the login holds."""
+    from .login import run_whoami
+
+    service = read_service(None, proxy, ca, needs_account=False)
+    finish(lambda: run_whoami(service, as_json), only_prints=True)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import JournalError, NotFound, PendingUpload
 from . import exit_status
+from .account import with_account
 from .browse import find_folder
 from .format import format_missing_folder, format_pending
 from .options import Target, journal_exists
@@ -30,6 +31,7 @@ async def _print_record(record: Any) -> None:
 
 async def run_remote(service: Service, url: str, target: Target, name: str, as_json: bool) -> int:
     """Ask Frame.io to fetch a file."""
+    service = await with_account(service)
     folder_id = await find_folder(service, target)
     async with service.uploader() as uploader:
         try:
@@ -52,6 +54,7 @@ async def run_remote(service: Service, url: str, target: Target, name: str, as_j
 
 async def run_status(service: Service, file_id: str, as_json: bool) -> int:
     """Print the status of a file; the exit status is 1 if its upload failed."""
+    service = await with_account(service)
     async with service.uploader() as uploader:
         status = await uploader.status(file_id)
     if as_json:

@@ -74,8 +74,11 @@ def format_error(error: Exception) -> str:
     from .._io.http_errors import UNTRUSTED
 
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, AuthenticationError) and error.status == 401 and os.environ.get("FRAMEIO_TOKEN"):
-        return f"{text}; FRAMEIO_TOKEN is wrong or has expired"
+    if isinstance(error, AuthenticationError) and error.status == 401:
+        if os.environ.get("FRAMEIO_TOKEN"):
+            return f"{text}; FRAMEIO_TOKEN is wrong or has expired"
+        if not os.environ.get("FRAMEIO_CLIENT_SECRET"):
+            return f"{text}; log in again: aioframeio-upload login"
     if UNTRUSTED in str(error):
         return f"{text}; --ca adds the certificate of its authority"
     return text

@@ -66,6 +66,8 @@ def show_log(*, verbose: bool) -> StderrLog:
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
     log.addHandler(handler)
     log.propagate = False
+    # Frame.io's SDK logs what it raises as well; without a handler, logging would print that to stderr.
+    logging.getLogger("frameio").addHandler(logging.NullHandler())
     return handler
 
 

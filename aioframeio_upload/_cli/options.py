@@ -31,12 +31,12 @@ class UsageError(Exception):
 # -- the service: login, account, address, proxy, certificates ---------------------------------------------------------
 
 MISSING_LOGIN = (
-    "no token: set FRAMEIO_TOKEN, or FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET for jobs that outlive a token."
-    " There is no option for it: every user of this machine could read it"
+    "no token: set FRAMEIO_TOKEN, or FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET for jobs that outlive a token, or"
+    " log in: aioframeio-upload login. There is no option for it: every user of this machine could read it"
 )
-NO_ACCOUNT = "no account: set FRAMEIO_ACCOUNT_ID or give --account; `aioframeio-upload find` shows yours"
 BAD_BASE_URL = "FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment"
-NO_SDK = "FRAMEIO_CLIENT_ID needs Frame.io's SDK: pip install 'aioframeio-upload[sdk]'"
+NO_SDK = "{} needs Frame.io's SDK: pip install 'aioframeio-upload[sdk]'"
+BAD_IMS_URL = "FRAMEIO_IMS_URL must be https://host: refresh tokens are sent there"
 LOGIN_VARIABLES = ("FRAMEIO_TOKEN", "FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET", "FRAMEIO_IMS_URL")
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Read by other programs too. OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR."""
@@ -47,6 +47,13 @@ def read_service(
 ) -> Service:
     """Return the address, the login and the account; an option takes precedence over its environment variable.
 
+    Args:
+        account: The option.
+        proxy: The option.
+        ca: The option.
+        needs_account: Whether the command calls `with_account`, which chooses an account if none is named here.
+        needs_token: Whether there must be a token.
+
     Raises:
         UsageError: Something is missing or not valid.
     """
@@ -54,32 +61,83 @@ def read_service(
     from .service import Service
 
     login = Secret({name: os.environ[name] for name in LOGIN_VARIABLES if os.environ.get(name)})
+    state = state_folder()
     if not needs_token:
         login.reveal().setdefault("FRAMEIO_TOKEN", "not-asked-for")
     if "FRAMEIO_TOKEN" not in login.reveal():
-        if not {"FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET"} <= login.reveal().keys():
+        if {"FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET"} <= login.reveal().keys():
+            check_sdk("FRAMEIO_CLIENT_ID")
+        elif state is not None and os.path.lexists(state / "login.json"):
+            check_sdk("the login")
+        else:
             raise UsageError(MISSING_LOGIN)
-        _check_sdk()
-    account = account or os.environ.get("FRAMEIO_ACCOUNT_ID") or None
-    if needs_account and account is None:
-        raise UsageError(NO_ACCOUNT)
     base_url = os.environ.get("FRAMEIO_BASE_URL") or "https://api.frame.io"
     if not is_base_url(Secret(base_url)):
         raise UsageError(BAD_BASE_URL)
     return Service(
         login=login,
-        account_id=account,
+        account_id=account or os.environ.get("FRAMEIO_ACCOUNT_ID") or None,
         base_url=base_url,
         proxy=read_proxy(proxy, base_url),
         ssl=_read_ca(ca),
+        state=state,
+        has_chosen=needs_account and bool(account),
     )
 
 
-def _check_sdk() -> None:
+def read_login_service(proxy: str | None, ca: Path | None) -> Service:
+    """Return the service for `login` and `logout`, which need no token.
+
+    Raises:
+        UsageError: Something is missing or not valid.
+    """
+    from dataclasses import replace
+
+    from .._io.frameio_api import is_base_url, is_readable_on_the_way
+
+    check_sdk("the login")
+    service = read_service(None, proxy, ca, needs_account=False, needs_token=False)
+    url = Secret(service.ims_url)
+    if not is_base_url(url) or is_readable_on_the_way(url):
+        raise UsageError(BAD_IMS_URL)
+    # `read_service` has put a stand-in where there is no token.
+    given = {name: value for name, value in service.login.reveal().items() if value != "not-asked-for"}
+    return replace(service, login=Secret(given))
+
+
+def read_client_id(option: str | None) -> str:
+    """Return the client that logs in.
+
+    Raises:
+        UsageError: It is missing, or cannot be one.
+    """
+    client_id = option or os.environ.get("FRAMEIO_CLIENT_ID") or ""
+    if not re.fullmatch(r"[\w.@:-]{1,200}", client_id, re.ASCII):
+        raise UsageError(
+            "--client-id takes the client ID of an OAuth credential, from https://developer.adobe.com/console"
+        )
+    return client_id
+
+
+def read_redirect(uri: str) -> str:
+    """Return the redirect URI.
+
+    Raises:
+        UsageError: It cannot be one.
+    """
+    from .oauth import check_redirect
+
+    if (objection := check_redirect(uri)) is not None:
+        raise UsageError(f"--redirect-uri: {objection}")
+    return uri
+
+
+def check_sdk(what: str) -> None:
+    """Raise UsageError unless Frame.io's SDK is installed."""
     try:
         import frameio.auth  # noqa: F401  # only whether it is installed
     except ModuleNotFoundError:
-        raise UsageError(NO_SDK) from None
+        raise UsageError(NO_SDK.format(what)) from None
 
 
 def read_proxy(option: str | None, base_url: str) -> ProxyOfHost:
@@ -316,18 +374,24 @@ def default_journal() -> Path:
     Raises:
         UsageError: This user has no home folder, or no permission to write there, as in a container with any user id.
     """
-    import platformdirs
-
-    try:
-        folder = platformdirs.user_state_path("aioframeio-upload", appauthor=False)
-    except RuntimeError:  # platformdirs 4.4 and later; earlier ones return a path that begins with "~"
-        folder = Path()
-    if not folder.is_absolute():
+    folder = state_folder()
+    if folder is None:
         raise UsageError("there is no home folder to keep a journal in; name one with --journal, or set HOME")
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"no journal can be kept in {folder}: {parent} cannot be written to; name one with --journal")
     return folder / "uploads.sqlite3"
+
+
+def state_folder() -> Path | None:
+    """Return this user's state folder, which may not exist yet; None for a user without a home folder."""
+    import platformdirs
+
+    try:
+        folder = platformdirs.user_state_path("aioframeio-upload", appauthor=False)
+    except RuntimeError:  # platformdirs 4.4 and later; earlier ones return a path that begins with "~"
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def journal_exists(journal: Path) -> bool:

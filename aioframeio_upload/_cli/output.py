@@ -57,6 +57,16 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def can_ask() -> bool:
+    """Return whether a person can be asked something: stdin and stderr are a terminal in whose foreground this is.
+
+    Questions are written to stderr, so that stdout has only what was asked for.
+    """
+    from .typed_lines import has_person
+
+    return sys.stderr.isatty() and has_person()
+
+
 def open_console() -> Console:
     """Return a Rich console on stdout, for live displays."""
     from rich.console import Console

@@ -57,6 +57,7 @@ def finish(
     """
     from .. import UploadError
     from .log import hide_log, show_log
+    from .login_store import LoginError
     from .loop import Stopped, run
 
     log = show_log(verbose=Verbosity.is_verbose)
@@ -72,6 +73,8 @@ def finish(
         from .format import format_error
 
         status, failure = exit_status.FAILED, format_error(error)
+    except LoginError as error:
+        status, failure = exit_status.FAILED, str(error)
     finally:
         hide_log(log)
     if failure is not None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from .. import Uploader
 from .._core.redact import Secret
+from .output import write_error
+
+if TYPE_CHECKING:
+    from .ims import Ims
+    from .login_store import Login, LoginStore
 
 
 class ProxyOfHost:
@@ -58,19 +65,71 @@ class Service:
     base_url: str
     proxy: ProxyOfHost
     ssl: ssl.SSLContext | None
+    state: Path | None = None
+    """This user's state folder, with the login that `login` has kept and the remembered account; None if there is no
+    place for one."""
+    has_chosen: bool = False
+    """Whether the account was given as an option, so that it is remembered."""
+
+    @property
+    def token_variable(self) -> str | None:
+        """The environment variables that the token comes from; None if it comes from the kept login."""
+        found = self.login.reveal()
+        if found.get("FRAMEIO_TOKEN"):
+            return "FRAMEIO_TOKEN"
+        both = {"FRAMEIO_CLIENT_ID", "FRAMEIO_CLIENT_SECRET"}
+        return "FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET" if both <= found.keys() else None
+
+    @property
+    def store(self) -> LoginStore:
+        """Where the login of this user is kept.
+
+        Raises:
+            LoginError: There is no place for it.
+        """
+        from .login_store import LoginError, LoginStore
+
+        if self.state is None:
+            raise LoginError("there is no home folder to keep a login in: set HOME")
+        return LoginStore(self.state, lambda words: write_error(f"warning: {words}"))
+
+    def with_stored_login(self) -> Service:
+        """Return the same service with the kept login, whatever the environment says."""
+        return replace(self, login=Secret({}))
+
+    @property
+    def ims_url(self) -> str:
+        """The URL of the login service."""
+        from .ims import DEFAULT_URL
+
+        return self.login.reveal().get("FRAMEIO_IMS_URL") or DEFAULT_URL
+
+    def ims(self, url: str) -> Ims:
+        """Return the login service at a URL, reached by the proxy for its host."""
+        from .ims import Ims
+
+        return Ims(url, Secret(self.proxy(url)), self.ssl)
 
     @asynccontextmanager
     async def token(self) -> AsyncIterator[Secret[Any]]:
-        """Yield the token, or a callable that fetches one; hidden in a `Secret`."""
+        """Yield the token, or a callable that fetches one; hidden in a `Secret`.
+
+        Raises:
+            LoginError: The kept login cannot be used.
+        """
         login = self.login
         if login.reveal().get("FRAMEIO_TOKEN"):
             yield Secret(login.reveal()["FRAMEIO_TOKEN"])
+            return
+        if self.token_variable is None:
+            async with self._stored_token() as token:
+                yield token
             return
         import httpx
         from frameio.auth import AsyncServerToServerAuth
 
         verify = self.ssl if self.ssl is not None else True
-        ims = login.reveal().get("FRAMEIO_IMS_URL") or "https://ims-na1.adobelogin.com"
+        ims = self.ims_url
         async with httpx.AsyncClient(proxy=self.proxy(ims), verify=verify, trust_env=False) as http:
             auth = AsyncServerToServerAuth(
                 client_id=login.reveal()["FRAMEIO_CLIENT_ID"],
@@ -79,6 +138,21 @@ class Service:
                 http_client=http,
             )
             yield Secret(auth.get_token)
+
+    @asynccontextmanager
+    async def _stored_token(self) -> AsyncIterator[Secret[Any]]:
+        from .stored_login import StoredLogin, load_login
+
+        store = self.store
+        login = await asyncio.to_thread(load_login, store, self.base_url)
+        kept = StoredLogin(store, login, self._ims_of)
+        try:
+            yield Secret(kept.get_token)
+        finally:
+            await kept.settle()
+
+    def _ims_of(self, login: Login) -> Ims:
+        return self.ims(login.ims_url)
 
     @asynccontextmanager
     async def uploader(self, **settings: Any) -> AsyncIterator[Uploader]:

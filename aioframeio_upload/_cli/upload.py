@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import FolderUpload, Limits, Timeouts, Upload, Uploader, UploadError
 from . import exit_status
+from .account import with_account
 from .browse import find_folder
 from .format import format_count, format_missing_folder, format_size
 from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
@@ -49,6 +50,7 @@ class UploadRun:
 
     async def upload(self, arguments: UploadArguments) -> int:
         """Upload the paths and return the exit status: 1 if a file failed."""
+        self._service = await with_account(self._service)
         folder_id = await find_folder(self._service, arguments.target)
 
         async def run() -> int:

@@ -1,4 +1,4 @@
-"""Define records of what a token can reach at Frame.io: accounts, workspaces, projects and folders."""
+"""Define records of what a token can reach at Frame.io: its user, accounts, workspaces, projects and folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .api_schema import read_id
+from .api_schema import MAX_SIZE, read_id
 from .public import public
 
 
@@ -61,13 +61,48 @@ class RemoteAccount:
     name: str
     view_url: str | None = None
     workspaces: tuple[RemoteWorkspace, ...] = ()
+    storage_usage: int | None = None
+    """Bytes that it holds, archived files excluded; None if the service does not report it."""
+    storage_limit: int | None = None
+    """Bytes that it may hold; None if there is no limit, or the service does not report it."""
+
+    @property
+    def storage_left(self) -> int | None:
+        """Bytes that still fit, at least 0; None if that is not known."""
+        if self.storage_limit is None or self.storage_usage is None:
+            return None
+        return max(self.storage_limit - self.storage_usage, 0)
+
+
+@public
+@dataclass(frozen=True, slots=True)
+class RemoteUser:
+    """The user that a token belongs to."""
+
+    id: str
+    name: str
+    email: str | None = None
+    """None if the service does not report one, as for a technical account."""
+
+
+def read_user(document: Any) -> RemoteUser | None:
+    """Read the current user; return None if it has no id."""
+    if (found := _read_id(document)) is None:
+        return None
+    return RemoteUser(found, _text(document, "name") or "", _text(document, "email"))
 
 
 def read_account(row: Any) -> RemoteAccount | None:
     """Read a row of the list of accounts; return None if it has no id."""
     if (found := _read_id(row)) is None:
         return None
-    return RemoteAccount(found, _text(row, "display_name") or "", _text(row, "view_url"))
+    return RemoteAccount(
+        found,
+        _text(row, "display_name") or "",
+        _text(row, "view_url"),
+        storage_usage=_bytes(row, "storage_usage"),
+        storage_limit=_bytes(row, "storage_limit"),
+    )
 
 
 def read_workspace(row: Any) -> RemoteWorkspace | None:
@@ -99,3 +134,8 @@ def _read_id(row: Any) -> str | None:
 def _text(row: Mapping[str, Any], name: str) -> str | None:
     value = row.get(name)
     return value if isinstance(value, str) else None
+
+
+def _bytes(row: Mapping[str, Any], name: str) -> int | None:
+    value = row.get(name)
+    return value if type(value) is int and 0 <= value < MAX_SIZE else None

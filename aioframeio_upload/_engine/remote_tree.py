@@ -1,4 +1,4 @@
-"""Read the accounts, workspaces, projects and folders that a token can reach."""
+"""Read the user, accounts, workspaces, projects and folders that a token can reach."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ from .._core.remote_records import (
     RemoteAccount,
     RemoteFolder,
     RemoteProject,
+    RemoteUser,
     read_account,
     read_folder,
     read_project,
+    read_user,
     read_workspace,
 )
-from .._io.frameio_api import ACCOUNTS, LIST_FOLDERS, PROJECTS, SHOW_PROJECT, WORKSPACES, FrameioApi, Operation, Pages
+from .._io.frameio_api import (
+    ACCOUNTS,
+    LIST_FOLDERS,
+    ME,
+    PROJECTS,
+    SHOW_PROJECT,
+    WORKSPACES,
+    FrameioApi,
+    Operation,
+    Pages,
+)
 
 R = TypeVar("R")
 
@@ -51,6 +63,27 @@ async def find_accounts(
             workspaces.append(replace(workspace, projects=tuple(projects)))
         accounts.append(replace(account, workspaces=tuple(workspaces)))
     return tuple(accounts)
+
+
+async def list_accounts(api: FrameioApi) -> tuple[RemoteAccount, ...]:
+    """Read the accounts alone, in one call for up to a hundred of them.
+
+    Raises:
+        ApiError: The service refused.
+    """
+    return tuple(await _read_all(api, ACCOUNTS, read_account))
+
+
+async def find_user(api: FrameioApi) -> RemoteUser:
+    """Read the user that the token belongs to.
+
+    Raises:
+        ApiError: The service refused.
+    """
+    found = read_user(await api.call(ME, account_id=None))
+    if found is None:
+        raise ApiError("the answer's id is missing", operation=ME.name, status=200)
+    return found
 
 
 async def find_project(api: FrameioApi, account_id: str, project_id: str) -> RemoteProject:

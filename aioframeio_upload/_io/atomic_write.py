@@ -10,19 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Write a file or replace an existing one, which stays unchanged until the new content is on the disk.
 
     The content is first written to a new file beside it, whose name cannot be guessed: in a folder that others may
     write to, a link planted under a known name would redirect the content, or overwrite another file. The new file gets
-    the permissions of the one that it replaces.
+    the permissions of the one that it replaces, or `mode`.
 
     Raises:
         OSError: The file cannot be written.
     """
     unfinished = path.with_name(f".{secrets.token_hex(16)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(unfinished, flags, _mode_of(path))
+    descriptor = os.open(unfinished, flags, _mode_of(path) if mode is None else mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

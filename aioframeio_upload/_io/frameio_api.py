@@ -65,7 +65,8 @@ LIST_FILES = Operation("list_files", "GET", "folders/{folder_id}/files", 5, 1, "
 LIST_CHILDREN = Operation("list_folder_children", "GET", "folders/{folder_id}/children", 100, 60, "page")
 LIST_FOLDERS = Operation("list_folders", "GET", "folders/{folder_id}/folders", 5, 1, "page")
 ACCOUNTS = Operation("accounts", "GET", "accounts", 100, 60, "page")
-"""The only operation whose path has no account."""
+"""This operation and the next have no account in their path."""
+ME = Operation("me", "GET", "me", 100, 60)
 WORKSPACES = Operation("workspaces", "GET", "workspaces", 100, 60, "page")
 PROJECTS = Operation("projects", "GET", "workspaces/{workspace_id}/projects", 100, 60, "page")
 SHOW_PROJECT = Operation("show_project", "GET", "projects/{project_id}", 100, 60)
@@ -316,6 +317,9 @@ class FrameioApi:
             with anyio.move_on_after(seconds) as waiting:
                 try:
                     given = await await_foreign(self._ask(given))
+                except AuthenticationError as error:
+                    # The callable's own words, such as how to log in again; redacted, as any foreign text.
+                    raise refuse(redact(error.detail)) from error
                 except ForeignCancellation as error:
                     raise refuse(f"the token callable returned none: {error}") from error
                 except Exception as error:  # the caller's code may raise anything; it is chained as the cause

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ._faults import Faults
+from ._ims import FakeIms
 from ._observe import Observer
 from ._sigv4 import Keys, presign
 from ._spool import Spool, StoredPart
@@ -78,12 +79,18 @@ class Account:
     user_id: str = field(default_factory=new_id)
     workspace_id: str = field(default_factory=new_id)
     project_id: str = field(default_factory=new_id)
+    others: dict[str, str] = field(default_factory=dict)
+    """The names of the user's other accounts, by ID. They are listed, and have no content."""
+    storage_limit: int | None = None
+    """Bytes that the account may hold; None: unlimited."""
+    ims: FakeIms = field(init=False)
     opened_at: datetime = field(init=False)
     store: Store = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Create the project's root folder."""
+        """Create the project's root folder, and the login service."""
+        self.ims = FakeIms(self.observer, self.faults, self.clock)
         self.tokens.add(self.token)
         now = self.opened_at = self.clock()
         self.store = Store(FakeFolder(name="root", parent_id=None, created_at=now, updated_at=now))

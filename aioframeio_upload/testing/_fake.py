@@ -13,10 +13,11 @@ from typing import Any
 
 from ._account import Account, MediaType, PartSizes, guessed_media_type, utc_now
 from ._faults import Fault, Faults
+from ._ims import FakeIms
 from ._observe import Observer, SeenRequest
 from ._server import FakeServer
 from ._spool import Spool
-from ._store import FakeFile
+from ._store import FakeFile, new_id
 
 
 class FakeFrameio:
@@ -144,9 +145,36 @@ class FakeFrameio:
         return self._account.tokens
 
     @property
+    def ims(self) -> FakeIms:
+        """Adobe's login service, on this fake's address. Its access tokens are accepted until they expire."""
+        return self._account.ims
+
+    @property
     def account_id(self) -> str:
         """The account's ID."""
         return self._account.id
+
+    def add_account(self, name: str) -> str:
+        """List another account of the user, which has no content; return its ID.
+
+        Args:
+            name: Its display name.
+        """
+        other = new_id()
+        self._account.others[other] = name
+        return other
+
+    @property
+    def storage_limit(self) -> int | None:
+        """The bytes that the account may hold, as the list of accounts reports it; None: unlimited.
+
+        Uploads above it are not refused: what the service does then is not documented.
+        """
+        return self._account.storage_limit
+
+    @storage_limit.setter
+    def storage_limit(self, limit: int | None) -> None:
+        self._account.storage_limit = limit
 
     @property
     def workspace_id(self) -> str:

@@ -192,8 +192,9 @@ def me(call: Call) -> tuple[int, Json]:
 
 
 def accounts(call: Call) -> tuple[int, Json]:
-    """Return the user's only account (List accounts)."""
-    return 200, page(call.path, call.query, [account_json(call.account)])
+    """Return the user's accounts (List accounts)."""
+    rows = [account_json(call.account), *(account_json(call.account, other) for other in call.account.others)]
+    return 200, page(call.path, call.query, rows)
 
 
 def workspaces(call: Call) -> tuple[int, Json]:

@@ -89,14 +89,14 @@ def status_json(file: FakeFile) -> Json:
     }
 
 
-def account_json(account: Account) -> Json:
-    """Return the JSON of the account."""
+def account_json(account: Account, other: str | None = None) -> Json:
+    """Return the JSON of the account, or of another account of the user, which has no content."""
     return {
-        "id": account.id,
-        "display_name": "Fake account",
+        "id": account.id if other is None else other,
+        "display_name": "Fake account" if other is None else account.others[other],
         "roles": ["owner"],
-        "storage_usage": _stored(account),
-        "storage_limit": None,
+        "storage_usage": _stored(account) if other is None else 0,
+        "storage_limit": account.storage_limit if other is None else None,
         "image": None,
         "mounted_storage_enabled": False,
         "adobe_id": None,

@@ -167,7 +167,8 @@ class Api:
 
     def _stranger(self, request: web.BaseRequest) -> web.Response | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and token.strip() in self.account.tokens:
+        token = token.strip()
+        if scheme.lower() == "bearer" and (token in self.account.tokens or self.account.ims.accepts(token)):
             return None
         return error_document(401, None, "You are not authorized")
 

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from aiohttp import web
 from multidict import CIMultiDict
 
-from . import _routes, _s3
+from . import _ims, _routes, _s3
 from ._account import Account
 from ._exchange import AnsweredError, Exchange, NoAnswerError
 from ._json import Json
@@ -108,6 +108,8 @@ class FakeServer:
         seen = SeenRequest("unknown", request.method, path, CIMultiDict(request.headers))
         if part is not None:
             seen.operation, (seen.file_id, seen.number) = "part", part
+        elif path in _ims.PATHS:
+            seen.operation = _ims.PATHS[path]
         elif match is not None:
             seen.operation, seen.file_id = match.route.operation, match.ids.get("file_id")
         document = _s3.error_document if part is not None else _routes.error_document
@@ -131,6 +133,8 @@ class FakeServer:
         try:
             if exchange.seen.operation == "part":
                 return await _s3.put_part(self.account, exchange)
+            if exchange.seen.operation in _ims.PATHS.values():
+                return await self.account.ims.serve(exchange, exchange.seen.operation)
             return await self._api.serve(exchange, match, asyncio.get_running_loop().time())
         except AnsweredError as answered:
             answered.response.force_close()

@@ -196,7 +196,6 @@ NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user a
         (["--folder", "f", "--proxy", "socks5://u:secret@h:1"], {}, "error: the proxy "),
         (["--folder", "f", "--ca", "nowhere.pem"], {}, "error: nowhere.pem: no certificates"),
         (["--folder", "f"], {"FRAMEIO_TOKEN": None}, "error: no token: set FRAMEIO_TOKEN"),
-        (["--folder", "f"], {"FRAMEIO_ACCOUNT_ID": None}, "error: no account: set FRAMEIO_ACCOUNT_ID"),
         (["--folder", "f"], {"FRAMEIO_BASE_URL": "127.0.0.1:9"}, NOT_A_BASE_URL),
         (["--folder", "f"], {"FRAMEIO_BASE_URL": "http://127.0.0.1:port"}, NOT_A_BASE_URL),
         (["--folder", "f"], {"FRAMEIO_BASE_URL": "http://u:secret@127.0.0.1:9"}, NOT_A_BASE_URL),

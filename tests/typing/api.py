@@ -53,6 +53,7 @@ from aioframeio_upload import (
     RemoteAccount,
     RemoteFolder,
     RemoteProject,
+    RemoteUser,
     RemoteWorkspace,
     RetryPolicy,
     SourceError,
@@ -332,6 +333,8 @@ async def every_verb(uploader: Uploader) -> None:
     await uploader.discard(plan.file_id)
     assert_type(await uploader.find("Dailies", depth=1), tuple[RemoteAccount, ...])
     assert_type(await uploader.project("p", account_id="a"), RemoteProject)
+    assert_type(await uploader.user(), RemoteUser)
+    assert_type(await uploader.accounts(), tuple[RemoteAccount, ...])
     await uploader.shutdown(grace=5.0)
 
 
@@ -350,6 +353,7 @@ def every_record(plan: Plan, file: UploadedFile, receipt: Receipt) -> None:
 
 def every_place(account: RemoteAccount) -> None:
     assert_type(account.workspaces, tuple[RemoteWorkspace, ...])
+    assert_type(account.storage_left, int | None)
     project = account.workspaces[0].projects[0]
     assert_type(project, RemoteProject)
     assert_type(project.root_folder_id, str | None)
