@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import inf
 
 from .public import public
+
+CONGESTION_NAME = re.compile(r"[a-z0-9_-]{1,15}")
+"""Names of TCP congestion controls. Linux has room for 15 characters (`TCP_CA_NAME_MAX`)."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -27,6 +31,12 @@ class Limits:
     """Files created but not completely sent. Twice `parts`, so that creating a small file overlaps with sending others;
     more would only let links age. Files that wait for confirmation do not count."""
 
+    congestion: str = "auto"
+    """TCP congestion control of the connections that send parts, on Linux; elsewhere, and where the kernel refuses,
+    without effect. `"system"`: the system's. A name such as `"bbr"`: that one, if
+    `net.ipv4.tcp_allowed_congestion_control` lists it. `"auto"`: the system's, and BBR where a long path loses packets
+    although its queue is empty, as long as the rate is higher with it."""
+
     bandwidth: int | None = None
     """Bytes per second; None for no limit. A small limit also reduces the number of parts in flight, so that each part
     still sends a block every ten seconds: S3 drops a connection after 20 to 30 silent seconds."""
@@ -37,6 +47,7 @@ class Limits:
     def __post_init__(self) -> None:
         _require(self.bandwidth is None or self.bandwidth >= 1024, "Limits.bandwidth must be at least 1024 bytes/s")
         _require(self.parts >= 1, "Limits.parts must be at least 1")
+        _require(CONGESTION_NAME.fullmatch(self.congestion) is not None, "Limits.congestion is no name of an algorithm")
         _require(self.files >= 1, "Limits.files must be at least 1")
 
 

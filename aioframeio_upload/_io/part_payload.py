@@ -28,6 +28,7 @@ from aiohttp.payload import Payload
 from .._core.checksums import Hash
 from .._core.errors import SourceError
 from .buffers import MIN_BLOCK, BufferPool
+from .congestion import HostConnections
 from .files import PartReader
 from .flow_control import BandwidthLimiter, PauseGate, StallGuard
 
@@ -72,6 +73,7 @@ class PartPayload(Payload):
         gate: PauseGate,
         bandwidth: BandwidthLimiter,
         guard: StallGuard,
+        connections: HostConnections,
     ) -> None:
         super().__init__(None, content_type=content_type)
         self._size = self._length = size
@@ -81,6 +83,7 @@ class PartPayload(Payload):
         self._gate = gate
         self._bandwidth = bandwidth
         self._guard = guard
+        self._connections = connections
         self._block_size = blocks.size
         self._buffer: memoryview | None = None
         self._block: memoryview | None = None
@@ -112,6 +115,7 @@ class PartPayload(Payload):
         if transport is None:
             return  # closed meanwhile; aiohttp raises that
         _keep_nothing_unsent(transport)
+        self._connections.begin(transport)
         try:
             while self.sent < self._length:
                 await self._prepare()
@@ -134,6 +138,7 @@ class PartPayload(Payload):
             transport.abort()
             raise
         finally:
+            self._connections.end(transport)
             self._have_hashed()
             if self._buffer is not None:
                 self._blocks.lost()

@@ -149,7 +149,15 @@ class PutAttempt:
         digest = CHECKSUM.begin() if resources.settings.check_etags else None
         guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
         body = PartPayload(
-            self._lent, size, self._content_type, resources.blocks, digest, self._gate, resources.bandwidth, guard
+            self._lent,
+            size,
+            self._content_type,
+            resources.blocks,
+            digest,
+            self._gate,
+            resources.bandwidth,
+            guard,
+            resources.connections.to(_address(link)),
         )
         self._body = body
         try:

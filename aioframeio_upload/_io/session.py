@@ -24,6 +24,7 @@ from .._core.redact import Secret
 from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .buffers import SILENCE, BufferPool, block_for
+from .congestion import PartConnections
 from .files import ReadThreads
 from .flow_control import BandwidthLimiter
 from .http_errors import Misrouted
@@ -85,6 +86,7 @@ class Session:
     bandwidth: BandwidthLimiter
     clock: ServiceClock
     arrivals: Arrivals
+    connections: PartConnections
     file_slots: anyio.Semaphore
     api_slots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(API_CALLS))
     """Slots for API calls: each call in flight has a connection, and so an open file; a thousand uploads may call at
@@ -171,6 +173,7 @@ class Session:
 
     async def close(self) -> None:
         """Close all resources; a read that hangs in its thread is abandoned."""
+        self.connections.close()
         try:
             with anyio.CancelScope(shield=True):
                 await self.session.close()
@@ -208,6 +211,7 @@ def open_session(settings: UploaderSettings) -> Session:
         bandwidth=BandwidthLimiter(limits.bandwidth),
         clock=ServiceClock(),
         arrivals=Arrivals(),
+        connections=PartConnections(limits.congestion, is_limited=limits.bandwidth is not None),
         file_slots=anyio.Semaphore(limits.files),
     )
 

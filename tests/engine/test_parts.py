@@ -40,7 +40,7 @@ CONTENT = some_bytes(3 * PART - 4)
 TWICE = RetryPolicy(attempts=2, base=0.01, cap=0.01)
 
 
-def limited(**limits: int) -> Limits:
+def limited(**limits: Any) -> Limits:
     return Limits(api_pacing=False, **limits)
 
 
