@@ -88,7 +88,7 @@ class AsyncFrameioUploader:
             RuntimeError: No asyncio event loop is running.
         """
         running_loop()
-        resources = open_session(
+        resources = await open_session(
             UploaderSettings(limits=self._limits, retry=self._retry, traces=(self._adding_headers(),))
         )
         try:

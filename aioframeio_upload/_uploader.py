@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, cast, get_args
 
 import aiohttp
 
@@ -17,7 +17,7 @@ from ._core.api_schema import check_id, check_media_type, is_text
 from ._core.events import FolderResult
 from ._core.journal import PendingUpload
 from ._core.listing import Conflict, check_conflict
-from ._core.model import Plan, Receipt, Statistics, UploadedFile, UploadStatus, check_secure
+from ._core.model import ChecksumMode, Plan, Receipt, Statistics, UploadedFile, UploadStatus, check_secure
 from ._core.patterns import patterns
 from ._core.public import public
 from ._core.receipts import one_each
@@ -68,9 +68,14 @@ class Uploader:
         journal: A path or a `Journal`. With one, an upload of a path survives the process: the next `upload()` of the
             same source to the same folder and name sends only the missing parts. Bytes, file objects and streams cannot
             be found again, so they are not recorded.
-        check_etags: Compare each part's ETag, if it is an MD5, with the MD5 of the bytes that were sent. Costs 1.7 s of
-            one core per GB, in parallel to sending. Until an ETag has matched on a host, a mismatch that repeats turns
-            the check off for that host, with a logged warning.
+        checksum: How each part is proved to have arrived as it was sent. `"auto"`: by the CRC64NVME that S3 states in
+            its answer (since December 2024, whatever the encryption), which costs next to nothing; where an answer has
+            none, by the MD5 that the ETag is, unless it is marked as something else (KMS, a customer's key). MD5 costs
+            1.7 s of a core per GB; for the first parts of a host it is computed from the source, once they are there,
+            and for later ones while they are sent. `"md5"`: as `"auto"`, and the MD5 of every part is computed too, for
+            reports. `"off"`: nothing is computed or compared. A CRC64NVME that differs is always a failed attempt. An
+            MD5 that differs again on the retry turns that check off for its host, with a logged warning, unless one has
+            matched there.
         session: A session whose connector is shared (pool, resolver, TLS). Nothing else of it is used. Close it after
             the Uploader. If it is closed earlier, uploads fail, and their placeholders are deleted over a separate
             connection.
@@ -92,7 +97,7 @@ class Uploader:
         timeouts: Timeouts = Timeouts(),  # noqa: B008  # frozen
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
         journal: str | PathLike[str] | Journal | None = None,
-        check_etags: bool = True,
+        checksum: ChecksumMode = "auto",
         session: aiohttp.ClientSession | None = None,
         proxy: Proxy = None,
         ssl: ssl_module.SSLContext | None = None,
@@ -107,12 +112,14 @@ class Uploader:
             log.warning(
                 "base_url %s is not https: anyone on the network path can read the token", self._address.reveal()
             )
+        if checksum not in get_args(ChecksumMode):
+            raise ValueError(f"checksum is {checksum!r}; it can be 'auto', 'md5' or 'off'")
         self._account_id = account_id
         self._settings = UploaderSettings(
             limits=limits,
             timeouts=timeouts,
             retry=retry,
-            check_etags=check_etags,
+            checksum=checksum,
             session=session,
             proxies=Proxies(way),
             ssl=ssl,
@@ -132,7 +139,7 @@ class Uploader:
             raise RuntimeError("an Uploader is entered once")
         self._registry.home.settle()
         self._entered = True
-        resources = open_session(self._settings)
+        resources = await open_session(self._settings)
         if self._journal is not None:
             journal = AsyncJournal(self._journal)
             try:

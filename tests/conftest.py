@@ -201,6 +201,16 @@ async def fake() -> AsyncIterator[FakeFrameio]:
 
 
 @pytest.fixture
+async def md5_fake() -> AsyncIterator[FakeFrameio]:
+    """Serve as `fake` does, with an S3 that states no CRC64NVME, as most servers like it: its ETags are MD5s."""
+    async with FakeFrameio(rate_limits=False, part_size=PART, checksum=None) as fake:
+        yield fake
+        fake.release()
+        async with asyncio.timeout(20):
+            await fake.until(lambda fake: fake.connections == 0)
+
+
+@pytest.fixture
 async def uploader(fake: FakeFrameio) -> AsyncIterator[Uploader]:
     """Return an entered Uploader for `fake`, without pacing and with quick retries."""
     async with uploader_on(fake) as uploader:

@@ -24,13 +24,22 @@ class ReportRow:
     outcome: str
     """`uploaded`, `resumed`, `skipped`, or `failed`."""
     checked: bool = False
-    """Whether the ETag of every part is the MD5 of the bytes that were sent."""
+    """Whether a checksum of S3's proves every part."""
+    checked_by: str | None = None
+    """The checksums that prove the parts, as in `crc64nvme`."""
+    crc64nvme: str | None = None
+    """Of the whole file, in base64; combined from those of the parts that were sent."""
+    part_crc64nvmes: tuple[str | None, ...] = ()
+    """One for each part, in base64, of the bytes that were sent."""
     md5s: tuple[str | None, ...] = ()
     """One for each part, of the bytes that were sent."""
     etags: tuple[str | None, ...] = ()
     """One for each part, as S3 returned it."""
     link: str | None = None
     error: str | None = None
+
+
+PER_PART = ("part_crc64nvmes", "md5s", "etags")
 
 
 def row_of(source: str, file: UploadedFile) -> ReportRow:
@@ -41,15 +50,14 @@ def row_of(source: str, file: UploadedFile) -> ReportRow:
         file_id=file.id,
         size=file.size,
         outcome=file.outcome,
-        checked=bool(file.md5s) and all(map(_is_same, file.md5s, file.etags)),
+        checked=bool(file.checked_by) and None not in file.checked_by,
+        checked_by=" ".join(sorted({name for name in file.checked_by if name is not None})) or None,
+        crc64nvme=file.crc64nvme,
+        part_crc64nvmes=file.part_crc64nvmes,
         md5s=file.md5s,
         etags=file.etags,
         link=file.view_url,
     )
-
-
-def _is_same(md5: str | None, etag: str | None) -> bool:
-    return md5 is not None and etag is not None and md5.lower() == etag.lower()
 
 
 def write_report(path: Path, rows: list[ReportRow]) -> None:
@@ -62,7 +70,7 @@ def write_report(path: Path, rows: list[ReportRow]) -> None:
         table = csv.DictWriter(lines, [field.name for field in fields(ReportRow)])
         table.writeheader()
         for record in records:
-            cells = record | {name: " ".join(word or "-" for word in record[name]) for name in ("md5s", "etags")}
+            cells = record | {name: " ".join(word or "-" for word in record[name]) for name in PER_PART}
             table.writerow({name: _defused(cell) for name, cell in cells.items()})
         text = lines.getvalue()
     # File names may contain bytes that are not UTF-8 (surrogates in Python). They are escaped, or no program could read

@@ -1,85 +1,183 @@
-"""Decide whether S3 has a part as it was sent: the checksum in use, S3's answers, and the hosts whose ETags count."""
+"""Decide whether S3 has a part as it was sent: the checksums, S3's answers, and what is known of each host.
+
+`CHECKSUMS` is the table. A further algorithm is one more row: nothing outside this module names one, except the fields
+of public records.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from .failures import AttemptFailure, FailureKind
-from .model import Part, Receipt
+from .model import ChecksumMode, ChecksumName, Part, Receipt
 from .redact import redact_id
 from .s3_refusal import read_refusal
 
 
-class Hash(Protocol):
-    """A hash object as `hashlib` makes them."""
+class Digest(Protocol):
+    """A checksum of the bytes that it has been fed with."""
 
     def update(self, block: Any, /) -> None:
-        """Hash the next bytes."""
+        """Add the next bytes."""
 
-    def hexdigest(self) -> str:
-        """Return the digest as hexadecimal digits."""
+    def value(self) -> str:
+        """Return the checksum in the notation of S3's answers."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """One checksum: how it is computed of what is sent, and where an answer of S3 contains that of what is stored."""
+    """One checksum: how it is computed of what is sent, and where an answer of S3 states that of what is stored."""
 
-    begin: Callable[[], Hash]
-    """Return a hash object for one attempt. It is fed in the hashing thread."""
-    digest: re.Pattern[str]
-    """What an ETag looks like that is this checksum."""
-    not_with: Mapping[str, str]
-    """Headers, and the beginnings of their values, with which an ETag of that look is something else."""
-    sent: Callable[[Receipt], str | None]
-    """Return the checksum of the bytes that were sent, from a receipt."""
+    name: ChecksumName
+    begin: Callable[[], Digest]
+    """Return a digest for one attempt."""
+    is_fast: bool
+    """Whether a block takes microseconds, so that the loop can compute it; the others have a thread."""
+    stated: Callable[[Mapping[str, str]], str | None]
+    """Return the checksum that an answer's headers state, in the notation of `Digest.value`; None if they do not."""
+    differs: FailureKind
+    """How an attempt fails whose checksum differs."""
     mismatch: str
-    """Reason of the failure of an attempt whose checksum differs."""
-    disbelieved: str
-    """Warning, with a `%s` for the host, when the checksum is not compared there any more."""
-
-    def is_digest(self, etag: str | None) -> bool:
-        """Return whether an ETag looks like this checksum."""
-        return etag is not None and self.digest.fullmatch(etag) is not None
-
-    def is_stated(self, etag: str | None, headers: Mapping[str, str]) -> bool:
-        """Return whether an answer says that its ETag is this checksum of what is stored."""
-        is_other = any(name in headers and headers[name].startswith(start) for name, start in self.not_with.items())
-        return self.is_digest(etag) and not is_other
-
-    def is_match(self, receipt: Receipt) -> bool:
-        """Return whether a receipt proves that S3 stored what was sent."""
-        sent = self.sent(receipt)
-        return sent is not None and receipt.etag is not None and receipt.etag.lower() == sent
-
-    def is_mismatch(self, receipt: Receipt) -> bool:
-        """Return whether a receipt looks as if S3 had stored something else.
-
-        On a host where no ETag ever matches, a mismatch proves nothing.
-        """
-        return self.sent(receipt) is not None and self.is_digest(receipt.etag) and not self.is_match(receipt)
+    """The reason of that failure."""
 
 
-def _md5() -> Hash:
-    return hashlib.md5(usedforsecurity=False)  # FIPS builds of OpenSSL refuse MD5 otherwise (`hashlib`)
+class _Crc:
+    """A CRC of `awscrt`, which is loaded when the first one begins (`load` does that beforehand)."""
+
+    def __init__(self, name: str, size: int) -> None:
+        from awscrt import checksums
+
+        self._compute: Callable[[Any, int], int] = getattr(checksums, name)
+        self._size = size
+        self._crc = 0
+
+    def update(self, block: Any, /) -> None:
+        self._crc = self._compute(block, self._crc)
+
+    def value(self) -> str:
+        return _write_crc(self._crc, self._size)
 
 
-CHECKSUM = Checksum(
-    begin=_md5,
-    # A multipart object's has a dash and a number (S3 API reference, PutObject).
-    digest=re.compile(r"[0-9a-fA-F]{32}"),
-    # Under KMS or a customer's key it looks like an MD5 but is not one (the same).
-    not_with={"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-customer-algorithm": ""},
-    sent=lambda receipt: receipt.md5,
+class _Md5:
+    def __init__(self) -> None:
+        self._hash = hashlib.md5(usedforsecurity=False)  # FIPS builds of OpenSSL refuse MD5 otherwise (`hashlib`)
+        self.update: Callable[[Any], None] = self._hash.update
+        self.value: Callable[[], str] = self._hash.hexdigest
+
+
+def load() -> None:
+    """Load the module that computes CRCs: some 30 ms, so not for the loop to do."""
+    import awscrt.checksums  # noqa: F401  # for its place in `sys.modules`
+
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{32}")
+"""What an ETag looks like that is an MD5. That of a multipart object has a dash and a number (S3 API reference,
+PutObject)."""
+
+_NOT_MD5 = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-customer-algorithm": ""}
+"""Headers, and the beginnings of their values, with which an ETag looks like an MD5 but is not one (the same)."""
+
+
+def _stated_md5(headers: Mapping[str, str]) -> str | None:
+    etag = read_etag(headers.get("ETag", ""))
+    if any(name in headers and headers[name].startswith(start) for name, start in _NOT_MD5.items()):
+        return None
+    return etag.lower() if etag is not None and is_digest(etag) else None
+
+
+def _crc(name: ChecksumName, size: int) -> Checksum:
+    """Return the row of a CRC.
+
+    S3 states it as the base64 of its bytes, the highest first, in `x-amz-checksum-...`, with `x-amz-checksum-type:
+    FULL_OBJECT` (S3 API reference, UploadPart and PutObject). A composite one is the checksum of checksums.
+    """
+
+    def stated(headers: Mapping[str, str]) -> str | None:
+        if headers.get("x-amz-checksum-type", "FULL_OBJECT").strip().upper() != "FULL_OBJECT":
+            return None
+        crc = _read_crc(headers.get(f"x-amz-checksum-{name}", ""), size)
+        return None if crc is None else _write_crc(crc, size)
+
+    return Checksum(
+        name,
+        begin=lambda: _Crc(name, size),
+        is_fast=True,
+        stated=stated,
+        differs=FailureKind.CRC,
+        mismatch=f"S3 acknowledged other bytes than were sent: their {name.upper()} differs",
+    )
+
+
+def _read_crc(text: str, size: int) -> int | None:
+    try:
+        raw = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == size else None
+
+
+def _write_crc(crc: int, size: int) -> str:
+    return base64.b64encode(crc.to_bytes(size, "big")).decode("ascii")
+
+
+CRC64NVME = _crc("crc64nvme", 8)
+"""What S3 computes of every upload that brings no checksum, whatever the encryption (since December 2024)."""
+
+MD5 = Checksum(
+    "md5",
+    begin=_Md5,
+    is_fast=False,
+    stated=_stated_md5,
+    differs=FailureKind.ETAG,
     mismatch="S3 acknowledged other bytes than were sent: its ETag is not their MD5",
-    disbelieved="the ETags of %s are not the MD5 of what is sent; they are not checked any more",
 )
-"""The checksum in use: the ETag of a part is its MD5."""
+
+CHECKSUMS = (CRC64NVME, _crc("crc32c", 4), _crc("crc32", 4), MD5)
+"""In the order of preference. S3 states one of the CRC32s instead if the link was signed for it."""
+
+DISBELIEVED = "the ETags of %s are not the MD5 of what is sent; they are not checked any more"
+"""Warning, with a `%s` for the host, when MD5s are not compared there any more."""
+
+
+def is_digest(etag: str | None) -> bool:
+    """Return whether an ETag looks like an MD5."""
+    return etag is not None and _DIGEST.fullmatch(etag) is not None
+
+
+def etag_is_md5(receipt: Receipt) -> bool:
+    """Return whether a receipt's ETag is the MD5 of what was sent, which proves that S3 stored that."""
+    return receipt.md5 is not None and receipt.etag is not None and receipt.etag.lower() == receipt.md5.lower()
+
+
+def etag_differs(receipt: Receipt) -> bool:
+    """Return whether a receipt looks as if S3 had stored something else.
+
+    On a host where no ETag ever matches, this proves nothing.
+    """
+    is_known = receipt.checked_by is None and receipt.md5 is not None
+    return is_known and is_digest(receipt.etag) and not etag_is_md5(receipt)
+
+
+def combine_crc64nvme(receipts: Iterable[Receipt]) -> str | None:
+    """Return the CRC64NVME of a whole file from those of its parts, in their order; None if a part has none."""
+    from awscrt.checksums import combine_crc64nvme as combine
+
+    whole = 0
+    empty = True
+    for receipt in receipts:
+        crc = _read_crc(receipt.crc64nvme or "", 8)
+        if crc is None:
+            return None
+        whole, empty = combine(whole, crc, receipt.size), False
+    return None if empty else _write_crc(whole, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +185,27 @@ class Acknowledged:
     """An answer by which S3 acknowledges a part. Whether it has the right bytes is for `compare` to decide."""
 
     etag: str | None
-    """Without its quotes. None: nothing in the answer proves that it is S3's."""
-    is_checksum: bool = False
-    """Whether the ETag should be the checksum of the part."""
+    """Without its quotes."""
+    stated: Mapping[ChecksumName, str] = field(default_factory=dict)
+    """The checksums that the answer states of what is stored."""
     request_id: str | None = None
     """The ID by which S3's operators find the request."""
     has_body: bool = False
-    """Whether a body came with it, which S3 does not send: then only an ETag that matches is an acknowledgement."""
+    """Whether a body came with it, which S3 does not send: then only a checksum that matches is an acknowledgement."""
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether anything in the answer proves that it is S3's."""
+        return self.etag is not None or bool(self.stated)
+
+    def checksum_for(self, computed: Mapping[ChecksumName, str]) -> Checksum | None:
+        """Return the checksum by which to compare what is stored; None if the answer states none.
+
+        Args:
+            computed: Checksums of what was sent. If one of them is stated, none has to be computed for this answer.
+        """
+        found = [one for one in CHECKSUMS if one.name in self.stated]
+        return next((one for one in found if one.name in computed), found[0] if found else None)
 
 
 def read_answer(
@@ -106,7 +218,7 @@ def read_answer(
     failed after it had begun to answer (an `<Error>` document). So
 
     * a document with an S3 `<Code>` is the refusal that it names, whatever the status;
-    * a body is no acknowledgement, unless the ETag beside it is the MD5 of the part: web servers give pages an ETag,
+    * a body is no acknowledgement, unless a checksum beside it is that of the part: web servers give pages an ETag,
       too, and a page that is stored in S3 has its own MD5 there. `compare` refuses one that does not match;
     * no body and no ETag is an acknowledgement that proves nothing. It is accepted, because some gateways drop the
       header; the file's confirmation has to prove it.
@@ -122,29 +234,39 @@ def read_answer(
     if status != 200 or refusal.code is not None:
         return refusal
     etag = redact_id(read_etag(headers.get("ETag", "")), links=links)
+    found = ((one.name, one.stated(headers)) for one in CHECKSUMS)
+    stated = {name: value for name, value in found if value is not None}
     has_body = body is None or bool(body.strip())
-    if has_body and not CHECKSUM.is_digest(etag):
+    if has_body and not stated:
         return _not_an_answer(refusal.request_id, refusal.retry_after)
-    return Acknowledged(etag, CHECKSUM.is_stated(etag, headers), refusal.request_id, has_body)
+    return Acknowledged(etag, stated, refusal.request_id, has_body)
 
 
-def compare(part: Part, answer: Acknowledged, md5: str | None) -> Receipt | AttemptFailure:
+def compare(part: Part, answer: Acknowledged, computed: Mapping[ChecksumName, str]) -> Receipt | AttemptFailure:
     """Return the receipt of a part, or the failure if S3 stored something else than was sent.
 
     Args:
         part: The part.
         answer: What S3 acknowledged.
-        md5: Digest of the bytes that were sent; None if it is not computed.
+        computed: Checksums of the bytes that were sent.
     """
-    receipt = Receipt(part.number, part.size, answer.etag, md5)
-    if CHECKSUM.is_match(receipt):
-        return receipt
+    receipt = Receipt(part.number, part.size, answer.etag, computed.get("md5"), computed.get("crc64nvme"))
+    checksum = answer.checksum_for(computed)
+    sent = None if checksum is None else computed.get(checksum.name)
+    if checksum is not None and sent is not None and answer.stated[checksum.name] == sent:
+        return replace(receipt, checked_by=checksum.name)
+    if etag_is_md5(receipt) and checksum in (None, MD5):
+        return replace(receipt, checked_by="md5")
     if answer.has_body:
         return _not_an_answer(answer.request_id)
-    if CHECKSUM.sent(receipt) is None or not answer.is_checksum:
+    if checksum is None or sent is None:
         return receipt
     return AttemptFailure(
-        FailureKind.ETAG, CHECKSUM.mismatch, status=200, request_id=answer.request_id, receipt=receipt
+        checksum.differs,
+        checksum.mismatch,
+        status=200,
+        request_id=answer.request_id,
+        receipt=receipt if checksum is MD5 else None,
     )
 
 
@@ -177,28 +299,54 @@ def name_parts(numbers: Iterable[int]) -> str:
 
 
 @dataclass(slots=True)
-class EtagTrust:
-    """Remember for each host whether its ETags are the checksum. Owned by the `Session` of an Uploader.
+class HostChecksums:
+    """Remember for each host which checksums its answers state. Owned by the `Session` of an Uploader.
 
-    Some hosts never send it, because of a bucket's encryption. If no ETag of a host has matched so far, and that of one
-    part differs twice, the checksum is not compared on that host any more.
+    Some hosts never answer with MD5s, because of a bucket's encryption. If no ETag of a host has matched so far, and
+    that of one part differs twice, MD5s are not compared on that host any more.
     """
 
+    mode: ChecksumMode = "auto"
     proven: set[str] = field(default_factory=set)
-    """Hosts on which one has matched."""
+    """Hosts on which an ETag has matched."""
     off: set[str] = field(default_factory=set)
     """Hosts on which none has matched, and where they are not compared any more."""
+    needs: dict[str, set[ChecksumName]] = field(default_factory=dict)
+    """By host: the checksums that its answers stated, where they stated none that had been computed."""
+
+    def wanted(self, host: str) -> tuple[Checksum, ...]:
+        """Return the checksums to compute of a part while it is sent.
+
+        The CRC64NVME is always among them: it costs next to nothing, and makes that of the whole file.
+        """
+        if self.mode == "off":
+            return ()
+        names = {"crc64nvme", *self.needs.get(host, ())} | ({"md5"} if self.mode == "md5" else set())
+        return tuple(one for one in CHECKSUMS if one.name in names)
+
+    def missing(self, host: str, answer: Acknowledged, computed: Mapping[ChecksumName, str]) -> Checksum | None:
+        """Return the checksum that this answer makes it necessary to compute of the source; None if there is none.
+
+        From then on it is computed of every part for that host while it is sent.
+        """
+        checksum = answer.checksum_for(computed)
+        if self.mode == "off" or checksum is None or checksum.name in computed:
+            return None
+        self.needs.setdefault(host, set()).add(checksum.name)
+        return checksum
 
     def believe(self, host: str, outcome: Receipt | AttemptFailure, *, doubted: bool) -> Receipt | None:
         """Return the receipt of a part that S3 has, or None if it must be sent again.
 
+        A CRC that differs is always a failure.
+
         Args:
             host: The host that answered.
             outcome: The outcome of the attempt.
-            doubted: Whether the checksum of an earlier attempt at the same part differed.
+            doubted: Whether the ETag of an earlier attempt at the same part differed.
         """
         if isinstance(outcome, Receipt):
-            if CHECKSUM.is_match(outcome):
+            if etag_is_md5(outcome):
                 self.proven.add(host)
             return outcome
         if outcome.kind is not FailureKind.ETAG or host in self.proven:

@@ -23,8 +23,10 @@ class FailureKind(Enum):
     """The connection broke, or the answer could not be read; it may have been a refusal."""
     STALLED = "stalled"
     """No byte moved for `Timeouts.stall`, or no answer came within `Timeouts.answer` of the last one."""
+    CRC = "crc"
+    """S3 stored other bytes than were sent: the CRC that it computed of them differs."""
     ETAG = "etag"
-    """S3 stored other bytes than were sent."""
+    """S3 seems to have stored other bytes than were sent: its ETag looks like an MD5, and not like theirs."""
     REDIRECTED = "redirected"
     """S3, or a server in its place, redirects the part to a host that must not get it, or in a circle."""
     PAUSED = "paused"
@@ -139,7 +141,19 @@ FAILURES: tuple[FailureRule, ...] = (
         "`Timeouts.stall`, `Timeouts.answer`",
         meaning="no byte moved, whichever side was stuck; or no answer came after the last byte",
     ),
-    FailureRule(FailureKind.ETAG, _AGAIN, "`check_etags`", meaning="S3 acknowledged other bytes than were sent"),
+    FailureRule(
+        FailureKind.CRC,
+        _AGAIN,
+        "Amazon S3 user guide, Checking object integrity",
+        meaning="S3 stored other bytes than were sent: its CRC differs; never a reason to stop comparing",
+    ),
+    FailureRule(
+        FailureKind.ETAG,
+        _AGAIN,
+        "Amazon S3 API reference, Object (ETag)",
+        meaning="no CRC in the answer, and the ETag is another MD5; if that repeats on a host where none ever matched, "
+        "MD5s are not compared there any more",
+    ),
     FailureRule(
         FailureKind.PAUSED,
         _AGAIN,

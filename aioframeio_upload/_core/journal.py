@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from .checksums import etag_is_md5
 from .model import Plan, Receipt
 from .public import public
 
@@ -147,7 +148,7 @@ def write_entry(entry: Entry) -> str:
 
 def write_receipt(receipt: Receipt) -> str:
     """Return a receipt as JSON, without its number and size, which are separate columns."""
-    return json.dumps([receipt.etag, receipt.md5])
+    return json.dumps([receipt.etag, receipt.md5, receipt.crc64nvme, receipt.checked_by])
 
 
 def read_entry(text: object, plan: Any, receipts: Iterable[tuple[Any, Any, Any]]) -> Entry:
@@ -167,11 +168,9 @@ def read_entry(text: object, plan: Any, receipts: Iterable[tuple[Any, Any, Any]]
     sizes = {part.number: part.size for part in found.parts}
     read = []
     for number, size, receipt_text in receipts:
-        match _loads(receipt_text):
-            case [str() | None as etag, str() | None as md5] if sizes.get(number) == size:
-                read.append(Receipt(number, size, etag, md5))
-            case _:
-                raise ValueError(f"receipt {number} does not belong to this plan")
+        if sizes.get(number) != size:
+            raise ValueError(f"receipt {number} does not belong to this plan")
+        read.append(_read_receipt(number, size, _loads(receipt_text)))
     if (found.file_id, found.size) != (document["file_id"], document["size"]):
         raise ValueError("the plan belongs to another file")
     return Entry(
@@ -182,6 +181,22 @@ def read_entry(text: object, plan: Any, receipts: Iterable[tuple[Any, Any, Any]]
         conflict=document["conflict"],
         receipts=tuple(sorted(read, key=lambda receipt: receipt.number)),
     )
+
+
+def _read_receipt(number: int, size: int, document: object) -> Receipt:
+    match document:
+        case [str() | None as etag, str() | None as md5]:  # schema 1, which knew the MD5 only
+            receipt = Receipt(number, size, etag, md5)
+            return replace(receipt, checked_by="md5") if etag_is_md5(receipt) else receipt
+        case [
+            str() | None as etag,
+            str() | None as md5,
+            str() | None as crc64nvme,
+            "crc64nvme" | "crc32c" | "crc32" | "md5" | None as checked_by,
+        ]:
+            return Receipt(number, size, etag, md5, crc64nvme, checked_by)
+        case _:
+            raise ValueError(f"receipt {number} was not written by a journal")
 
 
 def read_pending(text: object, bytes_confirmed: int) -> tuple[Identity, PendingUpload]:

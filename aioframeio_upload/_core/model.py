@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from .api_schema import MalformedAnswer, is_text, require, require_id
 from .errors import PlanError
@@ -14,6 +14,12 @@ from .links import is_secure, is_usable, stays_here
 from .presigned import link_lifetime
 from .public import public
 from .redact import PartUrl, Secret, without_frames
+
+ChecksumMode: TypeAlias = Literal["auto", "md5", "off"]
+"""How an Uploader proves that a part has arrived as it was sent."""
+
+ChecksumName: TypeAlias = Literal["crc64nvme", "crc32c", "crc32", "md5"]
+"""The checksums that S3's answers can state, as its headers name them; the MD5 is stated by an ETag."""
 
 MAX_PARTS = 10_000
 """Parts of one upload to S3 (Amazon S3 User Guide, "Amazon S3 multipart upload limits")."""
@@ -250,12 +256,17 @@ class Receipt:
     etag: str | None
     """As S3 sent it, without the quotes; None if it sent none."""
     md5: str | None = None
-    """MD5 of the bytes that were sent; None if `check_etags` is off, or if made from a `PartCompleted`."""
+    """MD5 of the bytes that were sent, in hex; None if it was not needed, or if made from a `PartCompleted`."""
+    crc64nvme: str | None = None
+    """CRC64NVME of the bytes that were sent, in base64 as S3 has it; None with `checksum="off"`, or if made from a
+    `PartCompleted`."""
+    checked_by: ChecksumName | None = None
+    """The checksum by which S3's answer proves that it stored the bytes that were sent; None: no checksum does."""
 
     @property
     def is_proved(self) -> bool:
-        """Whether the answer proves that S3 has the part; a 200 without an ETag may come from another server."""
-        return self.etag is not None
+        """Whether the answer proves that S3 has the part; without ETag and checksum it may be another server's."""
+        return self.etag is not None or self.checked_by is not None
 
 
 @public
@@ -289,7 +300,14 @@ class UploadedFile:
     """One per part; None where S3 sent none."""
     outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
     md5s: tuple[str | None, ...] = ()
-    """One per part, of the bytes that were sent; None where `check_etags` is off."""
+    """One per part, in hex, of the bytes that were sent; None where it was not needed."""
+    crc64nvme: str | None = None
+    """CRC64NVME of the whole file, in base64: what `aws s3api head-object --checksum-mode ENABLED` shows. Combined from
+    those of the parts that were sent; None if a part has none (`checksum="off"`), or if nothing was sent."""
+    part_crc64nvmes: tuple[str | None, ...] = ()
+    """One per part, in base64, of the bytes that were sent."""
+    checked_by: tuple[ChecksumName | None, ...] = ()
+    """One per part: the checksum by which S3's answer proves that it stored the bytes that were sent."""
 
 
 @public

@@ -17,6 +17,9 @@ from .failures import AttemptFailure, FailureKind, Verdict, explain, is_throttle
 from .model import Receipt
 from .settings import RetryPolicy
 
+_SPOILING = (FailureKind.CRC, FailureKind.ETAG)
+"""Failures after which S3 may have other bytes than were sent."""
+
 
 class Action(Enum):
     """What follows an attempt."""
@@ -62,6 +65,8 @@ class RetryMemory:
     """Whether the next attempt sends `Expect: 100-continue`."""
     doubted: bool = False
     """Whether S3 acknowledged other bytes than were sent."""
+    etag_differed: bool = False
+    """Whether an ETag showed that, which may mean that the ETags of its host are not MD5s."""
     outages: int = 0
     """Attempts in a row without a connection."""
 
@@ -72,7 +77,8 @@ class RetryMemory:
         return replace(
             self,
             asking=next_asking(self.asking, outcome),
-            doubted=self.doubted or outcome.kind is FailureKind.ETAG,
+            doubted=self.doubted or outcome.kind in _SPOILING,
+            etag_differed=self.etag_differed or outcome.kind is FailureKind.ETAG,
             outages=self.outages + 1 if outcome.kind is FailureKind.UNREACHABLE else 0,
         )
 
@@ -107,7 +113,7 @@ def decide(
 
     Args:
         outcome: The outcome of the attempt.
-        accepted: The receipt to record; with a failure, one whose ETag proves nothing on that host (`EtagTrust`).
+        accepted: The receipt to record; with a failure, one whose ETag proves nothing on that host (`HostChecksums`).
         situation: The state of the part and its upload.
         policy: The retry policy of the Uploader.
         jitter: Returns a random number from 0 to its argument.
@@ -146,7 +152,7 @@ def _after_failure(
         expired = f"part {situation.number}: S3 says that its link has expired"
         final = LinksExpired(expired, file_id=situation.file_id)
     elif not is_patient and situation.attempts >= policy.attempts:
-        if failure.kind is FailureKind.ETAG:
+        if failure.kind in _SPOILING:
             final = IntegrityError.of(error, reason)
         else:
             final = PartExhausted.of(error, f"every attempt failed; the last: {reason}")

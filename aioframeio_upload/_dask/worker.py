@@ -49,7 +49,7 @@ class UploadWorkerPlugin(WorkerPlugin):
     async def setup(self, worker: Worker) -> None:
         """Open the shared resources."""
         self._worker = worker
-        self._resources: Session = open_session(self._settings)
+        self._resources: Session = await open_session(self._settings)
         self._facts: list[Arrived | Event] = []
         self._under_way: dict[int, int] = {}
         self._scopes: set[anyio.CancelScope] = set()

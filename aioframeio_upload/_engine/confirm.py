@@ -7,6 +7,7 @@ from collections.abc import Callable
 import anyio
 
 from .._core.api_schema import read_instant
+from .._core.checksums import combine_crc64nvme
 from .._core.errors import ApiError, ConfirmationError, NotFound
 from .._core.model import Plan, Receipt, UploadedFile, UploadStatus
 from .._core.settings import Timeouts
@@ -120,4 +121,7 @@ def as_file(
         status=status or plan.status,
         etags=tuple(receipt.etag for receipt in receipts),
         md5s=tuple(receipt.md5 for receipt in receipts),
+        crc64nvme=combine_crc64nvme(receipts),
+        part_crc64nvmes=tuple(receipt.crc64nvme for receipt in receipts),
+        checked_by=tuple(receipt.checked_by for receipt in receipts),
     )

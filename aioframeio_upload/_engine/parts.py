@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from .._core.batches import PartBatch
-from .._core.checksums import CHECKSUM, name_parts, unproved
+from .._core.checksums import DISBELIEVED, name_parts, unproved
 from .._core.errors import IntegrityError, LinksExpired, PartError, PlanError, UploadError
 from .._core.failures import AttemptFailure
 from .._core.model import Part, Plan, Receipt
@@ -115,7 +115,7 @@ def check_fit(plan: Plan, source: OpenSource) -> Plan:
 def tell_unproved(name: str, receipts: Iterable[Receipt], meaning: str) -> None:
     """Log a warning that names the parts whose receipts do not prove that S3 has them."""
     if numbers := unproved(receipts):
-        log.warning("%r: %s acknowledged without an ETag; %s", name, name_parts(numbers), meaning)
+        log.warning("%r: %s acknowledged without an ETag or a checksum; %s", name, name_parts(numbers), meaning)
 
 
 class PartUploader:
@@ -182,8 +182,8 @@ class PartUploader:
             raise self._failure
         await self._check_complete()
         for part in self._table.unchecked():
-            # The host's checksums have matched since then, so that this part is not what was sent.
-            if address_of(part.url) in self._resources.etags.proven:
+            # ETags of the host have matched since then, so that this part is not what was sent.
+            if address_of(part.url) in self._resources.checksums.proven:
                 raise self._spoiled(part)
         self._publish_progress()
         return self._table.receipts()
@@ -366,11 +366,11 @@ class PartUploader:
 
     def _accept(self, part: Part, outcome: Receipt | AttemptFailure) -> Receipt | None:
         """Return the receipt of a part that S3 has, or None; note what it shows about the host's checksums."""
-        host, trust = address_of(part.url), self._resources.etags
+        host, trust = address_of(part.url), self._resources.checksums
         was_checked = host not in trust.off
-        receipt = trust.believe(host, outcome, doubted=self._table.memory(part.number).doubted)
+        receipt = trust.believe(host, outcome, doubted=self._table.memory(part.number).etag_differed)
         if was_checked and host in trust.off:
-            log.warning(CHECKSUM.disbelieved, host)
+            log.warning(DISBELIEVED, host)
         return receipt
 
     def _spoiled(self, part: Part) -> IntegrityError:

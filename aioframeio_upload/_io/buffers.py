@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .._core.checksums import Hash
+from .._core.checksums import Digest
 
 BLOCK = 1 << 18
 """Bytes. Over TLS 256 KiB measured best: 128 KiB reach 0.9 of its speed, 512 KiB and more block the loop for longer and
@@ -88,7 +88,7 @@ class BufferPool:
         self._unmade = bodies + AHEAD
         self._waiting: deque[asyncio.Future[None]] = deque()
         # One thread, so that the blocks of a part are hashed in order. hashlib releases the GIL meanwhile.
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-md5")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-hash")
 
     def take_now(self) -> memoryview | None:
         """Return a free buffer, or None."""
@@ -121,32 +121,33 @@ class BufferPool:
         self._free.append(buffer)
         self._wake()
 
-    def hash(self, sent: Sequence[tuple[memoryview, memoryview]], digest: Hash) -> None:
+    def hash(self, sent: Sequence[tuple[memoryview, memoryview]], digests: Sequence[Digest]) -> None:
         """Hash blocks in the thread, which then returns their buffers to the pool.
 
         All blocks of a turn are handed over at once: one hand-over per block would cost the loop half as much as
         sending does.
         """
-        self._hasher.submit(self._hash, sent, digest, asyncio.get_running_loop())
+        self._hasher.submit(self._hash, sent, digests, asyncio.get_running_loop())
 
     def lost(self) -> None:
         """Replace a buffer that a cancelled read or a broken connection may still access, so it is never reused."""
         self._unmade += 1
         self._wake()
 
-    async def hexdigest(self, digest: Hash) -> str:
-        """Return the digest once every block that was sent is in it."""
-        return await asyncio.get_running_loop().run_in_executor(self._hasher, digest.hexdigest)
+    async def hashed(self) -> None:
+        """Wait until every block that was handed to `hash` is in its digests."""
+        await asyncio.get_running_loop().run_in_executor(self._hasher, _pass)
 
     def close(self) -> None:
         """Stop the thread."""
         self._hasher.shutdown(wait=False, cancel_futures=True)
 
     def _hash(
-        self, sent: Sequence[tuple[memoryview, memoryview]], digest: Hash, loop: asyncio.AbstractEventLoop
+        self, sent: Sequence[tuple[memoryview, memoryview]], digests: Sequence[Digest], loop: asyncio.AbstractEventLoop
     ) -> None:
         for buffer, block in sent:
-            digest.update(block)
+            for digest in digests:
+                digest.update(block)
             self._free.append(buffer)
         if self._waiting and not loop.is_closed():
             loop.call_soon_threadsafe(self._wake)
@@ -157,3 +158,7 @@ class BufferPool:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+
+def _pass() -> None:
+    """Do nothing: the thread does one thing after the other, so that what was before this is done."""

@@ -27,8 +27,9 @@ log = logging.getLogger("aioframeio_upload")
 APPLICATION_ID = 0x61665F6A
 """`af_j` in the header of the file, which identifies it as a journal (to `file(1)` too)."""
 
-VERSION = 1
-"""Of the schema. A file of another version is not modified."""
+VERSION = 2
+"""Of the schema. Version 2 records the CRC64NVME of a part, and the checksum that proves it. A file of an earlier
+version is upgraded when it is opened; one of a later version is not modified."""
 
 BUSY = 10.0
 """Seconds to wait for another process's transaction, which normally takes milliseconds."""
@@ -145,9 +146,21 @@ class SqliteJournal:
                 if _is_blank(self._connection):  # otherwise another process created it at the same moment
                     raise
         _check_mark(self._connection, self.path)
+        self._upgrade()
         (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise JournalError("SQLite cannot keep a WAL there; is it a network file system?", path=self.path)
+
+    def _upgrade(self) -> None:
+        """Have the file say that it may contain receipts of this version, so that no earlier library reads them.
+
+        Earlier receipts stay as they are: `_core/journal.py` reads both. Also those of a process that had the file open
+        before, and goes on.
+        """
+        if _read(self._connection, "user_version") != VERSION:
+            with self._transaction() as execute:
+                _check_mark(self._connection, self.path)  # again: a later library may have upgraded it meanwhile
+                execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Release all claims and close the file."""
@@ -377,7 +390,7 @@ def _is_blank(connection: sqlite3.Connection) -> bool:
 def _check_mark(connection: sqlite3.Connection, path: str) -> None:
     if _read(connection, "application_id") != APPLICATION_ID:
         raise JournalError("is a database, but not a journal", path=path)
-    if (version := _read(connection, "user_version")) != VERSION:
+    if not 1 <= (version := _read(connection, "user_version")) <= VERSION:
         raise JournalError(f"is a journal of version {version}; this library has version {VERSION}", path=path)
 
 

@@ -7,8 +7,8 @@ This is the hot loop (`benchmarks.throughput` measures it):
 * one payload writes at a time, for about a millisecond, and then yields, so that the host application stays
   responsive;
 * time is measured by `perf_counter`: until Python 3.13 `monotonic` advances on Windows in steps of 16 ms;
-* the checksum is computed in a thread, of the buffers that were just sent; the loop waits for it only when the buffers
-  run out.
+* a CRC is computed on the loop, of the block that was just sent: 5 microseconds for 256 KiB. An MD5 takes 400, so it
+  is computed in a thread; the loop waits for it only when the buffers run out.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
-from .._core.checksums import Hash
 from .._core.errors import SourceError
 from .buffers import MIN_BLOCK, BufferPool
 from .congestion import HostConnections
 from .files import PartReader
 from .flow_control import BandwidthLimiter, PauseGate, StallGuard
+from .part_digests import PartDigests
 
 if sys.platform == "linux":
     import fcntl
@@ -69,7 +69,7 @@ class PartPayload(Payload):
         size: int,
         content_type: str,
         blocks: BufferPool,
-        digest: Hash | None,
+        digests: PartDigests,
         gate: PauseGate,
         bandwidth: BandwidthLimiter,
         guard: StallGuard,
@@ -79,7 +79,7 @@ class PartPayload(Payload):
         self._size = self._length = size
         self._lent = lent
         self._blocks = blocks
-        self._digest = digest
+        self._digests = digests
         self._gate = gate
         self._bandwidth = bandwidth
         self._guard = guard
@@ -203,10 +203,12 @@ class PartPayload(Payload):
         assert self._buffer is not None
         assert self._block is not None
         self.sent += len(self._block)
-        if self._digest is None:
-            self._blocks.give_back(self._buffer)
-        else:
+        for digest in self._digests.fast:
+            digest.update(self._block)
+        if self._digests.slow:
             self._unhashed.append((self._buffer, self._block))
+        else:
+            self._blocks.give_back(self._buffer)
         self._buffer = self._block = None
         self._guard.moved()
         if time.perf_counter() - self._began > SLOW:
@@ -215,8 +217,8 @@ class PartPayload(Payload):
             self._block_size = self._blocks.size
 
     def _have_hashed(self) -> None:
-        if self._unhashed and self._digest is not None:
-            self._blocks.hash(self._unhashed, self._digest)
+        if self._unhashed:
+            self._blocks.hash(self._unhashed, self._digests.slow)
             self._unhashed = []
 
 

@@ -10,15 +10,16 @@ import aiohttp
 from yarl import URL
 
 from .._core.backoff import Asking, is_of_s3, may_be_asking
-from .._core.checksums import CHECKSUM, Acknowledged, compare, read_answer
+from .._core.checksums import Acknowledged, compare, read_answer
 from .._core.failures import AttemptFailure, FailureKind, Verdict, judge
 from .._core.links import resolve_redirect, why_not_followed
 from .._core.model import Part, Receipt
-from .._core.redact import Secret, without_frames
+from .._core.redact import Secret, address_of, without_frames
 from .._core.settings import Timeouts
 from .files import PartReader
 from .flow_control import PauseGate, StallGuard
 from .http_errors import FAILURES, describe, kind_of, read_bounded
+from .part_digests import PartDigests, read_again
 from .part_payload import PartPayload
 from .session import Session
 
@@ -104,7 +105,7 @@ class PutAttempt:
         self._asking = asking
         self._body: PartPayload | None = None
         self.is_acknowledged = False
-        """Whether S3 said that it has the part; known before its ETag is compared."""
+        """Whether S3 said that it has the part; known before its checksums are compared."""
 
     @property
     def sent(self) -> int:
@@ -146,14 +147,14 @@ class PutAttempt:
     async def _put_to(self, link: Secret[URL], resources: Session, expect: bool) -> PutOutcome:
         """PUT to one URL; aiohttp does not follow redirects, because it would re-quote the signed URL."""
         size = self._part.size
-        digest = CHECKSUM.begin() if resources.settings.check_etags else None
+        digests = PartDigests(resources.checksums.wanted(address_of(self._part.url)))
         guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
         body = PartPayload(
             self._lent,
             size,
             self._content_type,
             resources.blocks,
-            digest,
+            digests,
             self._gate,
             resources.bandwidth,
             guard,
@@ -171,9 +172,9 @@ class PutAttempt:
             raise body.source_error
         match outcome:
             case Acknowledged():
-                # Set before the digest is known: a cancellation meanwhile must not delete a complete file.
+                # Set before the checksums are known: a cancellation meanwhile must not delete a complete file.
                 self.is_acknowledged = True
-                receipt = compare(self._part, outcome, await resources.blocks.hexdigest(digest) if digest else None)
+                receipt = await self._compare(outcome, digests, resources)
                 self.is_acknowledged = isinstance(receipt, Receipt)
                 return receipt
             case AttemptFailure():
@@ -186,6 +187,20 @@ class PutAttempt:
                 return outcome
             case _:
                 assert_never(outcome)
+
+    async def _compare(
+        self, answer: Acknowledged, digests: PartDigests, resources: Session
+    ) -> Receipt | AttemptFailure:
+        """Return the receipt of the part, or the failure if S3 stored something else than was sent.
+
+        If the answer states a checksum that was not computed, it is computed now, from the source: sending the part
+        again would take longer.
+        """
+        computed = await digests.values(resources.blocks)
+        missing = resources.checksums.missing(address_of(self._part.url), answer, computed)
+        if missing is not None:
+            computed[missing.name] = await read_again(missing, self._lent, self._part.size, resources.blocks)
+        return compare(self._part, answer, computed)
 
     async def _exchange(
         self, url: URL, body: PartPayload, guard: StallGuard, resources: Session, expect: bool
@@ -211,10 +226,10 @@ class PutAttempt:
                     **resources.route_to(url, headers),
                 ) as response,
             ):
-                # Known before the body is read, if there is an ETag: a cancellation meanwhile must not delete a whole
+                # Known before the body is read, if anything proves it: a cancellation meanwhile must not delete a whole
                 # file as a placeholder.
                 head = self._read(url, response, b"", body.sent)
-                self.is_acknowledged = isinstance(head, Acknowledged) and head.etag is not None
+                self.is_acknowledged = isinstance(head, Acknowledged) and head.is_proof
                 outcome = self._read(url, response, await read_bounded(response, MAX_ANSWER), body.sent)
         except TimeoutError as error:
             is_late = guard.deadline.expired()

@@ -15,9 +15,9 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from .._core.checksums import EtagTrust
+from .._core.checksums import HostChecksums, load
 from .._core.listing import Clocks
-from .._core.model import Part
+from .._core.model import ChecksumMode, Part
 from .._core.part_slots import Slots
 from .._core.presigned import Arrivals, Links, Now, ServiceClock, link_lifetime
 from .._core.redact import Secret
@@ -25,7 +25,7 @@ from .._core.settings import Limits, RetryPolicy, Timeouts
 from .._version import __version__
 from .buffers import SILENCE, BufferPool, block_for
 from .congestion import PartConnections
-from .files import ReadThreads
+from .files import ReadThreads, in_thread
 from .flow_control import BandwidthLimiter
 from .http_errors import Misrouted
 from .journal import AsyncJournal
@@ -56,7 +56,7 @@ class UploaderSettings:
     limits: Limits = Limits()  # noqa: RUF009  # frozen, so instances can share it
     timeouts: Timeouts = Timeouts()  # noqa: RUF009  # frozen
     retry: RetryPolicy = RetryPolicy()  # noqa: RUF009  # frozen
-    check_etags: bool = True
+    checksum: ChecksumMode = "auto"
     proxies: Proxies = field(default_factory=lambda: Proxies(Secret(None)))
     session: aiohttp.ClientSession | None = None
     """The caller's, of which only the connector is used."""
@@ -93,7 +93,7 @@ class Session:
     once."""
     journal: AsyncJournal | None = None
     """Opened by the Uploader, because opening it has to be awaited."""
-    etags: EtagTrust = field(default_factory=EtagTrust)
+    checksums: HostChecksums = field(default_factory=HostChecksums)
     expectless: set[str] = field(default_factory=set)
     """Hosts that, or whose proxies, do not answer `Expect: 100-continue`."""
     spare: aiohttp.ClientSession | None = None
@@ -194,18 +194,35 @@ class Session:
         return {**self.settings.proxies.route_to(url, headers), "ssl": self.settings.ssl or True}
 
 
-def open_session(settings: UploaderSettings) -> Session:
-    """Open the shared resources; to be called on the loop that the uploads run on."""
+async def open_session(settings: UploaderSettings) -> Session:
+    """Open the shared resources; to be called on the loop that the uploads run on.
+
+    Raises:
+        RuntimeError: The caller's session is closed.
+    """
+    limits = settings.limits
+    # So many that the parts of one unresponsive source leave threads for opening others.
+    executor = ReadThreads(limits.files + limits.parts, settings.timeouts.stall)
+    try:
+        # Here, so that neither the import of this package nor the first part takes the 30 ms.
+        await in_thread(executor, load)
+        return _open_session(settings, executor)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
     limits = settings.limits
     own = open_http_session(settings.session, settings.traces)
     slots = slots_within(limits, own.connector)
     return Session(
         session=own,
-        # So many that the parts of one unresponsive source leave threads for opening others.
-        executor=ReadThreads(limits.files + limits.parts, settings.timeouts.stall),
+        executor=executor,
         spool=Spool(settings.spool_dir, limits.parts),
         blocks=BufferPool(limits.parts, limits.bandwidth),
         settings=settings,
+        checksums=HostChecksums(settings.checksum),
         part_slots=anyio.CapacityLimiter(slots),
         slots=Slots(slots, slots),
         bandwidth=BandwidthLimiter(limits.bandwidth),

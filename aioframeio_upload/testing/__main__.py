@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: any free port)")
     parser.add_argument("--no-rate-limits", action="store_true", help="never answer 429")
     parser.add_argument("--no-store", action="store_true", help="discard the bytes, for benchmarks")
+    parser.add_argument("--no-checksum", action="store_true", help="state no CRC64NVME in S3's answers")
     options = parser.parse_args()
     try:
         asyncio.run(_serve(options))
@@ -40,6 +41,7 @@ async def _serve(options: argparse.Namespace) -> None:
         rate_limits=not options.no_rate_limits,
         part_size=options.part_size,
         store=not options.no_store,
+        checksum=None if options.no_checksum else "crc64nvme",
         port=options.port,
     )
     stopped = asyncio.Event()

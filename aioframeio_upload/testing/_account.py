@@ -9,16 +9,18 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from ._faults import Faults
 from ._ims import FakeIms
 from ._observe import Observer
 from ._sigv4 import Keys, presign
-from ._spool import Spool, StoredPart
+from ._spool import Spool, StatedChecksum, StoredPart
 from ._store import FakeFile, FakeFolder, Store, new_id
 
 PartSizes = int | Callable[[int], Sequence[int]]
 MediaType = Callable[[str], str | None]
+EtagKind = Literal["md5", "kms", "opaque"]
 
 # Observed plans: 21,136,250 bytes in 2 parts and 50,645,990 bytes in 3, so about 20 MB per part; 68,087,113,964
 # bytes in 35, so just under 2 GB per part. The size at which the service changes is not documented; 10 GB is a guess.
@@ -70,6 +72,8 @@ class Account:
     link_lifetime: int
     media_type: MediaType
     stitch_polls: int
+    checksum: StatedChecksum | None = "crc64nvme"
+    etags: EtagKind | None = "md5"
     clock: Callable[[], datetime] = utc_now
     url: str = ""
     token: str = field(default_factory=lambda: "fake-" + secrets.token_hex(16), repr=False)
@@ -195,10 +199,10 @@ class Account:
 
     async def _stitch(self, file: FakeFile) -> None:
         parts = [file.parts[number] for number in sorted(file.parts)]
-        digest = await self.spool.sha256(parts)
+        sha256, crc64nvme = await self.spool.digests(parts)
         if file.deleted:  # meanwhile; `drop_parts` has deleted the bytes
             return
-        file.sha256 = digest
+        file.sha256, file.crc64nvme = sha256, crc64nvme
         file.complete = True
         file.completed_at = file.updated_at = self.clock()
         if file.polls_left == 0:

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
-from ._account import Account, MediaType, PartSizes, guessed_media_type, utc_now
+from ._account import Account, EtagKind, MediaType, PartSizes, guessed_media_type, utc_now
 from ._faults import Fault, Faults
 from ._ims import FakeIms
 from ._observe import Observer, SeenRequest
 from ._server import FakeServer
-from ._spool import Spool
+from ._spool import Spool, StatedChecksum
 from ._store import FakeFile, new_id
 
 
@@ -37,6 +37,10 @@ class FakeFrameio:
         store: Whether to keep the bytes until a file is complete; False: only count and hash them, and leave
             `sha256` None.
         ssl: Serve HTTPS with this context, which must be valid for 127.0.0.1.
+        checksum: The checksum that S3's answers state, in `x-amz-checksum-...`: "crc64nvme", as the real one does;
+            "crc32c" or "crc32", as if links were signed for those; None: none, as many servers like S3.
+        etags: What S3's ETags are: "md5"; "kms", under an encryption that makes them something else of the same form;
+            "opaque", of another form; None: there is none.
         stitch_polls: How many polls after the last part still report that the file is not complete.
         port: The port to listen on; 0: any free port.
         clock: A function that returns the service's time in UTC. It is used for `Date`, and to sign and check links:
@@ -53,6 +57,8 @@ class FakeFrameio:
         media_type: MediaType = guessed_media_type,
         store: bool = True,
         ssl: tls.SSLContext | None = None,
+        checksum: StatedChecksum | None = "crc64nvme",
+        etags: EtagKind | None = "md5",
         stitch_polls: int = 0,
         port: int = 0,
         clock: Callable[[], datetime] = utc_now,
@@ -69,6 +75,8 @@ class FakeFrameio:
             part_limit=part_size,
             link_lifetime=link_lifetime,
             media_type=media_type,
+            checksum=checksum,
+            etags=etags,
             stitch_polls=stitch_polls,
             clock=clock,
         )

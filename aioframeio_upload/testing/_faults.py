@@ -17,13 +17,18 @@ Kind = Literal[
     "no_etag",
     "odd_etag",
     "kms",
+    "wrong_checksum",
+    "no_checksum",
+    "odd_checksum",
     "corrupt",
     "garbled",
     "expire",
     "redirect",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
-PART_ONLY = frozenset({"trickle", "wrong_etag", "no_etag", "odd_etag", "kms", "corrupt", "expire"})
+# These change only what the answer states of the stored bytes.
+STATED = frozenset({"wrong_etag", "no_etag", "odd_etag", "kms", "wrong_checksum", "no_checksum", "odd_checksum"})
+PART_ONLY = STATED | {"trickle", "corrupt", "expire"}
 # These strike once `after` bytes of the body were read.
 MID_BODY = frozenset({"early", "reset", "close", "stall"})
 
@@ -59,7 +64,8 @@ class Fault:
     asked and closes without an answer; "stall" stops reading until released; "hold" reads the body and does
     nothing with it until released; "garbled" answers with bytes that are not HTTP; "redirect" answers 307. For parts
     only: "trickle" reads at `rate`; "wrong_etag", "no_etag", "odd_etag" (not an MD5), "kms" (an ETag that is not the
-    MD5 of the bytes, and the header that says so), "corrupt" (the first byte is stored inverted), "expire". The body
+    MD5 of the bytes, and the header that says so), "wrong_checksum", "no_checksum", "odd_checksum" (no CRC at all),
+    "corrupt" (the first byte is stored inverted; ETag and checksum are those of what is stored), "expire". The body
     of an API call is read completely before any fault strikes, so `after` applies to parts only.
     """
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ._account import Account
 from ._exchange import Exchange
+from ._faults import STATED
 from ._sigv4 import Refusal, refusal
 from ._spool import PartWriter, StoredPart
 
@@ -88,7 +89,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
     exchange.armed = account.faults.strike("part", seen.number, file.name if file else None, asks=exchange.expects)
     await exchange.begin()
     keep = file is not None and not exchange.meets("answer", "expire", "redirect", "garbled")
-    writer = account.spool.writer(keep=keep, flip=exchange.meets("corrupt"))
+    writer = account.spool.writer(keep=keep, flip=exchange.meets("corrupt"), checksum=account.checksum)
     stored = await _receive(account, exchange, writer)
     if isinstance(stored, web.Response):
         return stored
@@ -96,7 +97,7 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
     if file is not None and 1 <= (seen.number or 0) <= max(1, len(file.part_sizes)):
         account.part_arrived(file, seen.number or 1, stored)
     exchange.lose_answer()
-    return _granted(exchange, stored)
+    return _granted(account, exchange, stored)
 
 
 async def _receive(account: Account, exchange: Exchange, writer: PartWriter) -> StoredPart | web.Response:
@@ -142,32 +143,49 @@ def _target(request: web.BaseRequest) -> str:
     return raw if raw.startswith("/") else "/" + raw.partition("://")[2].partition("/")[2]
 
 
-def _granted(exchange: Exchange, stored: StoredPart) -> web.Response:
+def _granted(account: Account, exchange: Exchange, stored: StoredPart) -> web.Response:
     # An ETag is the object's MD5 if it was put in one piece and encrypted with SSE-S3 or not at all; with SSE-KMS or
     # SSE-C it is not (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html).
     response = web.Response(status=200)
     _sign_off(response, *_ids())
-    etag: str | None = stored.md5
-    encryption = "AES256"
+    etags = account.etags
     # The MD5 of the MD5's text has the right form and never the right value.
     odd = hashlib.md5(stored.md5.encode(), usedforsecurity=False).hexdigest()
     if exchange.meets("wrong_etag"):
-        etag = odd
-    elif exchange.meets("no_etag"):
+        etag: str | None = odd
+    elif exchange.meets("no_etag") or etags is None:
         etag = None
-    elif exchange.meets("odd_etag"):
+    elif exchange.meets("odd_etag") or etags == "opaque":
         etag = odd + "-3"
-    elif exchange.meets("kms"):
-        etag, encryption = odd, "aws:kms"
+    else:
+        etag = odd if exchange.meets("kms") or etags == "kms" else stored.md5
+    if etag is not None:
+        response.headers["ETag"] = f'"{etag}"'
+    if exchange.meets("kms") or etags == "kms":
+        response.headers["x-amz-server-side-encryption"] = "aws:kms"
         response.headers["x-amz-server-side-encryption-aws-kms-key-id"] = (
             "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-4000-8000-000000000000"
         )
-    if exchange.meets("wrong_etag", "no_etag", "odd_etag", "kms", "corrupt"):
+    else:
+        response.headers["x-amz-server-side-encryption"] = "AES256"
+    _state_checksum(account, exchange, stored, response)
+    if exchange.meets("corrupt", *STATED):
         exchange.reached()
-    if etag is not None:
-        response.headers["ETag"] = f'"{etag}"'
-    response.headers["x-amz-server-side-encryption"] = encryption
     return response
+
+
+def _state_checksum(account: Account, exchange: Exchange, stored: StoredPart, response: web.Response) -> None:
+    # S3 computes a CRC64NVME of every upload that brings no checksum, whatever the encryption, and states it in the
+    # answer (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html).
+    checksum = stored.checksum
+    if checksum is None or exchange.meets("no_checksum"):
+        return
+    if exchange.meets("wrong_checksum"):
+        checksum = ("B" if checksum[0] == "A" else "A") + checksum[1:]
+    elif exchange.meets("odd_checksum"):
+        checksum = checksum[:-3]
+    response.headers[f"x-amz-checksum-{account.checksum}"] = checksum
+    response.headers["x-amz-checksum-type"] = "FULL_OBJECT"
 
 
 def _sign_off(response: web.Response, request_id: str, host_id: str) -> None:

@@ -54,6 +54,7 @@ class FakeFile(Asset):
         complete: Whether every part arrived with the right length and was stitched.
         failed: Whether the service reports that the upload failed.
         sha256: SHA-256 of the stitched file; None before that, or if bytes are discarded.
+        crc64nvme: Its CRC64NVME, as `aws s3api head-object --checksum-mode ENABLED` shows it; likewise.
         status: "created" until the service reports that it is complete, then "uploaded".
         uploaded_at: When its first part arrived.
         completed_at: When it was stitched.
@@ -68,6 +69,7 @@ class FakeFile(Asset):
     complete: bool = False
     failed: bool = False
     sha256: str | None = None
+    crc64nvme: str | None = None
     status: Status = "created"
     uploaded_at: datetime | None = None
     completed_at: datetime | None = None

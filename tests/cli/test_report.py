@@ -8,12 +8,14 @@ import os
 import secrets
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aioframeio_upload import UploadedFile
 from aioframeio_upload._cli.report import ReportRow, row_of, write_report
+from aioframeio_upload._core.model import ChecksumName
 
 MD5 = "0cc175b9c0f1b6a831c399e269772661"
 
@@ -58,24 +60,37 @@ def test_a_name_that_is_not_text_does_not_spoil_the_report(tmp_path: Path, name:
     assert rows[0]["name"] == (name if suffix == ".json" else seen)
 
 
-def file_with(etags: tuple[str | None, ...], md5s: tuple[str | None, ...]) -> UploadedFile:
-    return UploadedFile("id", "a", 1, "account", "folder", None, None, "uploaded", etags, "uploaded", md5s)
+def file_with(checked_by: tuple[ChecksumName | None, ...]) -> UploadedFile:
+    crcs = tuple("rosUhgp5mIg=" for _ in checked_by)
+    file = UploadedFile("id", "a", 1, "account", "folder", None, None, "uploaded", (MD5,) * len(crcs))
+    return replace(file, crc64nvme="rosUhgp5mIg=", part_crc64nvmes=crcs, checked_by=checked_by)
 
 
 @pytest.mark.parametrize(
-    ("etags", "md5s", "checked"),
+    ("checked_by", "checked", "words"),
     [
-        ((MD5.upper(),), (MD5,), True),
-        ((MD5,), (MD5.upper(),), True),
-        ((MD5, None), (MD5, MD5), False),
-        (("other",), (MD5,), False),
-        ((), (), False),
+        (("crc64nvme", "crc64nvme"), True, "crc64nvme"),
+        (("md5", "crc64nvme"), True, "crc64nvme md5"),
+        (("md5", None), False, "md5"),
+        ((None,), False, None),
+        ((), False, None),
     ],
 )
-def test_a_part_is_checked_where_its_etag_is_the_md5_in_capitals_too(
-    etags: tuple[str | None, ...], md5s: tuple[str | None, ...], checked: bool
+def test_a_file_is_checked_where_a_checksum_proves_every_part(
+    checked_by: tuple[ChecksumName | None, ...], checked: bool, words: str | None
 ) -> None:
-    assert row_of("a", file_with(etags, md5s)).checked is checked
+    row = row_of("a", file_with(checked_by))
+    assert (row.checked, row.checked_by) == (checked, words)
+
+
+def test_a_report_has_the_checksum_of_the_file_and_those_of_its_parts(tmp_path: Path) -> None:
+    rows = [row_of("a", file_with(("crc64nvme", None)))]
+    write_report(tmp_path / "r.json", rows)
+    write_report(tmp_path / "r.csv", rows)
+    (found,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (found["crc64nvme"], found["part_crc64nvmes"]) == ("rosUhgp5mIg=", ["rosUhgp5mIg="] * 2)
+    (found,) = cells(tmp_path / "r.csv")
+    assert (found["crc64nvme"], found["part_crc64nvmes"]) == ("rosUhgp5mIg=", "rosUhgp5mIg= rosUhgp5mIg=")
 
 
 # -- its file ----------------------------------------------------------------------------------------------------------

@@ -110,6 +110,9 @@ def test_an_event_as_json_has_records_as_dicts_and_errors_with_their_type() -> N
             "etags": ["abc", None],
             "outcome": "uploaded",
             "md5s": [],
+            "crc64nvme": None,
+            "part_crc64nvmes": [],
+            "checked_by": [],
         },
     }
     assert UploadFailed(UploadError("why")).to_dict() == {

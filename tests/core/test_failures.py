@@ -72,6 +72,7 @@ EXPECTED: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
     (FailureKind.STALLED, None, None, "no byte moved for 30 s", AGAIN),
     (FailureKind.UNREACHABLE, None, None, "the host's name could not be resolved", AGAIN),
     (FailureKind.UNREACHABLE, None, None, "no connection in time", AGAIN),
+    (FailureKind.CRC, 200, None, "S3 acknowledged other bytes than were sent: their CRC64NVME differs", AGAIN),
     (FailureKind.ETAG, 200, None, "S3 acknowledged other bytes than were sent", AGAIN),
     (FailureKind.PAUSED, None, None, "paused", AGAIN),
     # 408, 429, 5xx, with any document or none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import astuple, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -24,10 +24,12 @@ from aioframeio_upload._core.journal import (
     write_entry,
     write_receipt,
 )
+from aioframeio_upload._core.model import ChecksumName
 from tests.support.strategies import WORDS, plans
 
 IDENTITIES = st.builds(Identity, WORDS, st.none() | WORDS, WORDS, WORDS, st.none() | WORDS)
 ETAGS = st.none() | WORDS
+CHECKED_BY = st.sampled_from([None, *get_args(ChecksumName)])
 
 
 @st.composite
@@ -36,7 +38,8 @@ def entries(draw: st.DrawFn) -> Entry:
     fingerprint = Fingerprint(plan.size, draw(st.integers(-(2**63), 2**63 - 1)), draw(WORDS))
     some = draw(st.sets(st.sampled_from(plan.parts)))
     receipts = tuple(
-        Receipt(part.number, part.size, draw(ETAGS), draw(ETAGS)) for part in sorted(some, key=lambda one: one.number)
+        Receipt(part.number, part.size, draw(ETAGS), draw(ETAGS), draw(ETAGS), draw(CHECKED_BY))
+        for part in sorted(some, key=lambda one: one.number)
     )
     return Entry(draw(IDENTITIES), fingerprint, plan, draw(st.none() | WORDS), draw(WORDS), receipts)
 

@@ -16,6 +16,7 @@ RECEIPT = Receipt(1, 10, "etag")
 FRESH = Situation(number=1, file_id="f", attempts=1, memory=RetryMemory(), quiet_for=0.0, may_be_whole=False)
 LOST = AttemptFailure(FailureKind.LOST, "the connection broke")
 DOWN = AttemptFailure(FailureKind.UNREACHABLE, "no connection")
+SPOILED = AttemptFailure(FailureKind.CRC, "other bytes", status=200)
 WRONG = AttemptFailure(FailureKind.ETAG, "other bytes", status=200, receipt=RECEIPT)
 
 
@@ -97,6 +98,7 @@ def test_a_503_asks_for_fewer_requests(status: int, is_throttle: bool) -> None:
 def test_the_memory_of_a_part_counts_outages_in_a_row_and_never_forgets_a_doubt() -> None:
     memory = RetryMemory(Asking.FIRST).after(DOWN)
     assert memory == RetryMemory(Asking.FIRST, doubted=False, outages=1)
-    assert memory.after(WRONG) == RetryMemory(Asking.NO, doubted=True, outages=0)
-    assert memory.after(WRONG).after(LOST) == RetryMemory(Asking.AGAIN, doubted=True, outages=0)
+    assert memory.after(WRONG) == RetryMemory(Asking.NO, doubted=True, etag_differed=True, outages=0)
+    assert memory.after(WRONG).after(LOST) == RetryMemory(Asking.AGAIN, doubted=True, etag_differed=True, outages=0)
+    assert memory.after(SPOILED) == RetryMemory(Asking.NO, doubted=True, etag_differed=False, outages=0)
     assert memory.after(RECEIPT) is memory

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from aioframeio_upload import Journal, JournalError, Part, Plan, Receipt
 from aioframeio_upload._core.journal import Entry, Fingerprint, Identity
 from aioframeio_upload._io.journal import AsyncJournal
-from aioframeio_upload._io.journal_sqlite import APPLICATION_ID, SqliteJournal
+from aioframeio_upload._io.journal_sqlite import APPLICATION_ID, VERSION, SqliteJournal
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, our_records, reached, sha256, uploader_on
 from tests.support.journals import ONE_BY_ONE, mode, pending_in, recorded_parts, rows, stopped_at
@@ -131,7 +131,7 @@ def another_program(path: Path) -> None:
 
 def a_newer_version(path: Path) -> None:
     SqliteJournal(str(path), True).close()
-    rows(path, "PRAGMA user_version = 2")
+    rows(path, f"PRAGMA user_version = {VERSION + 1}")
 
 
 def a_wal_without_its_file(path: Path) -> None:
@@ -161,7 +161,7 @@ def content(folder: Path) -> dict[str, tuple[bytes, int]]:
         (three_bytes, "is not a database"),
         (another_database, "is a database, but not a journal"),
         (another_program, "is a database, but not a journal"),
-        (a_newer_version, "of version 2"),
+        (a_newer_version, f"of version {VERSION + 1}"),
         (a_wal_without_its_file, "is empty, but its WAL file is not"),
         (a_folder, "is a folder"),
         (another_users, "belongs to another user"),

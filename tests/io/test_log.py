@@ -147,8 +147,9 @@ async def test_fewer_parts_for_an_overloaded_s3_and_more_when_it_is_quiet_again_
 
 
 async def test_a_refusal_of_the_etag_check_and_a_file_left_there_are_warnings(
-    fake: FakeFrameio, caplog: pytest.LogCaptureFixture
+    md5_fake: FakeFrameio, caplog: pytest.LogCaptureFixture
 ) -> None:
+    fake = md5_fake
     fake.add_fault(Fault(name="one", do="wrong_etag", times=None))
     fake.add_fault(Fault(name="two", code="AccessDenied"))
     fake.add_fault(Fault(on="delete", status=403, times=None))

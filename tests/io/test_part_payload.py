@@ -18,6 +18,7 @@ import anyio.to_thread
 import pytest
 
 from aioframeio_upload import Limits, Plan, SourceChanged, Uploader
+from aioframeio_upload._core.checksums import MD5
 from aioframeio_upload._core.model import Part
 from aioframeio_upload._io import buffers as blocks
 from aioframeio_upload._io import part_payload as body
@@ -173,13 +174,14 @@ async def test_a_turn_that_is_over_yields_after_each_block(
 
 
 async def test_the_md5_of_blocks_that_are_hashed_in_a_thread_is_that_of_the_whole(content: bytes) -> None:
-    pool, digest = BufferPool(1), hashlib.md5(usedforsecurity=False)
+    pool, digest = BufferPool(1), MD5.begin()
     for offset in range(0, len(content), pool.size):
         buffer = await pool.take()
         block = buffer[: min(pool.size, len(content) - offset)]
         block[:] = content[offset : offset + len(block)]
-        pool.hash([(buffer, block)], digest)
-    assert await pool.hexdigest(digest) == hashlib.md5(content, usedforsecurity=False).hexdigest()
+        pool.hash([(buffer, block)], [digest])
+    await pool.hashed()
+    assert digest.value() == hashlib.md5(content, usedforsecurity=False).hexdigest()
     pool.close()
 
 
@@ -198,18 +200,18 @@ async def test_no_more_buffers_are_made_than_bodies_and_a_few_ahead() -> None:
 
 
 async def test_buffers_that_come_back_together_wake_all_who_wait_for_one() -> None:
-    pool, digest = BufferPool(0), hashlib.md5(usedforsecurity=False)
+    pool, digest = BufferPool(0), MD5.begin()
     taken = [await pool.take() for _ in range(AHEAD)]
     waiting = [asyncio.ensure_future(pool.take()) for _ in range(3)]
     await asyncio.sleep(0)
-    pool.hash([(buffer, buffer[:1]) for buffer in taken], digest)
+    pool.hash([(buffer, buffer[:1]) for buffer in taken], [digest])
     async with asyncio.timeout(10):
         assert await asyncio.gather(*waiting) == taken[:3]
     pool.close()
 
 
 async def test_a_buffer_whose_taker_is_cancelled_wakes_the_next_who_waits() -> None:
-    pool, digest = BufferPool(0), hashlib.md5(usedforsecurity=False)
+    pool, digest = BufferPool(0), MD5.begin()
     taken = [await pool.take() for _ in range(AHEAD)]
     waiting = [asyncio.ensure_future(pool.take()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -217,7 +219,7 @@ async def test_a_buffer_whose_taker_is_cancelled_wakes_the_next_who_waits() -> N
     waiting[0].cancel()
     async with asyncio.timeout(10):
         assert await waiting[1] is taken[0]
-        pool.hash([(buffer, buffer[:1]) for buffer in taken[1:]], digest)
+        pool.hash([(buffer, buffer[:1]) for buffer in taken[1:]], [digest])
         assert await waiting[2] is taken[1]
     assert waiting[0].cancelled()
     pool.close()

@@ -287,7 +287,7 @@ async def every_setting(session: aiohttp.ClientSession, context: ssl.SSLContext)
         timeouts=Timeouts(connect=30, api=60.0, stall=30, confirm=None),
         retry=RetryPolicy(attempts=8, base=0.5, cap=30),
         journal=Journal(Path("uploads.sqlite3"), sync=False),
-        check_etags=True,
+        checksum="auto",
         session=session,
         proxy="http://127.0.0.1:3128",
         ssl=context,

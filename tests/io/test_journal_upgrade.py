@@ -1,0 +1,149 @@
+"""A journal that an earlier release wrote is upgraded when it is opened, with the uploads in it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioframeio_upload import JournalError, Limits, PartExhausted, Plan, RetryPolicy
+from aioframeio_upload._core.journal import Identity
+from aioframeio_upload._io.journal_sqlite import VERSION, SqliteJournal
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.conftest import on_disk, sha256, uploader_on
+from tests.support.seen import puts
+
+CONTENT = bytes(range(256)) * 1024
+"""What the upload in the journal sends."""
+
+pytestmark = pytest.mark.needs_tree
+
+
+def restore(path: Path) -> None:
+    """Make the file that the earlier release wrote."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "journal-v1.sql").read_text(encoding="utf-8"))
+
+
+def relocate(journal: Path, source: Path, account_id: str, plan: Plan) -> None:
+    """Have the upload in the journal be that of a file here, with links of a fake that is running."""
+    restore(journal)
+    with closing(sqlite3.connect(journal)) as connection:
+        ((before, told),) = connection.execute("SELECT key, told FROM uploads").fetchall()
+        entry: dict[str, Any] = json.loads(told)
+        entry |= {
+            "account_id": account_id,
+            "folder_id": plan.folder_id,
+            "path": str(source),
+            "mtime_ns": source.stat().st_mtime_ns,
+            "file_id": plan.file_id,
+            "expires_at": None if plan.expires_at is None else plan.expires_at.isoformat(),
+        }
+        names = ("account_id", "folder_id", "name", "path", "origin")
+        key = Identity(**{name: entry[name] for name in names}).key
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("UPDATE uploads SET key = ?, told = ?, plan = ?", (key, json.dumps(entry), plan.to_json()))
+        connection.execute("UPDATE parts SET key = ? WHERE key = ?", (key, before))
+        connection.commit()
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+@pytest.mark.parametrize("checksum", ["crc64nvme", None])
+async def test_an_upload_that_the_earlier_release_left_half_way_goes_on(tmp_path: Path, checksum: Any) -> None:
+    journal, source = tmp_path / "uploads.sqlite3", tmp_path / "clip.mov"
+    on_disk(source.write_bytes, CONTENT)
+    async with FakeFrameio(rate_limits=False, part_size=100_000, checksum=checksum) as fake:
+        async with uploader_on(fake) as uploader:
+            plan = await uploader.plan(source, folder_id=fake.folder_id)
+            await uploader.send_parts(plan, source, [1, 2])
+        on_disk(relocate, journal, source, fake.account_id, plan)
+        async with uploader_on(fake, journal=journal) as uploader:
+            (pending,) = await uploader.pending()
+            assert (pending.file_id, pending.bytes_confirmed, pending.damage) == (plan.file_id, 2 * 87_382, None)
+            file = await uploader.upload(source, folder_id=fake.folder_id)
+            assert await uploader.pending() == ()
+        assert (file.id, file.outcome) == (plan.file_id, "resumed")
+        assert puts(fake) == {1: 1, 2: 1, 3: 1}
+        assert fake.files[0].sha256 == sha256(CONTENT)
+    # The earlier release knew the MD5s alone.
+    assert file.checked_by == ("md5", "md5", checksum or "md5")
+    assert file.crc64nvme is None
+    assert file.md5s[:2] == ("7a83329fcf721ea8a1955dc002279951", "ac7c8024f95aec0e8fd1cfe6f6c9ad5b")
+    assert on_disk(version_of, journal) == VERSION
+
+
+async def test_an_upload_that_is_resumed_has_the_checksum_of_the_whole_file(tmp_path: Path) -> None:
+    journal, source = tmp_path / "uploads.sqlite3", tmp_path / "clip.mov"
+    on_disk(source.write_bytes, CONTENT)
+    async with FakeFrameio(rate_limits=False, part_size=50_000) as fake:
+        fake.add_fault(Fault(number=4, status=500))
+        once: dict[str, Any] = {"retry": RetryPolicy(attempts=1), "limits": Limits(parts=1, api_pacing=False)}
+        async with uploader_on(fake, journal=journal, **once) as uploader:
+            with pytest.raises(PartExhausted):
+                await uploader.upload(source, folder_id=fake.folder_id)
+        async with uploader_on(fake, journal=journal) as uploader:
+            file = await uploader.upload(source, folder_id=fake.folder_id)
+        assert (file.outcome, set(puts(fake).values())) == ("resumed", {1, 2})
+        assert (file.crc64nvme, set(file.checked_by)) == (fake.files[0].crc64nvme, {"crc64nvme"})
+
+
+def test_a_journal_of_the_earlier_release_is_upgraded_without_a_change_of_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        before = list(connection.iterdump())
+    opened = SqliteJournal(str(path), True)
+    (row,) = opened.pending()
+    opened.close()
+    assert (row.pending.name, row.pending.bytes_confirmed) == ("clip.mov", 2 * 87_382)
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
+    assert version_of(path) == VERSION
+
+
+@pytest.mark.parametrize("version", [VERSION + 1, 99, 0, -1])
+def test_a_journal_of_no_known_version_is_refused_and_left_as_it_is(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=f"is a journal of version {version}"):
+        SqliteJournal(str(path), True)
+    assert path.read_bytes() == before
+
+
+def test_two_that_upgrade_a_journal_at_once_both_open_it(tmp_path: Path) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path)
+    one = SqliteJournal(str(path), True)
+    other = SqliteJournal(str(path), True)
+    assert [len(journal.pending()) for journal in (one, other)] == [1, 1]
+    one.close()
+    other.close()
+
+
+def test_a_receipt_of_the_earlier_release_that_no_etag_proves_stays_unproved(tmp_path: Path) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        told = '["opaque", "7a83329fcf721ea8a1955dc002279951"]'
+        connection.execute("UPDATE parts SET told = ? WHERE number = 1", (told,))
+        connection.commit()
+        ((key,),) = connection.execute("SELECT key FROM uploads").fetchall()
+    opened = SqliteJournal(str(path), True)
+    entry = opened.find(key)
+    opened.close()
+    assert entry is not None
+    first, second = entry.receipts
+    assert (first.etag, first.checked_by, second.checked_by) == ("opaque", None, "md5")
+    assert (first.crc64nvme, second.crc64nvme) == (None, None)
