@@ -39,7 +39,8 @@ class Cell:
 
     parts: int
     part_size: int
-    check_etags: bool
+    checksum: str
+    """Of the Uploader: "auto" is the default."""
     rounds: int
     in_flight: int = IN_FLIGHT
 
@@ -47,11 +48,10 @@ class Cell:
 def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
     """Upload the file with each kind of journal, and return a row of the record for each."""
     source = make_source(cell.parts * cell.part_size, cell.part_size)
-    etag = None
-    if cell.check_etags:
-        (etag,) = set(source.md5s())  # the source repeats every MiB, so all parts are equal
+    # The source repeats every MiB, so all parts are equal.
+    stated = source.statements("crc64nvme")[0]
     with (
-        sink(tls=True, api_part_size=cell.part_size, etag=etag) as target,
+        sink(tls=True, api_part_size=cell.part_size, crc=stated["crc64nvme"]) as target,
         TemporaryDirectory(dir=WORK) as journals,  # on the same disk as the source
     ):
         job = {
@@ -60,7 +60,7 @@ def measure(cell: Cell, warm_up: int) -> list[dict[str, Any]]:
             "path": str(source.path),
             "journals": journals,
             "in_flight": cell.in_flight,
-            "check_etags": cell.check_etags,
+            "checksum": cell.checksum,
             "rounds": cell.rounds,
             "warm_up": warm_up,
         }
@@ -122,12 +122,11 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         cell, one = row["cell"], row["summary"]
         sure = f"{one['more_time_low']:+.1%} to {one['more_time_high']:+.1%}"
         more = [f"{one[key]:+.3f}" for key in ("ms_a_part", "cpu_ms_a_part", "loop_ms_a_part")]
-        parts = f"{cell['parts']} x {show_size(cell['part_size'])}"
-        checked = "checked" if cell["check_etags"] else ""
+        parts, check = f"{cell['parts']} x {show_size(cell['part_size'])}", cell["checksum"]
         lines.append(
-            (row["client"], parts, cell["in_flight"], checked, one["seconds"], f"{one['more_time']:+.1%}", sure, *more)
+            (row["client"], parts, cell["in_flight"], check, one["seconds"], f"{one['more_time']:+.1%}", sure, *more)
         )
-    heads = ("", "parts", "in flight", "", "seconds", "more time", "with 95 %", "ms a part", "CPU ms", "loop ms")
+    heads = ("", "parts", "in flight", "check", "seconds", "more time", "with 95 %", "ms a part", "CPU ms", "loop ms")
     print_table(heads, lines)
     warn_of_noise(row["summary"]["noise"] for row in rows)
 
@@ -136,11 +135,11 @@ def cells(given: argparse.Namespace) -> list[Cell]:
     """Return the cells to measure. Fewer rounds are enough where the cost is far above the noise."""
     large, runs, fewer = given.part_size, given.runs, max(1, given.runs // 2)
     return [
-        Cell(given.large, large, check_etags=True, rounds=runs),
-        Cell(given.large, large, check_etags=False, rounds=runs),
-        Cell(1, large, check_etags=True, rounds=fewer),
-        Cell(given.tiny, 1024, check_etags=False, rounds=fewer),
-        Cell(given.tiny, 1024, check_etags=False, rounds=fewer, in_flight=1),
+        Cell(given.large, large, "auto", rounds=runs),
+        Cell(given.large, large, "off", rounds=runs),
+        Cell(1, large, "auto", rounds=fewer),
+        Cell(given.tiny, 1024, "auto", rounds=fewer),
+        Cell(given.tiny, 1024, "auto", rounds=fewer, in_flight=1),
     ]
 
 

@@ -7,6 +7,7 @@ ticker in a process that sends nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -35,10 +36,9 @@ def main() -> None:
     for tls in (True,) if given.quick else (True, False):
         for in_flight in given.in_flight[:1] if given.quick else given.in_flight:
             with sink(tls=tls) as target:
-                compared = [
-                    contenders.ours(target, source, in_flight, name=f"ours, {loop}", loop=loop, tick=PERIOD)
-                    for loop in LOOPS
-                ]
+                stated = source.statements("crc64nvme")
+                ours = partial(contenders.ours, source=source, in_flight=in_flight, tick=PERIOD, stated=stated)
+                compared = [ours(target, name=f"ours, {loop}", loop=loop) for loop in LOOPS]
                 no_sink = Sink(0, None, target.pid)
                 compared += [
                     contenders.ours(no_sink, source, in_flight, name=f"idle, {loop}", loop=loop, tick=PERIOD)

@@ -24,8 +24,8 @@ def main() -> None:
     """Measure each part size with each number of parts in flight."""
     options = parser(__doc__, runs=1)
     options.set_defaults(warm_up=0)
-    sizes = [8 << 20, 64 << 20, 512 << 20, 2 << 30]
-    options.add_argument("--part-size", type=many(size), default=sizes, help="e.g. 8MiB,2GiB")
+    sizes = [8 << 20, 64 << 20, 512 << 20, 1 << 30]
+    options.add_argument("--part-size", type=many(size), default=sizes, help="e.g. 8MiB,1GiB")
     options.add_argument("--in-flight", type=many(int), default=[1, 5, 16], help="e.g. 1,5,16")
     options.add_argument("--sdk-part-size", type=size, default=512 << 20, help="the largest for the SDK (512MiB)")
     options.add_argument("--sdk-in-flight", type=int, default=5, help="the most for the SDK (5)")
@@ -40,7 +40,8 @@ def main() -> None:
         for in_flight in given.in_flight:
             for part_size in given.part_size:
                 source = make_source(max(part_size * in_flight, given.least), part_size, sparse=True)
-                compared: list[Contender] = [contenders.ours(target, source, in_flight)]
+                stated = source.statements("crc64nvme")
+                compared: list[Contender] = [contenders.ours(target, source, in_flight, stated=stated)]
                 free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
                 small = part_size <= given.sdk_part_size and in_flight <= given.sdk_in_flight
                 if small and contenders.sdk_memory(source, in_flight) < free:

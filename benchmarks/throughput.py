@@ -1,8 +1,9 @@
 """Measure how fast the parts of a file are sent, compared with the official SDK, curl, libcurl and a minimal C client.
 
-The client runs on one core and the sink on the other, on loopback; with the ETag check, both use both cores. Every row
-is the median of interleaved runs. A ratio is ours ÷ theirs: of MiB/s (more is better) and of CPU seconds per GiB (less
-is better). The C floor and libcurl read slices of the file; curl cannot, and gets each part as a file.
+The client runs on one core and the sink on the other, on loopback. By default the sink states each part's CRC64NVME, as
+S3 does; with `--stated md5` it states its MD5 alone, and both use both cores. Every row is the median of interleaved
+runs. A ratio is ours ÷ theirs: of MiB/s (more is better) and of CPU seconds per GiB (less is better). The C floor and
+libcurl read slices of the file; curl cannot, and gets each part as a file.
 """
 
 from __future__ import annotations
@@ -35,27 +36,28 @@ class Cell:
     cache: str
     part_size: int
     in_flight: int
-    check_etags: bool
+    stated: str
+    """What the sink states of each part: "crc64nvme" (and its MD5, as S3 does) or "md5"."""
 
     def __str__(self) -> str:
-        wire, check = "TLS 1.3" if self.tls else "plain", "on" if self.check_etags else "off"
+        wire = "TLS 1.3" if self.tls else "plain"
         parts = f"parts of {show_size(self.part_size)}, {self.in_flight} in flight"
-        return f"{wire}, {self.cache} cache, {parts}, ETag check {check}"
+        return f"{wire}, {self.cache} cache, {parts}, {self.stated}"
 
 
 def compared(cell: Cell, target: Sink, source: Source) -> tuple[list[Contender], list[str]]:
     """Return the clients that are measured in a cell, and the reasons why others are left out."""
-    cores = contenders.EVERY_CORE if cell.check_etags else contenders.ONE_CORE
-    md5s = source.md5s() if cell.check_etags else None
-    makers: list[Callable[[], Contender]] = [
-        partial(contenders.ours, target, source, cell.in_flight, md5s=md5s, cores=cores)
-    ]
+    is_slow = cell.stated == "md5"
+    cores = contenders.EVERY_CORE if is_slow else contenders.ONE_CORE
+    stated = source.statements("md5") if is_slow else source.statements("md5", "crc64nvme")
+    ours = partial(contenders.ours, target, source, cell.in_flight, stated=stated, cores=cores)
+    makers: list[Callable[[], Contender]] = [ours, partial(ours, name="ours, unchecked", checksum="off")]
     left_out = []
     if contenders.sdk_memory(source, cell.in_flight) < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
         makers.append(partial(contenders.sdk, target, source, cell.in_flight, cores=cores))
     else:
         left_out.append("frameio SDK: it holds every part in flight in memory, and this machine has too little")
-    if cell.check_etags:
+    if is_slow:
         makers.append(partial(contenders.md5, target, source, cores=cores))
     else:
         makers.append(partial(contenders.curl, target, source, cell.in_flight))
@@ -84,7 +86,7 @@ def measure(cell: Cell, options: argparse.Namespace) -> tuple[list[dict[str, Any
     """Measure one cell, print its table, and return its rows and the reasons for what is left out."""
     # At least as many parts as can be in flight at the same time.
     source = make_source(max(options.size, cell.part_size * cell.in_flight), cell.part_size)
-    with sink(tls=cell.tls, cores=set(CORES) if cell.check_etags else None) as target:
+    with sink(tls=cell.tls, cores=set(CORES) if cell.stated == "md5" else None) as target:
         found, left_out = compared(cell, target, source)
         if cell.cache == "warm":
             cache.warm([source.path, *(source.part_files() if uses_part_files(found) else [])])
@@ -130,17 +132,17 @@ def row(cell: Cell, source: Source, name: str, runs: list[Run], summaries: dict[
 def cells(options: argparse.Namespace) -> list[Cell]:
     """Return the cells that the options select."""
     if options.quick:
-        return [Cell(True, "warm", 32 << 20, 5, False)]
+        return [Cell(True, "warm", 32 << 20, 5, "crc64nvme")]
     wires = [wire for wire, asked in ((True, options.tls), (False, options.plain)) if asked] or [True, False]
-    checks = {"on": [True], "off": [False], "both": [False, True]}[options.check_etags]
+    ways = ["crc64nvme", "md5"] if options.stated == "both" else [options.stated]
     found = [
-        Cell(tls, state, part_size, in_flight, check)
-        for tls, check in product(wires, checks)
+        Cell(tls, state, part_size, in_flight, stated)
+        for tls, stated in product(wires, ways)
         for state in options.cache
         for part_size, in_flight in product(options.part_size, options.in_flight)
     ]
-    # The cost of the check is measured over TLS only, because Frame.io has nothing else, unless it is requested alone.
-    return [cell for cell in found if cell.tls or not cell.check_etags or options.check_etags == "on"]
+    # The cost of an MD5 is measured over TLS only, because Frame.io has nothing else, unless it is requested alone.
+    return [cell for cell in found if cell.tls or cell.stated != "md5" or options.stated == "md5"]
 
 
 def main() -> None:
@@ -151,7 +153,7 @@ def main() -> None:
     options.add_argument("--cache", type=many(str), default=["warm", "cold"], help="warm, cold (default: both)")
     options.add_argument("--part-size", type=many(size), default=[32 << 20, 512 << 20], help="e.g. 32MiB,512MiB")
     options.add_argument("--in-flight", type=many(int), default=[1, 5, 16], help="e.g. 1,5,16")
-    options.add_argument("--check-etags", choices=["on", "off", "both"], default="both")
+    options.add_argument("--stated", choices=["crc64nvme", "md5", "both"], default="both", help="by the sink")
     options.add_argument("--size", type=size, default=2 << 30, help="of the file (default 2GiB)")
     options.add_argument("--add", action="store_true", help="to the cells that the JSON file has already")
     given = options.parse_args()

@@ -16,6 +16,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from aioframeio_upload import Journal, Limits, Uploader
 
@@ -32,7 +33,7 @@ class RecordedJob:
     journals: str
     """The folder for the journals."""
     in_flight: int
-    check_etags: bool
+    checksum: Literal["auto", "md5", "off"]
     rounds: int
     warm_up: int
 
@@ -82,7 +83,7 @@ async def main(job: RecordedJob) -> None:
                 base_url=job.base,
                 limits=limits,
                 journal=journal,
-                check_etags=job.check_etags,
+                checksum=job.checksum,
                 ssl=context,
             )
             uploaders[name], found[name] = await stack.enter_async_context(uploader), list[Took]()

@@ -18,7 +18,7 @@ async def send(job: SmallJob) -> None:
         account_id=job.account_id,
         base_url=job.base,
         limits=Limits(parts=job.workers, files=2 * job.workers, api_pacing=False),
-        check_etags=job.check_etags,
+        checksum=job.checksum,
     ) as uploader:
         upload = uploader.upload_folder(job.folder, folder_id=job.folder_id)
         async for event in upload:

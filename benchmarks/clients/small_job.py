@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class SmallJob:
     folder_id: str = "folder"
     confirm: bool = True
     """Ours only: wait until the service confirms each file."""
-    check_etags: bool = False
+    checksum: Literal["auto", "md5", "off"] = "auto"
+    """Ours only."""
     listeners: int = 0
     """Ours only: the number of listeners to each upload's events."""
 

@@ -28,7 +28,7 @@ async def send(job: SmallJob) -> None:
         base_url=job.base,
         limits=Limits(parts=job.workers, files=2 * job.workers, api_pacing=False),
         timeouts=Timeouts() if job.confirm else Timeouts(confirm=0),
-        check_etags=job.check_etags,
+        checksum=job.checksum,
         ssl=context,
     ) as uploader:
         uploads = [uploader.upload(path, folder_id=job.folder_id) for path in paths]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .measure import Contender
@@ -22,16 +22,17 @@ def ours(
     in_flight: int | None,
     *,
     name: str = "ours",
-    md5s: list[str] | None = None,
+    checksum: str = "auto",
+    stated: Sequence[dict[str, str]] = (),
     loop: str = "asyncio",
     tick: float = 0.0,
     cores: frozenset[int] = ONE_CORE,
 ) -> Contender:
-    """Return `Uploader.send_parts` as a contender; with `md5s`, which the sink answers, it checks the ETags.
+    """Return `Uploader.send_parts` as a contender; the sink states `stated` of each part (`Source.statements`).
 
     `in_flight` is None for the library's default.
     """
-    checks = {"check_etags": md5s is not None, "md5s": md5s or []}
+    checks = {"checksum": checksum, "stated": list(stated)}
     job = _job(sink, source, in_flight) | checks | {"loop": loop, "tick": tick}
     return Contender(name, python_client("ours", job), source.size, cores, peer=sink.pid)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trustme
+from awscrt.checksums import crc64nvme
 
 from .native import built
 
@@ -47,7 +49,12 @@ class Sink:
 
 @contextmanager
 def sink(
-    *, tls: bool, cores: set[int] | None = None, api_part_size: int | None = None, etag: str | None = None
+    *,
+    tls: bool,
+    cores: set[int] | None = None,
+    api_part_size: int | None = None,
+    etag: str | None = None,
+    crc: str | None = None,
 ) -> Iterator[Sink]:
     """Run the C sink, which ends when its stdin closes.
 
@@ -56,6 +63,7 @@ def sink(
         cores: The cores to run on; by default one.
         api_part_size: Play Frame.io's API too, with parts of this size.
         etag: The ETag for every part whose URL contains none.
+        crc: The CRC64NVME, likewise.
     """
     with TemporaryDirectory() as folder:
         command = [str(built("sink"))]
@@ -66,6 +74,8 @@ def sink(
             command += ["--part-size", str(api_part_size)]
         if etag is not None:
             command += ["--etag", etag]
+        if crc is not None:
+            command += ["--crc", crc]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             os.sched_setaffinity(process.pid, cores or SINK)
             assert process.stdout is not None
@@ -113,17 +123,23 @@ class Source:
         os.sync()
         return paths
 
-    def md5s(self) -> list[str]:
-        """Return the MD5 of each part, for the sink to answer with. It is not part of the measured time."""
+    def statements(self, *names: str) -> list[dict[str, str]]:
+        """Return for each part what the sink states of it: its "md5" (hex), its "crc64nvme" (base64), or both.
+
+        Computing them is not part of the measured time.
+        """
         found = []
         with self.path.open("rb") as whole:
             for size in self.lengths:
-                digest, left = hashlib.md5(usedforsecurity=False), size
+                md5, crc, left = hashlib.md5(usedforsecurity=False), 0, size
                 while left:
                     block = whole.read(min(MIB, left))
-                    digest.update(block)
+                    crc = crc64nvme(block, crc)
+                    if "md5" in names:
+                        md5.update(block)
                     left -= len(block)
-                found.append(digest.hexdigest())
+                both = {"md5": md5.hexdigest(), "crc64nvme": base64.b64encode(crc.to_bytes(8, "big")).decode()}
+                found.append({name: both[name] for name in names})
         return found
 
 

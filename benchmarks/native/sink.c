@@ -1,11 +1,12 @@
 /* Accept PUT bodies as fast as one core can: HTTP/1.1, plain or TLS 1.3, one thread, epoll, keep-alive.
  *
- * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT] [--host ADDRESS] [--samples]
+ * sink [--cert chain.pem --key key.pem] [--part-size BYTES] [--etag TEXT] [--crc TEXT] [--host ADDRESS] [--samples]
  *      [--cap BYTES] [--slow-every N --slow-cap BYTES] [--limit N]
  *
  * Prints {"port": N} and serves 127.0.0.1 (or --host) until its stdin closes. Every PUT is answered with an ETag: the value of `md5=` in the
  * path, if any (the benchmark computes it beforehand, so that the sink need not hash during the measurement), else that of
- * --etag, else one that is not an MD5.
+ * --etag, else one that is not an MD5; and with a CRC64NVME: the value of `crc=` in the path (base64 for URLs), else that of
+ * --crc (base64), else none.
  * With --samples each line on stdin is answered by a line of JSON: the counts since the previous line, and how many bytes
  * had arrived every 20 ms. They include the bytes of refused and of broken requests.
  *
@@ -64,7 +65,7 @@ struct sample {
 
 static char receive_buffer[RECEIVE], answer_buffer[ANSWER];
 static long long api_part_size;
-static const char *usual_etag = "not-hashed";
+static const char *usual_etag = "not-hashed", *usual_crc = "";
 static long created;
 static int port;
 static SSL_CTX *tls;
@@ -155,13 +156,17 @@ static size_t describe_file(char *to, size_t room, const char *name, long long s
 static int answer(struct connection *one)
 {
     static char json[ANSWER - 1024];
-    char etag[64], name[512] = "file", size[32] = "0";
+    char etag[64], crc[32], name[512] = "file", size[32] = "0";
     snprintf(etag, sizeof etag, "%s", usual_etag);
+    snprintf(crc, sizeof crc, "%s", usual_crc);
     size_t length = 0;
     char *line_end = strstr(one->head, "\r\n");
     if (!strncmp(one->head, "PUT ", 4)) {
         *line_end = 0;
         copy_value(one->head, "md5=", etag, sizeof etag, "/? ");
+        copy_value(one->head, "crc=", crc, sizeof crc, "/? ");
+        for (char *at = crc; *at; at++)
+            *at = *at == '-' ? '+' : *at == '_' ? '/' : *at;
     } else if (!strncmp(one->head, "POST ", 5)) {
         created++;
         if (!copy_value(one->head, "\"name\":\"", name, sizeof name, "\""))
@@ -175,8 +180,9 @@ static int answer(struct connection *one)
                                   "\"media_type\": \"application/octet-stream\"}}");
     }
     size_t total = (size_t)snprintf(answer_buffer, sizeof answer_buffer,
-                                    "HTTP/1.1 %s\r\nETag: \"%s\"\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s\r\n",
+                                    "HTTP/1.1 %s\r\nETag: \"%s\"\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n%s%s%s%s\r\n",
                                     !strncmp(one->head, "POST", 4) ? "201 Created" : "200 OK", etag, length,
+                                    *crc ? "x-amz-checksum-type: FULL_OBJECT\r\nx-amz-checksum-crc64nvme: " : "", crc, *crc ? "\r\n" : "",
                                     one->keep_alive ? "" : "Connection: close\r\n");
     memcpy(answer_buffer + total, json, length);
     one->head_length = one->kept = 0;
@@ -438,8 +444,8 @@ static int listen_somewhere(void)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"cert", 1, 0, 'c'}, {"key", 1, 0, 'k'}, {"part-size", 1, 0, 'p'}, {"etag", 1, 0, 'e'},
-                                          {"host", 1, 0, 'h'}, {"samples", 0, 0, 's'}, {"cap", 1, 0, 'b'}, {"slow-every", 1, 0, 'n'},
-                                          {"slow-cap", 1, 0, 'w'}, {"limit", 1, 0, 'l'}, {0, 0, 0, 0}};
+                                          {"crc", 1, 0, 'r'}, {"host", 1, 0, 'h'}, {"samples", 0, 0, 's'}, {"cap", 1, 0, 'b'},
+                                          {"slow-every", 1, 0, 'n'}, {"slow-cap", 1, 0, 'w'}, {"limit", 1, 0, 'l'}, {0, 0, 0, 0}};
     const char *certificate = NULL, *key = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (option) {
@@ -447,6 +453,7 @@ int main(int argc, char **argv)
         case 'k': key = optarg; break;
         case 'p': api_part_size = atoll(optarg); break;
         case 'e': usual_etag = optarg; break;
+        case 'r': usual_crc = optarg; break;
         case 'h': host = optarg; break;
         case 's': sampling = 1; break;
         case 'b': usual_cap = atof(optarg); break;

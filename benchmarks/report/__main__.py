@@ -20,7 +20,7 @@ from .plots import PLOTS, RECORDS, draw, way_words
 
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 Record = dict[str, Any]
-PEERS = ("frameio SDK", "curl --parallel", "libcurl", "C floor", "MD5 alone")
+PEERS = ("ours, unchecked", "frameio SDK", "curl --parallel", "libcurl", "C floor", "MD5 alone")
 
 
 def throughput_lines(record: Record) -> list[str]:
@@ -32,7 +32,7 @@ def throughput_lines(record: Record) -> list[str]:
     lines = ["MiB/s (in brackets: ours ÷ it)", "", table_row(["", "ours", *present]), rule(2 + len(present))]
     for text, found in cells.items():
         cell = json.loads(text)
-        check = ", ETag check on, both cores" if cell["check_etags"] else ""
+        check = ", a host that states MD5s alone, both cores" if cell["stated"] == "md5" else ""
         parts = f"{cell['in_flight']} × {show_size(cell['part_size'])}"  # noqa: RUF001  # the multiplication sign
         words = [f"{'TLS' if cell['tls'] else 'plain'}, {cell['cache']} cache, {parts}{check}"]
         words.append(f"**{found['ours']['summary']['mib_per_second']:.0f}**")
@@ -52,7 +52,7 @@ def cpu_lines(cells: dict[str, dict[str, Any]], present: Sequence[str]) -> list[
     lines += [table_row(["", "ours", *present]), rule(2 + len(present))]
     for text, found in cells.items():
         cell = json.loads(text)
-        if cell["cache"] != "warm" or cell["in_flight"] != 5 or cell["check_etags"]:
+        if cell["cache"] != "warm" or cell["in_flight"] != 5 or cell["stated"] == "md5":
             continue
         words = [f"{'TLS' if cell['tls'] else 'plain'}, parts of {show_size(cell['part_size'])}"]
         words.append(f"**{found['ours']['summary']['cpu_per_gib']:.2f}**")
@@ -121,7 +121,7 @@ def journal_lines(record: Record) -> list[str]:
         cell, one = row["cell"], row["summary"]
         if row["client"] != "ours":
             parts = f"{cell['parts']} x {show_size(cell['part_size'])}, {cell['in_flight']} in flight"
-            name = f"{parts}{', ETags checked' if cell['check_etags'] else ''}: {row['client']}"
+            name = f"{parts}{', unchecked' if cell['checksum'] == 'off' else ''}: {row['client']}"
             sure = f"{one['more_time_low']:+.1%} to {one['more_time_high']:+.1%}"
             a_part = [f"{one['ms_a_part']:+.2f}", f"{one['loop_ms_a_part']:+.2f}"]
             lines.append(table_row([name, f"{one['more_time']:+.1%}", sure, *a_part]))

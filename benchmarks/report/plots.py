@@ -25,7 +25,7 @@ def color(client: str, position: int) -> str:
 
 def throughput(record: Record, axes: Axes) -> None:
     """Draw bars for a warm cache and the cell that is nearest to 5 in flight, with the smallest parts."""
-    rows = [row for row in record["rows"] if row["cell"]["cache"] == "warm" and not row["cell"]["check_etags"]]
+    rows = [row for row in record["rows"] if row["cell"]["cache"] == "warm" and row["cell"]["stated"] != "md5"]
     rows = rows or record["rows"]
     wanted = min((abs(row["cell"]["in_flight"] - 5), row["cell"]["part_size"]) for row in rows)
     rows = [row for row in rows if (abs(row["cell"]["in_flight"] - 5), row["cell"]["part_size"]) == wanted]

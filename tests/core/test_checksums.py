@@ -107,6 +107,7 @@ KMS = {"x-amz-server-side-encryption": "aws:kms"}
 CRC, OTHER_CRC = "rosUhgp5mIg=", "AAAAAAAAAAA="
 """Of b"123456789", the check value of the CRC catalogue (0xae8b14860a799888), and of nothing."""
 STATED: dict[ChecksumName, str] = {"md5": DIGEST}
+BOTH: dict[ChecksumName, str] = {"crc64nvme": CRC, "md5": DIGEST}
 
 
 def crc_header(value: str = CRC, name: str = "crc64nvme", kind: str = "FULL_OBJECT") -> dict[str, str]:
@@ -191,7 +192,6 @@ def test_only_a_200_without_an_error_acknowledges_anything(
 # -- what is compared --------------------------------------------------------------------------------------------------
 
 PART = Part(1, 0, 10, "https://s3.example/part")
-BOTH: dict[ChecksumName, str] = {"crc64nvme": CRC, "md5": DIGEST}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ BOTH: dict[ChecksumName, str] = {"crc64nvme": CRC, "md5": DIGEST}
         (Acknowledged(ODD, {"md5": ODD}), {}, None),
         (Acknowledged(ODD, {"md5": ODD}), {"crc64nvme": CRC}, None),
         (Acknowledged(None, {"crc64nvme": CRC}), BOTH, "crc64nvme"),
-        (Acknowledged(DIGEST, {"crc64nvme": CRC} | STATED), BOTH, "crc64nvme"),
+        (Acknowledged(DIGEST, BOTH), BOTH, "crc64nvme"),
         (Acknowledged(ODD, {"crc64nvme": CRC, "md5": ODD}), BOTH, "crc64nvme"),
         (Acknowledged(None, {"crc64nvme": CRC}, has_body=True), BOTH, "crc64nvme"),
         (Acknowledged(ODD, {"crc32c": "y/dlYA==", "md5": ODD}), BOTH | {"crc32c": "y/dlYA=="}, "crc32c"),
@@ -245,7 +245,7 @@ def test_an_etag_that_is_another_md5_is_a_failure_with_the_receipt_that_it_would
 
 @pytest.mark.parametrize("name", ["crc64nvme", "crc32c", "crc32"])
 def test_a_crc_that_differs_is_a_failure_whatever_the_etag_is(name: ChecksumName) -> None:
-    failure = compare(PART, Acknowledged(DIGEST, {name: OTHER_CRC} | STATED), BOTH | {name: CRC})
+    failure = compare(PART, Acknowledged(DIGEST, STATED | {name: OTHER_CRC}), BOTH | {name: CRC})
     assert isinstance(failure, AttemptFailure)
     assert (failure.kind, failure.receipt) == (FailureKind.CRC, None)
     assert name.upper() in failure.reason
@@ -355,7 +355,7 @@ def test_an_answer_with_another_crc_has_that_one_computed() -> None:
 @pytest.mark.parametrize(
     ("mode", "answer"),
     [
-        ("auto", Acknowledged(DIGEST, {"crc64nvme": CRC} | STATED)),
+        ("auto", Acknowledged(DIGEST, BOTH)),
         ("auto", Acknowledged(f"{DIGEST}-3")),
         ("auto", Acknowledged(None)),
         ("off", Acknowledged(DIGEST, STATED)),

@@ -86,13 +86,17 @@ def clients(record: dict[str, Any]) -> set[str]:
 
 def test_throughput_measures_every_client_over_tls_and_plain_warm_and_cold(bench: Bench) -> None:
     record = bench("throughput", "--size", "6MiB", "--part-size", "2MiB", "--in-flight", "2")
-    assert {"ours", "frameio SDK", "MD5 alone"} <= clients(record)
+    assert {"ours", "ours, unchecked", "frameio SDK", "MD5 alone"} <= clients(record)
     missing = {"curl --parallel", "libcurl", "C floor"} - clients(record)
     assert bool(missing) == bool(record["left_out"])
-    cells = {(row["cell"]["tls"], row["cell"]["cache"], row["cell"]["check_etags"]) for row in record["rows"]}
+    cells = {(row["cell"]["tls"], row["cell"]["cache"], row["cell"]["stated"]) for row in record["rows"]}
     both = (True, False)
     assert cells == {
-        (tls, cache, check) for tls in both for cache in ("warm", "cold") for check in both if tls or not check
+        (tls, cache, stated)
+        for tls in both
+        for cache in ("warm", "cold")
+        for stated in ("crc64nvme", "md5")
+        if tls or stated != "md5"
     }
     assert all(run["seconds"] > 0 and run["memory"] > 0 for row in record["rows"] for run in row["runs"])
 
@@ -179,10 +183,10 @@ def test_the_journal_is_measured_with_large_parts_and_with_tiny_ones(
     toy = ["--part-size", "1MiB", "--large", "4", "--tiny", "20", "--runs", "2", "--warm-up", "0"]
     run_alone("journal", *toy, "--output", str(kept))
     rows = json.loads(kept.read_text(encoding="utf-8"))["rows"]
-    names = ("parts", "part_size", "check_etags", "in_flight", "rounds")
+    names = ("parts", "part_size", "checksum", "in_flight", "rounds")
     cells = {tuple(row["cell"][name] for name in names) for row in rows}
-    large = {(4, 1 << 20, True, 8, 2), (4, 1 << 20, False, 8, 2), (1, 1 << 20, True, 8, 1)}
-    assert cells == large | {(20, 1024, False, 8, 1), (20, 1024, False, 1, 1)}
+    large = {(4, 1 << 20, "auto", 8, 2), (4, 1 << 20, "off", 8, 2), (1, 1 << 20, "auto", 8, 1)}
+    assert cells == large | {(20, 1024, "auto", 8, 1), (20, 1024, "auto", 1, 1)}
     assert len(rows) == 5 * 4
     assert all(run["seconds"] > 0 and run["loop"] > 0 for row in rows for run in row["runs"])
     assert all(
