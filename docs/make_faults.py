@@ -22,11 +22,16 @@ Each attempt at a part ends in a receipt or in one of these failures; the first 
 if that would not help, as with links that were received a moment ago.
 * **given up at once**: `PartRejected`, and the upload's other parts are stopped.
 
-S3 acknowledges a part by a 200 with an ETag and no body; an S3 `<Error>` with status 200 is the error that it \
-names, and other success codes (201, 202, 204, 206) are not S3's. A 200 with neither ETag nor body is accepted, but \
-proves nothing: if the service then does not confirm the file in time, those parts are sent again, once, and the \
+S3 acknowledges a part by a 200 with an ETag, a checksum and no body; an S3 `<Error>` with status 200 is the error \
+that it names, and other success codes (201, 202, 204, 206) are not S3's. A 200 with neither ETag, checksum \
+nor body is accepted, but proves nothing: if the service then does not confirm the file in time, those parts are sent again, once, and the \
 service is asked once more. With `Timeouts(confirm=0)`, `send_parts()` and `AsyncFrameioUploader` a warning names \
 such a part.
+
+A part is compared by the checksum that the answer states: the CRC64NVME (or a CRC32C or CRC32), whatever the ETag is; \
+otherwise an ETag that is an MD5. A CRC that differs is always a failed attempt (*crc*). An ETag may look like an MD5 \
+without being one: where none has matched on a host yet, a mismatch that repeats on the retry ends the comparison of \
+ETags for that host, with a warning (*etag*). See [what the checksum costs](tuning.md#what-the-checksum-costs).
 
 The same table holds for a call of Frame.io's API that gets no answer (*untrusted*, *misconfigured*, *unreachable*, \
 *lost*): given up at once means `ApiError`, and within `RetryPolicy.patience` an unreachable service uses up no attempt.

@@ -48,8 +48,8 @@ def test_every_argument_of_the_uploader_is_mentioned() -> None:
     section = README.read_text(encoding="utf-8").split("\n## Settings\n", 1)[1]
     call = section[section.index("`Uploader(") :].split("`.\n", 1)[0]
     assert re.findall(r"(\w+)=", call.replace("True", "")) == list(inspect.signature(Uploader).parameters)[1:]
-    assert "check_etags=True" in call
-    assert inspect.signature(Uploader).parameters["check_etags"].default is True
+    assert 'checksum="auto"' in call
+    assert inspect.signature(Uploader).parameters["checksum"].default == "auto"
 
 
 def test_the_events_are_those_of_the_code() -> None:
