@@ -13,7 +13,7 @@
     ├─ PartError(number, attempts, …) a part could not be sent; this class itself is one failed attempt
     │  ├─ PartRejected                S3 refused it for good
     │  ├─ PartExhausted               all attempts failed; `__cause__` is the last failure
-    │  └─ IntegrityError              the ETag kept differing from the MD5 of the bytes that were sent
+    │  └─ IntegrityError              S3 kept storing other bytes than were sent, by its checksum
     ├─ ConfirmationError(file_id, …)  every part arrived, but the service did not confirm the file
     ├─ JournalError(path)             the journal cannot be used, or another upload owns the same entry
     ├─ UploadCancelled                `Upload.cancel()`
