@@ -23,10 +23,10 @@ if that would not help, as with links that were received a moment ago.
 * **given up at once**: `PartRejected`, and the upload's other parts are stopped.
 
 S3 acknowledges a part by a 200 with an ETag, a checksum and no body; an S3 `<Error>` with status 200 is the error \
-that it names, and other success codes (201, 202, 204, 206) are not S3's. A 200 with neither ETag, checksum \
-nor body is accepted, but proves nothing: if the service then does not confirm the file in time, those parts are sent again, once, and the \
-service is asked once more. With `Timeouts(confirm=0)`, `send_parts()` and `AsyncFrameioUploader` a warning names \
-such a part.
+that it names, and other success codes (201, 202, 204, 206) are not S3's. A 200 with neither ETag, checksum nor body \
+is accepted, but proves nothing: if the service then does not confirm the file in time, those parts are sent again, \
+once, and the service is asked once more. With `Timeouts(confirm=0)`, `send_parts()` and `AsyncFrameioUploader` a \
+warning names such a part.
 
 A part is compared by the checksum that the answer states: the CRC64NVME (or a CRC32C or CRC32), whatever the ETag is; \
 otherwise an ETag that is an MD5. A CRC that differs is always a failed attempt (*crc*). An ETag may look like an MD5 \
