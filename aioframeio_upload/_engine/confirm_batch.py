@@ -98,7 +98,7 @@ class BatchConfirmer:
         """
         seconds = seconds_for(self._resources.timeouts, plan.size, must=must)
         if seconds == 0:
-            return as_file(plan, self._account_id, receipts)
+            return await as_file(plan, self._account_id, receipts)
         one = _Waiting(plan.file_id, folder_id, begun_at, time.monotonic())
         self._waiting.setdefault(folder_id, {})[one.id] = one
         self._news.set()
@@ -116,7 +116,7 @@ class BatchConfirmer:
         if one.error is not None:
             raise one.error
         self._latest = max(self._latest or begun_at, begun_at)
-        return as_file(plan, self._account_id, receipts, status=one.status, media_type=one.media_type)
+        return await as_file(plan, self._account_id, receipts, status=one.status, media_type=one.media_type)
 
     async def run(self) -> None:
         """Read the listings while any file is waiting. Runs until it is cancelled."""
