@@ -325,27 +325,29 @@ async def test_a_cancel_after_the_last_part_keeps_the_file(fake: FakeFrameio, st
 
 
 class LateMd5:
-    """An MD5 that is computed late, as on a busy core: its digest is not available until it is released."""
+    """An MD5 that is computed late, as on a busy core: it takes no bytes until it is released.
+
+    That of a host's first part is computed of its source, after the answer.
+    """
 
     asked = threading.Event()
     let_go = threading.Event()
 
     def __init__(self, *, usedforsecurity: bool) -> None:
         self._digest = hashlib.md5(usedforsecurity=usedforsecurity)
+        self.hexdigest = self._digest.hexdigest
 
     def update(self, block: Any, /) -> None:
-        self._digest.update(block)
-
-    def hexdigest(self) -> str:
         self.asked.set()
         self.let_go.wait(20)
-        return self._digest.hexdigest()
+        self._digest.update(block)
 
 
 @pytest.mark.parametrize("stop", STOPS)
 async def test_a_cancel_between_the_last_answer_and_its_check_keeps_the_file(
-    fake: FakeFrameio, stop: Any, monkeypatch: pytest.MonkeyPatch
+    md5_fake: FakeFrameio, stop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fake = md5_fake
     monkeypatch.setattr(checksums, "hashlib", SimpleNamespace(md5=LateMd5))
     LateMd5.asked.clear()
     LateMd5.let_go.clear()
