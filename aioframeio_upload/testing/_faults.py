@@ -21,6 +21,7 @@ Kind = Literal[
     "no_checksum",
     "odd_checksum",
     "corrupt",
+    "rot",
     "garbled",
     "expire",
     "redirect",
@@ -28,7 +29,7 @@ Kind = Literal[
 KINDS: tuple[str, ...] = get_args(Kind)
 # These change only what the answer states of the stored bytes.
 STATED = frozenset({"wrong_etag", "no_etag", "odd_etag", "kms", "wrong_checksum", "no_checksum", "odd_checksum"})
-PART_ONLY = STATED | {"trickle", "corrupt", "expire"}
+PART_ONLY = STATED | {"trickle", "corrupt", "rot", "expire"}
 # These strike once `after` bytes of the body were read.
 MID_BODY = frozenset({"early", "reset", "close", "stall"})
 
@@ -65,7 +66,8 @@ class Fault:
     nothing with it until released; "garbled" answers with bytes that are not HTTP; "redirect" answers 307. For parts
     only: "trickle" reads at `rate`; "wrong_etag", "no_etag", "odd_etag" (not an MD5), "kms" (an ETag that is not the
     MD5 of the bytes, and the header that says so), "wrong_checksum", "no_checksum", "odd_checksum" (no CRC at all),
-    "corrupt" (the first byte is stored inverted; ETag and checksum are those of what is stored), "expire". The body
+    "corrupt" (the first byte is stored inverted; ETag and checksum are those of what is stored), "rot" (the same, but
+    they are those of what was sent: it decayed afterwards, which no client can notice), "expire". The body
     of an API call is read completely before any fault strikes, so `after` applies to parts only.
     """
 

@@ -13,7 +13,7 @@ from ._account import Account
 from ._exchange import Exchange
 from ._faults import STATED
 from ._sigv4 import Refusal, refusal
-from ._spool import PartWriter, StoredPart
+from ._spool import Flip, PartWriter, StoredPart
 
 PART_PATH = re.compile(r"/parts/(?P<file_id>[^/]+)/part_(?P<number>[0-9]+)|/uploads/(?P<single>[^/]+)/original\.[^/]*")
 
@@ -89,7 +89,8 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
     exchange.armed = account.faults.strike("part", seen.number, file.name if file else None, asks=exchange.expects)
     await exchange.begin()
     keep = file is not None and not exchange.meets("answer", "expire", "redirect", "garbled")
-    writer = account.spool.writer(keep=keep, flip=exchange.meets("corrupt"), checksum=account.checksum)
+    flip: Flip | None = "corrupt" if exchange.meets("corrupt") else "rot" if exchange.meets("rot") else None
+    writer = account.spool.writer(keep=keep, flip=flip, checksum=account.checksum)
     stored = await _receive(account, exchange, writer)
     if isinstance(stored, web.Response):
         return stored
@@ -169,7 +170,7 @@ def _granted(account: Account, exchange: Exchange, stored: StoredPart) -> web.Re
     else:
         response.headers["x-amz-server-side-encryption"] = "AES256"
     _state_checksum(account, exchange, stored, response)
-    if exchange.meets("corrupt", *STATED):
+    if exchange.meets("corrupt", "rot", *STATED):
         exchange.reached()
     return response
 

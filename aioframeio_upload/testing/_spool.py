@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
+Flip = Literal["corrupt", "rot"]
 StatedChecksum = Literal["crc64nvme", "crc32c", "crc32"]
 
 P = ParamSpec("P")
@@ -73,12 +74,12 @@ class Spool:
             await self.off_loop(shutil.rmtree, self.directory)
         self._threads.shutdown(wait=False)
 
-    def writer(self, *, keep: bool, flip: bool = False, checksum: StatedChecksum | None = None) -> PartWriter:
+    def writer(self, *, keep: bool, flip: Flip | None = None, checksum: StatedChecksum | None = None) -> PartWriter:
         """Return a writer for one attempt at a part.
 
         Args:
             keep: Store the bytes, instead of only counting and hashing them.
-            flip: Invert the bits of the first byte.
+            flip: Invert the bits of the first byte, before or after ("rot") the digests are computed.
             checksum: The CRC to compute.
         """
         path = None
@@ -106,7 +107,7 @@ class PartWriter:
 
     spool: Spool
     path: Path | None
-    flip: bool
+    flip: Flip | None
     checksum: StatedChecksum | None
     size: int = 0
     _crc: int = 0
@@ -144,12 +145,13 @@ class PartWriter:
             self._writing = None
 
     def _write(self, block: bytes) -> None:
-        if self.flip:
-            self.flip = False
+        sent, flip, self.flip = block, self.flip, None
+        if flip is not None:
             block = bytes([block[0] ^ 0xFF]) + block[1:]
-        self._md5.update(block)
+        stated = sent if flip == "rot" else block
+        self._md5.update(stated)
         if self.checksum is not None:
-            self._crc = crc_of(self.checksum, block, self._crc)
+            self._crc = crc_of(self.checksum, stated, self._crc)
         if self.path is None:
             return
         if self._descriptor < 0:

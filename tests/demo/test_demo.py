@@ -26,7 +26,7 @@ from tests.support.pressed import read_to_end
 pytestmark = [pytest.mark.needs_program, pytest.mark.slow]
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-STORES_OTHER_BYTES = json.dumps([{"do": "corrupt", "times": None}])
+STORES_OTHER_BYTES = json.dumps([{"do": "reset"}, {"do": "rot", "times": None}])
 NEVER_ANSWERS = json.dumps([{"do": "hold", "times": None}])
 
 
