@@ -384,23 +384,24 @@ def test_another_file_of_a_finished_ones_name_is_missing(fake: FakeFrameio, tmp_
     assert told[-1]["file"]["id"] == fake.files[1].id
 
 
-def test_a_file_that_s3_has_corrupted_is_deleted_and_reported_once(fake: FakeFrameio, tmp_path: Path) -> None:
+def test_a_file_that_s3_has_corrupted_is_deleted_and_reported_once(tmp_path: Path) -> None:
     """This is after the 202, when every part was acknowledged: the first correct ETag shows that another was wrong."""
-    fake.add_fault(Fault(do="corrupt", number=1, times=2))
-    rest = Fault(do="hold", times=2)
-    fake.add_fault(rest)
-    with dropping(fake, tmp_path) as (client, _):
-        assert put(client, BODY).status_code == 202
-        listened(client, is_called("PartCompleted"))
-        fake.release(rest)
-        told = listened(client, is_called("UploadFailed"))
-        assert [event["error"]["type"] for event in told] == ["IntegrityError"]
-        assert list(asked(client)) == [[[0, len(BODY)]]], "so that it can be tried again"
-        assert acknowledged(fake) == {1: 2, 2: 1, 3: 1}
-        assert (fake.files, len(fake.deleted), list(tmp_path.iterdir())) == ((), 1, [])
-        assert put(client, BODY).status_code == 202
-        listened(client, is_called("UploadCompleted"))
-    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    with FakeFrameio(part_size=1_000_000, checksum=None).in_thread() as fake:
+        fake.add_fault(Fault(do="corrupt", number=1, times=2))
+        rest = Fault(do="hold", times=2)
+        fake.add_fault(rest)
+        with dropping(fake, tmp_path) as (client, _):
+            assert put(client, BODY).status_code == 202
+            listened(client, is_called("PartCompleted"))
+            fake.release(rest)
+            told = listened(client, is_called("UploadFailed"))
+            assert [event["error"]["type"] for event in told] == ["IntegrityError"]
+            assert list(asked(client)) == [[[0, len(BODY)]]], "so that it can be tried again"
+            assert acknowledged(fake) == {1: 2, 2: 1, 3: 1}
+            assert (fake.files, len(fake.deleted), list(tmp_path.iterdir())) == ((), 1, [])
+            assert put(client, BODY).status_code == 202
+            listened(client, is_called("UploadCompleted"))
+        assert arrived(fake) == {"take 07.mov": sha256(BODY)}
 
 
 def test_an_upload_that_fails_after_its_last_part_resumes_when_dropped_again(fake: FakeFrameio, tmp_path: Path) -> None:

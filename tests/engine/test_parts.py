@@ -166,7 +166,7 @@ async def test_send_parts_sends_those_and_no_others_and_asks_for_nothing_else(
     receipts = await uploader.send_parts(plan, path, (number for number in (3, 1)))
     sizes = {part.number: part.size for part in plan.parts}
     assert [(receipt.number, receipt.size) for receipt in receipts] == [(1, sizes[1]), (3, sizes[3])]
-    assert [receipt.etag for receipt in receipts] == [receipt.md5 for receipt in receipts]
+    assert [receipt.checked_by for receipt in receipts] == ["crc64nvme", "crc64nvme"]
     (file,) = fake.files
     assert (file.parts_received, file.etags[0], file.etags[2]) == ({1, 3}, receipts[0].etag, receipts[1].etag)
     assert [seen.operation for seen in fake.requests] == ["create", "part", "part"]
@@ -258,7 +258,7 @@ async def test_a_stream_holds_the_bytes_of_the_parts_that_are_asked_for_and_no_o
     plan = await planned(uploader, fake)
     first, middle, last = (CONTENT[part.offset : part.offset + part.size] for part in plan.parts)
     (receipt,) = await uploader.send_parts(plan, stream(middle), [2])
-    assert receipt.md5 == md5(middle, usedforsecurity=False).hexdigest()
+    assert receipt.etag == md5(middle, usedforsecurity=False).hexdigest()
     with pytest.raises(SourceError, match="longer than the"):
         await uploader.send_parts(plan, stream(CONTENT), [1])
     with pytest.raises(SourceError, match=f"ended {len(last)} bytes early"):

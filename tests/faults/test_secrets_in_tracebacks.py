@@ -74,7 +74,7 @@ FAULTS = [
     Fault(do="redirect", number=2, times=None),
     Fault(do="redirect", number=2, times=None, location="http://[::1"),
     Fault(do="expire", number=2, times=None),
-    Fault(do="wrong_etag", number=2, times=None),
+    Fault(do="wrong_checksum", number=2, times=None),
     Fault(do="stall", number=2, times=None),
     Fault(on="create", status=403, message="{token}"),
     Fault(on="create", status=201, times=None, body=PLANLESS.replace("SIZE", '"x"')),

@@ -47,7 +47,7 @@ async def lines(
 def test_every_module_logs_under_the_name_of_the_package() -> None:
     for path in PACKAGE.rglob("*.py"):
         expected = f"{NAME}.testing" if "testing" in path.relative_to(PACKAGE).parts else NAME
-        for name in re.findall(r"getLogger\((.*?)\)", path.read_text(encoding="utf-8")):
+        for name in re.findall(r"= (?:logging\.)?getLogger\((.*?)\)", path.read_text(encoding="utf-8")):
             assert name == f'"{expected}"', path.name
 
 
