@@ -40,6 +40,7 @@ from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob, open_record
 from .parts import PROGRESS_PERIOD
+from .quota import RoomCheck
 from .remote_folders import RemoteFolders
 from .request import UploadRequest
 
@@ -193,6 +194,7 @@ class FilePipeline:
         control: The folder's pause and cancellation.
         session: The limits and slots.
         api: The calls.
+        room: Checked before the first file is sent; None for a source whose total size is not known.
     """
 
     def __init__(  # noqa: PLR0913  # collaborators that have different owners
@@ -205,7 +207,10 @@ class FilePipeline:
         control: UploadControl,
         session: Session,
         api: FrameioApi,
+        *,
+        room: RoomCheck | None = None,
     ) -> None:
+        self._room = room
         self._request = request
         self._source = source
         self._folders = folders
@@ -286,6 +291,8 @@ class FilePipeline:
         path = self._source.open_path(file)
         threads = self._session.executor
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
+        if self._room is not None:
+            await self._room.once(self._state.bytes_to_send)
         self._events.publish(FileStarted(file.path, file.size))
         job = UploadJob(
             request=job_request,
@@ -450,7 +457,10 @@ class FolderJob:
             events=self._created,
         )
         files = WalkedFiles(tree, queue, to_compare)
-        self._pipeline = FilePipeline(request, files, self._folders, self._state, events, control, session, api)
+        room = RoomCheck(api, request.account_id, request.root)
+        self._pipeline = FilePipeline(
+            request, files, self._folders, self._state, events, control, session, api, room=room
+        )
 
     async def run(self) -> FolderResult:
         """Upload everything; see `deliver_folder`."""
