@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
     from ._core.remote_records import RemoteAccount, RemoteFolder, RemoteProject, RemoteUser, RemoteWorkspace
     from ._core.settings import Limits, RetryPolicy, Timeouts
+    from ._core.verifying import Verification
     from ._io.journal import Journal
     from ._sdk_compat import AsyncFrameioUploader
     from ._upload import FolderUpload, Upload
@@ -121,12 +122,13 @@ __all__ = [
     "UploadStatus",
     "UploadedFile",
     "Uploader",
+    "Verification",
     "__version__",
 ]
 
 _HOMES = (
     *("_core.errors", "_core.settings", "_core.model", "_core.events", "_core.journal"),
-    *("_core.remote_records", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
+    *("_core.remote_records", "_core.verifying", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
 )
 """The modules that define the names. A name is imported on its first use: creating the dataclasses takes most of the
 import time, and neither `--help` nor a pytest run that only has the package's plugin installed needs them."""

@@ -24,6 +24,7 @@ from ._core.receipts import one_each
 from ._core.redact import Secret
 from ._core.remote_records import RemoteAccount, RemoteProject, RemoteUser
 from ._core.settings import Limits, RetryPolicy, Timeouts
+from ._core.verifying import Verification
 from ._engine.confirm import confirm, read_status
 from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
@@ -35,6 +36,7 @@ from ._engine.placeholder import create_file, create_remote_file
 from ._engine.remote_tree import find_accounts, find_project, find_user, list_accounts
 from ._engine.request import PartSenderFactory, UploadRequest
 from ._engine.resume import JournalSession
+from ._engine.verify import verify
 from ._io.files import printable
 from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
 from ._io.journal import AsyncJournal, Journal
@@ -556,6 +558,32 @@ class Uploader:
         account = self._account(account_id)
         with self._call() as (_, api):
             return await read_status(api, check_id("file_id", file_id), account)
+
+    async def verify(
+        self, file_id: str, source: Source, *, size: int | None = None, account_id: str | None = None
+    ) -> Verification:
+        """Compare the stored original of a file with a source, and return what that proves. It never claims more.
+
+        The source is read once, with its CRC64NVME and MD5. What it can be compared by depends on the service: if the
+        token may download the original, its ETag, which S3 makes of the MD5s of the parts as Frame.io cuts a file, or a
+        CRC64NVME if the answer states one; otherwise its size alone (`proved_by`). An ETag that is marked as something
+        else (KMS, a customer's key) is not compared. That the ETag of the original is that of the parts of the upload
+        was observed by others, and is not documented by Frame.io.
+
+        Args:
+            file_id: The file.
+            source: What it should be: a source as for `upload`.
+            size: Of a source that does not know its own.
+            account_id: The account that the file is in; by default the Uploader's.
+
+        Raises:
+            ApiError: There is no such file, or the service refused the call.
+            SourceError: The source cannot be read, or changes meanwhile.
+        """
+        check_kind(source)
+        account = self._account(account_id)
+        with self._call() as (resources, api):
+            return await verify(api, resources, check_id("file_id", file_id), account, source, size)
 
     async def delete(self, file_id: str, *, account_id: str | None = None) -> None:
         """Delete a file, or the placeholder of a plan that is not used.

@@ -239,6 +239,32 @@ def status(
 
 @app.command()
 @report_usage_errors
+def verify(
+    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="A file here.")] = None,
+    file_id: Annotated[str | None, typer.Argument(metavar="[FILE_ID]", help="The file at Frame.io.")] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Compare every file of a report that `upload --report` wrote.")
+    ] = None,
+    root: Annotated[str, typer.Option(metavar="DIR", help="The folder in which the report's paths begin.")] = ".",
+    account: Account = None,
+    as_json: Json = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+    _verbose: Verbose = False,
+) -> None:
+    """Compare files here with the originals at Frame.io, and say what that proves.
+
+    Exit status: 1 if any differs or cannot be compared.
+    """
+    from .verify import read_pairs, run_verify
+
+    pairs = read_pairs(path, file_id, report, root)
+    service = read_service(account, proxy, ca)
+    finish(lambda: run_verify(service, pairs, as_json), only_prints=True)
+
+
+@app.command()
+@report_usage_errors
 def pending(journal: JournalPath = None, as_json: Json = False, _verbose: Verbose = False) -> None:
     """List the unfinished uploads."""
     from .commands import run_pending

@@ -71,7 +71,7 @@ def write_report(path: Path, rows: list[ReportRow]) -> None:
         table.writeheader()
         for record in records:
             cells = record | {name: " ".join(word or "-" for word in record[name]) for name in PER_PART}
-            table.writerow({name: _defused(cell) for name, cell in cells.items()})
+            table.writerow({name: defuse(cell) for name, cell in cells.items()})
         text = lines.getvalue()
     # File names may contain bytes that are not UTF-8 (surrogates in Python). They are escaped, or no program could read
     # the report; JSON writes them as `\\udce9` anyway.
@@ -81,7 +81,7 @@ def write_report(path: Path, rows: list[ReportRow]) -> None:
 FORMULA = "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
 
 
-def _defused(cell: Any) -> Any:
+def defuse(cell: Any) -> Any:
     """Return a cell that no spreadsheet evaluates as a formula, which could send the sheet to a stranger.
 
     As OWASP advises ("CSV Injection"): an apostrophe before a cell that begins with one of these characters, a tab or

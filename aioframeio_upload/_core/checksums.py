@@ -82,13 +82,13 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{32}")
 """What an ETag looks like that is an MD5. That of a multipart object has a dash and a number (S3 API reference,
 PutObject)."""
 
-_NOT_MD5 = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-customer-algorithm": ""}
+NOT_MD5 = {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-customer-algorithm": ""}
 """Headers, and the beginnings of their values, with which an ETag looks like an MD5 but is not one (the same)."""
 
 
 def _stated_md5(headers: Mapping[str, str]) -> str | None:
     etag = read_etag(headers.get("ETag", ""))
-    if any(name in headers and headers[name].startswith(start) for name, start in _NOT_MD5.items()):
+    if any(name in headers and headers[name].startswith(start) for name, start in NOT_MD5.items()):
         return None
     return etag.lower() if etag is not None and is_digest(etag) else None
 

@@ -57,6 +57,7 @@ class Operation:
 CREATE = Operation("create_local_upload", "POST", "folders/{folder_id}/files/local_upload", 5, 1)
 CREATE_REMOTE = Operation("create_remote_upload", "POST", "folders/{folder_id}/files/remote_upload", 5, 1)
 STATUS = Operation("show_file_upload_status", "GET", "files/{file_id}/status", 5, 1)
+SHOW = Operation("show_file", "GET", "files/{file_id}", 10, 1)
 DELETE = Operation("delete", "DELETE", "files/{file_id}", 100, 60, "nothing")
 MOVE = Operation("move_file", "PATCH", "files/{file_id}/move", 100, 60)
 CREATE_FOLDER = Operation("create_folder", "POST", "folders/{folder_id}/folders", 3, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .._core.checksums import Checksum, Digest
 from .._core.model import ChecksumName
@@ -30,12 +30,22 @@ class PartDigests:
 
 
 async def read_again(checksum: Checksum, lent: PartReader, size: int, blocks: BufferPool) -> str:
-    """Return a checksum of a part that was sent, computed in the hashing thread from what its source contains now.
+    """Return a checksum of a part that was sent, computed from what its source contains now.
 
     Raises:
         SourceError: The source cannot be read any more.
     """
     digest = checksum.begin()
+    await digest_part((digest,), lent, size, blocks)
+    return digest.value()
+
+
+async def digest_part(digests: Sequence[Digest], lent: PartReader, size: int, blocks: BufferPool) -> None:
+    """Feed some digests with a part, in the hashing thread.
+
+    Raises:
+        SourceError: The source cannot be read.
+    """
     offset = 0
     while offset < size:
         buffer = await blocks.take()
@@ -50,6 +60,5 @@ async def read_again(checksum: Checksum, lent: PartReader, size: int, blocks: Bu
             blocks.lost()  # a thread may still write into it
             raise
         offset += len(block)
-        blocks.hash([(buffer, block)], (digest,))
+        blocks.hash([(buffer, block)], digests)
     await blocks.hashed()
-    return digest.value()

@@ -118,6 +118,19 @@ class Account:
         self.observer.changed()
         return file
 
+    def original_url(self, file: FakeFile) -> str:
+        """Return the presigned URL by which the original of a file is downloaded."""
+        target = presign(
+            self.keys,
+            method="GET",
+            path=f"/originals/{file.id}",
+            headers={"host": self.url.partition("//")[2]},
+            parameters=[],
+            at=self.clock(),
+            lifetime=self.link_lifetime,
+        )
+        return self.url + target
+
     def part_url(self, file: FakeFile, number: int) -> str:
         """Return the presigned URL of a part.
 

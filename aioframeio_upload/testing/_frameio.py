@@ -86,10 +86,16 @@ def status(call: Call) -> tuple[int, Json]:
 
 
 def show(call: Call) -> tuple[int, Json]:
-    """Return a file (Show file)."""
+    """Return a file, with the link to its original if that is asked for (Show file)."""
     file = call.file()
     call.account.poll(file)
-    return 200, {"data": asset_json(call.account, file)}
+    document = asset_json(call.account, file)
+    if call.query.get("include") == "media_links.original":
+        # "one third-party tool also reports 403 on the original until the asset is finalised"
+        if not file.complete:
+            raise ApiRefusalError(403, "You do not have access", title="Forbidden")
+        document["media_links"] = {"original": {"download_url": call.account.original_url(file)}}
+    return 200, {"data": document}
 
 
 def delete(call: Call) -> tuple[int, None]:

@@ -17,6 +17,8 @@ from ._spool import Flip, PartWriter, StoredPart
 
 PART_PATH = re.compile(r"/parts/(?P<file_id>[^/]+)/part_(?P<number>[0-9]+)|/uploads/(?P<single>[^/]+)/original\.[^/]*")
 
+ORIGINAL_PATH = re.compile(r"/originals/(?P<file_id>[^/]+)")
+
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 MESSAGES = {
     "AccessDenied": (403, "Access Denied"),
@@ -99,6 +101,51 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
         account.part_arrived(file, seen.number or 1, stored)
     exchange.lose_answer()
     return _granted(account, exchange, stored)
+
+
+async def get_original(account: Account, exchange: Exchange) -> web.Response:
+    """Answer a request for the first byte of an original, as S3 does for an object that was put in parts.
+
+    Raises:
+        AnsweredError: The request was refused, and the connection must be closed.
+        NoAnswerError: The connection ended.
+    """
+    request = exchange.request
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    refused = refusal(account.keys, method="GET", target=_target(request), headers=headers, now=account.clock())
+    if refused is not None:
+        return await exchange.refuse(error_document(*refused))
+    file = account.store.file(exchange.seen.file_id or "")
+    exchange.armed = account.faults.strike("original", None, file.name if file else None)
+    await exchange.begin()
+    while await exchange.block():
+        pass
+    instead = await exchange.interrupt()
+    if instead is not None:
+        return instead
+    if file is None or not file.complete:
+        return error_document(404, "NoSuchKey", None)
+    response = web.Response(status=206, body=b"\0")
+    _sign_off(response, *_ids())
+    # How S3 makes the ETag of a multipart upload: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+    md5s = [bytes.fromhex(md5) for md5 in file.etags if md5 is not None]
+    whole = hashlib.md5(b"".join(md5s), usedforsecurity=False).hexdigest()
+    etag = md5s[0].hex() if len(md5s) == 1 else f"{whole}-{len(md5s)}"
+    if account.etags == "kms":
+        etag = hashlib.md5(etag.encode(), usedforsecurity=False).hexdigest()
+        response.headers["x-amz-server-side-encryption"] = "aws:kms"
+    elif account.etags == "opaque":
+        etag = "opaque"
+    if account.etags is not None:
+        response.headers["ETag"] = f'"{etag}"'
+    response.headers["Content-Range"] = f"bytes 0-0/{file.size}"
+    return response
+
+
+def original_path(path: str) -> str | None:
+    """Return the ID of the file whose original a path names, or None."""
+    match = ORIGINAL_PATH.fullmatch(path)
+    return None if match is None else match["file_id"]
 
 
 async def _receive(account: Account, exchange: Exchange, writer: PartWriter) -> StoredPart | web.Response:

@@ -108,11 +108,13 @@ class FakeServer:
         seen = SeenRequest("unknown", request.method, path, CIMultiDict(request.headers))
         if part is not None:
             seen.operation, (seen.file_id, seen.number) = "part", part
+        elif (original := _s3.original_path(path)) is not None:
+            seen.operation, seen.file_id = "original", original
         elif path in _ims.PATHS:
             seen.operation = _ims.PATHS[path]
         elif match is not None:
             seen.operation, seen.file_id = match.route.operation, match.ids.get("file_id")
-        document = _s3.error_document if part is not None else _routes.error_document
+        document = _s3.error_document if seen.operation in ("part", "original") else _routes.error_document
         exchange = Exchange(request, seen, self.account.observer, document)
         self.account.observer.arrived(seen, request.protocol)
         answered: int | None = None
@@ -133,6 +135,8 @@ class FakeServer:
         try:
             if exchange.seen.operation == "part":
                 return await _s3.put_part(self.account, exchange)
+            if exchange.seen.operation == "original":
+                return await _s3.get_original(self.account, exchange)
             if exchange.seen.operation in _ims.PATHS.values():
                 return await self.account.ims.serve(exchange, exchange.seen.operation)
             return await self._api.serve(exchange, match, asyncio.get_running_loop().time())

@@ -124,6 +124,7 @@ HOMES = {
     "_io/claims": "io/test_ownership",
     "_io/journal": "io/test_journal_sqlite",
     "_io/part_digests": "engine/test_parts_checksums",
+    "_io/original": "engine/test_verify",
     "_io/proxies": "io/test_session",
     "_io/tree_path": "io/test_walk",
     "_plot/layout": "plot/test_model",

@@ -69,6 +69,7 @@ from aioframeio_upload import (
     UploadReplanned,
     UploadResumed,
     UploadStatus,
+    Verification,
 )
 from aioframeio_upload.dask import upload_file
 from aioframeio_upload.plot import Timeline
@@ -323,6 +324,9 @@ async def every_verb(uploader: Uploader) -> None:
     status = await uploader.status(plan.file_id, account_id="a")
     assert_type(status, UploadStatus)
     assert_type(status.completed_at, datetime | None)
+    verified = await uploader.verify(plan.file_id, "take.mov", account_id="a")
+    assert_type(verified, Verification)
+    assert_type(verified.checksum, bool | None)
     await uploader.delete(plan.file_id, account_id="a")
     remote = await uploader.remote_upload("https://host/take.mov", folder_id=FOLDER, name="n")
     assert_type(remote, UploadedFile)

@@ -1,0 +1,113 @@
+"""The command `verify`: compare files here with the originals at Frame.io."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from .. import Uploader, UploadError, Verification
+from . import exit_status
+from .account import with_account
+from .format import escape, format_error
+from .output import write_error, write_json, write_line
+from .report import defuse
+from .service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A file here, and the file at Frame.io that should be the same."""
+
+    path: Path
+    file_id: str
+    sent: str | None = None
+    """The CRC64NVME of what was sent, from a report."""
+
+
+def read_pairs(path: str | None, file_id: str | None, report: str | None, root: str) -> list[Pair]:
+    """Return what to compare: the two that were given, or every file that a report has.
+
+    Raises:
+        typer.BadParameter: The arguments do not say what to compare, or the report cannot be read.
+    """
+    if report is None:
+        if path is None or file_id is None:
+            raise typer.BadParameter("give PATH and FILE_ID, or --report")
+        return [Pair(Path(path), file_id)]
+    if path is not None:
+        raise typer.BadParameter("give PATH and FILE_ID, or --report, and not both")
+    try:
+        rows = _read_rows(Path(report))
+        return [
+            Pair(Path(root, str(row["source"])), str(row["file_id"]), row.get("crc64nvme") or None)
+            for row in rows
+            if row.get("file_id") and row.get("outcome") != "failed"
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise typer.BadParameter(f"{report} is no report that can be read: {type(error).__name__}") from None
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix.lower() == ".json":
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise ValueError("not a list")
+        return rows
+    with path.open(newline="", encoding="utf-8") as lines:
+        return [{name: _restore(cell) for name, cell in row.items()} for row in csv.DictReader(lines)]
+
+
+def _restore(cell: Any) -> Any:
+    """Return a cell without the apostrophe that keeps a spreadsheet from evaluating it."""
+    is_defused = isinstance(cell, str) and cell.startswith("'") and defuse(cell[1:]) == cell
+    return cell[1:] if is_defused else cell
+
+
+async def run_verify(service: Service, pairs: list[Pair], as_json: bool) -> int:
+    """Compare each pair and print what is proved; the exit status is 1 if any differs or cannot be compared."""
+    service = await with_account(service)
+    failed = not pairs
+    if not pairs:
+        await asyncio.to_thread(write_error, "the report has no file that was delivered")
+    async with service.uploader() as uploader:
+        for pair in pairs:
+            failed = not await _compare(uploader, pair, as_json) or failed
+    return exit_status.FAILED if failed else exit_status.OK
+
+
+async def _compare(uploader: Uploader, pair: Pair, as_json: bool) -> bool:
+    try:
+        found = await uploader.verify(pair.file_id, pair.path)
+    except UploadError as error:
+        await asyncio.to_thread(write_error, f"{escape(str(pair.path))}: {escape(format_error(error))}")
+        return False
+    is_sent = None if pair.sent is None or found.crc64nvme is None else pair.sent == found.crc64nvme
+    if as_json:
+        record = {"path": str(pair.path), "file_id": pair.file_id, **dataclasses.asdict(found), "is_sent": is_sent}
+        await asyncio.to_thread(write_json, json.dumps(record))
+    else:
+        await asyncio.to_thread(write_line, f"{escape(str(pair.path))}: {describe(found, is_sent)}")
+    return found.is_same and is_sent is not False
+
+
+def describe(found: Verification, is_sent: bool | None) -> str:
+    """Return what a comparison proves, in words."""
+    if not found.size:
+        return "DIFFERENT: another size"
+    if is_sent is False:
+        return "DIFFERENT: its CRC64NVME is not that of what was sent"
+    if found.checksum is False:
+        return "DIFFERENT: the same size, another checksum"
+    sent = "; its CRC64NVME is that of what was sent" if is_sent else ""
+    proofs = {
+        "crc64nvme": "the same content, by the CRC64NVME of the original",
+        "etag": "the same content, by the ETag of the original",
+    }
+    return proofs.get(found.proved_by or "", "the same size; the content of the original cannot be compared") + sent
