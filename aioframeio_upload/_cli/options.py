@@ -235,8 +235,6 @@ class UploadArguments:
     conflict: Literal["skip", "create", "version"]
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
-    is_agreed: bool = False
-    """Ask nothing before the upload (`--yes`)."""
 
 
 def read_paths(paths: Iterable[str]) -> tuple[list[str], frozenset[str]]:

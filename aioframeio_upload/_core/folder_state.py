@@ -16,7 +16,6 @@ class FolderState:
 
     def __init__(self, files: int, size: int, now: float) -> None:
         self._count = files
-        self._size = size
         self._meter = ProgressMeter(size, now)
         self._sent = 0
         self._bytes_skipped = 0
@@ -55,11 +54,6 @@ class FolderState:
             raised = raised.with_traceback(None).__cause__ or raised.__context__
         self._failures.append(FileFailed(path, error))
         return self._failures[-1]
-
-    @property
-    def bytes_to_send(self) -> int:
-        """Bytes of all files but those that were skipped so far."""
-        return self._size - self._bytes_skipped
 
     @property
     def done(self) -> int:

@@ -40,7 +40,6 @@ from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob, open_record
 from .parts import PROGRESS_PERIOD
-from .quota import RoomCheck
 from .remote_folders import RemoteFolders
 from .request import UploadRequest
 
@@ -194,7 +193,6 @@ class FilePipeline:
         control: The folder's pause and cancellation.
         session: The limits and slots.
         api: The calls.
-        room: Checked before the first file is sent; None for a source whose total size is not known.
     """
 
     def __init__(  # noqa: PLR0913  # collaborators that have different owners
@@ -207,10 +205,7 @@ class FilePipeline:
         control: UploadControl,
         session: Session,
         api: FrameioApi,
-        *,
-        room: RoomCheck | None = None,
     ) -> None:
-        self._room = room
         self._request = request
         self._source = source
         self._folders = folders
@@ -291,8 +286,6 @@ class FilePipeline:
         path = self._source.open_path(file)
         threads = self._session.executor
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
-        if self._room is not None:
-            await self._room.once(self._state.bytes_to_send)
         self._events.publish(FileStarted(file.path, file.size))
         job = UploadJob(
             request=job_request,
@@ -457,10 +450,7 @@ class FolderJob:
             events=self._created,
         )
         files = WalkedFiles(tree, queue, to_compare)
-        room = RoomCheck(api, request.account_id, request.root)
-        self._pipeline = FilePipeline(
-            request, files, self._folders, self._state, events, control, session, api, room=room
-        )
+        self._pipeline = FilePipeline(request, files, self._folders, self._state, events, control, session, api)
 
     async def run(self) -> FolderResult:
         """Upload everything; see `deliver_folder`."""

@@ -25,11 +25,12 @@ from .._core.hosts import is_host, is_loopback
 from .._core.links import is_secure
 from .._core.listing import BadListing, Cursors, Listing
 from .._core.presigned import Now
-from .._core.redact import Secret, redact, without_frames
+from .._core.redact import PartUrl, Secret, redact, without_frames
 from .._core.token_bucket import TokenBucket
 from .api_response import Answer, Shape, read_answer, read_text, summarize
 from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
+from .http_client import request
 from .http_errors import FAILURES, cancelled_by_us_alone, describe, kind_of, send_once
 from .session import Session
 
@@ -267,22 +268,21 @@ class FrameioApi:
         self, operation: Operation, url: URL, body: dict[str, Any] | None, token: Secret[str], flight: Flight
     ) -> Answer:
         """Make the call once. The frames from here on hold token and answer; `call` removes them from errors."""
-        headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
-        plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (body or {}).items()}
-        links = [value.reveal() for value in (body or {}).values() if isinstance(value, Secret)]
+        links = [PartUrl(value.reveal()) for value in (body or {}).values() if isinstance(value, Secret)]
         timeouts = self._resources.timeouts
         try:
             async with (
                 cancelled_by_us_alone(),
-                self._resources.session_for(cleaning=operation is DELETE).request(
+                await request(
+                    self._resources.session_for(cleaning=operation is DELETE),
                     operation.method,
-                    url,
-                    json=None if body is None else {"data": plain},
+                    Secret(url),
+                    data=None if body is None else _payload(body),
                     timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
                     allow_redirects=False,
                     middlewares=(send_once,),
                     trace_request_ctx=flight,
-                    **self._resources.route_to(url, headers),
+                    **self._resources.route_to(url, _headers(token)),
                 ) as response,
             ):
                 text = await read_text(response)
@@ -350,6 +350,16 @@ def _is_word(given: Any) -> bool:
 def _segment(value: str) -> str:
     """Quote an ID as one path segment; a segment of dots alone would be resolved as a relative path."""
     return value.replace(".", "%2E") if value in (".", "..") else quote(value, safe="")
+
+
+def _headers(token: Secret[str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+
+
+def _payload(body: Mapping[str, Any]) -> aiohttp.JsonPayload:
+    """Return the `data` of a request as JSON. Not a `dict`, because aiohttp's frames would show its links."""
+    plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in body.items()}
+    return aiohttp.JsonPayload({"data": plain})
 
 
 def _ignore(_: object) -> None:

@@ -14,10 +14,11 @@ from .._core.checksums import Acknowledged, compare, read_answer
 from .._core.failures import AttemptFailure, FailureKind, Verdict, judge
 from .._core.links import resolve_redirect, why_not_followed
 from .._core.model import Part, Receipt
-from .._core.redact import Secret, address_of, without_frames
+from .._core.redact import PartUrl, Secret, address_of, without_frames
 from .._core.settings import Timeouts
 from .files import PartReader
 from .flow_control import PauseGate, StallGuard
+from .http_client import request
 from .http_errors import FAILURES, describe, kind_of, read_bounded
 from .part_digests import PartDigests, read_again
 from .part_payload import PartPayload
@@ -162,7 +163,7 @@ class PutAttempt:
         )
         self._body = body
         try:
-            outcome = await self._exchange(link.reveal(), body, guard, resources, expect)
+            outcome = await self._exchange(link, body, guard, resources, expect)
         except BaseException as error:
             without_frames(error)
             raise
@@ -203,11 +204,12 @@ class PutAttempt:
         return compare(self._part, answer, computed)
 
     async def _exchange(
-        self, url: URL, body: PartPayload, guard: StallGuard, resources: Session, expect: bool
+        self, link: Secret[URL], body: PartPayload, guard: StallGuard, resources: Session, expect: bool
     ) -> AnswerOutcome | AskAgainWithoutExpect:
         """Send the body and read the answer.
 
-        The frames from here on contain the link, so `_put_to` removes them from every traceback.
+        The frames from here on contain answers, which may quote the link, so `_put_to` removes them from every
+        traceback.
         """
         question = Question(guard)
         headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
@@ -216,48 +218,51 @@ class PutAttempt:
         try:
             async with (
                 guard.deadline,
-                resources.session_for().put(
-                    url,
+                await request(
+                    resources.session_for(),
+                    "PUT",
+                    link,
                     data=body,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
                     trace_request_ctx=question if expect else None,
-                    **resources.route_to(url, headers),
+                    **resources.route_to(link.reveal(), headers),
                 ) as response,
             ):
                 # Known before the body is read, if anything proves it: a cancellation meanwhile must not delete a whole
                 # file as a placeholder.
-                head = self._read(url, response, b"", body.sent)
+                head = self._read(link, response, b"", body.sent)
                 self.is_acknowledged = isinstance(head, Acknowledged) and head.is_proof
-                outcome = self._read(url, response, await read_bounded(response, MAX_ANSWER), body.sent)
+                outcome = self._read(link, response, await read_bounded(response, MAX_ANSWER), body.sent)
         except TimeoutError as error:
             is_late = guard.deadline.expired()
             if is_late and question.is_sent and not body.begun:
                 return AskAgainWithoutExpect()
             connected = question.is_sent or body.begun
             outcome = broke = (
-                self._late(guard, connected, resources.timeouts) if is_late else _lost(error, url.raw_host)
+                self._late(guard, connected, resources.timeouts) if is_late else _lost(error, link.reveal().raw_host)
             )
         except FAILURES as error:
-            outcome = broke = _lost(error, url.raw_host)
+            outcome = broke = _lost(error, link.reveal().raw_host)
         if isinstance(outcome, AttemptFailure) and question.is_sent and not body.begun and may_be_asking(outcome):
             return AskAgainWithoutExpect(broke)
         return outcome
 
-    def _read(self, url: URL, response: aiohttp.ClientResponse, answer: bytes | None, sent: int) -> AnswerOutcome:
+    def _read(
+        self, link: Secret[URL], response: aiohttp.ClientResponse, answer: bytes | None, sent: int
+    ) -> AnswerOutcome:
         """Return what an answer means."""
         if response.status == 307 and (location := response.headers.get("Location")):
-            return self._redirect(url, location)
-        links = [str(url), self._part.url]
+            return self._redirect(PartUrl(link.reveal()), PartUrl(location))
+        links = [PartUrl(link.reveal()), self._part.url]
         outcome = read_answer(response.status, response.headers, answer, datetime.now(UTC), links)
         if isinstance(outcome, Acknowledged) and sent != self._part.size:
             return AttemptFailure(FailureKind.LOST, f"answered after {sent} of {self._part.size} bytes", status=200)
         return outcome
 
-    def _redirect(self, url: URL, location: str) -> Redirected | AttemptFailure:
+    def _redirect(self, here: PartUrl, location: PartUrl) -> Redirected | AttemptFailure:
         """Return where S3 sends the part, or the failure where that redirect must not be followed."""
-        here = str(url)
         target = resolve_redirect(here, location)
         why_not = "to no usable URL" if target is None else why_not_followed(self._part.url, here, target)
         if target is None or why_not is not None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -22,26 +21,16 @@ from .._core.part_slots import Slots
 from .._core.presigned import Arrivals, Links, Now, ServiceClock, link_lifetime
 from .._core.redact import Secret
 from .._core.settings import Limits, RetryPolicy, Timeouts
-from .._version import __version__
 from .buffers import SILENCE, BufferPool, block_for
 from .congestion import PartConnections
 from .files import ReadThreads, in_thread
 from .flow_control import BandwidthLimiter
+from .http_client import open_http_session
 from .http_errors import Misrouted
 from .journal import AsyncJournal
 from .log import log
 from .proxies import Proxies
 from .spool import Spool
-
-LONGEST_FIELD = 64 << 10
-"""Bytes of one header field of a response."""
-
-MOST_FIELDS = 512
-"""Header fields of a response."""
-
-KEEPALIVE = 4.0
-"""Seconds. S3 drops an idle connection after about five (aws-c-s3, `s3_client.c`), aiohttp after 15; a PUT on a
-connection that S3 has dropped is a lost attempt."""
 
 API_CALLS = 32
 """API calls in flight at the same time. The documented rates are five a second or less for each operation, so even if
@@ -231,43 +220,6 @@ def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
         connections=PartConnections(limits.congestion, is_limited=limits.bandwidth is not None),
         file_slots=anyio.Semaphore(limits.files),
     )
-
-
-def open_http_session(
-    shared: aiohttp.ClientSession | None, traces: tuple[aiohttp.TraceConfig, ...] = ()
-) -> aiohttp.ClientSession:
-    """Make the aiohttp session for API and parts.
-
-    Only the connector of a caller's session is used (pool, resolver, TLS): its default headers, `auth`, cookies,
-    `raise_for_status` and timeouts must not affect a signed request, and S3 must not see the token. No `trust_env`,
-    because netrc may add an `Authorization` header, which S3 refuses beside a signed query.
-    """
-    connector = shared.connector if shared is not None else aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
-    if connector is None:
-        raise RuntimeError("the session that was given is closed")
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_on_headers_sent)
-    return aiohttp.ClientSession(
-        connector=connector,
-        trace_configs=[trace, *traces],
-        connector_owner=shared is None,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"aioframeio-upload/{__version__}"},
-        auto_decompress=True,
-        # Limits for responses. aiohttp's defaults (8 KB per line or field, 128 fields) protect servers; gateways and
-        # policies add longer and more fields to valid responses.
-        max_line_size=LONGEST_FIELD,
-        max_field_size=LONGEST_FIELD,
-        max_headers=MOST_FIELDS,
-        requote_redirect_url=False,
-        trust_env=False,
-    )
-
-
-async def _on_headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    """Call `sent()` of a request's `trace_request_ctx`."""
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.sent()
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:

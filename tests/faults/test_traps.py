@@ -28,8 +28,8 @@ from aioframeio_upload import (
     UploadedFile,
     Uploader,
 )
+from aioframeio_upload._io.http_client import KEEPALIVE, open_http_session
 from aioframeio_upload._io.part_payload import UNSENT
-from aioframeio_upload._io.session import KEEPALIVE, open_http_session
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, sha256, some_bytes, uploader_on
 from tests.support.canned import answer, canned
