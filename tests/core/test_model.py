@@ -18,7 +18,7 @@ from yarl import URL
 from aioframeio_upload import Part, Plan, PlanError, UploadedFile, UploadStatus
 from aioframeio_upload._core.events import record_to_dict
 from aioframeio_upload._core.presigned import LinkLifetime, link_lifetime
-from tests.support.strategies import INSTANTS, JSON, PARTS, SECRET, SIZES, WORDS, links, moved, plans
+from tests.support.strategies import INSTANTS, JSON, PARTS, SECRET, SIZES, TEXT, links, moved, plans
 
 LINK = "https://s3.example/part?X-Amz-Signature=" + SECRET
 PLAN = Plan(
@@ -244,7 +244,7 @@ def as_objects(told: dict[str, Any]) -> SimpleNamespace:
     return SimpleNamespace(**{**told, "upload_urls": slices})
 
 
-@given(SIZES, st.none() | WORDS)
+@given(SIZES, st.none() | TEXT)
 def test_the_sdks_object_and_the_dict_make_the_same_plan(sizes: list[int], media_type: str | None) -> None:
     told = answer(sizes, media_type=media_type)
     plan = Plan.from_response(told, account_id="a1")

@@ -14,10 +14,12 @@ import contextlib
 import errno
 import importlib
 import os
+import shutil
 import signal
 import socket
 import stat
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -43,8 +45,8 @@ OF_OS = (
     *("setegid", "seteuid", "setgid", "setpgid", "setsid", "setuid", "statvfs", "fork", "openpty", "uname"),
 )
 OF_SIGNAL = ("SIGCHLD", "SIGCONT", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGSTOP", "SIGUSR1", "SIGUSR2")
+# AF_UNIX stays: without it asyncio cannot make its socketpair here.
 OF_SOCKET = (
-    "AF_UNIX",
     "MSG_DONTWAIT",
     "SO_REUSEPORT",
     "TCP_CONGESTION",
@@ -76,6 +78,9 @@ def pretend() -> None:
     asyncio.BaseEventLoop.add_signal_handler = not_implemented  # type: ignore[method-assign]
     for method in ("add_reader", "add_writer", "remove_reader", "remove_writer", "add_signal_handler"):
         setattr(asyncio.SelectorEventLoop, method, not_implemented)
+    # As on Windows: a file with a name, and a wrapper that removes it.
+    tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[assignment]
+    shutil._use_fd_functions = False  # type: ignore[attr-defined]
     translate_line_feeds()
     keep_open_files()
 
