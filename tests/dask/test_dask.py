@@ -26,12 +26,14 @@ from distributed import Client
 from yarl import URL
 
 from aioframeio_upload import (
+    IntegrityError,
     Limits,
     LinksExpired,
     PartCompleted,
     PartExhausted,
     PartStarted,
     Progress,
+    RetryPolicy,
     SourceChanged,
     SourceError,
     Timeouts,
@@ -47,6 +49,7 @@ from aioframeio_upload._dask.sender import _from_dask
 from aioframeio_upload.dask import upload_file
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, reached, sha256, uploader_on
+from tests.engine.test_parts_checksums import CRCS
 from tests.support.cluster import cluster_of, may_block, program_of
 from tests.support.seen import operations, puts
 
@@ -125,6 +128,34 @@ async def test_all_workers_send_a_file_and_it_is_told_as_one_upload(
     assert events[-1] == UploadCompleted(upload.result)
     crews = await client.run(lambda dask_worker: [name for name in dask_worker.plugins if "frameio" in name])
     assert list(crews.values()) == [[], []], "nothing of it is left on a worker"
+
+
+@pytest.mark.parametrize("etags", ["md5", "kms"])
+@pytest.mark.parametrize("crc", ["right", "once wrong", "garbled", "absent", "vanishing"])
+async def test_each_part_is_proved_by_what_the_answers_to_its_worker_state(
+    client: Client, make_file: Callable[..., Path], etags: Any, crc: str
+) -> None:
+    path = make_file(6 * PART - 1)
+    md5 = "md5" if etags == "md5" else None
+    expected: dict[str, set[str | None]] = {"right": {"crc64nvme"}, "once wrong": {"crc64nvme"}}
+    async with FakeFrameio(faults=CRCS[crc], rate_limits=False, part_size=PART, etags=etags) as fake:
+        async with uploader_on(fake) as uploader:
+            file = await upload_file(client, path, uploader=uploader, folder_id=fake.folder_id)
+        (stored,) = fake.files
+        assert (stored.sha256, file.crc64nvme) == (sha256(path), stored.crc64nvme)
+        assert set(file.checked_by) == expected.get(crc, {"crc64nvme", md5} if crc == "vanishing" else {md5})
+        # What was stored wrongly may have been the last part: then the file was made anew.
+        assert sum(puts(fake).values()) == 6 or crc == "once wrong"
+
+
+async def test_a_crc_that_keeps_differing_at_a_worker_is_an_integrity_error(
+    client: Client, fake: FakeFrameio, make_file: Callable[..., Path]
+) -> None:
+    fake.add_fault(Fault(do="wrong_checksum", number=2, times=None))
+    async with uploader_on(fake, retry=RetryPolicy(attempts=2, base=0.01, cap=0.02)) as uploader:
+        with pytest.raises(IntegrityError, match="CRC64NVME"):
+            await upload_file(client, make_file(3 * PART), uploader=uploader, folder_id=fake.folder_id)
+    assert (fake.files, len(fake.deleted)) == ((), 1)
 
 
 async def test_a_part_whose_worker_is_killed_is_sent_by_another(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aioframeio_upload import (
     IntegrityError,
     Limits,
     PartCompleted,
+    PartExhausted,
     PartRetrying,
     RetryPolicy,
     SourceChanged,
@@ -260,6 +262,26 @@ async def test_each_file_of_a_folder_is_proved_by_what_the_answers_state(tmp_pat
         found = {name for file in result.files for name in file.checked_by}
         # With several parts in flight, the answer that first lacks the CRC may be to any of them.
         assert found == ({"crc64nvme", *proofs(etags, crc)} if crc == "vanishing" else {*proofs(etags, crc)})
+
+
+@pytest.mark.parametrize("etags", ["md5", "kms"])
+@pytest.mark.parametrize("crc", ["right", "once wrong", "garbled", "absent", "vanishing"])
+async def test_what_is_resumed_is_proved_by_what_the_answers_state_then(tmp_path: Path, etags: Any, crc: str) -> None:
+    path, journal = tmp_path / "a.mov", tmp_path / "state" / "uploads.sqlite3"
+    on_disk(path.write_bytes, CONTENT)
+    async with FakeFrameio(rate_limits=False, part_size=PART, etags=etags) as fake:
+        fake.add_fault(Fault(number=2, status=500))
+        once = RetryPolicy(attempts=1)
+        async with uploader_on(fake, retry=once, limits=ONE_AT_A_TIME, journal=journal) as uploader:
+            with pytest.raises(PartExhausted):
+                await uploader.upload(path, folder_id=fake.folder_id)
+        for fault in CRCS[crc]:
+            fake.add_fault(replace(fault, first=1) if crc == "vanishing" else fault)
+        async with uploader_on(fake, limits=ONE_AT_A_TIME, journal=journal) as uploader:
+            file = await uploader.upload(path, folder_id=fake.folder_id)
+        assert (fake.files[0].sha256, file.crc64nvme) == (sha256(CONTENT), fake.files[0].crc64nvme)
+        assert file.checked_by == ("crc64nvme", *proofs(etags, crc)[1:])
+        assert puts(fake) == {1: 1, 2: 3 if crc == "once wrong" else 2, 3: 1}
 
 
 @pytest.mark.parametrize("name", ["crc32c", "crc32"])
