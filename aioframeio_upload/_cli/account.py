@@ -8,15 +8,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import RemoteAccount
 from .._core.redact import one_line
 from .._io.atomic_write import write_atomically
 from .format import format_count
-from .options import UsageError
 from .output import can_ask, write_error
-from .service import Service
 from .typed_lines import typed_lines
+from .usage_error import UsageError
+
+if TYPE_CHECKING:
+    from .service import Service
 
 ATTEMPTS = 3
 """Answers that a person may give."""
@@ -36,7 +39,7 @@ async def with_account(service: Service) -> Service:
         if service.has_chosen:
             await asyncio.to_thread(_remember, service, service.account_id)
         return service
-    async with service.uploader() as uploader:
+    async with replace(service, needs_account=False).uploader() as uploader:
         accounts = await uploader.accounts()
     if not accounts:
         raise UsageError("this token can read no account at Frame.io; ask for an invitation, or use another token")

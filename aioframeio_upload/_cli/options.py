@@ -16,16 +16,13 @@ from urllib.parse import unquote, urlsplit
 
 from .._core.redact import Secret
 from .output import write_error
+from .usage_error import UsageError as UsageError  # for its other importers: it is raised for every option
 
 if TYPE_CHECKING:
     import ssl
 
     from .. import Limits, Timeouts
     from .service import ProxyOfHost, Service
-
-
-class UsageError(Exception):
-    """The command cannot be run as it was typed; the message says what is accepted."""
 
 
 # -- the service: login, account, address, proxy, certificates ---------------------------------------------------------
@@ -81,6 +78,7 @@ def read_service(
         proxy=read_proxy(proxy, base_url),
         ssl=_read_ca(ca),
         state=state,
+        needs_account=needs_account,
         has_chosen=needs_account and bool(account),
     )
 

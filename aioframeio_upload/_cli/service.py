@@ -68,6 +68,8 @@ class Service:
     state: Path | None = None
     """This user's state folder, with the login that `login` has kept and the remembered account; None if there is no
     place for one."""
+    needs_account: bool = False
+    """Whether an Uploader without an account is of no use to the command."""
     has_chosen: bool = False
     """Whether the account was given as an option, so that it is remembered."""
 
@@ -156,12 +158,20 @@ class Service:
 
     @asynccontextmanager
     async def uploader(self, **settings: Any) -> AsyncIterator[Uploader]:
-        """Yield an Uploader with these settings."""
+        """Yield an Uploader with these settings.
+
+        A command that shows the account, or makes several Uploaders, calls `with_account` itself before.
+        """
+        account_id = self.account_id
+        if account_id is None and self.needs_account:
+            from .account import with_account
+
+            account_id = (await with_account(self)).account_id
         async with (
             self.token() as token,
             Uploader(
                 token.reveal(),
-                account_id=self.account_id,
+                account_id=account_id,
                 base_url=self.base_url,
                 proxy=self.proxy,
                 ssl=self.ssl,

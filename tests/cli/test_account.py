@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from aioframeio_upload._cli.options import read_service
 from aioframeio_upload.testing import FakeFrameio, Fault
-from tests.conftest import PART
+from tests.conftest import PART, on_disk
 from tests.support.commands import Program
 from tests.support.pressed import Terminal
 
@@ -101,3 +102,16 @@ def test_a_person_is_asked_once(fake: FakeFrameio, program: Program, typed: str)
     assert json.loads(path.read_text(encoding="utf-8")) == {fake.url: other}
     asked = program.run("status", "no-such-file")
     assert (asked[0], "NotFound" in asked[2]) == (1, True)
+
+
+async def test_an_uploader_of_a_command_that_did_not_ask_has_the_account_too(
+    fake: FakeFrameio, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FRAMEIO_TOKEN", "FRAMEIO_BASE_URL", "XDG_STATE_HOME"):
+        if name in program.environment:
+            monkeypatch.setenv(name, program.environment[name])
+    monkeypatch.delenv("FRAMEIO_ACCOUNT_ID", raising=False)
+    service = on_disk(read_service, None, None, None)
+    async with service.uploader() as uploader:
+        file = await uploader.upload(b"take", name="take.mov", folder_id=fake.folder_id)
+    assert file.account_id == fake.account_id

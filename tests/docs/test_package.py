@@ -104,6 +104,7 @@ HOMES = {
     "_cli/service": "cli/test_route",
     "_cli/typed_lines": "cli/test_login",
     "_cli/upload": "cli/test_app",
+    "_cli/usage_error": "cli/test_app",
     "_cli/upload_view": "cli/test_app",
     "_core/api_schema": "core/test_listing",
     "_core/file_queue": "core/test_folder_state",
