@@ -161,7 +161,7 @@ class PartConnections:
     """
 
     def __init__(self, setting: str, *, is_limited: bool = False) -> None:
-        self.setting = "system" if setting == "auto" and is_limited else setting
+        self.setting: str = "system" if setting == "auto" and is_limited else setting
         self._hosts: dict[str, HostConnections] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
