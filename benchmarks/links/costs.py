@@ -29,7 +29,8 @@ MEASURES = (
 * `rate`: bytes of the file per second.
 * `in_vain`: the share of the bytes that arrived and were not the file: parts that were refused, raced or broken.
 * `in_flight_later`: the most requests that the server had at once, after the first minute.
-* `right_rate`: the least share of the link's rate that arrived in the intervals which begin 10 s after each change.
+* `right_rate`: the least share of the link's rate that arrived in the intervals which begin 10 s after each change;
+  only of a link that changes.
 * `beside`: the share of the link that the foreign flow has.
 * `retransmitted`: the share of the segments of the client that it sent again.
 """
@@ -69,7 +70,7 @@ def measures_of(run: Observed) -> dict[str, Any]:
         "refusals": run.arrived["refusals"],
         "most_in_flight": run.arrived["most_active"],
         "in_flight_later": max((number for at, number in active if at > run.began + LATER), default=None),
-        "right_rate": right_rate(run, samples),
+        "right_rate": right_rate(run, samples) if len(run.rates.steps) > 1 else None,
         "beside": None,
         "mb_by_second": by_second(samples, run.began, seconds),
         "in_flight_by_second": [
@@ -166,7 +167,8 @@ def cost_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[obj
     for row in rows:
         one = row["summary"]
         shown = [number(one[name], form) for name, form in FORMS.items()]
-        cost = "" if one["cost"] is None else f"{one['cost']:.2f} ({one['cost_min']:.2f}-{one['cost_max']:.2f})"
+        spread = "" if len(row["runs"]) == 1 else f" ({one['cost_min']:.2f}-{one['cost_max']:.2f})"
+        cost = "" if one["cost"] is None else f"{one['cost']:.2f}{spread}"
         lines.append(
             [row["link"], row["variant"], ">" * bool(one["capped"]) + cost, f"{one['rate'] / 1e6:.1f}", *shown]
         )

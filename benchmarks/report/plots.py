@@ -123,17 +123,13 @@ def links(record: Record, axes: Axes) -> None:
 
 
 def links_over_time(record: Record, axes: Axes) -> None:
-    """Draw the rate and the number of parts in flight of `auto` on the link whose rate changes."""
-    runs = [
-        row["runs"][-1] for row in record["rows"] if row["link"] == "200, 20, 200 Mbit/s" and row["variant"] == "auto"
-    ]
-    for one in runs:
+    """Draw the rate and the number of parts in flight on the link whose rate changes, of `auto` if it was measured."""
+    found = {row["variant"]: row["runs"][-1] for row in record["rows"] if row["link"] == "200, 20, 200 Mbit/s"}
+    for variant, one in sorted(found.items(), key=lambda item: item[0] != "auto")[:1]:
         axes.step(
             range(len(one["mb_by_second"])), one["mb_by_second"], where="post", color=COLORS["ours"], label="MB/s"
         )
-        axes.plot(
-            [look[0] for look in one["looks"]], [look[2] for look in one["looks"]], color="#c8553d", label="in flight"
-        )
+        axes.plot(one["in_flight_by_second"], color=COLORS["frameio SDK"], label=f"in flight, {variant}")
         axes.legend()
     axes.set_xlabel("seconds; the link carries 200, 20 and again 200 Mbit/s")
 
