@@ -125,10 +125,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Test the FastAPI example's page in Debian's Chromium (installed if missing) and take a new screenshot."""
+    """Test the FastAPI example's page in Debian's Chromium (installed if missing) and take new pictures of it."""
     install(session, "-e", ".[test]", *group("examples"), *group("browser"))
     from_debian(session, "chromium", "chromium")
-    session.env["PICTURE"] = str(ROOT / "examples" / "fastapi_app" / "page.png")
+    session.env["PICTURES"] = str(ROOT / "examples" / "fastapi_app")
     pytest(session, "tests/browser")
 
 

@@ -1,4 +1,4 @@
-"""Serve a page to drop files on: each is forwarded to Frame.io as it arrives, and the page shows its progress.
+"""Serve a page to drop files and folders on: they are forwarded to Frame.io as they arrive, and the page shows how.
 
 Into a fake Frame.io where FRAMEIO_TOKEN is not set.
 """
@@ -6,41 +6,39 @@ Into a fake Frame.io where FRAMEIO_TOKEN is not set.
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Query, Request
+from board import Board
+from delivery import Busy, Delivery, Service
+from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
-from kept import HOPELESS, Dropped, Kept, left_behind, missing_of, take_end
-from page import HEADERS, HOSTS, PAGE
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from folders import Folders
+from frameio import AsyncFrameio
+from guard import HOSTS, Guard
+from kept import Dropped
 
-from aioframeio_upload import (
-    PartCompleted,
-    SourceError,
-    Upload,
-    UploadCancelled,
-    UploadCompleted,
-    Uploader,
-    UploadError,
-    UploadFailed,
-)
+from aioframeio_upload import SourceError, Uploader
 from aioframeio_upload.testing import FakeFrameio
 
 GRACE = float(os.environ.get("GRACE", "20"))
 """Seconds for running uploads when the server is stopped; what is missing then is sent later."""
 
-log = logging.getLogger("uvicorn.error")
+STATIC = Path(__file__).with_name("static")
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+"""Seconds. Part links expire after a day, so an upload that nobody has continued for so long is useless."""
 
 
 @asynccontextmanager
@@ -59,161 +57,126 @@ async def settings() -> AsyncIterator[Mapping[str, str]]:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open one Uploader for the whole server: its limits hold for all requests together."""
-    state = app.state
     async with settings() as found:
         token, account, url = found["FRAMEIO_TOKEN"], found["FRAMEIO_ACCOUNT_ID"], found.get("FRAMEIO_BASE_URL")
-        state.folder_id, state.kept = found["FRAMEIO_FOLDER"], Path(found.get("STATE", "unfinished"))
+        url = url or "https://api.frame.io"
+        folders = Folders(AsyncFrameio(token=token, base_url=url), account, found["FRAMEIO_FOLDER"])
         async with (
-            Uploader(token, account_id=account, base_url=url or "https://api.frame.io") as state.uploader,
-            asyncio.TaskGroup() as state.tasks,
+            Uploader(token, account_id=account, base_url=url) as uploader,
+            asyncio.TaskGroup() as tasks,
         ):
-            for old in await asyncio.to_thread(left_behind, state.kept):
-                await forget(old)
+            board = app.state.board = Board(Path(found.get("STATE", "unfinished")), Service(uploader, folders, tasks))
+            await board.open()
+            sweeping = tasks.create_task(sweep(board))
             yield
-            await state.uploader.shutdown(GRACE)
+            sweeping.cancel()
+            await stop()
 
 
-@dataclass
-class Sending:
-    """A running upload: its file, its upload as soon as it is planned, and whether the whole body was received."""
-
-    file: Dropped
-    upload: Upload | None = None
-    is_taken: bool = False
+async def sweep(board: Board) -> None:
+    """Forget, every hour, what nobody has continued for a day."""
+    while True:
+        await board.sweep(time.time() - DAY)
+        await asyncio.sleep(HOUR)
 
 
-app = FastAPI(lifespan=lifespan)
+async def stop() -> None:
+    """Let running uploads continue for `GRACE` seconds; what is missing then is sent after the next start."""
+    board: Board = app.state.board
+    board.service.stopping.set()
+    board.close()
+    await board.service.uploader.shutdown(GRACE)
+
+
+app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+app.add_middleware(Guard)
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
-uploads: dict[UUID, Sending] = {}
-"""Running uploads, by the key that the page chose."""
+app.mount("/static", StaticFiles(directory=STATIC))
 
 
 @app.get("/")
-async def page() -> HTMLResponse:
+async def page() -> FileResponse:
     """Return the page."""
-    return HTMLResponse(PAGE, headers=HEADERS)
+    return FileResponse(STATIC / "page.html")
 
 
-@app.put("/uploads/{key}", status_code=202)
-async def receive(key: UUID, file: Annotated[Dropped, Query()], request: Request) -> JSONResponse:
+@app.put("/lists/{name}")
+async def accept(name: UUID, files: Annotated[list[Dropped], Body(max_length=1000)]) -> list[UUID]:
+    """Take up dropped files, before their bytes; return the key of each."""
+    board: Board = app.state.board
+    try:
+        return await board.accept(name, files)
+    except OSError as error:
+        raise HTTPException(507, f"the server cannot record them: {error.strerror}") from None
+
+
+@app.get("/lists/{name}/events")
+async def events(name: UUID) -> StreamingResponse:
+    """Stream the rows of a list, now and whenever they change."""
+    board: Board = app.state.board
+    # A proxy that collects an answer before it forwards it would hold back every event.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(board.watch(name), media_type="text/event-stream", headers=headers)
+
+
+def found(name: UUID, key: UUID) -> Delivery:
+    """Return an upload, or answer 404."""
+    board: Board = app.state.board
+    delivery = board.find(name, key)
+    if delivery is None:
+        raise HTTPException(404, "there is no such upload")
+    return delivery
+
+
+@app.put("/lists/{name}/{key}")
+async def receive(name: UUID, key: UUID, request: Request) -> JSONResponse:
     """Forward the missing bytes, a part at a time; answer when all are received, before all are sent."""
-    if (length := request.headers.get("content-length")) is None:
+    delivery = found(name, key)
+    length = request.headers.get("content-length")
+    if length is None:
         raise HTTPException(411, "the body has no Content-Length")
-    if key in uploads:
-        raise HTTPException(409, "it is being sent")
-    sending = uploads[key] = Sending(file)
-
-    async def body() -> AsyncIterator[bytes]:
-        async for piece in request.stream():
-            yield piece
-        sending.is_taken = True
-
     try:
-        upload = await begin(key, sending, body(), length)
-        planned = await upload.planned()
-        async for _ in upload:
-            if sending.is_taken:
-                break
-        if not sending.is_taken:
-            _ = upload.result
-    except UploadError as error:
-        status = 503 if isinstance(error, UploadCancelled) else 400 if isinstance(error, SourceError) else 502
-        return JSONResponse(error.to_dict(), status)
-    finally:
-        if sending.upload is None:
-            del uploads[key]
-    assert planned is not None  # it is None only for a skipped file
-    return JSONResponse(planned.to_dict(), 202)
+        delivery.begin(request.stream(), int(length))
+    except Busy:
+        return JSONResponse(delivery.row(), 409)
+    await delivery.taken.wait()
+    return JSONResponse(delivery.row(), status_of(delivery))
 
 
-async def begin(key: UUID, sending: Sending, body: AsyncIterator[bytes], length: str) -> Upload:
-    """Start the upload, with the stored plan or a new one."""
-    uploader: Uploader = app.state.uploader
-    path, file = app.state.kept / f"{key}.upload", sending.file
-    kept = await asyncio.to_thread(Kept.find, path)
-    if kept is not None and kept.file != file:
-        await forget(kept)
-        kept = None
-    if length != str(sum(size for _, size in kept.missing) if kept else file.size):
-        raise HTTPException(409, "these are not the bytes that are missing: ask again")
-    if kept is None:
-        try:
-            plan = await uploader.plan(body, folder_id=app.state.folder_id, name=file.name, size=file.size)
-        except ValueError as error:  # the name is invalid
-            raise HTTPException(422, str(error)) from None
-        kept = Kept(path, file, plan)
-        try:
-            await asyncio.to_thread(kept.begin)
-        except OSError as error:
-            await forget(kept)
-            raise HTTPException(507, f"no record of it can be kept: {error.strerror}") from None
-    try:
-        upload = sending.upload = uploader.execute(kept.plan, body, receipts=kept.receipts).start()
-    except RuntimeError:
-        raise HTTPException(503, "the server is being stopped") from None
-    app.state.tasks.create_task(follow(key, kept, sending, upload))
-    return upload
+def status_of(delivery: Delivery) -> int:
+    """Return the status that fits the end of an attempt."""
+    if delivery.state in ("sending", "done"):
+        return 202
+    if delivery.error is None:
+        return 503  # stopped, by the user or with the server
+    return 400 if isinstance(delivery.error, SourceError) else 507 if isinstance(delivery.error, OSError) else 502
 
 
-async def follow(key: UUID, kept: Kept, sending: Sending, upload: Upload) -> None:
-    """Store the receipt of each part, and the end; a failure only if the request has been answered already."""
-    try:
-        async with upload:
-            async for event in upload:
-                if isinstance(event, PartCompleted):
-                    await asyncio.to_thread(kept.note, event)
-        await asyncio.to_thread(kept.end, UploadCompleted(upload.result))
-    except UploadError as error:
-        log.warning("%s: %s", upload.name, error)
-        if isinstance(error, HOPELESS):
-            await forget(kept, is_useless=True)
-        if sending.is_taken and not isinstance(error, UploadCancelled):
-            await asyncio.to_thread(kept.end, UploadFailed(error))
-    finally:
-        del uploads[key]
+@app.patch("/lists/{name}/{key}")
+async def change(
+    name: UUID, key: UUID, state: Annotated[Literal["waiting", "paused", "cancelled"], Body(embed=True)]
+) -> dict[str, Any]:
+    """Pause an upload, cancel it, or let it go on."""
+    delivery = found(name, key)
+    await delivery.wish(state)
+    return delivery.row()
 
 
-async def forget(kept: Kept, *, is_useless: bool = False) -> None:
-    """Forget an upload, and delete its file if it lacks a part or cannot be used."""
-    await asyncio.to_thread(kept.forget)
-    try:
-        if is_useless or kept.missing:
-            await app.state.uploader.delete(kept.plan.file_id)
-    except UploadError as error:
-        log.warning("%s is left behind: %s", kept.plan.view_url, error)
-
-
-@app.get("/uploads/{key}/events")
-async def events(key: UUID, file: Annotated[Dropped, Query()]) -> StreamingResponse:
-    """Stream the events of an upload; a late or reconnected browser gets every event from the first."""
-    return StreamingResponse(stream(key, file), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-
-async def stream(key: UUID, file: Dropped) -> AsyncIterator[str]:
-    """Yield an upload's events as server-sent events; if it does not run, how it ended or what is missing."""
-    # The browser reconnects this many milliseconds after the stream has ended.
-    yield "retry: 500\n\n"
-    path: Path = app.state.kept / f"{key}.upload"
-    if (sending := uploads.get(key)) is not None:
-        # Nothing is reported of another file under this key: the page retries until that upload has ended.
-        if sending.upload is not None and sending.file == file:
-            async for event in sending.upload:
-                if not isinstance(event, UploadFailed):  # reported once: by the answer, or as the stored end
-                    yield f"data: {json.dumps(event.to_dict())}\n\n"
-    elif (end := await asyncio.to_thread(take_end, path, file)) is not None:
-        yield f"data: {end}\n\n"
-    else:
-        missing = await asyncio.to_thread(missing_of, path, file)
-        yield f"event: missing\ndata: {json.dumps(missing)}\n\n"
+@app.delete("/lists/{name}/{key}", status_code=204)
+async def remove(name: UUID, key: UUID) -> None:
+    """Remove an upload from its list; cancel it if it is not complete."""
+    board: Board = app.state.board
+    await board.remove(name, key)
 
 
 class Server(uvicorn.Server):
     """Stop running uploads before waiting for the requests that send them."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await app.state.uploader.shutdown(GRACE)
+        await stop()
         await super().shutdown(sockets)
 
 
 if __name__ == "__main__":
-    Server(uvicorn.Config(app, port=int(os.environ.get("PORT", "8000")), timeout_graceful_shutdown=5)).run()
+    host, port = os.environ.get("LISTEN", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
+    Server(uvicorn.Config(app, host=host, port=port, timeout_graceful_shutdown=5)).run()

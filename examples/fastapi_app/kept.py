@@ -1,144 +1,131 @@
-"""Store the plan, the receipts and the end of each upload in a file that only its owner can read."""
+"""Record each upload in a file that only its owner can read: what it is, its plan, its receipts, and its end."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import unicodedata
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 
-from aioframeio_upload import (
-    IntegrityError,
-    LinksExpired,
-    PartCompleted,
-    PartRejected,
-    Plan,
-    Receipt,
-    UploadCompleted,
-    UploadError,
-    UploadFailed,
-)
+from aioframeio_upload import PartCompleted, Plan, PlanError, Receipt
 
-log = logging.getLogger("uvicorn.error")
+SUFFIX = ".upload"
 
-DAY = 86400.0
-"""Seconds. Part links expire after a day, so an upload that nobody has continued for so long is useless."""
-
-HOPELESS = (LinksExpired, PartRejected, IntegrityError)
-"""Errors after which the parts that have arrived cannot be used."""
-
-END = ".upload-end"
-"""Suffix of the file that says how an upload has ended."""
+BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of text: they can make `exe.mov` look like `vom.exe`."""
 
 
-class Dropped(BaseModel):
+def harmless(name: str) -> str:
+    """Return the last component of a foreign name without control and bidi characters, as the library does."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return "".join(char for char in last if unicodedata.category(char) != "Cc" and char not in BIDI).strip(" ")
+
+
+class Dropped(BaseModel, frozen=True):
     """A file as the page describes it: another size or modification time means another file."""
 
-    name: str
-    size: int
+    name: str = Field(max_length=1024)
+    folder: str = Field(default="", max_length=4096)
+    """Path of the folder that it was dropped with, with `/` between names; empty for a single file."""
+    size: int = Field(ge=0, lt=2**53)
     modified: int
+
+    @field_validator("name")
+    @classmethod
+    def _clean_name(cls, name: str) -> str:
+        return harmless(name)
+
+    @field_validator("folder")
+    @classmethod
+    def _clean_folder(cls, folder: str) -> str:
+        return "/".join(harmless(name) for name in folder.split("/"))
 
 
 @dataclass
 class Kept:
-    """A started upload: its file, its plan, and a receipt for each part that has arrived; one line each."""
+    """The record of an upload: a file of JSON lines, of which the last word counts."""
 
     path: Path
     file: Dropped
-    plan: Plan
-    receipts: list[Receipt] = field(default_factory=list)
+    added_at: float = field(default_factory=time.time)
+    plan: Plan | None = None
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    """Receipts of the parts that have arrived at Frame.io."""
+    end: Mapping[str, Any] | None = None
+    """The last event, as JSON, if the upload has ended."""
+    is_paused: bool = False
+    changed_at: float = field(default_factory=time.time)
 
     @classmethod
-    def find(cls, path: Path) -> Kept | None:
-        """Read a stored upload; return None if there is none, or it cannot be used."""
+    def read(cls, path: Path) -> Kept | None:
+        """Read a record; return None if it cannot be used."""
         try:
-            file, plan, *lines = path.read_text(encoding="utf-8").split("\n")
-            return cls(path, Dropped.model_validate_json(file), Plan.from_json(plan), list(read_receipts(lines)))
-        except (OSError, ValueError, TypeError, UploadError):
+            lines = path.read_text(encoding="utf-8").split("\n")
+            modified = path.stat().st_mtime
+            kept = cls(path, Dropped.model_validate_json(lines[0]), added_at=modified, changed_at=modified)
+            for line in lines[1:]:
+                # A line that a full disk or a kill has cut short is skipped: what it says is done again.
+                with suppress(ValueError, TypeError, PlanError):
+                    kept._take(json.loads(line))
+        except (OSError, ValueError):
             return None
+        return kept
 
-    def begin(self) -> None:
-        """Store it, before its first byte is sent."""
-        write(self.path, "w", f"{self.file.model_dump_json()}\n{self.plan.to_json()}")
+    def _take(self, line: Mapping[str, Any]) -> None:
+        match line:
+            case {"added_at": added_at}:
+                self.added_at = added_at
+            case {"plan": plan}:
+                self.plan = Plan.from_json(plan)
+            case {"receipt": values}:
+                self.receipts[values[0]] = Receipt(*values)
+            case {"end": end}:
+                self.end = end
+            case {"is_paused": is_paused}:
+                self.is_paused, self.end = is_paused, None
+
+    def begin(self, plan: Plan) -> None:
+        """Record the plan, before the first byte is sent."""
+        self.plan = plan
+        self._append(plan=plan.to_json())
 
     def note(self, arrived: PartCompleted) -> None:
-        """Store a part's receipt."""
-        self.receipts.append(Receipt(arrived.number, arrived.size, arrived.etag))
-        with reported():
-            write(self.path, "a", "\n" + json.dumps(astuple(self.receipts[-1])))
+        """Record that a part has arrived."""
+        receipt = self.receipts[arrived.number] = Receipt(arrived.number, arrived.size, arrived.etag)
+        self._append(receipt=astuple(receipt))
 
-    def end(self, event: UploadCompleted | UploadFailed) -> None:
-        """Store the end for a page that was away; a complete upload needs nothing else."""
-        with reported():
-            write(self.path.with_suffix(END), "w", f"{self.file.model_dump_json()}\n{json.dumps(event.to_dict())}")
-            if isinstance(event, UploadCompleted):
-                self.path.unlink(missing_ok=True)
+    def pause(self, is_paused: bool) -> None:
+        """Record whether the upload is paused, and that it has not ended."""
+        self.is_paused, self.end = is_paused, None
+        self._append(is_paused=is_paused)
 
-    def forget(self) -> None:
-        """Delete everything stored of it."""
-        with reported():
-            self.path.unlink(missing_ok=True)
+    def finish(self, end: Mapping[str, Any]) -> None:
+        """Record how the upload has ended; keep what it needs to continue."""
+        self.end = end
+        self._append(end=end)
 
-    @property
-    def missing(self) -> list[tuple[int, int]]:
-        """Return offset and size of each part that has not arrived."""
-        there = {receipt.number for receipt in self.receipts}
-        return [(part.offset, part.size) for part in self.plan.parts if part.number not in there]
+    def clear(self, end: Mapping[str, Any] | None = None) -> None:
+        """Erase plan and receipts, with the part links, which are credentials; keep the file's description."""
+        self.plan, self.receipts, self.end, self.is_paused, self.changed_at = None, {}, end, False, time.time()
+        facts = [self.file.model_dump_json(), json.dumps({"added_at": self.added_at}), json.dumps({"end": end})]
+        new = self.path.with_suffix(".new")
+        with open(new, "w", encoding="utf-8", opener=private) as file:
+            file.write("\n".join(facts))
+        new.replace(self.path)
 
-
-def read_receipts(lines: Iterable[str]) -> Iterator[Receipt]:
-    """Read the receipts; skip one that a full disk or a kill has cut short, so that its part is sent again."""
-    for line in lines:
-        with suppress(ValueError):
-            yield Receipt(*json.loads(line))
+    def _append(self, **fact: Any) -> None:
+        self.changed_at = time.time()
+        with open(self.path, "a", encoding="utf-8", opener=private) as file:
+            file.write("\n" + json.dumps(fact))
 
 
-def take_end(path: Path, file: Dropped) -> str | None:
-    """Read how the upload of exactly this file ended; a failure can be read once, so that it can be retried."""
-    end = path.with_suffix(END)
-    try:
-        whose, event = end.read_text(encoding="utf-8").split("\n")
-        if Dropped.model_validate_json(whose) != file:
-            return None
-        if json.loads(event)["event"] == "UploadFailed":
-            end.unlink()
-    except (OSError, ValueError):
-        return None
-    return event
-
-
-def missing_of(path: Path, file: Dropped) -> list[tuple[int, int]]:
-    """Return offset and size of each missing range: everything, if nothing is stored of exactly this file."""
-    kept = Kept.find(path)
-    return kept.missing if kept is not None and kept.file == file else [(0, file.size)]
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Ignore a file that cannot be written: its contents are lost, but the upload continues."""
-    try:
-        yield
-    except OSError as error:
-        log.error("%s", error)
-
-
-def write(path: Path, mode: str, lines: str) -> None:
-    """Write to a file that nobody else can read."""
-    with open(path, mode, encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(lines)
-
-
-def left_behind(folder: Path) -> list[Kept]:
-    """Create the folder, or delete files older than a day; return the uploads among these."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    old = [path for path in folder.glob("*.upload*") if path.stat().st_mtime < time.time() - DAY]
-    found = [kept for path in old if (kept := Kept.find(path)) is not None]
-    for path in old:
-        path.unlink()
-    return found
+def private(path: str, flags: int) -> int:
+    """Open a file that nobody else can read."""
+    return os.open(path, flags, 0o600)

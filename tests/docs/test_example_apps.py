@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from frameio import Frameio
 
 from aioframeio_upload.testing import FakeFrameio, Fault
 
@@ -110,14 +110,14 @@ def first_part_is_there(fake: FakeFrameio) -> bool:
 # -- fastapi_app -------------------------------------------------------------------------------------------------------
 
 
-KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+LIST = "0123456789abcdef" * 2
 
 
 @contextmanager
 def dropping(
     fake: FakeFrameio, state: Path, **environment: str
 ) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """Run the server with a folder in which it keeps unfinished uploads."""
+    """Run the server with a folder in which it keeps its records."""
     with (
         serving("fastapi_app/app.py", fake, STATE=str(state), **environment) as (url, process),
         httpx.Client(base_url=url, timeout=PATIENT) as client,
@@ -125,66 +125,100 @@ def dropping(
         yield client, process
 
 
-def about(size: int = len(BODY), modified: int = 1) -> dict[str, str | int]:
-    return {"name": "take 07.mov", "size": size, "modified": modified}
+def about(size: int = len(BODY), modified: int = 1, name: str = "take 07.mov", folder: str = "") -> dict[str, Any]:
+    return {"name": name, "folder": folder, "size": size, "modified": modified}
 
 
-def asked(client: httpx.Client, modified: int = 1) -> Iterator[Any]:
-    """Return the events until their stream ends."""
-    with client.stream("GET", f"/uploads/{KEY}/events", params=about(modified=modified)) as answer:
+def announced(client: httpx.Client, *files: dict[str, Any]) -> list[str]:
+    """Announce files as the page does, and return their keys."""
+    answer = client.put(f"/lists/{LIST}", json=list(files or (about(),)))
+    assert answer.status_code == 200, answer.text
+    keys: list[str] = answer.json()
+    return keys
+
+
+def shown(client: httpx.Client) -> Iterator[dict[str, Any]]:
+    """Yield each state of the list, by key, until the stream ends."""
+    rows: dict[str, Any] = {}
+    with client.stream("GET", f"/lists/{LIST}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for line in answer.iter_lines():
             if line.startswith("data: "):
-                yield json.loads(line.removeprefix("data: "))
+                update = json.loads(line.removeprefix("data: "))
+                rows |= {row["key"]: row for row in update["rows"]}
+                for key in update["gone"]:
+                    rows.pop(key, None)
+                yield rows
 
 
-def listened(client: httpx.Client, until: Callable[[Any], bool], modified: int = 1) -> list[Any]:
-    """Listen like a browser, which reconnects when the stream has ended, until the expected event."""
-    while True:
-        told = []
-        for event in asked(client, modified):
-            told.append(event)
-            if until(event):
-                return told
+def listened(client: httpx.Client, key: str, until: Callable[[Any], bool]) -> Any:
+    """Listen like a browser until a row is as expected, and return it."""
+    return next(rows[key] for rows in shown(client) if key in rows and until(rows[key]))
 
 
-def is_missing(told: Any) -> bool:
-    return isinstance(told, list)
+def is_now(state: str) -> Callable[[Any], bool]:
+    return lambda row: bool(row["state"] == state)
 
 
-def is_called(name: str) -> Callable[[Any], bool]:
-    return lambda told: not is_missing(told) and told["event"] == name
+def has_sent(size: int) -> Callable[[Any], bool]:
+    return lambda row: bool(row["sent"] >= size)
 
 
-def put(
-    client: httpx.Client, body: Any, length: int = len(BODY), size: int = len(BODY), modified: int = 1, key: str = KEY
-) -> Any:
-    headers = {"Content-Length": str(length)}
-    return client.put(f"/uploads/{key}", params=about(size, modified), content=body, headers=headers)
+def put(client: httpx.Client, key: str, body: Any, length: int = len(BODY)) -> Any:
+    return client.put(f"/lists/{LIST}/{key}", content=body, headers={"Content-Length": str(length)})
+
+
+def changed(client: httpx.Client, key: str, state: str) -> Any:
+    answer = client.patch(f"/lists/{LIST}/{key}", json={"state": state})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def record_of(state: Path, key: str) -> Path:
+    return state / str(UUID(LIST)) / f"{key}.upload"
+
+
+def has_receipt(record: Path) -> bool:
+    return record.exists() and '{"receipt": [1, 1000000, ' in record.read_text(encoding="utf-8")
 
 
 def first_part_is_kept(record: Path) -> None:
     """Wait until the receipt of the first part is written, which is soon after its event."""
-    while not (record.exists() and "\n[1, 1000000, " in record.read_text(encoding="utf-8")):
+    while not has_receipt(record):
         pass
 
 
-def put_what_is_missing(client: httpx.Client) -> tuple[httpx.Response, list[list[int]]]:
-    missing = listened(client, is_missing)[-1]
+def put_what_is_missing(client: httpx.Client, key: str) -> tuple[httpx.Response, list[list[int]]]:
+    missing = listened(client, key, is_now("waiting"))["missing"]
     body = b"".join(BODY[offset : offset + size] for offset, size in missing)
-    return put(client, body, len(body)), missing
+    return put(client, key, body, len(body)), missing
 
 
-def leave_half_way(client: httpx.Client) -> None:
-    """Behave like a browser whose tab is closed after one part of three."""
+def leave_half_way(client: httpx.Client, key: str, record: Path) -> None:
+    """Behave like a browser whose tab is closed after one part of three has arrived, and half of the second."""
 
     def broken() -> Iterator[bytes]:
         yield BODY[: len(BODY) // 2]
-        listened(client, is_called("PartCompleted"))
+        first_part_is_kept(record)
         raise LookupError("the tab was closed")
 
     with pytest.raises(LookupError):
-        put(client, broken())
+        put(client, key, broken())
+
+
+def folders_of(fake: FakeFrameio) -> dict[str, str]:
+    """Return the folders at Frame.io, with their paths."""
+    found: dict[str, str] = {}
+
+    def look(folder_id: str, path: str) -> None:
+        for folder in client.folders.list(fake.account_id, folder_id):  # it retries a 429
+            found[folder.id] = f"{path}{folder.name}"
+            look(folder.id, f"{path}{folder.name}/")
+
+    with httpx.Client() as http:
+        client = Frameio(token=fake.token, base_url=fake.url, httpx_client=http)
+        look(fake.folder_id, "")
+    return found
 
 
 def acknowledged(fake: FakeFrameio) -> Counter[int | None]:
@@ -192,54 +226,152 @@ def acknowledged(fake: FakeFrameio) -> Counter[int | None]:
     return Counter(seen.number for seen in fake.requests if seen.operation == "part" and seen.status == 200)
 
 
+def kept_in(state: Path) -> list[str]:
+    """Return the suffixes of what is kept, without the folders of lists."""
+    return sorted(path.suffix for path in state.glob("*/*"))
+
+
 def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
         page = client.get("/")
         assert page.headers["content-type"].startswith("text/html")
-        assert "EventSource" in page.text
-        assert listened(client, is_missing)[-1] == [[0, len(BODY)]]
-        assert put(client, BODY[1:], len(BODY) - 1).status_code == 409
-        assert client.put(f"/uploads/{KEY}", params=about(), content=iter([BODY])).status_code == 411
-        assert put(client, b"", 0, size=0).json()["type"] == "SourceError"
-        assert client.put("/uploads/..%5Ckey", params=about(), content=BODY).status_code == 422
-        for name in ("", "..", "/"):
-            nameless = client.put(f"/uploads/{KEY}", params={**about(), "name": name}, content=BODY)
-            assert (nameless.status_code, nameless.json()) == (422, {"detail": "the name is empty"})
-    assert fake.files == ()
+        for link in re.findall(r'(?:src|href)="(static/[^"]+)"', page.text):
+            assert client.get(f"/{link}").status_code == 200
+        assert client.get("/static/..%2fapp.py").status_code == 404
+        (key,) = announced(client)
+        assert listened(client, key, is_now("waiting"))["missing"] == [[0, len(BODY)]]
+        assert put(client, key, BODY[1:], len(BODY) - 1).status_code == 409
+        assert client.put(f"/lists/{LIST}/{key}", content=iter([BODY])).status_code == 411
+        assert put(client, LIST, BODY).status_code == 404
+        assert client.put(f"/lists/{LIST}/..%5Ckey", content=BODY).status_code == 422
+        (empty,) = announced(client, about(size=0))
+        assert (put(client, empty, b"", 0).status_code, fake.files) == (400, ())
+        assert (
+            listened(client, empty, is_now("failed"))["error"] == "is empty, and Frame.io does not accept empty files"
+        )
+
+
+def test_names_and_paths_that_lead_elsewhere_are_refused_by_the_fastapi_app(fake: FakeFrameio, tmp_path: Path) -> None:
+    nameless = ["", "..", "/", "a\\..", "\u202e"]
+    elsewhere = ["..", "a/../b", "/etc", "a//b", "a/", "./a", "a\\..", "\u202e/a", "."]
+    files = [about(name=name) for name in nameless] + [about(folder=folder) for folder in elsewhere]
+    errors = len(nameless) * ["the name is empty"]
+    errors += len(elsewhere) * ["the name of a folder is empty or consists of dots"]
+    with dropping(fake, tmp_path) as (client, _):
+        keys = announced(client, *files)
+        for key, error in zip(keys, errors, strict=True):
+            assert put(client, key, BODY).status_code == 400
+            assert listened(client, key, is_now("failed"))["error"] == error
+    assert (fake.files, folders_of(fake)) == ((), {})
+
+
+def test_files_of_a_folder_go_into_folders_that_are_made_once(fake: FakeFrameio, tmp_path: Path) -> None:
+    """One of them is there before, and both servers find those that the first has made."""
+    paths = ["day 1", "day 1/cam A", "day 1/cam A", "day 1/cam B", "day\u202e 1/\\x/cam B"]
+    for _ in range(2):
+        with dropping(fake, tmp_path) as (client, _process), ThreadPoolExecutor() as threads:
+            for row in list(next(shown(client)).values()):
+                assert client.delete(f"/lists/{LIST}/{row['key']}").status_code == 204
+            files = [about(name=f"{n}.mov", folder=path, size=5) for n, path in enumerate(paths)]
+            keys = announced(client, *files)
+            answers = list(threads.map(lambda key: put(client, key, b"bytes", 5), keys))
+            assert [answer.status_code for answer in answers] == [202] * 5
+            for key in keys:
+                listened(client, key, is_now("done"))
+    made = folders_of(fake)
+    assert sorted(made.values()) == ["day 1", "day 1/cam A", "day 1/cam B", "day 1/x", "day 1/x/cam B"]
+    assert Counter((file.name, made[file.folder_id]) for file in fake.files) == {
+        ("0.mov", "day 1"): 2,
+        ("1.mov", "day 1/cam A"): 2,
+        ("2.mov", "day 1/cam A"): 2,
+        ("3.mov", "day 1/cam B"): 2,
+        ("4.mov", "day 1/x/cam B"): 2,
+    }
 
 
 def test_the_fastapi_app_answers_to_its_own_names_only(fake: FakeFrameio, tmp_path: Path) -> None:
+    requests = (("GET", "/"), ("PUT", f"/lists/{LIST}"), ("PUT", f"/lists/{LIST}/{LIST}"), ("GET", "/static/page.js"))
     with dropping(fake, tmp_path, HOSTS="127.0.0.1,upload.studio.example") as (client, _):
         for host in ("rebound.example", "127.0.0.1.rebound.example", ""):
-            for method, path in (("GET", "/"), ("PUT", f"/uploads/{KEY}"), ("GET", f"/uploads/{KEY}/events")):
-                answer = client.request(method, path, params=about(), headers={"Host": host})
-                assert answer.status_code == 400, host
+            for method, path in requests:
+                assert client.request(method, path, json=[about()], headers={"Host": host}).status_code == 400, host
         assert client.get("/", headers={"Host": "upload.studio.example:8443"}).status_code == 200
+        assert next(shown(client)) == {}
     assert fake.files == ()
+
+
+FOREIGN: list[dict[str, str]] = [
+    {"Origin": "https://other.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://127.0.0.1.other.example"},
+    {"Origin": "http://other.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+]
+
+
+def test_the_fastapi_app_refuses_what_another_site_sends(fake: FakeFrameio, tmp_path: Path) -> None:
+    """Even a site that knows the keys: a key is in no link, but a site may have looked over a shoulder."""
+    with dropping(fake, tmp_path) as (client, _):
+        (key,) = announced(client)
+        one = f"/lists/{LIST}/{key}"
+        form = {"files": ("take 07.mov", BODY, "video/quicktime")}
+        for headers in FOREIGN:
+            attempts = [
+                client.put(f"/lists/{LIST}", json=[about(name="theirs.mov")], headers=headers),
+                client.put(one, content=BODY, headers=headers),
+                client.patch(one, json={"state": "cancelled"}, headers=headers),
+                client.delete(one, headers=headers),
+                client.post(one, files=form, headers=headers),
+                client.post(f"/lists/{LIST}", content="[]", headers=headers | {"Content-Type": "text/plain"}),
+            ]
+            assert [attempt.status_code for attempt in attempts] == [403] * 6, headers
+            assert "access-control-allow-origin" not in client.options(one, headers=headers).headers
+        # Without these headers it is a program of the user's own; but there is no form that it could send.
+        assert client.post(one, files=form).status_code == 405
+        assert list(next(shown(client))) == [key]
+        own = {"Origin": str(client.base_url).rstrip("/")}
+        for same in (own, own | {"Sec-Fetch-Site": "same-origin"}):
+            assert client.patch(one, json={"state": "waiting"}, headers=same).status_code == 200
+        assert put(client, key, BODY).status_code == 202
+        listened(client, key, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+
+
+def test_a_link_on_another_site_may_lead_to_the_fastapi_apps_page_but_its_events_are_no_link(
+    fake: FakeFrameio, tmp_path: Path
+) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    with dropping(fake, tmp_path) as (client, _):
+        assert client.get("/", headers=link).status_code == 200
+        for mode in ("cors", "no-cors"):
+            foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+            assert client.get(f"/lists/{LIST}/events", headers=foreign).status_code == 403
 
 
 def test_the_page_of_the_fastapi_app_runs_its_own_script_only(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
         page = client.get("/")
-        preflight = {"Origin": "https://other.example", "Access-Control-Request-Method": "PUT"}
-        asked_first = client.options(f"/uploads/{KEY}", params=about(), headers=preflight)
-    policy = page.headers["content-security-policy"]
-    directives = dict(one.strip().split(" ", 1) for one in policy.split(";"))
-    assert directives["default-src"] == "'none'"
-    assert directives["connect-src"] == "'self'"
-    assert directives["frame-ancestors"] == "'none'"
-    assert "unsafe" not in policy
-    for tag in ("script", "style"):
-        (inline,) = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), page.content, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(inline).digest()).decode()
-        assert directives[f"{tag}-src"] == f"'sha256-{digest}'"
-    assert b" style=" not in page.content, "which the policy would forbid"
-    assert not re.search(rb" on[a-z]+=", page.content)
-    assert page.headers["x-content-type-options"] == "nosniff"
-    assert "access-control-allow-origin" not in asked_first.headers
+        everywhere = [page, client.get("/static/page.js"), client.get("/nowhere"), client.put("/lists/none")]
+    assert [answer.status_code for answer in everywhere] == [200, 200, 404, 422]
+    for answer in everywhere:
+        policy = answer.headers["content-security-policy"]
+        directives = dict(one.strip().split(" ", 1) for one in policy.split(";"))
+        assert directives["default-src"] == "'none'"
+        assert directives["connect-src"] == directives["script-src"] == directives["style-src"] == "'self'"
+        assert directives["frame-ancestors"] == "'none'"
+        assert directives["require-trusted-types-for"] == "'script'"
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert re.findall(rb"<script[^>]*>(.*?)</script>", page.content, re.DOTALL) == [b""], (
+        "which the policy would forbid"
+    )
+    assert not re.search(rb"<style| style=| on[a-z]+=", page.content)
 
 
-def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_sends_progress_after_a_reconnect(
+def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_shows_it_after_a_reconnect(
     fake: FakeFrameio, tmp_path: Path
 ) -> None:
     fake.add_fault(BUSY)
@@ -247,47 +379,54 @@ def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_sends_progress_after_
     fake.add_fault(held)
     rest = threading.Event()
     with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
-        sending = threads.submit(put, client, in_halves(rest))
+        (key,) = announced(client)
+        sending = threads.submit(put, client, key, in_halves(rest))
         try:
             # Before the second half is sent, so the application has not stored the whole body.
             fake.wait_until(first_part_is_there, timeout=50)
-            planned = listened(client, is_called("UploadPlanned"))[-1]
-            assert put(client, BODY).status_code == 409
+            row = listened(client, key, has_sent(1_000_000))
+            assert (row["state"], row["received"] <= len(BODY) // 2) == ("receiving", True)
+            assert put(client, key, BODY).status_code == 409
+            noted = threads.submit(listened, client, key, lambda row: row["note"].startswith("part 2 again in "))
             rest.set()
             answer = sending.result()
-            assert (answer.status_code, answer.json()) == (202, planned)
-            assert listened(client, is_called("PartRetrying"))[0] == planned
-            listening = threads.submit(listened, client, is_called("UploadCompleted"))
+            assert (answer.status_code, answer.json()["state"]) == (202, "sending")
+            noted.result()
+            assert listened(client, key, is_now("sending"))["received"] == len(BODY)
         finally:
             rest.set()
             fake.release(held)
-        told = listening.result()
-        assert listened(client, is_called("UploadCompleted"))[-1] == told[-1], "also after the end"
+        row = listened(client, key, is_now("done"))
+        assert listened(client, key, is_now("done")) == row, "also after the end"
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
-    assert told[-1]["file"]["id"] == fake.files[0].id
+    assert row["link"].endswith(fake.files[0].id)
+    assert (row["sent"], row["received"], row["missing"]) == (len(BODY), len(BODY), [])
 
 
 def test_the_fastapi_app_resumes_an_upload_whose_browser_left(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
-        leave_half_way(client)
-        answer, missing = put_what_is_missing(client)
-        assert (answer.status_code, missing) == (202, [[1_000_000, 1_000_000], [2_000_000, 1_000_000]])
-        told = listened(client, is_called("UploadCompleted"))
+        (key,) = announced(client)
+        leave_half_way(client, key, record_of(tmp_path, key))
+        assert announced(client) == [key], "the same file, chosen again"
+        answer, missing = put_what_is_missing(client, key)
+        assert (answer.status_code, missing) == (202, [[1_000_000, 2_000_000]])
+        listened(client, key, is_now("done"))
+        assert announced(client) == [key], "it is there already"
+        assert put(client, key, BODY).status_code == 409
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
-    assert told[-1]["file"]["outcome"] == "resumed"
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
 
 
 def test_a_receipt_that_a_full_disk_has_cut_costs_its_own_part_only(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
-        leave_half_way(client)
-        (record,) = tmp_path.iterdir()
-        first_part_is_kept(record)
-        with record.open("a", encoding="utf-8") as file:
-            file.write('\n[2, 1000000, "5d41')
-        answer, missing = put_what_is_missing(client)
-        assert (answer.status_code, missing) == (202, [[1_000_000, 1_000_000], [2_000_000, 1_000_000]])
-        listened(client, is_called("UploadCompleted"))
+        (key,) = announced(client)
+        leave_half_way(client, key, record_of(tmp_path, key))
+    with record_of(tmp_path, key).open("a", encoding="utf-8") as file:
+        file.write('\n{"receipt": [2, 1000000, "5d41')
+    with dropping(fake, tmp_path) as (client, _):
+        answer, missing = put_what_is_missing(client, key)
+        assert (answer.status_code, missing) == (202, [[1_000_000, 2_000_000]])
+        listened(client, key, is_now("done"))
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
 
@@ -298,11 +437,37 @@ def test_a_body_that_the_fastapi_app_has_received_arrives_although_it_is_stopped
     held = Fault(do="hold", number=3)
     fake.add_fault(held)
     with dropping(fake, tmp_path) as (client, process):
-        assert put(client, BODY).status_code == 202
+        (key,) = announced(client)
+        assert put(client, key, BODY).status_code == 202
         fake.wait_until(lambda fake: fake.hits(held) == 1, timeout=50)
         process.send_signal(signal.SIGTERM)
         fake.release(held)
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="where a process can only be killed")
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"], ids=["stopped", "killed"])
+def test_a_body_that_the_fastapi_app_has_received_needs_no_browser_after_it_was(
+    fake: FakeFrameio, tmp_path: Path, end: str
+) -> None:
+    """The parts that are not at Frame.io are on the server's disk."""
+    state, held = tmp_path / "unfinished", Fault(do="hold", first=2, times=None)
+    fake.add_fault(held)
+    with dropping(fake, state, GRACE="0") as (client, process):
+        (key,) = announced(client)
+        assert put(client, key, BODY).status_code == 202
+        first_part_is_kept(record_of(state, key))
+        process.send_signal(getattr(signal, end))
+        process.wait(50)
+    parts = record_of(state, key).with_suffix(".parts")
+    assert sorted(path.name for path in parts.iterdir()) == ["00002", "00003"]
+    assert {path.stat().st_mode & 0o777 for path in parts.iterdir()} == {0o600}
+    fake.release(held)
+    with dropping(fake, state) as (client, _):
+        listened(client, key, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert acknowledged(fake)[1] == 1
+    assert kept_in(state) == [".upload"], "the parts are gone"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="where a process can only be killed")
@@ -312,142 +477,268 @@ def test_an_upload_resumes_after_the_fastapi_app_was(fake: FakeFrameio, tmp_path
     state, rest = tmp_path / "unfinished", threading.Event()
     with ThreadPoolExecutor() as threads:
         with dropping(fake, state, GRACE="0") as (client, process):
-            sending = threads.submit(put, client, in_halves(rest))
+            (key,) = announced(client)
+            kept = record_of(state, key)
+            sending = threads.submit(put, client, key, in_halves(rest))
             try:
-                listened(client, is_called("PartCompleted"))
-                (kept,) = state.iterdir()
                 first_part_is_kept(kept)  # a server that is stopped waits for this, a killed one does not
                 process.send_signal(getattr(signal, end))
                 process.wait(50)
             finally:
                 rest.set()
             assert sending.exception() is not None or sending.result().status_code == 503
-        assert (state.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
+        assert (state.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o700, 0o700)
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert "X-Amz" in kept.read_text(encoding="utf-8")
         assert len(fake.files) == 1
         with dropping(fake, state) as (client, _):
-            answer, missing = put_what_is_missing(client)
-            assert (answer.status_code, missing) == (202, [[1_000_000, 1_000_000], [2_000_000, 1_000_000]])
-            told = listened(client, is_called("UploadCompleted"))
+            answer, missing = put_what_is_missing(client, key)
+            assert (answer.status_code, missing) == (202, [[1_000_000, 2_000_000]])
+            row = listened(client, key, is_now("done"))
         with dropping(fake, state) as (client, _):
-            assert listened(client, is_called("UploadCompleted")) == told[-1:], "for a page that has missed the end"
+            assert listened(client, key, is_now("done")) == row, "for a page that has missed the end"
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
-    (left,) = state.iterdir()
-    assert (left.suffix, left.stat().st_mode & 0o777) == (".upload-end", 0o600), "the links are gone"
+    assert kept_in(state) == [".upload"]
+    assert "X-Amz" not in kept.read_text(encoding="utf-8"), "the links are gone"
 
 
-def test_a_file_that_changed_meanwhile_starts_again_and_the_unfinished_one_is_deleted(
+def test_a_paused_upload_sends_nothing_until_it_is_resumed_by_the_next_server(
     fake: FakeFrameio, tmp_path: Path
 ) -> None:
+    """It ends the browser's request, and what was received goes on without the browser."""
+    held = Fault(do="hold", first=2, times=None)
+    fake.add_fault(held)
     with dropping(fake, tmp_path) as (client, _):
-        leave_half_way(client)
-        listened(client, is_missing)
-        assert listened(client, is_missing, modified=2)[-1] == [[0, len(BODY)]]
-        assert put(client, BODY[::-1], modified=2).status_code == 202
-        listened(client, is_called("UploadCompleted"), modified=2)
+        (key,) = announced(client)
+        assert put(client, key, BODY).status_code == 202
+        first_part_is_kept(record_of(tmp_path, key))
+        assert changed(client, key, "paused")["state"] == "paused"
+        assert put(client, key, b"", 0).status_code == 409
+    requests = len(fake.requests)
+    fake.release(held)
+    with dropping(fake, tmp_path) as (client, _):
+        assert next(shown(client))[key]["state"] == "paused"
+        assert len(fake.requests) == requests
+        assert changed(client, key, "waiting")["state"] == "sending"
+        listened(client, key, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert acknowledged(fake)[1] == 1
+
+
+def test_a_pause_in_the_middle_of_a_body_ends_the_request(fake: FakeFrameio, tmp_path: Path) -> None:
+    rest = threading.Event()
+    with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
+        (key,) = announced(client)
+        sending = threads.submit(put, client, key, in_halves(rest))
+        try:
+            first_part_is_kept(record_of(tmp_path, key))
+            assert changed(client, key, "paused")["state"] == "paused"
+        finally:
+            rest.set()
+        assert sending.exception() is not None or sending.result().status_code == 503
+        row = changed(client, key, "waiting")
+        assert (row["state"], row["missing"]) == ("waiting", [[1_000_000, 2_000_000]])
+        assert put_what_is_missing(client, key)[0].status_code == 202
+        listened(client, key, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
+
+
+def test_a_page_that_was_loaded_again_goes_on_although_the_server_still_waits_for_the_first(
+    fake: FakeFrameio, tmp_path: Path
+) -> None:
+    """A connection that is not read, because Frame.io is the slower side, does not tell that its browser has gone."""
+    rest = threading.Event()
+    with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
+        (key,) = announced(client)
+        first = threads.submit(put, client, key, in_halves(rest))
+        try:
+            first_part_is_kept(record_of(tmp_path, key))
+            assert changed(client, key, "waiting")["state"] == "waiting"
+            assert put_what_is_missing(client, key)[0].status_code == 202
+        finally:
+            rest.set()
+        assert first.exception() is not None or first.result().status_code == 503
+        listened(client, key, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
+
+
+@pytest.mark.parametrize("verb", ["cancel", "remove"])
+def test_a_cancelled_upload_leaves_nothing_and_can_be_sent_again(fake: FakeFrameio, tmp_path: Path, verb: str) -> None:
+    held = Fault(do="hold", first=2, times=None)
+    fake.add_fault(held)
+    with dropping(fake, tmp_path) as (client, _):
+        (key,) = announced(client)
+        assert put(client, key, BODY).status_code == 202
+        first_part_is_kept(record_of(tmp_path, key))
+        if verb == "cancel":
+            row = changed(client, key, "cancelled")
+            assert (row["state"], row["received"], row["sent"]) == ("cancelled", 0, 0)
+            assert kept_in(tmp_path) == [".upload"]
+        else:
+            assert client.delete(f"/lists/{LIST}/{key}").status_code == 204
+            assert next(shown(client)) == {}
+            assert kept_in(tmp_path) == []
+        assert (fake.files, len(fake.deleted)) == ((), 1)
+        fake.release(held)
+        (again,) = announced(client)
+        assert (again == key) == (verb == "cancel")
+        assert put(client, again, BODY).status_code == 202
+        listened(client, again, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+
+
+def test_two_files_of_one_drop_that_look_the_same_are_two(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path) as (client, _):
+        first, second = announced(client, about(), about())
+        assert announced(client, about(), about(), about(modified=2))[:2] == [first, second]
+        for key, body in ((first, BODY), (second, BODY[::-1])):
+            assert put(client, key, body).status_code == 202
+            listened(client, key, is_now("done"))
+    assert {file.sha256 for file in fake.files} == {sha256(BODY), sha256(BODY[::-1])}
+
+
+def test_a_file_that_changed_meanwhile_is_another_file(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path) as (client, _):
+        (key,) = announced(client)
+        leave_half_way(client, key, record_of(tmp_path, key))
+        (other,) = announced(client, about(modified=2))
+        assert other != key
+        assert put(client, other, BODY[::-1]).status_code == 202
+        listened(client, other, is_now("done"))
+        assert client.delete(f"/lists/{LIST}/{key}").status_code == 204
     assert arrived(fake) == {"take 07.mov": sha256(BODY[::-1])}
     assert len(fake.deleted) == 1
 
 
-def test_the_fastapi_app_keeps_nothing_of_an_upload_that_cannot_resume(fake: FakeFrameio, tmp_path: Path) -> None:
-    fake.add_fault(Fault(number=2, code="AccessDenied"))
-    old, others = tmp_path / f"{KEY}.upload", tmp_path / "notes.txt"
-    for path in (old, others):
+def test_the_fastapi_app_forgets_what_nobody_has_continued_for_a_day(fake: FakeFrameio, tmp_path: Path) -> None:
+    others = tmp_path / "notes.txt", tmp_path / str(UUID(LIST)) / "notes.upload"
+    with dropping(fake, tmp_path) as (client, _):
+        done, left, fresh = announced(client, about(modified=1), about(modified=2), about(modified=3))
+        put(client, done, BODY)
+        listened(client, done, is_now("done"))
+        leave_half_way(client, left, record_of(tmp_path, left))
+    for path in others:
         path.touch()
+    for path in (*others, record_of(tmp_path, done), record_of(tmp_path, left)):
         os.utime(path, (1, 1))
     with dropping(fake, tmp_path) as (client, _):
-        answer = put(client, BODY)
-        if answer.status_code == 202:  # the body may be received before S3 refuses
-            assert listened(client, is_called("UploadFailed"))[-1]["error"]["type"] == "PartRejected"
-        else:
-            assert (answer.status_code, answer.json()["type"]) == (502, "PartRejected")
-        assert listened(client, is_missing) == [[[0, len(BODY)]]]
-    assert (fake.files, len(fake.deleted)) == ((), 1)
-    assert list(tmp_path.iterdir()) == [others]
+        fake.wait_until(lambda fake: len(fake.deleted) == 1, timeout=50)
+        assert list(next(rows for rows in shown(client) if len(rows) == 1)) == [fresh]
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
+    assert kept_in(tmp_path) == [".upload", ".upload"]
+    assert all(path.exists() for path in (*others, record_of(tmp_path, fresh)))
 
 
-def test_another_file_of_a_finished_ones_name_is_missing(fake: FakeFrameio, tmp_path: Path) -> None:
-    """Also while the other upload is in progress: of neither file more is sent than that this one is missing."""
-    held = Fault(do="hold", number=3)
-    fake.add_fault(held)
+def test_the_fastapi_app_keeps_nothing_of_an_upload_that_cannot_resume(fake: FakeFrameio, tmp_path: Path) -> None:
+    fake.add_fault(Fault(number=2, code="AccessDenied"))
     with dropping(fake, tmp_path) as (client, _):
-        assert put(client, BODY).status_code == 202
-        assert list(asked(client, modified=2)) == []
-        assert put(client, BODY[::-1], modified=2).status_code == 409
-        fake.release(held)
-        listened(client, is_called("UploadCompleted"))
-        assert listened(client, is_missing, modified=2) == [[[0, len(BODY)]]]
-        assert put(client, BODY[::-1], modified=2).status_code == 202
-        told = listened(client, is_called("UploadCompleted"), modified=2)
-        assert listened(client, is_missing) == [[[0, len(BODY)]]]
-    assert [file.sha256 for file in fake.files] == [sha256(BODY), sha256(BODY[::-1])]
-    assert told[-1]["file"]["id"] == fake.files[1].id
+        (key,) = announced(client)
+        answer = put(client, key, BODY)
+        if answer.status_code != 202:  # the body may be received before S3 refuses
+            assert (answer.status_code, answer.json()["state"]) == (502, "failed")
+        row = listened(client, key, is_now("failed"))
+        assert "AccessDenied" in row["error"]
+        assert (row["missing"], row["received"]) == ([[0, len(BODY)]], 0)
+        assert (fake.files, len(fake.deleted)) == ((), 1)
+        assert kept_in(tmp_path) == [".upload"]
+        assert "X-Amz" not in record_of(tmp_path, key).read_text(encoding="utf-8")
+    with dropping(fake, tmp_path) as (client, _):
+        assert next(shown(client))[key] == row, "after a restart too"
+        assert changed(client, key, "waiting")["error"] is None
+        assert put(client, key, BODY).status_code == 202
+        listened(client, key, is_now("done"))
+    assert arrived(fake) == {"take 07.mov": sha256(BODY)}
 
 
-def test_a_file_that_s3_has_corrupted_is_deleted_and_reported_once(tmp_path: Path) -> None:
+def test_a_file_that_s3_has_corrupted_is_deleted_and_can_be_sent_again(tmp_path: Path) -> None:
     """This is after the 202, when every part was acknowledged: the first correct ETag shows that another was wrong."""
     with FakeFrameio(part_size=1_000_000, checksum=None).in_thread() as fake:
         fake.add_fault(Fault(do="corrupt", number=1, times=2))
         rest = Fault(do="hold", times=2)
         fake.add_fault(rest)
         with dropping(fake, tmp_path) as (client, _):
-            assert put(client, BODY).status_code == 202
-            listened(client, is_called("PartCompleted"))
+            (key,) = announced(client)
+            assert put(client, key, BODY).status_code == 202
+            first_part_is_kept(record_of(tmp_path, key))
             fake.release(rest)
-            told = listened(client, is_called("UploadFailed"))
-            assert [event["error"]["type"] for event in told] == ["IntegrityError"]
-            assert list(asked(client)) == [[[0, len(BODY)]]], "so that it can be tried again"
-            assert acknowledged(fake) == {1: 2, 2: 1, 3: 1}
-            assert (fake.files, len(fake.deleted), list(tmp_path.iterdir())) == ((), 1, [])
-            assert put(client, BODY).status_code == 202
-            listened(client, is_called("UploadCompleted"))
+            listened(client, key, is_now("failed"))
+            assert (fake.files, len(fake.deleted), kept_in(tmp_path)) == ((), 1, [".upload"])
+            assert announced(client) == [key], "dropped again"
+            assert put(client, key, BODY).status_code == 202
+            listened(client, key, is_now("done"))
         assert arrived(fake) == {"take 07.mov": sha256(BODY)}
 
 
-def test_an_upload_that_fails_after_its_last_part_resumes_when_dropped_again(fake: FakeFrameio, tmp_path: Path) -> None:
+def test_an_upload_that_fails_after_its_last_part_needs_no_byte_when_it_is_retried(
+    fake: FakeFrameio, tmp_path: Path
+) -> None:
     fake.add_fault(Fault(on="status", status=403))
     with dropping(fake, tmp_path) as (client, _):
-        assert put(client, BODY).status_code == 202
-        assert listened(client, is_called("UploadFailed"))[-1]["error"]["type"] == "PermissionDenied"
-        assert list(asked(client)) == [[]], "nothing is missing"
-        assert put(client, b"", 0).status_code == 202
-        listened(client, is_called("UploadCompleted"))
+        (key,) = announced(client)
+        assert put(client, key, BODY).status_code in (202, 502)
+        assert listened(client, key, is_now("failed"))["missing"] == []
+        assert changed(client, key, "waiting")["state"] == "sending"
+        listened(client, key, is_now("done"))
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert acknowledged(fake) == {1: 1, 2: 1, 3: 1}
 
 
-def test_an_upload_of_which_nothing_can_be_kept_leaves_no_file(fake: FakeFrameio, tmp_path: Path) -> None:
-    (tmp_path / f"{UUID(KEY)}.upload").mkdir()
+def test_a_folder_that_was_deleted_at_frameio_is_made_again_on_a_retry(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
-        assert put(client, BODY).status_code == 507
-        assert put(client, BODY, key=OTHER).status_code == 202
-        fake.wait_until(lambda fake: all(file.complete for file in fake.files), timeout=50)
+        first, second = announced(client, about(folder="day 1", modified=1), about(folder="day 1", modified=2))
+        assert put(client, first, BODY).status_code == 202
+        listened(client, first, is_now("done"))
+        (made,) = folders_of(fake)
+        with httpx.Client() as http:
+            Frameio(token=fake.token, base_url=fake.url, httpx_client=http).folders.delete(fake.account_id, made)
+        assert put(client, second, BODY).status_code == 502
+        changed(client, second, "waiting")
+        assert put(client, second, BODY).status_code == 202
+        listened(client, second, is_now("done"))
+    (again,) = folders_of(fake)
+    assert again != made
+    assert [file.sha256 for file in fake.files if file.folder_id == again] == [sha256(BODY)]
+
+
+def test_an_upload_of_which_nothing_can_be_kept_leaves_no_file(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path) as (client, _):
+        bad, good = announced(client, about(modified=1), about(modified=2))
+        record_of(tmp_path, bad).unlink()
+        record_of(tmp_path, bad).mkdir()
+        assert put(client, bad, BODY).status_code == 507
+        assert put(client, good, BODY).status_code == 202
+        listened(client, good, is_now("done"))
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert len(fake.deleted) == 1
 
 
 def test_an_upload_whose_record_cannot_be_removed_ends_no_other(fake: FakeFrameio, tmp_path: Path) -> None:
     """It is refused while another upload waits for its second half, and in place of its record there is a folder."""
-    record, second, others_second = tmp_path / f"{UUID(KEY)}.upload", threading.Event(), threading.Event()
+    second, others_second = threading.Event(), threading.Event()
     with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
+        key, others = announced(client, about(modified=1), about(modified=2))
+        record = record_of(tmp_path, key)
         try:
-            other = threads.submit(put, client, in_halves(others_second), key=OTHER)
-            first_part_is_kept(tmp_path / f"{UUID(OTHER)}.upload")
+            other = threads.submit(put, client, others, in_halves(others_second))
+            first_part_is_kept(record_of(tmp_path, others))
             fake.add_fault(Fault(number=2, code="AccessDenied"))
             fake.add_fault(held := Fault(do="hold", number=3))
-            threads.submit(put, client, in_halves(second))
+            threads.submit(put, client, key, in_halves(second))
             first_part_is_kept(record)
             record.unlink()
             record.mkdir()
             second.set()
-            listened(client, is_missing)
+            listened(client, key, is_now("failed"))
             fake.release(held)
             others_second.set()
             assert other.result().status_code == 202
         finally:
             second.set()
             others_second.set()
-        fake.wait_until(lambda fake: all(file.complete for file in fake.files), timeout=50)
+        listened(client, others, is_now("done"))
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert len(fake.deleted) == 1
 
@@ -455,9 +746,24 @@ def test_an_upload_whose_record_cannot_be_removed_ends_no_other(fake: FakeFramei
 def test_what_frameio_refuses_is_the_fastapi_apps_502(fake: FakeFrameio, tmp_path: Path) -> None:
     fake.tokens.clear()
     with dropping(fake, tmp_path) as (client, _):
-        answer = put(client, BODY)
-        assert (answer.status_code, answer.json()["type"]) == (502, "AuthenticationError")
-        assert listened(client, is_missing)[-1] == [[0, len(BODY)]]
+        for folder in ("", "day 1"):
+            (key,) = announced(client, about(folder=folder))
+            assert put(client, key, BODY).status_code == 502
+            row = listened(client, key, is_now("failed"))
+            assert (row["missing"], "401" in row["error"]) == ([[0, len(BODY)]], True)
+
+
+def test_a_list_of_the_fastapi_app_shows_nothing_of_another(fake: FakeFrameio, tmp_path: Path) -> None:
+    other = LIST[::-1]
+    with dropping(fake, tmp_path) as (client, _):
+        (key,) = announced(client)
+        with client.stream("GET", f"/lists/{other}/events") as answer:
+            data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+        assert json.loads(data.removeprefix("data: ")) == {"rows": [], "gone": []}
+        assert client.put(f"/lists/{other}/{key}", content=BODY).status_code == 404
+        assert client.patch(f"/lists/{other}/{key}", json={"state": "cancelled"}).status_code == 404
+        assert client.delete(f"/lists/{other}/{key}").status_code == 204
+        assert next(shown(client))[key]["state"] == "waiting"
 
 
 # -- aiohttp_app -------------------------------------------------------------------------------------------------------
