@@ -66,10 +66,13 @@ class Spool:
             while missing and (block := await body.read(min(missing, BLOCK))):
                 missing -= len(block)
                 await asyncio.to_thread(file.write, block)
-                if not missing:
-                    await asyncio.to_thread(settle, file)
-                    self.numbers.add(part.number)
-                yield block
+                if missing:
+                    yield block
+            await asyncio.to_thread(settle, file)
+        if not missing:  # otherwise the body has ended early
+            incomplete.replace(self._path(part.number))  # Windows renames no open file
+            self.numbers.add(part.number)
+            yield block
 
     def drop(self, number: int) -> None:
         """Delete a part: Frame.io has it."""
@@ -86,8 +89,6 @@ class Spool:
 
 
 def settle(file: BinaryIO) -> None:
-    """Write a complete part through to the disk, and give it its final name."""
+    """Write a file through to the disk."""
     file.flush()
     os.fsync(file.fileno())
-    path = Path(file.name)
-    path.replace(path.with_suffix(""))

@@ -169,7 +169,7 @@ function render(key) {
   text(part(".name"), full);
   part("progress").value = row.size ? row.sent / row.size : 0;
   part("progress").setAttribute("aria-label", `${full} to Frame.io`);
-  part(".bar").style.setProperty("--here", percent(row.received, row.size));
+  part(".bar").style.setProperty("--here", `${row.size ? 100 * row.received / row.size : 0}%`);
   showState(part(".state"), row, isLost);
   text(part(".note"), note(row, isLost));
   label(part(".toggle"), isLost ? "Choose again" : {paused: "Resume", failed: "Retry", cancelled: "Retry", done: ""}[row.state] ?? "Pause", full);
