@@ -85,8 +85,10 @@ class Delivery:
         self._wishing = asyncio.Lock()
 
     def find_parts(self) -> None:
-        """Find the parts that an earlier server has received."""
+        """Find the parts that an earlier server has received; it may have been killed before it deleted one."""
         self._spool.find()
+        for number in self._spool.numbers & self.kept.receipts.keys():
+            self._spool.drop(number)
         self._received = self.kept.file.size - sum(size for _, size in self.missing)
 
     # -- what the page shows ---------------------------------------------------------------------------------------
@@ -211,10 +213,12 @@ class Delivery:
         pieces = Pieces(body or nothing())
         try:
             for part in plan.parts:
+                if part.number in self.kept.receipts:
+                    continue
                 if part.number in self._spool.numbers:
                     async for block in self._spool.read(part):
                         yield block
-                elif part.number not in self.kept.receipts:
+                else:
                     async for block in self._spool.receive(part, pieces):
                         self._received += len(block)
                         self._awaited -= len(block)
