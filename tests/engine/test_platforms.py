@@ -355,5 +355,4 @@ def test_every_test_can_be_imported_without_what_windows_lacks() -> None:
         encoding="utf-8",
         errors="replace",
     )
-    assert ran.returncode == 0, ran.stdout[-3000:]
-    assert "error" not in ran.stdout.splitlines()[-1]
+    assert ran.returncode == 0, [line for line in ran.stdout.splitlines() if line.startswith(("E  ", "ERROR "))]

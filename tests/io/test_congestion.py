@@ -24,6 +24,8 @@ DATA = some_bytes(2 * PART + 1)
 
 
 def allowed(name: str) -> bool:
+    if not hasattr(socket, "TCP_CONGESTION"):  # it is asked where the tests are collected, on every system
+        return False
     with socket.socket() as made:
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
