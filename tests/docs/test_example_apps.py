@@ -379,7 +379,8 @@ def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_shows_it_after_a_reco
     fake: FakeFrameio, tmp_path: Path
 ) -> None:
     fake.add_fault(BUSY)
-    held = Fault(do="hold", number=3)
+    again, held = Fault(do="hold", number=2), Fault(do="hold", number=3)
+    fake.add_fault(again)
     fake.add_fault(held)
     rest = threading.Event()
     with dropping(fake, tmp_path) as (client, _), ThreadPoolExecutor() as threads:
@@ -391,14 +392,14 @@ def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_shows_it_after_a_reco
             row = listened(client, key, has_sent(1_000_000))
             assert (row["state"], row["received"] <= len(BODY) // 2) == ("receiving", True)
             assert put(client, key, BODY).status_code == 409
-            noted = threads.submit(listened, client, key, lambda row: row["note"].startswith("part 2 again in "))
             rest.set()
             answer = sending.result()
             assert (answer.status_code, answer.json()["state"]) == (202, "sending")
-            noted.result()
+            listened(client, key, lambda row: row["note"].startswith("part 2 again in "))
             assert listened(client, key, is_now("sending"))["received"] == len(BODY)
         finally:
             rest.set()
+            fake.release(again)
             fake.release(held)
         row = listened(client, key, is_now("done"))
         assert listened(client, key, is_now("done")) == row, "also after the end"
