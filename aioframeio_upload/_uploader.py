@@ -15,6 +15,7 @@ import aiohttp
 
 from ._core.api_schema import check_id, check_media_type, is_text
 from ._core.events import FolderResult
+from ._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from ._core.journal import PendingUpload
 from ._core.listing import Conflict, check_conflict
 from ._core.model import ChecksumMode, Plan, Receipt, Statistics, UploadedFile, UploadStatus, check_secure
@@ -87,6 +88,7 @@ class Uploader:
         ssl: A TLS context for API calls and parts.
         spool_dir: Directory for the parts of streams; by default the default temporary directory, unless that one is in
             memory.
+        telemetry: Where spans and metrics go: `aioframeio_upload.opentelemetry.Telemetry()` (extra `otel`).
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Uploader:
         proxy: Proxy = None,
         ssl: ssl_module.SSLContext | None = None,
         spool_dir: str | PathLike[str] | None = None,
+        telemetry: Instrumentation | None = None,
     ) -> None:
         # Wrapped first: an error that is raised below shows this frame and its arguments in a traceback.
         self._registry = UploadRegistry()
@@ -126,6 +129,7 @@ class Uploader:
             proxies=Proxies(way),
             ssl=ssl,
             spool_dir=spool_dir,
+            telemetry=telemetry or NO_INSTRUMENTATION,
         )
         self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
         self._entered = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .errors import UploadError
 from .events import PartCompleted, Progress
@@ -30,6 +30,8 @@ class PartBatch:
     """Of the whole file, in bytes."""
     media_type: str | None
     parts: tuple[Part, ...]
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """The context of the upload's telemetry."""
 
     def __repr__(self) -> str:
         # Dask's logs and its dashboard show a task's arguments, which would include the links.

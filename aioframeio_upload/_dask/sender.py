@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Awaitable, Collection, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -168,6 +169,7 @@ class DaskPartSender:
         return UploadWorkerPlugin(name, path, fingerprint, resources.settings.portable())
 
     def _submit(self, batch: PartBatch, name: str) -> Future[Any]:
+        batch = replace(batch, trace=self._resources.settings.telemetry.carry())
         return self._client.submit(send_batch, batch, name, key=f"{name}-{batch.index}", pure=False, retries=RETRIES)
 
     async def _open(self, plugin: UploadWorkerPlugin) -> None:

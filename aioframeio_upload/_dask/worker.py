@@ -84,7 +84,8 @@ class UploadWorkerPlugin(WorkerPlugin):
                 found = await self._open()
                 try:
                     transfer = PartUploader(batch, found, self._resources, events, PauseGate(), record=events.record)
-                    await transfer.run()
+                    with self._settings.telemetry.within(batch.trace):
+                        await transfer.run()
                 finally:
                     found.close()
             except SourceError as seen:

@@ -212,39 +212,42 @@ class UploadJob:
         neither hold ten thousand open files nor create ten thousand placeholders whose links age. Waiting for the
         confirmation needs no slot.
         """
-        source = _JobSource(self.request, self.resources)
-        record, is_whole = self.record, False
-        try:
-            async with self.slot or self.resources.file_slots:
-                if record is None:
-                    record = await open_record(self.request, self.resources)
-                    if (
-                        self.request.conflict == "skip"
-                        and (there := await self._find_there(source, record)) is not None
-                    ):
-                        return there
-                await self._claim(record)
-                ready = await self._prepare(source, record)
-                sent = ready if isinstance(ready, _Sent) else await self._send(ready, source, record)
-                is_whole = True
-                doubtful = _find_doubtful(sent, source, record)
-                if self.request.conflict != "version":
-                    # The steps that are left can be done twice without harm, so another process need not wait for a
-                    # slow service. Only stacking must not be done twice.
+        with self.resources.settings.telemetry.upload(self.request.name, self.request.folder_id) as recording:
+            source = _JobSource(self.request, self.resources)
+            record, is_whole = self.record, False
+            try:
+                async with self.slot or self.resources.file_slots:
+                    if record is None:
+                        record = await open_record(self.request, self.resources)
+                        if (
+                            self.request.conflict == "skip"
+                            and (there := await self._find_there(source, record)) is not None
+                        ):
+                            return there
+                    await self._claim(record)
+                    ready = await self._prepare(source, record)
+                    sent = ready if isinstance(ready, _Sent) else await self._send(ready, source, record)
+                    is_whole = True
+                    doubtful = _find_doubtful(sent, source, record)
+                    if self.request.conflict != "version":
+                        # The steps that are left can be done twice without harm, so another process need not wait for a
+                        # slow service. Only stacking must not be done twice.
+                        await record.release(self.control)
+                file = await self._settle(sent, doubtful, source, record)
+                await record.drop(self.control)
+            except asyncio.CancelledError:
+                self.control.cancel(CancelReason.TASK_CANCELLED)
+                if self.control.is_discarded and not is_whole:
+                    step = self._discard_earlier(record)
+                    await run_shielded(step, self.control, lambda: self.control.seconds_left(inf))
+                raise
+            finally:
+                source.close()
+                if record is not None:
                     await record.release(self.control)
-            file = await self._settle(sent, doubtful, source, record)
-            await record.drop(self.control)
-        except asyncio.CancelledError:
-            self.control.cancel(CancelReason.TASK_CANCELLED)
-            if self.control.is_discarded and not is_whole:
-                step = self._discard_earlier(record)
-                await run_shielded(step, self.control, lambda: self.control.seconds_left(inf))
-            raise
-        finally:
-            source.close()
-            if record is not None:
-                await record.release(self.control)
-        return replace(file, outcome="resumed") if sent.is_resumed else file
+            file = replace(file, outcome="resumed") if sent.is_resumed else file
+            recording.learn(frameio__file__id=file.id, frameio__file__size=file.size, frameio__outcome=file.outcome)
+            return file
 
     # -- before the first part ---------------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ from .._core.batches import PartBatch
 from .._core.checksums import DISBELIEVED, name_parts, unproved
 from .._core.errors import IntegrityError, LinksExpired, PartError, PlanError, UploadError
 from .._core.failures import AttemptFailure
+from .._core.instrumentation import Recording, RequestFacts
 from .._core.model import Part, Plan, Receipt
 from .._core.part_state import AttemptKey, PartTable
 from .._core.presigned import Links
-from .._core.redact import address_of
+from .._core.redact import address_of, split_url
 from .._core.retry import SPOILED, Action, Decision, decide
 from .._io.files import PartReader
 from .._io.flow_control import PauseGate
@@ -353,12 +354,21 @@ class PartUploader:
                 asking = self._table.memory(part.number).asking
                 put = self._puts[key] = PutAttempt(part, lent, self._plan.media_type, self._gate, asking=asking)
                 try:
-                    return key, await put.put(self._resources)
+                    with self._recording(part, started.attempt) as recording:
+                        outcome = await put.put(self._resources)
+                        _record(recording, outcome)
+                    return key, outcome
                 finally:
                     # Also in a cancellation, whose upload asks whether the file is whole, and how fast it went.
                     self._table.moved(key, self._puts.pop(key).sent)
                     if put.is_acknowledged:
                         self._table.acknowledge(key)
+
+    def _recording(self, part: Part, attempt: int) -> Recording:
+        host = split_url(part.url)
+        facts = RequestFacts("PUT", (host and host.hostname) or "", host and host.port, attempt)
+        slots = self._resources.part_slots.total_tokens
+        return self._resources.settings.telemetry.part(part.number, part.size, facts, slots)
 
     async def _pass_gate(self) -> None:
         await self._gate.passed()
@@ -376,3 +386,13 @@ class PartUploader:
     def _spoiled(self, part: Part) -> IntegrityError:
         self.is_spoiled = True
         return IntegrityError(SPOILED, number=part.number, attempts=self._table.attempts(part.number))
+
+
+def _record(recording: Recording, outcome: Receipt | AttemptFailure) -> None:
+    if isinstance(outcome, Receipt):
+        recording.learn(http__response__status_code=200)
+        return
+    if outcome.status is not None:
+        recording.learn(http__response__status_code=outcome.status)
+    is_refused = outcome.status is not None and outcome.status >= 400
+    recording.fail(str(outcome.status) if is_refused else outcome.kind.value, outcome.reason)

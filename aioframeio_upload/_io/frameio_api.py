@@ -22,6 +22,7 @@ from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDe
 from .._core.events import ApiRetrying
 from .._core.failures import FailureKind
 from .._core.hosts import is_host, is_loopback
+from .._core.instrumentation import Recording, RequestFacts
 from .._core.links import is_secure
 from .._core.listing import BadListing, Cursors, Listing
 from .._core.presigned import Now
@@ -187,7 +188,9 @@ class FrameioApi:
                 on_flight(True)
                 flight = Flight()
                 try:
-                    answer = await self._request(operation, url, body, token, flight)
+                    with self._recording(operation, url, tries.attempts + 1) as recording:
+                        answer = await self._request(operation, url, body, token, flight)
+                        _record(recording, answer)
                 except BaseException as error:
                     if flight.has_left:
                         on_lost("cancelled before the answer came")
@@ -216,6 +219,10 @@ class FrameioApi:
             if again.is_patient:
                 on_outage(now - began + again.delay)
             await anyio.sleep(again.delay)
+
+    def _recording(self, operation: Operation, url: URL, attempt: int) -> Recording:
+        facts = RequestFacts(operation.method, url.raw_host or "", url.port, attempt)
+        return self._resources.settings.telemetry.call(operation.name, facts)
 
     def _log_retry(self, operation: Operation, again: Again, answer: Answer) -> None:
         log.debug("%s: %s; again in %.1f s", operation.name, summarize(answer), again.delay)
@@ -360,6 +367,14 @@ def _payload(body: Mapping[str, Any]) -> aiohttp.JsonPayload:
     """Return the `data` of a request as JSON. Not a `dict`, because aiohttp's frames would show its links."""
     plain = {name: value.reveal() if isinstance(value, Secret) else value for name, value in body.items()}
     return aiohttp.JsonPayload({"data": plain})
+
+
+def _record(recording: Recording, answer: Answer) -> None:
+    if answer.status is not None:
+        recording.learn(http__response__status_code=answer.status)
+    if answer.trouble is not None:
+        is_refused = answer.status is not None and answer.status >= 400
+        recording.fail(str(answer.status) if is_refused else answer.kind.value, summarize(answer))
 
 
 def _ignore(_: object) -> None:

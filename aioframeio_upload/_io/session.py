@@ -15,6 +15,7 @@ import anyio
 from yarl import URL
 
 from .._core.checksums import HostChecksums, load
+from .._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from .._core.listing import Clocks
 from .._core.model import ChecksumMode, Part
 from .._core.part_slots import Slots
@@ -53,6 +54,7 @@ class UploaderSettings:
     spool_dir: str | os.PathLike[str] | None = None
     traces: tuple[aiohttp.TraceConfig, ...] = ()
     """Further hooks of the HTTP session."""
+    telemetry: Instrumentation = NO_INSTRUMENTATION
 
     def portable(self) -> UploaderSettings:
         """Return the settings that another process can use: a connection, a TLS context and a folder stay here."""

@@ -89,6 +89,7 @@ WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 HOMES = {
+    "_core/instrumentation": "engine/test_opentelemetry",
     "_cli/browse": "cli/test_app",
     "_cli/commands": "cli/test_app",
     "_cli/line_display": "cli/test_app",
