@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from ._core.verifying import Verification
     from ._io.journal import Journal
     from ._sdk_compat import AsyncFrameioUploader
-    from ._upload import FolderUpload, Upload
+    from ._upload import FolderUpload, FolderWatch, Upload
     from ._uploader import Uploader
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "FolderResult",
     "FolderUpload",
     "FolderUploadError",
+    "FolderWatch",
     "IntegrityError",
     "Journal",
     "JournalError",

@@ -1,4 +1,4 @@
-"""Define `Upload` and `FolderUpload`, the handles of an upload, and the registry of the running ones."""
+"""Define `Upload`, `FolderUpload` and `FolderWatch`, the handles of an upload, and the registry of the running ones."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from ._engine.event_log import EventLog, FolderEventLog
 from ._engine.owner_loop import OwnerLoop, running_loop
 from ._engine.request import UploadRequest
 from ._engine.resume import JournalSession
+from ._engine.watch import WatchControl
 from ._io.files import printable
 from ._io.foreign import is_being_cancelled
 from ._io.session import Session
@@ -77,7 +78,7 @@ class Delivery(Protocol[E_contra, R_co]):
 
 
 class BaseUpload(Coroutine[Any, Any, R]):
-    """Start, stop, watch and await one upload: the common base of `Upload` and `FolderUpload`.
+    """Start, stop, watch and await one upload: the common base of `Upload`, `FolderUpload` and `FolderWatch`.
 
     Subclasses make the last event.
     """
@@ -109,8 +110,8 @@ class BaseUpload(Coroutine[Any, Any, R]):
         self._driven: WeakKeyDictionary[asyncio.Task[Any] | None, Coroutine[Any, Any, R]] = WeakKeyDictionary()
 
     @abstractmethod
-    def _completed(self, result: R) -> Event:
-        """Return the last event of an upload that succeeded."""
+    def _completed(self, result: R) -> Event | None:
+        """Return the last event of an upload that succeeded; None if it has none."""
 
     def _failed(self, error: BaseException) -> Event:
         """Return the last event of an upload that failed."""
@@ -164,7 +165,7 @@ class BaseUpload(Coroutine[Any, Any, R]):
             self._registry.check_open()
             self._state = State.STARTED
             self._task = loop.create_task(self._run(), name=f"upload {self.name}")
-            self._registry.add(self, RunningUpload(self._task, self._stop, self._take_error))
+            self._registry.add(self, RunningUpload(self._task, self._finish_soon, self._stop, self._take_error))
             self._task.add_done_callback(self._finish)
         return self
 
@@ -200,6 +201,9 @@ class BaseUpload(Coroutine[Any, Any, R]):
         """Continue after `pause()`."""
         self._registry.home.check_thread()
         self._control.pause.open()
+
+    def _finish_soon(self) -> None:
+        """End when what was begun is finished: what an upload does anyway."""
 
     def _stop(self) -> None:
         """Cancel the task as its owner would."""
@@ -476,11 +480,70 @@ class FolderUpload(BaseUpload[FolderResult]):
         raise AssertionError("a folder's upload succeeded before it was planned")
 
 
+@public
+class FolderWatch(BaseUpload[None]):
+    """The watch of a folder: what is in it is uploaded, and then what comes into it, until it is stopped.
+
+    Used like an `Upload`, and as lazy. It ends well by `stop()`, which finishes what was begun, or when its
+    `async with` block or that of the Uploader is left; `await watch` then returns None. `cancel()` and a cancellation
+    end it as they end an upload. It ends with an error if the folder or the target is missing at the start, or if the
+    service refuses the token; anything else is a failure of one file, which is tried again.
+
+    Its events are `FolderCreated`, `FileStarted`, `FileCompleted`, `FileSkipped`, `FileFailed`, `ApiRetrying` and
+    `Progress`. A listener gets what happens from its start on; nothing is kept, so that memory does not grow with what
+    was sent. The `Progress` counts everything since the start, and its totals grow with the files that come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        deliver: Callable[[FolderEventLog, WatchControl], Awaitable[None]],
+        registry: UploadRegistry,
+        *,
+        source: str | os.PathLike[str],
+        folder_id: str,
+    ) -> None:
+        events, control = FolderEventLog(keeps_failures=False), WatchControl()
+        super().__init__(name, lambda: deliver(events, control), events, control, registry)
+        self._watch_control = control
+        self.source = source
+        """Path of the folder, as it was passed."""
+        self.folder_id = folder_id
+        """ID of the target folder."""
+
+    def stop(self) -> None:
+        """Begin no further file, and end when those that were begun have arrived or failed; a pause ends.
+
+        Files that wait for their turn are left alone: the next watch of the folder finds them. Stopping a watch that
+        has not started lets it end at once when it does; stopping it again does nothing.
+
+        Raises:
+            RuntimeError: Called from another thread or event loop than the Uploader's.
+        """
+        self._registry.home.check_thread()
+        self._watch_control.stop()
+
+    def _finish_soon(self) -> None:
+        self._watch_control.stop()
+
+    def _completed(self, result: None) -> None:
+        return None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None and not self.done:
+            self.stop()
+        await super().__aexit__(kind, error, traceback)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningUpload:
     """The access of the registry to a running upload, made by the upload. These are not public methods of a handle."""
 
     task: asyncio.Task[Any]
+    finish: Callable[[], None]
+    """Lets it end as soon as what was begun is finished."""
     stop: Callable[[], None]
     """Cancels the task as its owner would. Further calls do nothing."""
     take_error: Callable[[], BaseException | None]
@@ -499,9 +562,9 @@ class UploadRegistry:
         """Why no upload can be started; None if one can."""
 
     @property
-    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
+    def uploads(self) -> tuple[Upload | FolderUpload | FolderWatch, ...]:
         """The running uploads, in the order in which they were started."""
-        return cast("tuple[Upload | FolderUpload, ...]", tuple(self._running))  # it has these two subclasses only
+        return cast("tuple[Upload | FolderUpload | FolderWatch, ...]", tuple(self._running))  # all of its subclasses
 
     def check_open(self) -> None:
         """Raise RuntimeError unless an upload can be started."""
@@ -540,6 +603,9 @@ class UploadRegistry:
         """Wait for all, and raise the errors that nobody has seen and no awaiter is about to get."""
         awaited: dict[BaseUpload[Any], RunningUpload] = {}
         while self._running or self._calls:
+            for upload, running in self._running.items():
+                if upload not in awaited:
+                    running.finish()
             awaited |= self._running
             await asyncio.wait(self._ends())
         errors = [error for running in awaited.values() if (error := running.take_error()) is not None]
@@ -550,6 +616,8 @@ class UploadRegistry:
 
     async def stop(self, grace: float) -> None:
         """Let all continue for `grace` seconds, then stop them as cancelled tasks."""
+        for running in tuple(self._running.values()):
+            running.finish()
         try:
             if self._ends() and grace > 0:
                 await asyncio.wait(self._ends(), timeout=grace)

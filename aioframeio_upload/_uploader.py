@@ -26,6 +26,7 @@ from ._core.redact import Secret
 from ._core.remote_records import RemoteAccount, RemoteProject, RemoteUser
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._core.verifying import Verification
+from ._core.watching import check_settle
 from ._engine.confirm import confirm, read_status
 from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
@@ -38,6 +39,7 @@ from ._engine.remote_tree import find_accounts, find_project, find_user, list_ac
 from ._engine.request import PartSenderFactory, UploadRequest
 from ._engine.resume import JournalSession
 from ._engine.verify import verify
+from ._engine.watch import Clock, WatchControl, WatchRequest, deliver_watched
 from ._io.files import printable
 from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
 from ._io.journal import AsyncJournal, Journal
@@ -46,7 +48,8 @@ from ._io.proxies import Proxies, Proxy
 from ._io.session import Session, UploaderSettings, open_session
 from ._io.source_kinds import Source, check_kind, check_name, name_of
 from ._io.sources import check_size, open_source
-from ._upload import FolderUpload, Upload, UploadRegistry
+from ._io.watch_notices import OpenNotices, open_notices
+from ._upload import FolderUpload, FolderWatch, Upload, UploadRegistry
 
 
 @public
@@ -54,10 +57,10 @@ class Uploader:
     """Upload files to Frame.io.
 
     An async context manager. It may be entered in one task and left in another (fixtures, start and stop hooks), and an
-    idle one holds no task. Leaving the block waits for the uploads that were started. If one of them fails meanwhile
-    and nobody has seen its error, the error is raised there (several: an `ExceptionGroup`). An upload that failed
-    earlier and whose error nobody has seen is logged at ERROR when it is garbage-collected. Leaving the block by an
-    exception or a cancellation stops all uploads.
+    idle one holds no task. Leaving the block waits for the uploads that were started; a watch of a folder is stopped,
+    and ends when what it has begun is finished. If one of them fails meanwhile and nobody has seen its error, the error
+    is raised there (several: an `ExceptionGroup`). An upload that failed earlier and whose error nobody has seen is
+    logged at ERROR when it is garbage-collected. Leaving the block by an exception or a cancellation stops all uploads.
 
     Args:
         token: A string, or a callable (sync or async) that returns one. The callable is called before each API call,
@@ -180,16 +183,17 @@ class Uploader:
     async def shutdown(self, grace: float = 5.0) -> None:
         """Let running uploads continue for `grace` seconds, then stop them as a cancelled task would; raise nothing.
 
-        For SIGTERM and lifespans. Calls that are awaited elsewhere (`plan`, `send_parts`, `confirm`, ...) get the same
-        time. Those that still run then raise `UploadCancelled` there, and what they created at Frame.io is deleted or
-        logged. No upload can be started afterwards. The `async with` block must still be left.
+        For SIGTERM and lifespans. A watch of a folder begins no further file. Calls that are awaited elsewhere (`plan`,
+        `send_parts`, `confirm`, ...) get the same time. Those that still run then raise `UploadCancelled` there, and
+        what they created at Frame.io is deleted or logged. No upload can be started afterwards. The `async with` block
+        must still be left.
         """
         self._registry.home.check()
         self._registry.closed_because = "the Uploader was shut down"
         await self._registry.stop(grace)
 
     @property
-    def uploads(self) -> tuple[Upload | FolderUpload, ...]:
+    def uploads(self) -> tuple[Upload | FolderUpload | FolderWatch, ...]:
         """The uploads that were started and have not ended."""
         return self._registry.uploads
 
@@ -312,9 +316,7 @@ class Uploader:
             TypeError: `root` is not a path.
         """
         check_conflict(conflict)
-        given, root = root, os.fspath(root)
-        if not isinstance(root, str):
-            raise TypeError("the root is no path of text")
+        given, root = root, _path_of(root)
         try:
             name = name_of(root, None)
         except ValueError:
@@ -337,6 +339,86 @@ class Uploader:
             return deliver_folder(asked, events, control, resources, api.publishing(events.publish))
 
         return FolderUpload(printable(name), run, self._registry, source=given, folder_id=folder_id)
+
+    def watch_folder(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        folder_id: str,
+        settle: float = 10.0,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        conflict: Conflict = "skip",
+        account_id: str | None = None,
+    ) -> FolderWatch:
+        """Return a watch of a folder: it uploads what is in it, then what comes into it, until it is stopped.
+
+        Nothing happens until the `FolderWatch` is used. A file is sent when its size and modification time have not
+        changed for `settle` seconds, and it is looked at again just before. What changes while it is sent fails with
+        `SourceChanged`, and is sent when it has settled. A file that was sent and then changes is sent again. One that
+        fails is tried again when it changes, and after a pause of 30 seconds, which doubles with each failure up to
+        half an hour. A file that vanishes before its turn is no failure.
+
+        The contents go into `folder_id` itself, subfolders into folders of the same names. What `upload_folder` leaves
+        out is left out here too, and so are names that programs use while they write a file: `*.tmp`, `*.part`,
+        `*.partial`, `*.crdownload` and the like.
+
+        With the extra `watch`, changes are noticed as the system reports them. Without it, and on network shares, which
+        report nothing, the folder is read at intervals: every `settle` seconds, at most every 5, and less often if
+        reading it takes long. If the folder disappears (a disk is unplugged), the watch waits until it is back.
+
+        After a restart nothing is sent twice: a file that this watch has not sent is looked for at Frame.io first,
+        with any `conflict`. The comparison is that of `conflict="skip"`: same name, same size, has arrived, created
+        after the file was last modified. With a `journal`, a file that was being sent is resumed.
+
+        Args:
+            root: Path of the folder. It must exist when the watch starts.
+            folder_id: ID of the target folder.
+            settle: Seconds for which a file has to stay unchanged. Programs that pause for longer while they write a
+                file need more.
+            include: As for `upload_folder`.
+            exclude: As for `upload_folder`.
+            conflict: What becomes of a file whose name exists at Frame.io with another content. `"skip"` and
+                `"create"`: another file of that name is created. `"version"`: it is stacked on the existing one.
+            account_id: ID of the account; by default the Uploader's.
+
+        Raises:
+            ValueError: The account is missing, a pattern cannot match anything, or `settle` is negative or not finite.
+            TypeError: `root` is not a path.
+        """
+        check_conflict(conflict)
+        return self._watch(
+            root,
+            WatchRequest(
+                folder=FolderRequest(
+                    root=_path_of(root),
+                    name=None,
+                    folder_id=check_id("folder_id", folder_id),
+                    account_id=self._account(account_id),
+                    wanted=patterns(include, exclude),
+                    conflict=conflict,
+                ),
+                settle=check_settle(settle),
+            ),
+        )
+
+    def _watch(
+        self,
+        root: str | os.PathLike[str],
+        request: WatchRequest,
+        *,
+        clock: Clock | None = None,
+        open_reports: OpenNotices = open_notices,
+    ) -> FolderWatch:
+        """Return the watch of a request; tests pass a clock, and reports of changes."""
+
+        def run(events: FolderEventLog, control: WatchControl) -> Awaitable[None]:
+            resources, api = self._opened()
+            api = api.publishing(events.publish)
+            return deliver_watched(request, events, control, resources, api, clock=clock, open_reports=open_reports)
+
+        name = printable(os.path.basename(request.folder.root) or request.folder.root)
+        return FolderWatch(name, run, self._registry, source=root, folder_id=request.folder.folder_id)
 
     def execute(self, plan: Plan, source: Source, *, receipts: Iterable[Receipt] | None = None) -> Upload:
         """Return the upload of a source by an existing plan, which another process may have made. It is lazy.
@@ -680,6 +762,18 @@ class Uploader:
         if journal is None:
             raise ValueError("no journal: give journal= to the Uploader")
         return journal
+
+
+def _path_of(root: str | os.PathLike[str]) -> str:
+    """Return the path of a folder.
+
+    Raises:
+        TypeError: It is not a path of text.
+    """
+    path = os.fspath(root)
+    if not isinstance(path, str):
+        raise TypeError("the root is no path of text")
+    return path
 
 
 def submit(uploader: Uploader, request: UploadRequest, *, sender: PartSenderFactory) -> Upload:

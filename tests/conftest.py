@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -132,10 +133,29 @@ def no_descriptor_left_behind(uvloop_was_used: None, blockbuster: BlockBuster) -
         if thread.name.startswith("aioframeio-upload"):
             thread.join(1)
             assert not thread.is_alive(), f"{thread.name} still runs"
+    wait_for_watchfiles()
     left = {number: target for number, target in open_descriptors().items() if before.get(number) != target}
     # Matplotlib keeps its fonts open, at most 64 for each thread that draws.
     left = {number: target for number, target in left.items() if not target.endswith(".ttf")}
     assert not left, "descriptors left open"
+
+
+def wait_for_watchfiles() -> None:
+    """Wait until no thread of watchfiles runs: it closes its descriptors only after `RustNotify.close` has returned."""
+    deadline = time.monotonic() + 10
+    while sys.platform == "linux" and time.monotonic() < deadline:
+        names = [read_or_empty(Path(f"/proc/self/task/{task}/comm")) for task in on_disk(os.listdir, "/proc/self/task")]
+        if not any(name.startswith("notify-rs") for name in names):
+            return
+        time.sleep(0.01)  # its end is reported by nothing
+
+
+def read_or_empty(path: Path) -> str:
+    """Return the text of a file; empty if it is gone."""
+    try:
+        return str(on_disk(path.read_text))
+    except OSError:
+        return ""
 
 
 @pytest.fixture(autouse=True)

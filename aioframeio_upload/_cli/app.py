@@ -13,6 +13,7 @@ from .oauth import DEFAULT_REDIRECT
 from .options import (
     FOLDER_FORMS,
     UploadArguments,
+    WatchArguments,
     read_client_id,
     read_folder,
     read_journal,
@@ -25,6 +26,7 @@ from .options import (
     read_remote_source,
     read_service,
     read_timeouts,
+    read_watched,
 )
 from .output import write_error, write_line
 from .runner import Verbosity, finish, report_usage_errors
@@ -189,6 +191,60 @@ def upload(
     output = read_output(as_json, quiet, report, timeline, verbose=Verbosity.is_verbose)
     run = UploadRun(read_service(account, proxy, ca), output, journal, limits, timeouts)
     finish(lambda: run.upload(arguments), run.describe_remains)
+
+
+@app.command()
+@report_usage_errors
+def watch(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The folder to watch.")],
+    folder: Folder,
+    account: Account = None,
+    settle: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Upload a file when it has not changed for this long.")
+    ] = 10,
+    conflict: Annotated[
+        Literal["skip", "create", "version"],
+        typer.Option(
+            help="If a file of the same name and another content exists: create another, or add a version to it."
+            " The same file is never uploaded twice."
+        ),
+    ] = "skip",
+    include: Include = None,
+    exclude: Exclude = None,
+    parts: Parts = None,
+    bandwidth: Bandwidth = None,
+    timeout: Stall = None,
+    journal: JournalPath = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record uploads.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    proxy: Proxy = None,
+    ca: Ca = None,
+    _verbose: Verbose = False,
+) -> None:
+    """Upload what is in a folder, and then what comes into it, until it is stopped.
+
+    The first SIGTERM lets it finish the files that it has begun. Ctrl-C stops it at once, as does a second signal; the
+    same command resumes them.
+
+    Exit status: 0, 1 if a file that failed was never uploaded, 2 for wrong usage, 130 after Ctrl-C, 129 after SIGHUP.
+    """
+    from .watch import WatchRun
+
+    kept = read_optional_journal(journal, no_journal)
+    arguments = WatchArguments(
+        label=path,
+        path=read_watched(path),
+        target=read_folder(folder),
+        settle=settle,
+        conflict=conflict,
+        include=include or (),
+        exclude=exclude or (),
+    )
+    limits, timeouts = read_limits(parts, bandwidth), read_timeouts(timeout)
+    output = read_output(as_json, quiet, None, None, verbose=Verbosity.is_verbose)
+    run = WatchRun(read_service(account, proxy, ca), output, kept, limits, timeouts)
+    finish(lambda: run.watch(arguments), run.describe_remains, on_terminate=run.stop)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from .format import escape, format_count, format_progress
 from .line_display import Display, EventView
 from .log import log_held
 from .output import FINAL_WRITE_TIMEOUT, open_console, write_error
-from .upload_view import UploadView
+from .upload_view import UploadView, WatchView
 
 MAX_LINES = 8
 """Files that have a line at the same time; the others are counted."""
@@ -93,6 +93,24 @@ class UploadsDrawing:
         waiting = len(self._views) - ended - min(len(running), MAX_LINES)
         if waiting or not running:
             yield Text(f"{ended} of {len(self._views)} done, {waiting} more under way", style="dim")
+
+
+class WatchDrawing:
+    """The view of a watched folder as a Rich renderable: its progress, or that it waits."""
+
+    def __init__(self, view: WatchView) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        view, progress = self._view, self._view.upload.progress
+        counts = [f"{format_count(view.completed, 'file')} sent"]
+        counts += [f"{len(view.failed)} failed, to be tried again"] * bool(view.failed)
+        if progress is not None and progress.parts_completed < progress.total_parts:
+            yield progress_table([(view.label, progress)], options.max_width)
+            counts.append(f"{progress.total_parts - progress.parts_completed} waiting or under way")
+        else:
+            counts.append(f"watching {view.label}")
+        yield Text(escape(", ".join(counts)), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def progress_table(rows: list[tuple[str, Progress]], width: int) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,8 +27,12 @@ class _Threads(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
-def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+def run(work: Callable[[], Coroutine[Any, Any, int]], on_terminate: Callable[[], None] | None = None) -> int:
     """Run a command's coroutine in a new loop and return its exit status.
+
+    Args:
+        work: The command.
+        on_terminate: Called at the first SIGTERM, instead of cancelling the command.
 
     Raises:
         Stopped: A signal arrived before it ended.
@@ -42,7 +47,8 @@ def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
 
         def stop() -> None:
             # Through the loop: the handler may run in the middle of any step, including the loop's own.
-            loop.call_soon_threadsafe(task.cancel)
+            gently = on_terminate if signals.first == signal.SIGTERM else None
+            loop.call_soon_threadsafe(gently or task.cancel)
 
         with Signals(stop) as signals:
             try:

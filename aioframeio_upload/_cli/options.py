@@ -235,6 +235,33 @@ class UploadArguments:
     exclude: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchArguments:
+    """The arguments of `watch`: what to watch, where to upload, and how."""
+
+    label: str
+    """The path as it was given."""
+    path: str
+    """An absolute one, which no later change of the working directory affects."""
+    target: Target
+    settle: float
+    conflict: Literal["skip", "create", "version"]
+    include: Sequence[str]
+    exclude: Sequence[str]
+
+
+def read_watched(path: str) -> str:
+    """Return the absolute path of the folder to watch.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    if not os.path.isdir(path):
+        reason = "is not a folder" if os.path.lexists(path) else "there is no such folder"
+        raise UsageError(f"{path}: {reason}")
+    return os.path.abspath(path)
+
+
 def read_paths(paths: Iterable[str]) -> tuple[list[str], frozenset[str]]:
     """Return the paths without repetitions, and those of them that are folders."""
     kept = without_repetitions(paths)

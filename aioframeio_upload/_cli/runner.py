@@ -46,6 +46,7 @@ def finish(
     describe_remains: Callable[[], str] = lambda: "",
     *,
     only_prints: bool = False,
+    on_terminate: Callable[[], None] | None = None,
 ) -> NoReturn:
     """Run a command's coroutine and exit with its status.
 
@@ -54,6 +55,7 @@ def finish(
         describe_remains: Called if a signal stopped the command. Returns what is left, and how to continue.
         only_prints: The command has no purpose but its output, as `find` has. For any other, such as an upload, lost
             output (a full disk, a closed pipe) does not change the exit status.
+        on_terminate: Called on the loop at the first SIGTERM, instead of stopping the command: it ends by itself then.
     """
     from .. import UploadError
     from .log import hide_log, show_log
@@ -63,7 +65,7 @@ def finish(
     log = show_log(verbose=Verbosity.is_verbose)
     failure = None
     try:
-        status = run(work)
+        status = run(work, on_terminate)
     except Stopped as stopped:
         remains = describe_remains()
         words = SIGNAL_WORDS[stopped.by] + (f"; {remains}" if remains else "")

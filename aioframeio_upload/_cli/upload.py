@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import FolderUpload, Limits, Timeouts, Upload, Uploader, UploadError
+from .. import FolderUpload, FolderWatch, Limits, Timeouts, Upload, Uploader, UploadError
 from . import exit_status
 from .account import with_account
 from .browse import find_folder
@@ -120,7 +120,7 @@ class UploadRun:
                 listeners = [_listen(view, display) for view in views]
                 if self._timeline is not None:
                     # With a separate listener: a slow display would delay its times.
-                    listeners += [self._timeline.watch(view.upload, view.label) for view in views]
+                    listeners += [self._timeline.watch(one, label) for label, one in _drawable(views)]
                 await asyncio.gather(*listeners)
         finally:
             self._interrupted += [view for view in views if not view.upload.done]
@@ -180,6 +180,11 @@ def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: Upload
         raise UsageError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise UsageError(f"{path}: the working directory was removed; give an absolute path") from None
+
+
+def _drawable(views: list[UploadView]) -> list[tuple[str, Upload | FolderUpload]]:
+    """Return what a timeline can draw: everything that has an end."""
+    return [(view.label, view.upload) for view in views if not isinstance(view.upload, FolderWatch)]
 
 
 async def _listen(view: UploadView, display: Display) -> None:

@@ -12,6 +12,7 @@ from .. import (
     FolderPlanned,
     FolderResult,
     FolderUpload,
+    FolderWatch,
     NotFound,
     PartCompleted,
     PartRetrying,
@@ -36,7 +37,12 @@ class UploadView:
     """One of the paths that were given. Updated in the event loop; a live display reads it in its own thread."""
 
     def __init__(
-        self, label: str, upload: Upload | FolderUpload, *, keeps_rows: bool, if_missing: str | None = None
+        self,
+        label: str,
+        upload: Upload | FolderUpload | FolderWatch,
+        *,
+        keeps_rows: bool,
+        if_missing: str | None = None,
     ) -> None:
         self.label = label
         self.upload = upload
@@ -62,7 +68,7 @@ class UploadView:
     @property
     def is_folder(self) -> bool:
         """Whether it is the upload of a folder, in which each file counts as a part."""
-        return isinstance(self.upload, FolderUpload)
+        return isinstance(self.upload, FolderUpload | FolderWatch)
 
     @property
     def kept(self) -> tuple[int, int] | None:
@@ -164,6 +170,29 @@ class UploadView:
 
     def _line(self, text: str) -> str:
         return escape(f"{self.label}: {text}")
+
+
+class WatchView(UploadView):
+    """The view of a watched folder: a failure counts until its file has arrived."""
+
+    def __init__(self, label: str, watch: FolderWatch, *, if_missing: str | None = None) -> None:
+        super().__init__(label, watch, keeps_rows=False, if_missing=if_missing)
+        self.failed: set[str] = set()
+        """Paths of the files that failed and have not arrived since."""
+        self.completed = 0
+        """Files that were sent."""
+
+    def update(self, event: Event) -> tuple[str | None, str | None]:
+        """Apply an event; return a line for stdout and a line for stderr, or None for either."""
+        match event:
+            case FileCompleted(path=path):
+                self.completed += 1
+                self.failed.discard(path)
+            case FileSkipped(path=path):
+                self.failed.discard(path)
+            case FileFailed(path=path):
+                self.failed.add(path)
+        return super().update(event)
 
 
 def _summary(result: FolderResult) -> str:

@@ -9,11 +9,18 @@ from .._io.frameio_api import CREATE_STACK, MOVE, FrameioApi, read_listing
 from .resume import NullJournalSession
 
 
-def find_duplicate(
-    listing: Listing, name: str, size: int, modified_ns: int | None, clocks: Clocks, *, exact: bool = False
+def find_duplicate(  # noqa: PLR0913  # the file, and how to compare it
+    listing: Listing,
+    name: str,
+    size: int,
+    modified_ns: int | None,
+    clocks: Clocks,
+    *,
+    exact: bool = False,
+    but: str | None = None,
 ) -> RemoteFile | None:
-    """Return the file that a source would only repeat, for `conflict="skip"`."""
-    return find_same(listing.namesakes(name, exact=exact), size, modified_ns, clocks)
+    """Return the file that a source would only repeat, for `conflict="skip"`; `but` is the ID of one to leave out."""
+    return find_same(listing.namesakes(name, exact=exact, but=but), size, modified_ns, clocks)
 
 
 def find_base(listing: Listing, name: str, *, exact: bool = False, but: str | None = None) -> RemoteFile | None:

@@ -62,9 +62,10 @@ class EventLog(PartEventSink):
             self.facts.append(event)
         self._wake()
 
-    def end(self, last: Event) -> None:
-        """Append the last fact."""
-        self.facts.append(last)
+    def end(self, last: Event | None) -> None:
+        """Append the last fact, if there is one; nothing comes after it."""
+        if last is not None:
+            self.facts.append(last)
         self.ended = True
         self._wake()
 
@@ -118,10 +119,15 @@ class FolderEventLog(EventLog):
 
     The plan, the failures and the end are kept, so that memory does not grow with the files. What a listener has not
     read yet is held by that listener alone.
+
+    Args:
+        keeps_failures: Whether failures are kept: not where files are tried again for days.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_failures: bool = True) -> None:
         super().__init__()
+        self._kept = FolderPlanned | FileFailed if keeps_failures else FolderPlanned
+        self._has_last = False
         self._listeners: WeakSet[_FolderListener] = WeakSet()
 
     def publish(self, event: Event) -> None:
@@ -130,14 +136,21 @@ class FolderEventLog(EventLog):
             self.progress = event
             self.progress_count += 1
         else:
-            self._append(event, keep=isinstance(event, FolderPlanned | FileFailed))
+            self._append(event, keep=isinstance(event, self._kept))
         self._wake()
 
-    def end(self, last: Event) -> None:
-        """Append the last fact."""
-        self._append(last, keep=True)
+    def end(self, last: Event | None) -> None:
+        """Append the last fact, if there is one."""
+        if last is not None:
+            self._has_last = True
+            self._append(last, keep=True)
         self.ended = True
         self._wake()
+
+    @property
+    def last_facts(self) -> int:
+        """How many facts come after the last progress."""
+        return int(self._has_last)
 
     def _append(self, fact: Event, *, keep: bool) -> None:
         if keep:
@@ -162,7 +175,7 @@ class _FolderListener(AsyncIterator[Event]):
         feed = self._feed
         while True:
             # The last progress comes before the last fact; any other, after the facts that are waiting.
-            if len(self.unread) > int(feed.ended):
+            if len(self.unread) > feed.last_facts:
                 return self.unread.popleft()
             if feed.progress is not None and self._progress_read != feed.progress_count:
                 self._progress_read = feed.progress_count

@@ -24,11 +24,11 @@ from .._core.events import (
     UploadReplanned,
 )
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
-from .._core.folder_state import FolderState
+from .._core.folder_state import FolderCounts, FolderState, UnderWay
 from .._core.listing import Conflict, RemoteFile
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
-from .._io.files import in_thread
+from .._io.files import ReadThreads, in_thread
 from .._io.frameio_api import FrameioApi
 from .._io.session import Session
 from .._io.tree_path import TreePath
@@ -42,6 +42,7 @@ from .job import UploadJob, open_record
 from .parts import PROGRESS_PERIOD
 from .remote_folders import RemoteFolders
 from .request import UploadRequest
+from .resume import NullJournalSession
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -77,8 +78,12 @@ class FileSource(Protocol):
     It holds what is still to be sent, and nothing of what was.
     """
 
+    async def wait(self) -> bool:
+        """Wait until there may be a next file; return False after the last one. The caller holds no slot meanwhile."""
+        ...
+
     async def next_file(self, big_in_flight: int, places: int) -> LocalFile | None:
-        """Return the next file, or None after the last one.
+        """Return the next file, or None if there is none now.
 
         Args:
             big_in_flight: How many files of `BIG` bytes or more are being sent.
@@ -94,19 +99,55 @@ class FileSource(Protocol):
         """Return whether another file's name differs from this one's only in Unicode normalization."""
         ...
 
+    def comparison(self, file: LocalFile) -> Comparison:
+        """Return how a file is compared with what is at Frame.io."""
+        ...
+
     def note_compared(self, file: LocalFile) -> bool:
         """Note that a file was looked for in its folder's listing; return whether the listing is needed no more."""
         ...
+
+    async def look_again(self, file: LocalFile) -> bool:
+        """Return whether a file is still what was found; False if it is no failure that it is not.
+
+        Raises:
+            SourceError: It has changed, or it is missing.
+        """
+        ...
+
+    async def end(self, file: LocalFile, failure: UploadError | None) -> None:
+        """Note that a file has arrived or was skipped, or why it failed; the end of its turn."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a file is compared with what is at Frame.io."""
+
+    skips: bool
+    """Whether it is not sent if it is there already."""
+    stacks: bool
+    """Whether it is stacked on the file of its name."""
+    since: float | None = None
+    """The listing has to be read after this time (`anyio.current_time`); None if any will do."""
 
 
 class WalkedFiles:
     """The files of a tree that was walked; the source of `upload_folder`."""
 
-    def __init__(self, tree: Tree, queue: FileQueue, to_compare: Counter[str]) -> None:
+    def __init__(
+        self, tree: Tree, queue: FileQueue, to_compare: Counter[str], conflict: Conflict, threads: ReadThreads
+    ) -> None:
         self._tree = tree
         self._queue = queue
+        self._threads = threads
+        self._comparison = Comparison(skips=conflict == "skip", stacks=conflict == "version")
         self._to_compare = to_compare
         """For each folder: the files that have not been looked for in its listing."""
+
+    async def wait(self) -> bool:
+        """Return whether a file is left."""
+        return bool(self._queue)
 
     async def next_file(self, big_in_flight: int, places: int) -> LocalFile | None:
         """Return the next file in the queue's order."""
@@ -120,11 +161,24 @@ class WalkedFiles:
         """Return whether another file's name differs from this one's only in Unicode normalization."""
         return file.path in self._tree.look_alikes
 
+    def comparison(self, file: LocalFile) -> Comparison:
+        """Return the comparison that `conflict` asks for."""
+        return self._comparison
+
     def note_compared(self, file: LocalFile) -> bool:
         """Count a file; return whether it was the last of its folder."""
         folder = folder_of(file)
         self._to_compare[folder] -= 1
         return not self._to_compare[folder]
+
+    async def look_again(self, file: LocalFile) -> bool:
+        """Check that a file is what the walk found, so that it is sent as planned or not at all."""
+        path, threads = self.open_path(file), self._threads
+        await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
+        return True
+
+    async def end(self, file: LocalFile, failure: UploadError | None) -> None:
+        """Do nothing: each file has one turn."""
 
 
 # -- one file ----------------------------------------------------------------------------------------------------------
@@ -200,7 +254,7 @@ class FilePipeline:
         request: FolderRequest,
         source: FileSource,
         folders: RemoteFolders,
-        state: FolderState,
+        state: FolderCounts,
         events: EventSink,
         control: UploadControl,
         session: Session,
@@ -217,6 +271,8 @@ class FilePipeline:
         self._confirmer = BatchConfirmer(api, request.account_id, session)
         self._sending: set[_Sending] = set()
         self._unsettled = anyio.Semaphore(UNSETTLED, fast_acquire=True)
+        self._turns = 0
+        """Files that have begun and not ended, also those that only wait for their confirmation."""
         self._refused: AuthenticationError | None = None
         """Why the service refused the token; after that nothing further is tried."""
 
@@ -235,7 +291,7 @@ class FilePipeline:
 
     async def _start_files(self, group: asyncio.TaskGroup) -> None:
         parent = asyncio.current_task()
-        while True:
+        while await self._source.wait():
             slot = _FileSlot(self._session.file_slots)
             await self._unsettled.acquire()
             await self._control.pause.passed()
@@ -248,7 +304,8 @@ class FilePipeline:
                 raise
             if file is None:
                 slot.release()
-                return
+                self._unsettled.release()
+                continue
             sending = _Sending(file, slot)
             self._sending.add(sending)
             group.create_task(self._see_to_the_end(sending, parent), name=f"upload {file.path}")
@@ -256,12 +313,15 @@ class FilePipeline:
     async def _see_to_the_end(self, sending: _Sending, parent: asyncio.Task[Any] | None) -> None:
         """Upload one file. However it ends, the other files go on."""
         path = sending.file.path
+        self._turns += 1
         try:
             with ChildFailure(path, parent) as caught:
                 await self._upload(sending)
+            await self._source.end(sending.file, caught.failure)
             if caught.failure is not None:
                 self.fail(path, caught.failure)
         finally:
+            self._turns -= 1
             self._sending.discard(sending)
             sending.slot.release()
             self._unsettled.release()
@@ -269,10 +329,13 @@ class FilePipeline:
     async def _upload(self, sending: _Sending) -> None:
         request, file = self._request, sending.file
         self.check_welcome()
+        if not file.size:
+            self._events.publish(self._state.skip(file.path, 0, EMPTY))
+            return
         folder = await self._folders.place(folder_of(file))
-        duplicate, base = await self._compare(file)
         job_request = self._file_request(file, folder.id)
         record = await open_record(job_request, self._session)
+        duplicate, base = await self._compare(file, record)
         if duplicate is not None:
             there = await skip_result(duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id)
             if there is not None:
@@ -283,9 +346,8 @@ class FilePipeline:
             sending.slot.release()  # other uploads can use it meanwhile
             await self._control.pause.passed()
             await sending.slot.acquire()
-        path = self._source.open_path(file)
-        threads = self._session.executor
-        await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
+        if not await self._source.look_again(file):
+            return
         self._events.publish(FileStarted(file.path, file.size))
         job = UploadJob(
             request=job_request,
@@ -299,18 +361,23 @@ class FilePipeline:
         )
         self._events.publish(self._state.complete(file.path, await job.run()))
 
-    async def _compare(self, file: LocalFile) -> tuple[RemoteFile | None, RemoteFile | None]:
+    async def _compare(
+        self, file: LocalFile, record: NullJournalSession
+    ) -> tuple[RemoteFile | None, RemoteFile | None]:
         """Return the remote file that this one would only repeat, and the one that it is to be stacked on."""
-        if self._request.conflict == "create":
+        how = self._source.comparison(file)
+        if not how.skips and not how.stacks:
             return None, None
-        listing = await self._folders.listing(folder_of(file))
+        # Before the listing: the file that an earlier run began is neither a duplicate nor below itself in a stack.
+        own = await record.file_id() if how.stacks else None
+        listing = await self._folders.listing(folder_of(file), since=how.since)
         exact = self._source.has_look_alike(file)
         duplicate = base = None
-        if self._request.conflict == "version":
-            base = find_base(listing, file.name, exact=exact)
-        else:
+        if how.skips:
             clocks = self._session.clocks()
-            duplicate = find_duplicate(listing, file.name, file.size, file.modified_ns, clocks, exact=exact)
+            duplicate = find_duplicate(listing, file.name, file.size, file.modified_ns, clocks, exact=exact, but=own)
+        if how.stacks and duplicate is None:
+            base = find_base(listing, file.name, exact=exact, but=own)
         if duplicate is not None:
             listing.remove(duplicate)
         if self._source.note_compared(file):
@@ -358,10 +425,14 @@ class FilePipeline:
         """Publish the progress of the whole folder."""
         known = [sending.events.progress for sending in self._sending]
         parts = [progress for progress in known if progress is not None]
-        uploaded = sum(progress.bytes_uploaded for progress in parts)
-        confirmed = sum(progress.bytes_confirmed for progress in parts)
-        before = sum(progress.bytes_before for progress in parts)
-        self._events.publish(self._state.progress(uploaded, confirmed, anyio.current_time(), before))
+        under_way = UnderWay(
+            files=self._turns,
+            size=sum(sending.file.size for sending in self._sending),
+            uploaded=sum(progress.bytes_uploaded for progress in parts),
+            confirmed=sum(progress.bytes_confirmed for progress in parts),
+            before=sum(progress.bytes_before for progress in parts),
+        )
+        self._events.publish(self._state.progress(under_way, anyio.current_time()))
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
@@ -449,7 +520,7 @@ class FolderJob:
             exact=tree.look_alikes,
             events=self._created,
         )
-        files = WalkedFiles(tree, queue, to_compare)
+        files = WalkedFiles(tree, queue, to_compare, request.conflict, session.executor)
         self._pipeline = FilePipeline(request, files, self._folders, self._state, events, control, session, api)
 
     async def run(self) -> FolderResult:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import anyio
+
 from .._core.api_schema import read_id
 from .._core.backoff import may_pass
 from .._core.errors import ApiError, UploadError
@@ -23,10 +25,15 @@ class SingleFlight(Generic[V]):
     """Runs one call for each key, however many callers ask for it at a time, and caches its result; a refusal too.
 
     A failure that may pass (no answer, a 5xx, a 429) is raised for those who wait, and not cached.
+
+    Args:
+        find: The call.
+        at_most: How many results are cached; the one that was used longest ago is dropped first. None for all.
     """
 
-    def __init__(self, find: Callable[[str], Awaitable[V]]) -> None:
+    def __init__(self, find: Callable[[str], Awaitable[V]], at_most: int | None = None) -> None:
         self._find = find
+        self._at_most = at_most
         self._answers: dict[str, V | UploadError] = {}
         self._asking: dict[str, asyncio.Future[UploadError | None]] = {}
         """For each call under way, the failure that may pass in which it ends; None if it ends in a result."""
@@ -47,6 +54,7 @@ class SingleFlight(Generic[V]):
             passing = None
             try:
                 self._answers[key] = await self._find(key)
+                self._drop_oldest()
             except UploadError as error:
                 if isinstance(error, ApiError) and may_pass(error.status):
                     passing = error
@@ -56,9 +64,22 @@ class SingleFlight(Generic[V]):
                 del self._asking[key]
                 asked.set_result(passing)
         answer = self._answers[key]
+        if self._at_most is not None:
+            self._answers[key] = self._answers.pop(key)  # to the end: used last
         if isinstance(answer, UploadError):
             raise answer.with_traceback(None)  # otherwise each caller would lengthen the traceback
         return answer
+
+    def forget(self, key: str | None = None) -> None:
+        """Forget the result for a key, or all results; calls that are under way are not stopped."""
+        if key is None:
+            self._answers.clear()
+        else:
+            self._answers.pop(key, None)
+
+    def _drop_oldest(self) -> None:
+        while self._at_most is not None and len(self._answers) > self._at_most:
+            del self._answers[next(iter(self._answers))]
 
 
 log = logging.getLogger("aioframeio_upload")
@@ -84,6 +105,7 @@ class RemoteFolders:
         only: The `type` that listings are read for; None for all.
         exact: Paths that are matched by their exact name alone, because a look-alike is in the tree.
         events: Gets a `FolderCreated` for each folder that was made.
+        listings: How many listings are cached; None for all.
     """
 
     def __init__(  # noqa: PLR0913  # each argument is named, and has another owner
@@ -96,6 +118,7 @@ class RemoteFolders:
         only: str | None,
         exact: Container[str],
         events: EventSink,
+        listings: int | None = None,
     ) -> None:
         self._api = api
         self._account_id = account_id
@@ -105,7 +128,9 @@ class RemoteFolders:
         self._exact = exact
         self._events = events
         self._places = SingleFlight(self._find)
-        self._listings = SingleFlight(self._read)
+        self._listings = SingleFlight(self._read, listings)
+        self._used: set[str] = set()
+        """Folders that were made here, and into which something may have been put since."""
 
     async def place(self, path: str) -> RemoteFolder:
         """Return the folder at Frame.io; find or create it and those above it first.
@@ -121,19 +146,33 @@ class RemoteFolders:
             place = await self._places.get(path[:end])
         return place
 
-    async def listing(self, path: str) -> Listing:
+    async def listing(self, path: str, *, since: float | None = None) -> Listing:
         """Return what was in a folder before the upload; read once, and not at all if the folder is new.
+
+        Args:
+            path: The folder.
+            since: Read it again if it was read before this time (`anyio.current_time`).
 
         Raises:
             ApiError: The service refused, or did not answer.
         """
-        return await self._listings.get(path)
+        read_at, listing = await self._listings.get(path)
+        if since is not None and read_at < since:
+            self._used.add(path)
+            self._listings.forget(path)
+            _, listing = await self._listings.get(path)
+        return listing
 
-    async def _read(self, path: str) -> Listing:
-        place = await self.place(path)
-        if place.is_new:
-            return Listing()
-        return await read_listing(self._api, self._account_id, place.id, only=self._only)
+    def forget(self) -> None:
+        """Forget what is known of the folders: somebody may have moved or deleted one, or changed who may use it."""
+        self._places.forget()
+        self._listings.forget()
+
+    async def _read(self, path: str) -> tuple[float, Listing]:
+        place, now = await self.place(path), anyio.current_time()
+        if place.is_new and path not in self._used:
+            return now, Listing()
+        return now, await read_listing(self._api, self._account_id, place.id, only=self._only)
 
     async def _find(self, path: str) -> RemoteFolder:
         if path:  # `place` has found the parent

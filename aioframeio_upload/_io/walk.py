@@ -71,23 +71,42 @@ def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event)
     while waiting and not stopped.is_set():
         folder, is_whole = waiting.pop()
         try:
-            inside = sorted(_entries(tree.path(folder) if folder else root), key=lambda entry: entry.name)
-        except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or "is not a valid path"
-            away = isinstance(error, OSError) and not isinstance(error, NotADirectoryError)
-            failure = SourceError(reason, path=printable(tree.path(folder) if folder else root), away=away)
+            below = read_folder(tree, folder, is_whole, matcher)
+        except SourceError as failure:
             if not folder:
-                raise failure from error
+                raise
             tree.failures.append((folder, failure))
             continue
         tree.folders.append(folder)
-        waiting.extend(reversed(_sort_out(inside, folder, is_whole, matcher, tree)))
+        waiting.extend(reversed(below))
     tree.size = sum(file.size for file in tree.files)
     tree.bare = frozenset(tree.folders) - _leading([file for file in tree.files if file.size])
     if is_picky:  # with `include`, folders without a matching file are not wanted
         tree.folders = [folder for folder in tree.folders if folder not in tree.bare]
     tree.look_alikes = ambiguous([*tree.folders, *(file.path for file in tree.files)])
     return tree
+
+
+def read_folder(tree: Tree, folder: str, is_whole: bool, matcher: Matcher) -> list[tuple[str, bool]]:
+    """Add the wanted files of one folder to the tree; return its wanted subfolders, each with its own `is_whole`.
+
+    Args:
+        tree: Gets the files and the failures.
+        folder: Path relative to the tree's root; empty for the root.
+        is_whole: Whether `include` covers everything in the folder.
+        matcher: The patterns.
+
+    Raises:
+        SourceError: The folder is missing, not a folder, or unreadable.
+    """
+    path = tree.path(folder) if folder else tree.root
+    try:
+        inside = sorted(_entries(path), key=lambda entry: entry.name)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "is not a valid path"
+        away = isinstance(error, OSError) and not isinstance(error, NotADirectoryError)
+        raise SourceError(reason, path=printable(path), away=away) from error
+    return _sort_out(inside, folder, is_whole, matcher, tree)
 
 
 def _sort_out(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from aioframeio_upload import FileFailed, FolderCreated, SourceError, UploadedFile
 from aioframeio_upload._core.file_queue import BIG, FileQueue, LocalFile, folder_of
-from aioframeio_upload._core.folder_state import FolderState
+from aioframeio_upload._core.folder_state import FolderState, UnderWay
 
+IDLE = UnderWay(0, 0, 0, 0, 0)
 SIZES = st.lists(st.integers(0, 3 * BIG), max_size=40)
 
 
@@ -64,7 +65,7 @@ def test_progress_never_runs_backwards_nor_past_the_end(fates: list[tuple[int, s
         if fate == "skip":
             state.skip("p", size, "there")
         else:
-            half = state.progress(size // 2, size // 3, now)
+            half = state.progress(UnderWay(1, size, size // 2, size // 3, 0), now)
             assert half.bytes_uploaded >= before
             before = half.bytes_uploaded
         if fate == "send":
@@ -72,14 +73,14 @@ def test_progress_never_runs_backwards_nor_past_the_end(fates: list[tuple[int, s
             state.complete("p", uploaded(size))
         if fate == "fail":
             state.fail("p", SourceError("no"))
-        told = state.progress(0, 0, now)
+        told = state.progress(IDLE, now)
         assert before <= told.bytes_uploaded <= total
         assert told.bytes_confirmed <= told.bytes_uploaded
         assert told.bytes_per_second >= 0
         before = told.bytes_uploaded
     result = state.result()
     assert len(result.files) + len(result.skipped) + len(result.failures) == len(fates)
-    end = state.progress(0, 0, now + 1)
+    end = state.progress(IDLE, now + 1)
     assert (end.parts_completed, end.total_parts) == (len(result.files) + len(result.skipped), len(fates))
     if not result.failures:
         assert (end.bytes_uploaded, end.bytes_confirmed, end.seconds_left) == (total, total, 0.0)
@@ -89,7 +90,7 @@ def test_what_was_there_before_is_not_in_the_rate() -> None:
     state = FolderState(2, 10**12 + 100, 0.0)
     state.skip("a", 10**12, "there")
     state.send(100)
-    told = state.progress(0, 0, 1.0)
+    told = state.progress(IDLE, 1.0)
     assert told.bytes_uploaded == 10**12 + 100
     assert told.bytes_per_second == 100
 
@@ -97,10 +98,10 @@ def test_what_was_there_before_is_not_in_the_rate() -> None:
 def test_what_an_earlier_run_sent_is_told_apart_from_what_moves() -> None:
     state = FolderState(3, 1000, 0.0)
     state.skip("a", 500, "there")
-    told = state.progress(250, 200, 1.0, before=200)
+    told = state.progress(UnderWay(1, 1000, 250, 200, 200), 1.0)
     assert (told.bytes_uploaded, told.bytes_before, told.bytes_per_second) == (750, 700, 50)
     state.send(300, before=200)
-    told = state.progress(0, 0, 2.0)
+    told = state.progress(IDLE, 2.0)
     assert (told.bytes_uploaded, told.bytes_before, told.bytes_per_second) == (800, 700, 50)
 
 
@@ -110,7 +111,7 @@ def test_what_moved_never_runs_backwards_either(files: list[tuple[int, int, bool
     state, moved = FolderState(len(files), total, 0.0), 0
     for number, (before, fresh, fails) in enumerate(files):
         for share in (0, fresh // 2, fresh):
-            told = state.progress(before + share, 0, float(number), before)
+            told = state.progress(UnderWay(1, before + fresh, before + share, 0, before), float(number))
             assert 0 <= told.bytes_before <= told.bytes_uploaded <= total
             assert told.bytes_uploaded - told.bytes_before >= moved
             moved = told.bytes_uploaded - told.bytes_before

@@ -83,7 +83,7 @@ async def test_the_tasks_of_an_upload_have_these_frames(fake: FakeFrameio, make_
 
 
 async def test_the_tasks_of_a_folder_have_these_frames(fake: FakeFrameio, tmp_path: Path) -> None:
-    root = on_disk(plant, tmp_path / "shoot", {"a.mov": PART})
+    root = on_disk(plant, tmp_path / "shoot", {"a.mov": PART, "b.mov": 1})
     async with uploader_on(fake, limits=SLOW) as uploader:
         upload = uploader.upload_folder(root, folder_id=fake.folder_id).start()
         async with asyncio.timeout(10):

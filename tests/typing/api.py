@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
@@ -37,6 +38,7 @@ from aioframeio_upload import (
     FolderResult,
     FolderUpload,
     FolderUploadError,
+    FolderWatch,
     Journal,
     JournalError,
     Limits,
@@ -194,6 +196,23 @@ async def a_folder(uploader: Uploader, error: FolderUploadError) -> None:
     uploader.upload_folder(b"shoot", folder_id=FOLDER)  # type: ignore[arg-type]
 
 
+async def a_watch(uploader: Uploader) -> None:
+    watch = uploader.watch_folder(Path("in"), folder_id=FOLDER, settle=5, include=["*.mov"], exclude=("cache",))
+    assert_type(watch, FolderWatch)
+    async with watch as entered:
+        assert_type(entered, FolderWatch)
+        async for event in entered:
+            assert_type(event, Event)
+    assert_type(watch.start(), FolderWatch)
+    assert_type(watch.stop(), None)
+    assert_type(watch.source, str | os.PathLike[str])
+    assert_type(watch.folder_id, str)
+    await watch
+    uploader.watch_folder("in", folder_id=FOLDER, conflict="version", account_id="a")
+    uploader.watch_folder("in", folder_id=FOLDER, conflict="replace")  # type: ignore[arg-type]
+    uploader.watch_folder(b"in", folder_id=FOLDER)  # type: ignore[arg-type]
+
+
 class Chunks:
     """An async iterable of bytes that is no generator."""
 
@@ -330,7 +349,7 @@ async def every_verb(uploader: Uploader) -> None:
     await uploader.delete(plan.file_id, account_id="a")
     remote = await uploader.remote_upload("https://host/take.mov", folder_id=FOLDER, name="n")
     assert_type(remote, UploadedFile)
-    assert_type(uploader.uploads, tuple[Upload | FolderUpload, ...])
+    assert_type(uploader.uploads, tuple[Upload | FolderUpload | FolderWatch, ...])
     assert_type(uploader.statistics(), Statistics)
     assert_type(await uploader.pending(), tuple[PendingUpload, ...])
     assert_type(await uploader.resume_pending(), tuple[Upload, ...])

@@ -1,0 +1,69 @@
+"""What was sent is remembered on disk, until the watch ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from aioframeio_upload._core.watching import Stamp
+from aioframeio_upload._io import sent_files
+from aioframeio_upload._io.sent_files import Sent, SentFiles
+
+
+@pytest.fixture
+def sent() -> Iterator[SentFiles]:
+    sent = SentFiles()
+    yield sent
+    sent.close()
+
+
+def test_files_are_found_by_path_and_by_folder(sent: SentFiles) -> None:
+    for path, stamp in (("a", Stamp(1, 2)), ("sub/a", Stamp(2**40, 10**18)), ("sub/b", Stamp(0, -1))):
+        sent.add(path, stamp, 5.0)
+    sent.add("a", Stamp(3, 4), 6.0)
+    assert sent.find("a") == Sent(Stamp(3, 4), 6.0)
+    assert sent.find("sub") is None
+    assert sent.find("sub/c") is None
+    assert sent.in_folder("") == {"a": Stamp(3, 4)}
+    assert sent.in_folder("sub") == {"a": Stamp(2**40, 10**18), "b": Stamp(0, -1)}
+    assert sent.in_folder("su") == {}
+
+
+def test_its_memory_does_not_grow_with_the_files(sent: SentFiles) -> None:
+    """SQLite's cache, the only thing that it keeps in memory, has a limit; the rest is in an unlinked file."""
+    for number in range(60_000):
+        sent.add(f"a folder with a long name/{number:08} and so on.mov", Stamp(number, number), 0.0)
+    assert len(sent.in_folder("a folder with a long name")) == 60_000
+    database = sent._database
+    assert database is not None
+    pages, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    (cache,) = database.execute("PRAGMA cache_size").fetchone()
+    assert cache == -2000
+    assert pages * size > 2 * 2_000_000, "more than the cache holds"
+
+
+def test_a_database_that_fails_is_begun_anew(
+    sent: SentFiles, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent.add("a", Stamp(1, 2), 0.0)
+    assert sent._database is not None
+    sent._database.execute("DROP TABLE sent")
+    assert sent.find("a") is None
+    assert "failed: no such table" in caplog.text
+    sent.add("b", Stamp(1, 2), 0.0)
+    assert sent.in_folder("") == {"b": Stamp(1, 2)}
+    sent.close()
+    monkeypatch.setattr(sent_files, "TABLE", "not SQL")
+    sent.add("c", Stamp(1, 2), 0.0)
+    assert sent.find("c") is None
+
+
+def test_it_leaves_no_file(sent: SentFiles) -> None:
+    sent.add("a", Stamp(1, 2), 0.0)
+    assert sent._database is not None
+    assert sent._database.execute("PRAGMA database_list").fetchone()[2] == ""
+    sent.close()
+    assert sent._database is None
+    assert sqlite3.threadsafety > 0
