@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -13,12 +12,10 @@ from opentelemetry import context, metrics, propagate, trace
 
 from ._core.errors import UploadError
 from ._core.instrumentation import Recording, RequestFacts
-from ._core.public import public
+from ._io.log import log
 from ._version import __version__
 
 __all__ = ["Telemetry"]
-
-log = logging.getLogger("aioframeio_upload")
 
 SCOPE = "aioframeio_upload"
 
@@ -108,10 +105,6 @@ class Telemetry:
         return _within(carried)
 
 
-public(Telemetry)
-Telemetry.__module__ = __name__
-
-
 @contextmanager
 def _within(carried: Mapping[str, str]) -> Iterator[None]:
     token = context.attach(propagate.extract(carried))
@@ -184,6 +177,6 @@ def _try(call: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of OpenTelemetry's. Its API does not raise, but a provider's or processor's code may."""
     try:
         return call(*arguments)
-    except Exception:
+    except Exception:  # noqa: BLE001  # foreign code; logged, because an upload must not fail for its telemetry
         log.exception("the telemetry failed; the upload goes on")
         return None

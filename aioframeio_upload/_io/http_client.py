@@ -115,7 +115,7 @@ class _Request(aiohttp.ClientRequest):
         """Return what the response and exceptions of aiohttp show of the request."""
         return super().request_info._replace(url=self.original_url)
 
-    request_info = property(_shown)
+    request_info = property(_shown)  # pyright: ignore[reportIncompatibleMethodOverride]  # overrides a property
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Write the head, and start to write the body."""

@@ -145,8 +145,8 @@ class Sentry:
 
 class Datadog:
     def install(self) -> None:
-        from ddtrace import patch
-        from ddtrace.trace import TraceFilter, tracer
+        from ddtrace import patch  # pyright: ignore[reportMissingImports]  # not in the environment
+        from ddtrace.trace import TraceFilter, tracer  # pyright: ignore[reportMissingImports]
 
         spans: list[Any] = []
 
@@ -159,7 +159,7 @@ class Datadog:
         patch(aiohttp=True, asyncio=True, logging=True)
 
     def remove(self) -> None:
-        from ddtrace.contrib.internal.aiohttp.patch import unpatch
+        from ddtrace.contrib.internal.aiohttp.patch import unpatch  # pyright: ignore[reportMissingImports]
 
         unpatch()
 
