@@ -8,6 +8,7 @@ import aiohttp
 from yarl import URL
 
 from .._core.redact import Secret, without_frames
+from .http_client import request
 from .http_errors import FAILURES, describe
 from .log import log
 from .session import Session
@@ -21,7 +22,7 @@ async def read_headers(link: Secret[str], resources: Session) -> Mapping[str, st
     """
     url = Secret(URL(link.reveal(), encoded=True))
     try:
-        return await _get(url.reveal(), resources)
+        return await _get(url, resources)
     except FAILURES as error:
         reason = describe(error, url.reveal().raw_host)
         log.warning("the stored original could not be asked for: %s", reason)
@@ -31,11 +32,14 @@ async def read_headers(link: Secret[str], resources: Session) -> Mapping[str, st
     return None
 
 
-async def _get(url: URL, resources: Session) -> Mapping[str, str] | None:
-    headers = {"Range": "bytes=0-0"}
-    timeout = aiohttp.ClientTimeout(total=resources.timeouts.api)
-    async with resources.session_for().get(
-        url, timeout=timeout, allow_redirects=False, **resources.route_to(url, headers)
+async def _get(url: Secret[URL], resources: Session) -> Mapping[str, str] | None:
+    async with await request(
+        resources.session_for(),
+        "GET",
+        url,
+        timeout=aiohttp.ClientTimeout(total=resources.timeouts.api, sock_connect=resources.timeouts.connect),
+        allow_redirects=False,
+        **resources.route_to(url.reveal(), {"Range": "bytes=0-0"}),
     ) as response:
         if response.status in (200, 206):
             return response.headers
