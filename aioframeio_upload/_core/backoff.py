@@ -63,7 +63,9 @@ def may_be_asking(failure: AttemptFailure) -> bool:
 
 def is_of_s3(outcome: Receipt | AttemptFailure) -> bool:
     """Return whether S3 itself answered an attempt for certain, and not a proxy on the way."""
-    return isinstance(outcome, Receipt) or outcome.code is not None or outcome.kind is FailureKind.ETAG
+    return (
+        isinstance(outcome, Receipt) or outcome.code is not None or outcome.kind in (FailureKind.ETAG, FailureKind.CRC)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,15 @@ class CallTries:
     quiet_since: float | None = None
     """When the service last answered, or else when the first try began."""
 
-    def fail(
-        self, kind: FailureKind, status: int | None, retry_after: float | None, *, began: float, now: float
+    def fail(  # the facts of one try, each of another kind
+        self,
+        kind: FailureKind,
+        status: int | None,
+        retry_after: float | None,
+        *,
+        began: float,
+        now: float,
+        passed_at: float | None = None,
     ) -> Again | None:
         """Count a failed try; return None if the call is given up.
 
@@ -103,6 +112,9 @@ class CallTries:
             retry_after: Seconds that the answer asks for.
             began: When this try began.
             now: The time, on the same clock.
+            passed_at: When the service last let a call of that operation pass, for this process; None: never. While it
+                does so within `RetryPolicy.patience`, a 429 uses up no attempt: the limits are for a user, who may have
+                many processes, and each of them gets its turn.
         """
         if kind is not FailureKind.UNREACHABLE:
             self.outages, self.quiet_since = 0, now
@@ -110,7 +122,9 @@ class CallTries:
             self.outages += 1
         quiet = now - (began if self.quiet_since is None else self.quiet_since)
         self.quiet_since = now - quiet
-        attempt, is_patient = self.attempts + 1, kind is FailureKind.UNREACHABLE and quiet < self.policy.patience
+        is_away = kind is FailureKind.UNREACHABLE and quiet < self.policy.patience
+        is_shared = status == 429 and passed_at is not None and now - passed_at < self.policy.patience
+        attempt, is_patient = self.attempts + 1, is_away or is_shared
         self.attempts += not is_patient
         passes = (
             may_pass(status) if kind is FailureKind.REFUSED else find(kind, None, None, "").verdict is Verdict.AGAIN
@@ -119,7 +133,10 @@ class CallTries:
             return None
         if status == 429:
             self.refusals += 1
-            return Again(attempt, wait_after_429(self.refusals, retry_after), is_patient)
+            delay = wait_after_429(self.refusals, retry_after)
+            if is_shared and retry_after is None:
+                delay = min(delay, max(1.0, self.policy.cap))  # it does not end after a few, so it must not grow on
+            return Again(attempt, delay, is_patient)
         number = self.outages if is_patient else attempt
         return Again(attempt, wait_before(self.policy, number, retry_after), is_patient)
 

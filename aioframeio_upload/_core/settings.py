@@ -108,7 +108,8 @@ class RetryPolicy:
     patience: float = 600.0
     """Seconds. A part or an API call that finds no connection uses up no attempt until nothing has been acknowledged,
     or the call has not been answered, for this long. Networks fail and come back; ten minutes outlast a router's
-    restart."""
+    restart. A 429 uses up no attempt either, as long as this process gets other calls of that operation through within
+    this time: many processes may share the limits of one user."""
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")

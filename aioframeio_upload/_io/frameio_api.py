@@ -134,6 +134,8 @@ class FrameioApi:
         self._token = token
         self._base = str(URL(base_url)).rstrip("/")
         self._buckets: dict[str, TokenBucket] = {}
+        self._passed_at: dict[str, float] = {}
+        """By operation: when the service last let a call pass its rate limit. Shared by all views."""
         self._publish: Callable[[ApiRetrying], None] | None = None
 
     def publishing(self, publish: Callable[[ApiRetrying], None]) -> FrameioApi:
@@ -211,12 +213,19 @@ class FrameioApi:
                 is_lost = True
                 on_lost(summarize(answer))
             now = time.monotonic()
-            again = tries.fail(answer.kind, answer.status, answer.retry_after, began=began, now=now)
+            again = tries.fail(
+                answer.kind,
+                answer.status,
+                answer.retry_after,
+                began=began,
+                now=now,
+                passed_at=self._passed_at.get(operation.name),
+            )
             if again is None:
                 raise failure
             self._log_retry(operation, again, answer)
             self._publish_retry(operation, again, failure)
-            if again.is_patient:
+            if again.is_patient and answer.kind is FailureKind.UNREACHABLE:
                 on_outage(now - began + again.delay)
             await anyio.sleep(again.delay)
 
@@ -309,6 +318,8 @@ class FrameioApi:
         return await read_answer(operation.gives, response, text, self._resources.executor, clean)
 
     def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
+        if response.status != 429:
+            self._passed_at[operation.name] = time.monotonic()
         bucket = self._buckets.get(operation.name)
         numbers = [response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "window")]
         if bucket is not None and all(text.isascii() and text.isdigit() and len(text) < 10 for text in numbers):

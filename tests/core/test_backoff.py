@@ -68,6 +68,24 @@ def test_five_minutes_are_300_seconds() -> None:
     assert MAX_RETRY_AFTER == 300
 
 
+@pytest.mark.parametrize(
+    ("status", "passed_at", "is_patient"),
+    [(429, 95.0, True), (429, 90.1, True), (429, 90.0, False), (429, None, False), (503, 95.0, False)],
+)
+def test_a_429_uses_up_no_attempt_while_calls_of_that_operation_still_pass(
+    status: int, passed_at: float | None, is_patient: bool
+) -> None:
+    tries = CallTries(RetryPolicy(attempts=2, patience=10))
+    for attempts in range(1, 4):
+        again = tries.fail(FailureKind.REFUSED, status, 0, began=99, now=100, passed_at=passed_at)
+        if not is_patient and attempts == 2:
+            assert again is None
+            return
+        assert again is not None
+        assert again.is_patient is is_patient
+    assert tries.attempts == 0
+
+
 def test_the_waits_after_429_start_at_a_second_and_double() -> None:
     assert [wait_after_429(refusals) for refusals in range(1, 11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
 

@@ -290,6 +290,17 @@ async def test_a_429_without_retry_after_waits_a_second_at_least(
         logging.getLogger("aioframeio_upload").removeHandler(waits)
 
 
+async def test_a_429_beside_calls_that_pass_uses_up_no_attempt(fake: FakeFrameio) -> None:
+    """Other processes of the same user take the rate; within `patience` that is no reason to give up."""
+    async with uploader_on(fake, retry=RetryPolicy(attempts=2, base=0, cap=0)) as uploader:
+        file = await uploader.upload(b"x", name="first", folder_id=fake.folder_id)
+        fake.add_fault(Fault(on="create", status=429, headers={"Retry-After": "0"}, times=20))
+        await uploader.upload(b"x", name="second", folder_id=fake.folder_id)
+        fake.add_fault(Fault(on="status", status=429, headers={"Retry-After": "0"}, times=20))
+        assert (await uploader.status(file.id)).complete
+    assert calls(fake, "create").count(429) == 20
+
+
 async def test_a_429_that_does_not_end_is_rate_limited(fake: FakeFrameio) -> None:
     fake.add_fault(Fault(on="status", status=429, headers={"Retry-After": "0"}, times=None))
     async with uploader_on(fake, retry=TWICE) as uploader:
