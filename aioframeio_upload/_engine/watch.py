@@ -296,7 +296,7 @@ class WatchedFiles:
     async def _apply(self, steps: Iterator[Findings]) -> list[tuple[str, SourceError]]:
         """Note what a scan finds, step by step; return what could not be read."""
         failures: list[tuple[str, SourceError]] = []
-        while (findings := await in_thread(self._threads, next, steps, None)) is not None:
+        while (findings := await in_thread(self._threads, _next_findings, steps)) is not None:
             now = self._clock.now()
             for path, stamp in findings.changes:
                 if stamp is None:
@@ -315,6 +315,10 @@ class WatchedFiles:
             if self._told.get(path) != found[path]:
                 events.publish(FileFailed(path, failure))
         self._told = found
+
+
+def _next_findings(steps: Iterator[Findings]) -> Findings | None:
+    return next(steps, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
