@@ -243,8 +243,10 @@ def read_answer(
     if status != 200 or refusal.code is not None:
         return refusal
     etag = redact_id(read_etag(headers.get("ETag", "")), links=links)
-    found = ((one.name, one.stated(headers)) for one in CHECKSUMS)
-    stated = {name: value for name, value in found if value is not None}
+    stated: dict[ChecksumName, str] = {}
+    for checksum in CHECKSUMS:
+        if (value := checksum.stated(headers)) is not None:
+            stated[checksum.name] = value
     has_body = body is None or bool(body.strip())
     if has_body and not stated:
         return _not_an_answer(refusal.request_id, refusal.retry_after)

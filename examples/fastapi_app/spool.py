@@ -60,7 +60,7 @@ class Spool:
 
     async def receive(self, part: Part, body: Pieces) -> AsyncIterator[bytes]:
         """Write a part's bytes to disk, and yield them. It is here as soon as the disk has it, not only the cache."""
-        incomplete, missing = self._path(part.number).with_suffix(".new"), part.size
+        incomplete, missing, block = self._path(part.number).with_suffix(".new"), part.size, b""
         self._folder.mkdir(0o700, parents=True, exist_ok=True)
         with open(incomplete, "wb", opener=private) as file:  # noqa: ASYNC230  # as above
             while missing and (block := await body.read(min(missing, BLOCK))):

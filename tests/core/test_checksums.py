@@ -245,7 +245,9 @@ def test_an_etag_that_is_another_md5_is_a_failure_with_the_receipt_that_it_would
 
 @pytest.mark.parametrize("name", ["crc64nvme", "crc32c", "crc32"])
 def test_a_crc_that_differs_is_a_failure_whatever_the_etag_is(name: ChecksumName) -> None:
-    failure = compare(PART, Acknowledged(DIGEST, STATED | {name: OTHER_CRC}), BOTH | {name: CRC})
+    stated: dict[ChecksumName, str] = {**STATED, name: OTHER_CRC}
+    computed: dict[ChecksumName, str] = {**BOTH, name: CRC}
+    failure = compare(PART, Acknowledged(DIGEST, stated), computed)
     assert isinstance(failure, AttemptFailure)
     assert (failure.kind, failure.receipt) == (FailureKind.CRC, None)
     assert name.upper() in failure.reason
