@@ -144,14 +144,15 @@ class _Conversation:
             await _write("Open this address in a browser and log in:")
             await _write(sign_in.address)
             if where is None or has_person():
-                # Only once the address is printed: a prompt that is hidden must not hide it.
+                # Only once the address is printed: a prompt that is hidden must not hide it. Before anybody is asked to
+                # paste: what is pasted at once must not be shown either.
+                lines = await opened.enter_async_context(typed_lines(hidden=True))
                 await _write(
                     "Then paste the address that the browser ends at, and press Enter (it is not shown)."
                     if where is None
                     else "Waiting for the browser. If it runs on another machine, paste the address that it ends at,"
                     " and press Enter (it is not shown)."
                 )
-                lines = await opened.enter_async_context(typed_lines(hidden=True))
                 pasting = asyncio.create_task(self._read_pasted(lines, is_only_way=where is None), name="pasted")
                 opened.push_async_callback(_end, pasting)
             if opens_browser:

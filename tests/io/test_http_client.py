@@ -63,6 +63,10 @@ async def test_hooks_of_a_callers_session_see_no_request(fake: FakeFrameio) -> N
         await upload(fake, uploader)
 
 
+LOOKED_AT = ("aioframeio_upload", "aiohttp", "anyio", "asyncio")
+"""Packages whose frames are looked at: those of the test, and of pytest with the names of all tests, quote links."""
+
+
 class Watched(aiohttp.TCPConnector):
     """A connector of a caller's that looks at each request, and at the variables of every frame that led to it."""
 
@@ -80,7 +84,7 @@ class Watched(aiohttp.TCPConnector):
     def look_around(self, req: aiohttp.ClientRequest, frame: FrameType | None) -> None:
         self.look(f"{req.url} {req.headers} {req.request_info} {vars(req)}", "the request")
         while frame is not None:
-            if str(ROOT / "tests") not in frame.f_code.co_filename:
+            if any(name in Path(frame.f_code.co_filename).parts for name in LOOKED_AT):
                 for name, value in frame.f_locals.items():
                     for text in renderings(value):
                         self.look(text, f"{frame.f_code.co_qualname}: {name}")
