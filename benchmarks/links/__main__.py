@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +264,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     options.add_argument(
         "--variant", action="append", default=[], help="only this variant, also where it is not listed"
     )
+    options.add_argument(
+        "--skip", action="append", default=[], help="not this variant; with --add, to measure it later"
+    )
     options.add_argument("--study", action="store_true", help="the links that show what BBR does to others")
     options.add_argument("--size", type=int, help="bytes of the file, instead of each link's own")
     options.add_argument("--add", action="store_true", help="to the runs that the JSON file has already")
@@ -280,12 +283,15 @@ def choose(given: argparse.Namespace, links: Sequence[Link]) -> list[Link]:
         chosen = [link for link in links if any(text in link.name for text in given.link)]
         exact = [link for link in links if link.name in given.link]
         chosen = exact if len(exact) == len(given.link) else chosen
-    more: dict[str, Any] = {}
-    if given.variant:
-        more["variants"] = tuple(map(Variant.read, given.variant))
-    if given.size:
-        more["size"] = given.size
-    return [Link(**{**vars(link), **more}) for link in chosen]
+    asked = tuple(map(Variant.read, given.variant))
+    return [
+        replace(
+            link,
+            size=given.size or link.size,
+            variants=tuple(one for one in asked or link.variants if str(one) not in given.skip),
+        )
+        for link in chosen
+    ]
 
 
 def main(words: Sequence[str]) -> None:

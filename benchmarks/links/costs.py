@@ -139,13 +139,18 @@ def compare(link: Link, goal: Goal, rows: Sequence[dict[str, Any]]) -> float | N
     if goal.to is None or measured is None:
         return measured
     if goal.to == "best":
-        fixed = [value for variant, value in here.items() if Variant.read(variant).is_fixed]
+        fixed = [value for name, value in here.items() if is_like(Variant.read(name), Variant.read(goal.of))]
         reference = (max if goal.least is not None else min)(fixed, default=None)
     elif goal.to == "auto without it":
         reference = found.get((link.without or "", "auto"))
     else:
         reference = here.get(goal.to)
     return measured / reference if reference else None
+
+
+def is_like(fixed: Variant, variant: Variant) -> bool:
+    """Return whether a variant has a fixed number of parts in flight, and otherwise the settings of another one."""
+    return fixed.is_fixed and fixed.congestion == variant.congestion
 
 
 def cost_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:

@@ -29,8 +29,8 @@ class Variant:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it has a fixed number of parts in flight, and nothing else differs from the default."""
-        return self.parts.isdecimal() and self.congestion is None
+        """Whether it has a fixed number of parts in flight."""
+        return self.parts.isdecimal()
 
     def __str__(self) -> str:
         return self.parts if self.congestion is None else f"{self.parts}:{self.congestion}"

@@ -179,6 +179,13 @@ def test_the_best_of_the_fixed_numbers_is_what_a_goal_is_compared_with() -> None
     assert costs.compare(link, cost, found) == pytest.approx(0.75)
     assert costs.compare(link, rate, found) == pytest.approx(4 / 3)
     assert costs.compare(link, rows.Goal(of="auto", what="cost", to="sdk", most=1), found) is None
+    # Compared with fixed numbers of the same congestion control.
+    found += [
+        {"link": "one", "variant": variant, "summary": {**summary, "cost": cost}}
+        for variant, cost in (("auto:bbr", 1.2), ("auto:system", 1.0))
+    ]
+    assert costs.compare(link, rows.Goal(of="auto:bbr", what="cost", to="best", most=1), found) == pytest.approx(1.2)
+    assert costs.compare(link, rows.Goal(of="auto:system", what="cost", to="best", most=1), found) is None
     assert cost.holds(1.05)
     assert not cost.holds(1.06)
 
