@@ -64,7 +64,8 @@ class Uploader:
 
     Args:
         token: A string, or a callable (sync or async) that returns one. The callable is called before each API call,
-            and once more after a 401. A sync callable runs in a thread.
+            and once more after a 401. A sync callable runs in a thread. It may raise `AuthenticationError` to end the
+            upload with its own words.
         account_id: The default for every call that takes one.
         base_url: URL of the API: http(s), a host and optionally a path. Plain http to another machine is logged as a
             warning, because anyone on the network path can read the token.
@@ -245,6 +246,9 @@ class Uploader:
     ) -> Upload:
         """Return the upload of a file, bytes or a stream to a folder. Nothing happens until the `Upload` is used.
 
+        If it has 1 GB or more, and the account is known to have less room (`RemoteAccount.storage_left`), a warning is
+        logged before the first byte.
+
         Args:
             source: A path; bytes; a binary file object, which is read from its current position to its end; an async
                 iterable of bytes; or an object with `async read(n)`. A stream is spooled to disk, one part at a time.
@@ -297,7 +301,9 @@ class Uploader:
 
         The tree is walked first. Names that begin with a dot, files and folders that operating systems create
         (`Thumbs.db`, `lost+found`, `$RECYCLE.BIN`, …) and links to folders are left out; links to files are followed.
-        An empty file is skipped, and the event says why. A folder that exists at Frame.io under the same name is used;
+        An empty file is skipped, and the event says why. If the account is known to have less room than all files need
+        (`RemoteAccount.storage_left`), a warning is logged before the first byte, and the upload goes on: files that
+        are there already need no room. A folder that exists at Frame.io under the same name is used;
         others are created. Empty folders are created too, unless `include` is given. Names are used unchanged.
 
         Args:

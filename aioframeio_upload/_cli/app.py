@@ -165,6 +165,9 @@ def upload(
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record uploads.")] = False,
     report: Report = None,
     timeline: TimelinePath = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask if the account has less room than the upload needs.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     proxy: Proxy = None,
@@ -186,6 +189,7 @@ def upload(
         conflict=conflict,
         include=include or (),
         exclude=exclude or (),
+        is_agreed=yes,
     )
     limits, timeouts = read_limits(parts, bandwidth), read_timeouts(timeout)
     output = read_output(as_json, quiet, report, timeline, verbose=Verbosity.is_verbose)

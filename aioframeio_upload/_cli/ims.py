@@ -156,8 +156,10 @@ class Ims:
                 "ims_base_url": self._url,
                 "http_client": http,
             }
-            secret = client.secret.reveal()
-            yield SPAAuth(**usual) if secret is None else WebAppAuth(**usual, client_secret=secret)
+            if client.secret.reveal() is None:
+                yield SPAAuth(**usual)
+            else:
+                yield WebAppAuth(**usual, client_secret=client.secret.reveal() or "")
 
     def _call(self, call: Callable[[], dict[str, Any]], client: Client, tokens: Tokens | None = None) -> Secret[Any]:
         """Call the token endpoint and return its answer; an error of the SDK is raised as one of ours."""

@@ -106,13 +106,15 @@ def _bounded(work: Callable[[Any], None]) -> None:
     """Call `work` with the backend in a thread of its own, which is abandoned if it hangs.
 
     A backend may wait for a person (a dialog, `getpass`), for D-Bus, or for a network folder, and cannot be stopped.
+    `exit_process` ends the program in spite of it. It is no daemon thread: the interpreter would abort at exit if that
+    waited for stdin, as `getpass` does without a terminal.
     """
     outcome: list[str | None] = []
 
     def run() -> None:
         outcome.append(_attempt(work))
 
-    thread = threading.Thread(target=run, name="aioframeio-upload-keyring", daemon=True)
+    thread = threading.Thread(target=run, name="aioframeio-upload-keyring")
     timeout = TIMEOUT_WITH_PERSON if sys.stdin.isatty() else TIMEOUT
     thread.start()
     thread.join(timeout)

@@ -46,7 +46,8 @@ class LoginArguments:
 
 async def run_login(service: Service, arguments: LoginArguments) -> int:
     """Log in by the browser, and keep the tokens."""
-    ims_url = service.ims_url
+    store, ims_url = service.store, service.ims_url
+    await asyncio.to_thread(_check, store)
     ims = service.ims(ims_url)
     client = Client(
         id=arguments.client_id,
@@ -65,7 +66,7 @@ async def run_login(service: Service, arguments: LoginArguments) -> int:
         base_url=service.base_url,
         tokens=tokens,
     )
-    login = await asyncio.to_thread(_keep, service.store, login)
+    login = await asyncio.to_thread(_keep, store, login)
     await _write(f"logged in{await _user_name(service)}; {_describe_hold(login, time.time())}")
     if not login.tokens.is_renewable:
         await asyncio.to_thread(
@@ -76,6 +77,12 @@ async def run_login(service: Service, arguments: LoginArguments) -> int:
     if winner := service.token_variable:
         await asyncio.to_thread(write_error, f"warning: {winner} is set and is used instead of this login")
     return exit_status.OK
+
+
+def _check(store: LoginStore) -> None:
+    """Raise LoginError if nothing can be kept: before a person logs in, not after it."""
+    with store.lock():
+        pass
 
 
 def _redeem(ims: Ims, client: Client, code: Secret[str], verifier: Secret[str | None]) -> Tokens:

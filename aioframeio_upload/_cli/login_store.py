@@ -109,17 +109,17 @@ class LoginStore:
         text = self._read()
         if text is None:
             return None
-        head = _parse(text.reveal())
-        version = head.get("version")
+        head = Secret(_parse(text.reveal()))
+        version = head.reveal().get("version")
         if isinstance(version, int) and version > VERSION:
             raise LoginError(f"{self.path} was written by a later version of aioframeio-upload; log in again to use it")
-        entry = _text(head, "entry")
-        secret = head if entry is None else _parse(self._read_keyring(entry).reveal() or "")
-        tokens = read_tokens(secret.get("tokens"))
-        fields = {name: found for name in PLAIN if (found := _text(head, name)) is not None}
+        entry = _text(head.reveal(), "entry")
+        secret = head if entry is None else Secret(_parse(self._read_keyring(entry).reveal() or ""))
+        tokens = read_tokens(secret.reveal().get("tokens"))
+        fields = {name: found for name in PLAIN if (found := _text(head.reveal(), name)) is not None}
         if tokens is None or len(fields) < len(PLAIN):
             raise LoginError(f"{self.path} is damaged; log in again: aioframeio-upload login")
-        client_secret = Secret(_text(secret, "client_secret"))
+        client_secret = Secret(_text(secret.reveal(), "client_secret"))
         return Login(**fields, client_secret=client_secret, tokens=tokens, entry=entry)
 
     def save(self, login: Login, *, is_new: bool = False) -> Login:

@@ -233,6 +233,8 @@ class UploadArguments:
     conflict: Literal["skip", "create", "version"]
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    is_agreed: bool = False
+    """Ask nothing before the upload (`--yes`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from .format import format_count, format_missing_folder, format_size
 from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from .options import OutputOptions, UploadArguments, UsageError, journal_exists
 from .output import is_terminal, write_error, write_line
+from .quota import may_upload, said_already
 from .report import write_report
 from .service import Service
 from .upload_view import UploadView
@@ -52,6 +53,9 @@ class UploadRun:
         """Upload the paths and return the exit status: 1 if a file failed."""
         self._service = await with_account(self._service)
         folder_id = await find_folder(self._service, arguments.target)
+        if not await may_upload(self._service, arguments, asks=not arguments.is_agreed):
+            await asyncio.to_thread(write_error, "error: nothing was uploaded")
+            return exit_status.FAILED
 
         async def run() -> int:
             async with self._uploader() as uploader:
@@ -66,7 +70,8 @@ class UploadRun:
                 ]
                 return await self._watch(views)
 
-        return await self._run_and_draw(run)
+        with said_already():
+            return await self._run_and_draw(run)
 
     async def resume(self, journal: Path) -> int:
         """Resume the uploads in the journal and return the exit status: 1 if one failed, or its record is damaged."""

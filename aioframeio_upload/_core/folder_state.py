@@ -102,6 +102,11 @@ class FolderState(FolderCounts):
         self._failures: list[FileFailed] = []
         self._folders: list[FolderCreated] = []
 
+    @property
+    def bytes_to_send(self) -> int:
+        """Bytes of all files but those that were skipped so far."""
+        return self._size - self._bytes_skipped
+
     def create(self, folder: FolderCreated) -> FolderCreated:
         """Record that a folder was made, and return its event."""
         self._folders.append(folder)

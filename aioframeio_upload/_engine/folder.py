@@ -40,6 +40,7 @@ from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob, open_record
 from .parts import PROGRESS_PERIOD
+from .quota import RoomCheck
 from .remote_folders import RemoteFolders
 from .request import UploadRequest
 from .resume import NullJournalSession
@@ -247,6 +248,7 @@ class FilePipeline:
         control: The folder's pause and cancellation.
         session: The limits and slots.
         api: The calls.
+        room: Checked before the first file is sent; None for a source whose total size is not known.
     """
 
     def __init__(  # noqa: PLR0913  # collaborators that have different owners
@@ -259,7 +261,10 @@ class FilePipeline:
         control: UploadControl,
         session: Session,
         api: FrameioApi,
+        *,
+        room: RoomCheck | None = None,
     ) -> None:
+        self._room = room
         self._request = request
         self._source = source
         self._folders = folders
@@ -348,6 +353,8 @@ class FilePipeline:
             await sending.slot.acquire()
         if not await self._source.look_again(file):
             return
+        if self._room is not None:
+            await self._room.once()
         self._events.publish(FileStarted(file.path, file.size))
         job = UploadJob(
             request=job_request,
@@ -521,7 +528,10 @@ class FolderJob:
             events=self._created,
         )
         files = WalkedFiles(tree, queue, to_compare, request.conflict, session.executor)
-        self._pipeline = FilePipeline(request, files, self._folders, self._state, events, control, session, api)
+        room = RoomCheck(api, request.account_id, request.root, self._state)
+        self._pipeline = FilePipeline(
+            request, files, self._folders, self._state, events, control, session, api, room=room
+        )
 
     async def run(self) -> FolderResult:
         """Upload everything; see `deliver_folder`."""

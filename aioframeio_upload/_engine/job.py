@@ -44,6 +44,7 @@ from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
 from .placeholder import create_file, delete_placeholder
+from .quota import BIG_UPLOAD, warn_if_too_small
 from .request import PartSenderFactory, UploadRequest
 from .resume import NullJournalSession, every_receipt, open_journal_session, take_up
 
@@ -340,6 +341,8 @@ class UploadJob:
             self.feed.publish(UploadResumed(plan.file_id, len(done), sum(receipt.size for receipt in done)))
 
     async def _create(self, found: OpenSource) -> Plan:
+        if self.settle is None and found.size >= BIG_UPLOAD:  # a folder has checked the sum of its files
+            await warn_if_too_small(self.api, self.request.account_id, found.size, self.request.name)
         return await create_file(
             self.api,
             name=self.request.name,

@@ -181,6 +181,29 @@ def test_a_keyring_that_does_not_work_is_replaced_by_a_file_with_a_warning(
     assert "password" not in program.run("whoami")[2]
 
 
+def test_a_keyring_that_waits_for_a_pipe_does_not_hold_up_the_command(
+    fake: FakeFrameio, program: Program, redirect: str
+) -> None:
+    """Without a terminal, `getpass` reads stdin, which here never ends."""
+    program.environment["PYTHON_KEYRING_BACKEND"] = "tests.support.keyrings.Asking"
+    arguments = ("login", "--client-id", fake.ims.client_id, "--redirect-uri", redirect)
+    with program.start(*arguments, stdin=subprocess.PIPE, start_new_session=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.wait(50) == 0
+        assert "it did not answer in 10 s" in running.stderr.read()
+        assert "logged in as Fake User" in running.stdout.read()
+
+
+def test_without_a_place_for_the_tokens_nobody_is_sent_to_the_browser(
+    fake: FakeFrameio, program: Program, redirect: str
+) -> None:
+    (program.folder / "state").write_bytes(b"a file")
+    status, said, complaint = login(program, fake, redirect)
+    assert (status, "the login cannot be locked" in complaint, said) == (1, True, "")
+    assert fake.ims.asked == []
+
+
 def test_a_login_at_adobe_that_frameio_does_not_know_is_said(
     fake: FakeFrameio, program: Program, redirect: str
 ) -> None:

@@ -19,6 +19,7 @@ from aioframeio_upload._cli.login_store import Login, LoginBusy, LoginError, Log
 from aioframeio_upload._cli.oauth import Tokens
 from aioframeio_upload._core.redact import Secret
 from tests.support import keyrings as backends
+from tests.support.frames import shown_by
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
 ACCESS, REFRESH, CLIENT = "access-" + "a" * 1500, "refresh-" + "r" * 2000, "web-secret"
@@ -219,6 +220,17 @@ def test_a_damaged_file_says_to_log_in_again_and_can_be_forgotten(store: LoginSt
     with store.lock():
         store.forget()
     assert not store.exists()
+
+
+def test_the_error_about_a_damaged_file_shows_no_token(store: LoginStore, use: Use) -> None:
+    use(backends.Locked)
+    save(store, a_login())
+    document = json.loads(store.path.read_text(encoding="utf-8"))
+    del document["client_id"]
+    store.path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(LoginError) as caught:
+        store.load()
+    assert not shown_by(caught.value, ACCESS, REFRESH, CLIENT)
 
 
 HOLD = """
