@@ -339,6 +339,11 @@ def check_followed(played: Played) -> None:
 
 
 def check_doubted(played: Played) -> None:
+    if (played.cell.place, played.cell.often) == ("every", "twice") and isinstance(played.end, IntegrityError):
+        # The second wrong answers came to the new file, which may have been put together from such parts as well.
+        assert "may have been put together" in str(played.end)
+        assert [event for event in played.events if isinstance(event, UploadReplanned)]
+        return
     if played.cell.times is None and not is_never_proven(played.cell):
         assert type(played.failed) is IntegrityError
         assert played.failed.attempts == POLICY.attempts
