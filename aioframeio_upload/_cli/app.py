@@ -310,7 +310,8 @@ def verify(
 ) -> None:
     """Compare files here with the originals at Frame.io, and say what that proves.
 
-    Exit status: 1 if any differs or cannot be compared.
+    Exit status: 1 if any differs, is missing or cannot be read. A file of which only the size could be compared is no
+    failure: the line says so, and `proved_by` with --json.
     """
     from .verify import read_pairs, run_verify
 

@@ -343,7 +343,8 @@ class HostChecksums:
         checksum = answer.checksum_for(computed)
         if self.mode == "off" or checksum is None or checksum.name in computed:
             return None
-        self.needs.setdefault(host, set()).add(checksum.name)
+        if not answer.has_body:  # otherwise it may be another server's, such as a login page
+            self.needs.setdefault(host, set()).add(checksum.name)
         return checksum
 
     def believe(self, host: str, outcome: Receipt | AttemptFailure, *, doubted: bool) -> Receipt | None:

@@ -65,6 +65,8 @@ class RetryMemory:
     """Whether the next attempt sends `Expect: 100-continue`."""
     doubted: bool = False
     """Whether S3 acknowledged other bytes than were sent."""
+    crc_differed: bool = False
+    """Whether a CRC showed that, which leaves no doubt."""
     etag_differed: bool = False
     """Whether an ETag showed that, which may mean that the ETags of its host are not MD5s."""
     outages: int = 0
@@ -78,6 +80,7 @@ class RetryMemory:
             self,
             asking=next_asking(self.asking, outcome),
             doubted=self.doubted or outcome.kind in _SPOILING,
+            crc_differed=self.crc_differed or outcome.kind is FailureKind.CRC,
             etag_differed=self.etag_differed or outcome.kind is FailureKind.ETAG,
             outages=self.outages + 1 if outcome.kind is FailureKind.UNREACHABLE else 0,
         )
@@ -120,7 +123,8 @@ def decide(
     """
     if accepted is not None:
         # The service puts a file together as soon as every part is there; a later PUT does not change it.
-        if accepted is outcome and situation.memory.doubted and situation.may_be_whole:
+        is_spoiled = situation.memory.doubted if accepted is outcome else situation.memory.crc_differed
+        if is_spoiled and situation.may_be_whole:
             error = IntegrityError(SPOILED, number=situation.number, attempts=situation.attempts)
             return Decision(Action.SPOILED, error=error)
         return Decision(Action.ACCEPT, receipt=accepted, is_checked=accepted is outcome)
@@ -154,6 +158,8 @@ def _after_failure(
     elif not is_patient and situation.attempts >= policy.attempts:
         if failure.kind in _SPOILING:
             final = IntegrityError.of(error, reason)
+        elif situation.memory.crc_differed and situation.may_be_whole:
+            final = IntegrityError.of(error, f"{SPOILED}; the last attempt: {reason}")
         else:
             final = PartExhausted.of(error, f"every attempt failed; the last: {reason}")
             final.__cause__ = error

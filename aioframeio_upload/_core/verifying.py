@@ -47,6 +47,8 @@ class StoredOriginal:
     size: int
     parts: int = 1
     """Of the multipart upload by which S3 made the ETag."""
+    is_composite: bool = False
+    """Whether the ETag is one of a multipart upload, which may have a single part: the MD5 of the MD5s."""
     etag: str | None = None
     """The digest of the ETag, in lower case; None if there is none that can be compared."""
     crc64nvme: str | None = None
@@ -66,12 +68,12 @@ def read_original(size: int, headers: Mapping[str, str]) -> StoredOriginal:
     if any(name in headers and headers[name].startswith(start) for name, start in NOT_MD5.items()):
         return StoredOriginal(size, crc64nvme=crc)
     if is_digest(etag):
-        return StoredOriginal(size, 1, etag.lower(), crc)
+        return StoredOriginal(size, etag=etag.lower(), crc64nvme=crc)
     composite = _COMPOSITE.fullmatch(etag)
     parts = int(composite["parts"]) if composite is not None else 0
     if composite is None or parts > min(MOST_PARTS, size):
         return StoredOriginal(size, crc64nvme=crc)
-    return StoredOriginal(size, parts, composite["digest"].lower(), crc)
+    return StoredOriginal(size, parts, True, composite["digest"].lower(), crc)
 
 
 def part_sizes(size: int, parts: int) -> tuple[int, ...]:
@@ -102,13 +104,11 @@ def compare_original(stored: StoredOriginal, size: int, crc64nvme: str, md5s: Se
         same = stored.crc64nvme == crc64nvme
         return Verification(True, same, "crc64nvme" if same else None, crc64nvme)
     if stored.etag is not None and len(md5s) == stored.parts:
-        same = stored.etag == _etag_of(md5s)
+        same = stored.etag == (_composite_of(md5s) if stored.is_composite else md5s[0])
         return Verification(True, same, "etag" if same else None, crc64nvme)
     return Verification(True, None, "size", crc64nvme)
 
 
-def _etag_of(md5s: Sequence[str]) -> str:
-    """Return the digest of the ETag that S3 makes of parts: of one, its MD5; of more, the MD5 of their MD5s."""
-    if len(md5s) == 1:
-        return md5s[0]
+def _composite_of(md5s: Sequence[str]) -> str:
+    """Return the digest of the ETag that S3 makes of a multipart upload."""
     return hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False).hexdigest()

@@ -256,7 +256,7 @@ class DaskPartSender:
             outcome = await _outcome(future)
             self._brought += outcome.arrived
             if outcome.error is not None:
-                self.is_spoiled = outcome.is_spoiled
+                self.is_spoiled = self.is_spoiled or outcome.is_spoiled
                 raise outcome.error
         except UploadError as error:
             self._give_up(error)

@@ -73,7 +73,7 @@ async def _digest(source: OpenSource, size: int, parts: int, resources: Session)
     for number, length in enumerate(part_sizes(size, parts), 1):
         md5 = MD5.begin()
         async with source.lend(Part(number, offset, length, "")) as lent:
-            await digest_part((whole, md5), lent, length, resources.blocks)
+            await digest_part((whole, md5), lent, length, resources.blocks, resources.timeouts.stall)
         md5s.append(md5.value())
         offset += length
     return whole.value(), md5s

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from .._core.checksums import Checksum, Digest
+from .._core.errors import SourceError
 from .._core.model import ChecksumName
 from .buffers import BufferPool
 from .files import PartReader
@@ -29,22 +30,22 @@ class PartDigests:
         return {name: digest.value() for name, digest in self._named.items()}
 
 
-async def read_again(checksum: Checksum, lent: PartReader, size: int, blocks: BufferPool) -> str:
+async def read_again(checksum: Checksum, lent: PartReader, size: int, blocks: BufferPool, stall: float) -> str:
     """Return a checksum of a part that was sent, computed from what its source contains now.
 
     Raises:
         SourceError: The source cannot be read any more.
     """
     digest = checksum.begin()
-    await digest_part((digest,), lent, size, blocks)
+    await digest_part((digest,), lent, size, blocks, stall)
     return digest.value()
 
 
-async def digest_part(digests: Sequence[Digest], lent: PartReader, size: int, blocks: BufferPool) -> None:
+async def digest_part(digests: Sequence[Digest], lent: PartReader, size: int, blocks: BufferPool, stall: float) -> None:
     """Feed some digests with a part, in the hashing thread.
 
     Raises:
-        SourceError: The source cannot be read.
+        SourceError: The source cannot be read, or a block takes longer than `stall` seconds.
     """
     offset = 0
     while offset < size:
@@ -53,9 +54,13 @@ async def digest_part(digests: Sequence[Digest], lent: PartReader, size: int, bl
         try:
             block = lent.peek(offset, room)
             if block is None:
-                block = await lent.read(offset, room)
+                async with asyncio.timeout(stall):
+                    block = await lent.read(offset, room)
             else:
                 await asyncio.sleep(0)  # so that a part in the page cache does not keep the loop to itself
+        except TimeoutError:
+            blocks.lost()
+            raise SourceError(f"does not answer: no block could be read in {stall:g} s", away=True) from None
         except BaseException:
             blocks.lost()  # a thread may still write into it
             raise

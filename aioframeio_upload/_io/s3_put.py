@@ -200,7 +200,9 @@ class PutAttempt:
         computed = await digests.values(resources.blocks)
         missing = resources.checksums.missing(address_of(self._part.url), answer, computed)
         if missing is not None:
-            computed[missing.name] = await read_again(missing, self._lent, self._part.size, resources.blocks)
+            computed[missing.name] = await read_again(
+                missing, self._lent, self._part.size, resources.blocks, resources.timeouts.stall
+            )
         return compare(self._part, answer, computed)
 
     async def _exchange(

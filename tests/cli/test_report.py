@@ -83,6 +83,13 @@ def test_a_file_is_checked_where_a_checksum_proves_every_part(
     assert (row.checked, row.checked_by) == (checked, words)
 
 
+def test_a_checksum_that_begins_with_a_plus_is_as_s3_shows_it(tmp_path: Path) -> None:
+    file = replace(file_with(("crc64nvme",)), crc64nvme="+osUhgp5mIg=", part_crc64nvmes=("+osUhgp5mIg=",))
+    write_report(tmp_path / "r.csv", [row_of("a", file)])
+    (found,) = cells(tmp_path / "r.csv")
+    assert (found["crc64nvme"], found["part_crc64nvmes"]) == ("+osUhgp5mIg=", "+osUhgp5mIg=")
+
+
 def test_a_report_has_the_checksum_of_the_file_and_those_of_its_parts(tmp_path: Path) -> None:
     rows = [row_of("a", file_with(("crc64nvme", None)))]
     write_report(tmp_path / "r.json", rows)

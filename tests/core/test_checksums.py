@@ -354,6 +354,13 @@ def test_an_answer_without_a_crc_has_the_md5_computed_now_and_with_later_parts_o
     assert hosts.missing(HOST, Acknowledged(DIGEST, STATED), BOTH) is None
 
 
+def test_a_page_that_may_be_another_servers_teaches_nothing_about_a_host() -> None:
+    hosts = HostChecksums()
+    page = Acknowledged(DIGEST, STATED, has_body=True)
+    assert hosts.missing(HOST, page, {"crc64nvme": CRC}) is MD5
+    assert names(hosts) == ("crc64nvme",)
+
+
 def test_an_answer_with_another_crc_has_that_one_computed() -> None:
     hosts = HostChecksums()
     missing = hosts.missing(HOST, Acknowledged(ODD, {"md5": ODD, "crc32": "y/Q5Jg=="}), {"crc64nvme": CRC})

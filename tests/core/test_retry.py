@@ -50,6 +50,26 @@ def test_a_part_that_was_stored_wrongly_spoils_a_file_that_may_be_whole(
     assert isinstance(decision.error, IntegrityError) == (action is Action.SPOILED)
 
 
+@pytest.mark.parametrize(("may_be_whole", "action"), [(True, Action.SPOILED), (False, Action.ACCEPT)])
+def test_a_wrong_crc_is_not_forgotten_where_an_etag_is_accepted_that_differs(
+    may_be_whole: bool, action: Action
+) -> None:
+    situation = replace(FRESH, memory=RetryMemory().after(SPOILED).after(WRONG), may_be_whole=may_be_whole)
+    assert decide(WRONG, RECEIPT, situation, POLICY).action is action
+    without = replace(FRESH, memory=RetryMemory().after(WRONG), may_be_whole=may_be_whole)
+    assert decide(WRONG, RECEIPT, without, POLICY).action is Action.ACCEPT
+
+
+@pytest.mark.parametrize(("may_be_whole", "error"), [(True, IntegrityError), (False, PartExhausted)])
+def test_a_wrong_crc_is_not_forgotten_where_the_last_attempt_failed_otherwise(
+    may_be_whole: bool, error: type[Exception]
+) -> None:
+    memory = RetryMemory().after(SPOILED).after(LOST)
+    situation = replace(FRESH, attempts=POLICY.attempts, memory=memory, may_be_whole=may_be_whole)
+    decision = decide(LOST, None, situation, POLICY)
+    assert (decision.action, type(decision.error)) == (Action.GIVE_UP, error)
+
+
 def test_a_pause_costs_no_attempt_and_no_delay() -> None:
     decision = after(AttemptFailure(FailureKind.PAUSED, "paused"), attempts=99)
     assert decision == Decision(Action.WAIT, is_counted=False, reason="paused")
@@ -100,5 +120,5 @@ def test_the_memory_of_a_part_counts_outages_in_a_row_and_never_forgets_a_doubt(
     assert memory == RetryMemory(Asking.FIRST, doubted=False, outages=1)
     assert memory.after(WRONG) == RetryMemory(Asking.NO, doubted=True, etag_differed=True, outages=0)
     assert memory.after(WRONG).after(LOST) == RetryMemory(Asking.AGAIN, doubted=True, etag_differed=True, outages=0)
-    assert memory.after(SPOILED) == RetryMemory(Asking.NO, doubted=True, etag_differed=False, outages=0)
+    assert memory.after(SPOILED) == RetryMemory(Asking.NO, doubted=True, crc_differed=True, outages=0)
     assert memory.after(RECEIPT) is memory

@@ -125,7 +125,6 @@ HOMES = {
     "_io/buffers": "io/test_part_payload",
     "_io/claims": "io/test_ownership",
     "_io/journal": "io/test_journal_sqlite",
-    "_io/part_digests": "engine/test_parts_checksums",
     "_io/original": "engine/test_verify",
     "_io/proxies": "io/test_session",
     "_io/tree_path": "io/test_walk",
