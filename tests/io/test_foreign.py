@@ -108,7 +108,7 @@ async def test_a_folder_reports_the_file_that_such_a_token_has_stopped(fake: Fak
     async with uploader_with(token, fake) as uploader:
         folder = uploader.upload_folder(tmp_path, folder_id=fake.folder_id, conflict="create", contents_only=True)
         await folder.planned()
-        token.times = 1
+        token.times = 2  # for the question whether the account has room, which stops nothing, and for one file
         with pytest.raises(FolderUploadError) as caught:
             await folder
     result = caught.value.result
