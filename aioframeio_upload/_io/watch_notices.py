@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -107,10 +107,11 @@ async def open_notices(root: str, threads: Executor, on_news: Callable[[], None]
     """
     if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in ("", "0", "false", "disable", "disabled"):
         return None
-    opening = in_thread(threads, _open, root)
+    opening = threads.submit(_open, root)
     try:
-        opened = await asyncio.shield(opening)
+        opened = await asyncio.wrap_future(opening)
     except asyncio.CancelledError:
+        # Called in the thread: the loop may be closed before the thread has ended.
         opening.add_done_callback(_close_late)
         raise
     if opened is None:
@@ -135,6 +136,6 @@ def _open(root: str) -> tuple[Any, str] | None:
         return None
 
 
-def _close_late(opening: asyncio.Future[tuple[Any, str] | None]) -> None:
+def _close_late(opening: Future[tuple[Any, str] | None]) -> None:
     if not opening.cancelled() and opening.exception() is None and (opened := opening.result()) is not None:
         opened[0].close()

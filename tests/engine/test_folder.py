@@ -341,7 +341,8 @@ async def test_a_folder_that_becomes_a_link_while_files_are_sent_gives_nothing_a
         with pytest.raises(FolderUploadError) as caught:
             _ = upload.result
         failure = only_failure(caught.value.result)
-        assert (failure.path, type(failure.error)) == ("b/key", SourceChanged)
+        assert failure.path == "b/key"
+        assert isinstance(failure.error, SourceError)  # changed, or gone for the moment between the two renames
     assert sorted(there) == ["shoot/a.mov", "shoot/c.mov"]
 
 

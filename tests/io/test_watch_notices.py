@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,26 @@ async def test_polling_can_be_forced_by_the_variable_of_watchfiles(
     assert (notices is None) == (expected is None)
     if notices is not None:
         await notices.close()
+
+
+def test_what_opens_only_after_the_loop_is_closed_is_closed_too(tmp_path: Path) -> None:
+    """`no_descriptor_left_behind` looks."""
+    is_closed = threading.Event()
+
+    class SlowThreads(ThreadPoolExecutor):
+        def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+            return super().submit(lambda: is_closed.wait(20) and function(*arguments, **named))
+
+    async def open_and_cancel() -> None:
+        task = asyncio.ensure_future(open_notices(str(tmp_path), pool, lambda: None))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with SlowThreads(1) as pool:
+        asyncio.run(open_and_cancel())
+        is_closed.set()
 
 
 async def test_a_cancellation_while_it_opens_leaves_nothing(
