@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
@@ -253,7 +254,7 @@ class DaskPartSender:
     async def _settle(self, future: Future[Any], scope: anyio.CancelScope) -> None:
         """Wait for a batch. The first failure ends all others."""
         try:
-            outcome = await _outcome(future)
+            outcome = await outcome_of(future)
             self._brought += outcome.arrived
             if outcome.error is not None:
                 self.is_spoiled = self.is_spoiled or outcome.is_spoiled
@@ -285,15 +286,25 @@ async def _from_dask(asked: Awaitable[T]) -> T:
     raise lost
 
 
-async def _outcome(future: Future[Any]) -> BatchOutcome:
+async def outcome_of(future: Future[Any]) -> BatchOutcome:
     """Return the outcome of a batch, or raise an error of this package."""
     error = await _from_dask(future.exception())
     if future.status == "cancelled":
         raise UploadError("the cluster dropped the parts: it was restarted or closed, or somebody has cancelled them")
     if error is None:
-        outcome: BatchOutcome = await _from_dask(future)
+        # Not cancelled with us. If distributed (2026.8) is cancelled before it begins to gather a result, it awaits the
+        # cancelled task in every later gather of this client, other uploads' and the application's own.
+        gathering = asyncio.ensure_future(_from_dask(future))
+        gathering.add_done_callback(_retrieve)
+        outcome: BatchOutcome = await asyncio.shield(gathering)
         return outcome
     raise error if isinstance(error, UploadError) else _lost(error)
+
+
+def _retrieve(gathering: asyncio.Task[Any]) -> None:
+    # Else asyncio logs an error of a result for which nobody waits any more.
+    if not gathering.cancelled():
+        gathering.exception()
 
 
 def _lost(error: BaseException) -> UploadError:

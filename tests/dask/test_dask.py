@@ -45,7 +45,7 @@ from aioframeio_upload import (
     UploadFailed,
     UploadReplanned,
 )
-from aioframeio_upload._dask.sender import _from_dask
+from aioframeio_upload._dask.sender import _from_dask, outcome_of
 from aioframeio_upload.dask import upload_file
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, reached, sha256, uploader_on
@@ -128,6 +128,18 @@ async def test_all_workers_send_a_file_and_it_is_told_as_one_upload(
     assert events[-1] == UploadCompleted(upload.result)
     crews = await client.run(lambda dask_worker: [name for name in dask_worker.plugins if "frameio" in name])
     assert list(crews.values()) == [[], []], "nothing of it is left on a worker"
+
+
+async def test_a_cancellation_while_a_result_comes_in_spoils_no_other_result_of_the_client(client: Client) -> None:
+    finished = client.submit(int, 2, pure=False)
+    await finished.exception()
+    waiting = asyncio.ensure_future(outcome_of(finished))
+    while client._gather_future is None and not waiting.done():  # noqa: ASYNC110  # it reports nothing
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await client.submit(int, 3, pure=False) == 3
 
 
 @pytest.mark.parametrize("etags", ["md5", "kms"])
