@@ -58,7 +58,8 @@ def picture(spans: list[ReadableSpan]) -> str:
     whole = max(span.end_time or 0 for span in spans) - start
     width, height = LABELS + BARS + MARGIN, MARGIN + ROW * len(spans) + 10
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for tick in range(5):

@@ -29,6 +29,7 @@ from guard import HOSTS, Guard
 from kept import Dropped
 
 from aioframeio_upload import SourceError, Uploader
+from aioframeio_upload.opentelemetry import Telemetry
 from aioframeio_upload.testing import FakeFrameio
 
 GRACE = float(os.environ.get("GRACE", "20"))
@@ -62,7 +63,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         url = url or "https://api.frame.io"
         folders = Folders(AsyncFrameio(token=token, base_url=url), account, found["FRAMEIO_FOLDER"])
         async with (
-            Uploader(token, account_id=account, base_url=url) as uploader,
+            # With an SDK of OpenTelemetry's, the span of a request is the parent of its upload's; else nothing happens.
+            Uploader(token, account_id=account, base_url=url, telemetry=Telemetry()) as uploader,
             asyncio.TaskGroup() as tasks,
         ):
             board = app.state.board = Board(Path(found.get("STATE", "unfinished")), Service(uploader, folders, tasks))

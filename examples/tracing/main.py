@@ -45,7 +45,7 @@ def line(span: ReadableSpan) -> str:
     """Return the name, the duration, the outcome and the attributes of a span."""
     seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
     outcome = "ERROR" if span.status.status_code is trace.StatusCode.ERROR else "ok"
-    attributes = " ".join(f"{name}={value}" for name, value in (span.attributes or {}).items())
+    attributes = " ".join(f"{name}={value!s}" for name, value in (span.attributes or {}).items())
     return f"{span.name} {seconds:.3f}s {outcome} {attributes}\n"
 
 

@@ -23,6 +23,9 @@ pytest.importorskip("distributed")
 
 from blockbuster import BlockBuster
 from distributed import Client
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from yarl import URL
 
 from aioframeio_upload import (
@@ -51,6 +54,7 @@ from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, reached, sha256, uploader_on
 from tests.engine.test_parts_checksums import CRCS
 from tests.support.cluster import cluster_of, may_block, program_of
+from tests.support.recorded import Recorded
 from tests.support.seen import operations, puts
 
 pytestmark = pytest.mark.needs_program
@@ -140,6 +144,37 @@ async def test_a_cancellation_while_a_result_comes_in_spoils_no_other_result_of_
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await client.submit(int, 3, pure=False) == 3
+
+
+def record_spans() -> None:
+    """Give a worker a global provider, as an application's preload script does."""
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    provider: Any = TracerProvider(shutdown_on_exit=False)
+    provider.kept = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(provider.kept))
+    trace.set_tracer_provider(provider)
+
+
+def recorded_spans() -> list[tuple[str, int, int]]:
+    """Return the name, the trace and the parent of each span that a worker has recorded."""
+    provider: Any = trace.get_tracer_provider()
+    return [(span.name, span.context.trace_id, span.parent.span_id) for span in provider.kept.get_finished_spans()]
+
+
+async def test_workers_continue_the_trace_of_the_upload(
+    client: Client, fake: FakeFrameio, make_file: Callable[..., Path]
+) -> None:
+    recorded = on_disk(Recorded)
+    await client.run(record_spans)
+    async with uploader_on(fake, telemetry=recorded.telemetry) as uploader:
+        await upload_file(client, str(make_file(9 * PART - 1)), uploader=uploader, folder_id=fake.folder_id)
+    found = await client.run(recorded_spans)
+    (upload,) = recorded.spans("frameio.upload")
+    assert upload.context is not None
+    parts = [span for spans in found.values() for span in spans]
+    assert parts == [("frameio.part", upload.context.trace_id, upload.context.span_id)] * 9
+    assert not any("traceparent" in seen.headers for seen in fake.requests)
 
 
 @pytest.mark.parametrize("etags", ["md5", "kms"])

@@ -408,6 +408,39 @@ def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_shows_it_after_a_reco
     assert (row["sent"], row["received"], row["missing"]) == (len(BODY), len(BODY), [])
 
 
+TRACED = """
+from opentelemetry import trace
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+spans = open({path!r}, "w", encoding="utf-8", buffering=1)
+exporter = ConsoleSpanExporter(out=spans, formatter=lambda span: span.to_json(indent=None) + chr(10))
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+FastAPIInstrumentor().instrument()
+"""
+
+
+def test_the_request_to_the_fastapi_app_is_the_parent_of_its_upload(fake: FakeFrameio, tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.instrumentation.fastapi")
+    path, site = tmp_path / "spans", tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(TRACED.format(path=str(path)), encoding="utf-8")
+    python_path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with dropping(fake, tmp_path / "state", PYTHONPATH=python_path) as (client, _):
+        (key,) = announced(client)
+        assert put(client, key, BODY).status_code == 202
+        listened(client, key, is_now("done"))
+    spans = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    (upload,) = (span for span in spans if span["name"] == "frameio.upload")
+    (request,) = (span for span in spans if span["context"]["span_id"] == upload["parent_id"])
+    assert (request["kind"], request["name"].split()[0]) == ("SpanKind.SERVER", "PUT")
+    below = [span for span in spans if span["parent_id"] == upload["context"]["span_id"]]
+    assert {span["name"] for span in below} == {"frameio.api", "frameio.part"}
+
+
 def test_the_fastapi_app_resumes_an_upload_whose_browser_left(fake: FakeFrameio, tmp_path: Path) -> None:
     with dropping(fake, tmp_path) as (client, _):
         (key,) = announced(client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -41,6 +42,26 @@ def take(tmp_path: Path) -> Path:
     path = tmp_path / "take-07.mov"
     path.write_bytes(os.urandom(3_000_000))
     return path
+
+
+def test_tracing_prints_one_trace_with_a_failed_attempt() -> None:
+    ended = run("tracing")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert sum(line.startswith("frameio.part ") for line in lines) == 7
+    (failed,) = (line for line in lines if " ERROR " in line)
+    assert "frameio.part.number=3 frameio.part.attempt=1" in failed
+    assert "error.type=503" in failed
+    assert lines[-1].startswith("deliver take-07 ")
+
+
+def test_the_trace_in_the_docs_is_drawn_from_exported_spans() -> None:
+    draw = runpy.run_path(str(ROOT / "docs" / "make_trace.py"))
+    drawn = draw["picture"](draw["exported"]())
+    for text in ("deliver take-07", "frameio.upload", "frameio.part 3, attempt 1: 503", "frameio.part 3, attempt 2"):
+        assert text in drawn
+    committed = (ROOT / "docs" / "trace.svg").read_text(encoding="utf-8")
+    assert "frameio.part 3, attempt 1: 503" in committed
 
 
 def test_one_file_reaches_the_fake_inside_the_program(take: Path) -> None:
