@@ -438,7 +438,7 @@ def test_the_request_to_the_fastapi_app_is_the_parent_of_its_upload(fake: FakeFr
     (request,) = (span for span in spans if span["context"]["span_id"] == upload["parent_id"])
     assert (request["kind"], request["name"].split()[0]) == ("SpanKind.SERVER", "PUT")
     below = [span for span in spans if span["parent_id"] == upload["context"]["span_id"]]
-    assert {span["name"] for span in below} == {"frameio.api", "frameio.part"}
+    assert {span["name"] for span in below} >= {"frameio.api", "frameio.part"}
 
 
 def test_the_fastapi_app_resumes_an_upload_whose_browser_left(fake: FakeFrameio, tmp_path: Path) -> None:
