@@ -158,5 +158,5 @@ def test_an_example_is_short_and_its_readme_names_its_command(example: Path) -> 
 
 def test_every_example_is_named_in_the_readme_and_has_one_program() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 9
+    assert [f"examples/{program.parent.name})" in text for program in EXAMPLES] == [True] * 10
     assert len({program.parent for program in EXAMPLES}) == len(EXAMPLES)
