@@ -87,7 +87,7 @@ FAILURES: tuple[FailureRule, ...] = (
     _code("ServiceUnavailable", _AGAIN, _BOTOCORE, "S3 is overloaded; the part slots are halved for a while"),
     _code("InternalError", _AGAIN, _S3, "S3 failed"),
     _code("RequestTimeout", _AGAIN, _BOTOCORE, "a 400: the connection was silent for 20 to 30 s"),
-    _code("Throttling", _AGAIN, _BOTOCORE, "a 400: too many requests"),
+    _code("Throttling", _AGAIN, _BOTOCORE, "a 400: too many requests; the part slots are halved for a while"),
     _code("BadDigest", _AGAIN, _S3, "the bytes were changed on the way"),
     _code("IncompleteBody", _AGAIN, _S3, "the body ended early"),
     _code("SignatureDoesNotMatch", _GIVE_UP, _S3, "the link, the media type or a header differs from what was signed"),
@@ -163,8 +163,8 @@ FAILURES: tuple[FailureRule, ...] = (
 )
 """The first row that matches counts."""
 
-THROTTLED = frozenset({"SlowDown", "ServiceUnavailable"})
-"""Codes with which S3 asks for fewer requests (S3 user guide, "Optimizing performance")."""
+THROTTLED = frozenset({"SlowDown", "ServiceUnavailable", "Throttling"})
+"""Codes with which S3 asks for fewer requests (S3 user guide, "Optimizing performance"; botocore)."""
 
 
 def find(kind: FailureKind, status: int | None, code: str | None, reason: str) -> FailureRule:

@@ -179,13 +179,16 @@ def test_a_failure_without_a_code_has_only_the_servers_own_words() -> None:
         (503, "SlowDown", True),
         (503, None, True),
         (503, "ServiceUnavailable", True),
+        (400, "Throttling", True),
         (200, "SlowDown", True),
         (500, "InternalError", False),
         (429, None, False),
         (None, None, False),
     ],
 )
-def test_slots_are_given_up_for_slow_down_and_503_only(status: int | None, code: str | None, throttles: bool) -> None:
+def test_slots_are_given_up_where_s3_asks_for_fewer_requests(
+    status: int | None, code: str | None, throttles: bool
+) -> None:
     assert is_throttle(AttemptFailure(FailureKind.REFUSED, "", status=status, code=code)) is throttles
 
 
