@@ -12,6 +12,7 @@ from typing import Any
 
 from .checksums import etag_is_md5
 from .model import Plan, Receipt
+from .patterns import same_name
 from .public import public
 
 EDGE = 1 << 20
@@ -36,6 +37,12 @@ class Identity:
     def key(self) -> str:
         """A hash that is unique to this identity."""
         return hashlib.sha256(json.dumps(list(asdict(self).values())).encode()).hexdigest()
+
+    @property
+    def place(self) -> str:
+        """A hash of where it is uploaded to, whatever the source. Names that look the same have the same one."""
+        place = [self.account_id, self.folder_id, same_name(self.name)]
+        return hashlib.sha256(json.dumps(place).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,23 @@ class Entry:
     def is_proved(self) -> bool:
         """Whether S3's answers prove that it has every part."""
         return self.is_whole and all(receipt.is_proved for receipt in self.receipts)
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file that was uploaded from this machine, as it was then."""
+
+    file_id: str
+    path: str
+    """The path of the source, with links resolved."""
+    size: int
+    mtime_ns: int
+    crc64nvme: str | None
+    """Of the whole file, as `UploadedFile.crc64nvme`; None if it is not known."""
+
+    def is_unchanged(self, path: str | None, size: int, mtime_ns: int | None) -> bool:
+        """Return whether a source is the one that was sent, with the same size and modification time."""
+        return (self.path, self.size, self.mtime_ns) == (path, size, mtime_ns)
 
 
 @public
@@ -197,6 +221,24 @@ def _read_receipt(number: int, size: int, document: object) -> Receipt:
             return Receipt(number, size, etag, md5, crc64nvme, checked_by)
         case _:
             raise ValueError(f"receipt {number} was not written by a journal")
+
+
+def write_sent(sent: SentFile) -> str:
+    """Return as JSON what was sent, without the file's ID, which is a separate column."""
+    return json.dumps([sent.path, sent.size, sent.mtime_ns, sent.crc64nvme])
+
+
+def read_sent(file_id: object, text: object) -> SentFile | None:
+    """Return what `write_sent` wrote; None if the row is damaged, so that the file counts as unknown."""
+    try:
+        document = _loads(text)
+    except ValueError:
+        return None
+    match file_id, document:
+        case str() as id, [str() as path, int() as size, int() as mtime_ns, str() | None as crc64nvme]:
+            return SentFile(id, path, size, mtime_ns, crc64nvme)
+        case _:
+            return None
 
 
 def read_pending(text: object, bytes_confirmed: int) -> tuple[Identity, PendingUpload]:

@@ -235,7 +235,7 @@ class UploadJob:
                         # slow service. Only stacking must not be done twice.
                         await record.release(self.control)
                 file = await self._settle(sent, doubtful, source, record)
-                await record.drop(self.control)
+                await record.finish(file, self.control)
             except asyncio.CancelledError:
                 self.control.cancel(CancelReason.TASK_CANCELLED)
                 if self.control.is_discarded and not is_whole:

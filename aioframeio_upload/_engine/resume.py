@@ -7,8 +7,8 @@ import os
 from collections.abc import Awaitable
 
 from .._core.errors import JournalError, LinksExpired
-from .._core.journal import Entry, Fingerprint, Identity
-from .._core.model import Plan, Receipt
+from .._core.journal import Entry, Fingerprint, Identity, SentFile
+from .._core.model import Plan, Receipt, UploadedFile
 from .._core.resuming import ResumeAction, Resumption, next_step
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
@@ -40,6 +40,19 @@ class NullJournalSession:
 
     fingerprint: Fingerprint | None = None
     """Of the source as it is now; None before `look_at`."""
+    path: str | None = None
+    """The source's path, with links resolved; None if nothing is recorded."""
+
+    async def sent(self) -> tuple[SentFile, ...]:
+        """Return what was sent from this machine to the same place under this name, the latest first.
+
+        Names that look the same count as one. Nothing is claimed. At most 50 of the files of 90 days are returned; none
+        if there is no journal. Somebody may have deleted or moved them since.
+        """
+        return ()
+
+    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str | None) -> None:
+        """Remember that the source, with this size and modification time, is that file at Frame.io."""
 
     async def file_id(self) -> str | None:
         """Return the recorded file's id, without claiming the entry."""
@@ -67,6 +80,9 @@ class NullJournalSession:
     async def drop(self, control: UploadControl) -> None:
         """Erase the entry."""
 
+    async def finish(self, file: UploadedFile, control: UploadControl) -> None:
+        """Erase the entry of an upload that has ended well, and remember what was sent."""
+
     async def release(self, control: UploadControl) -> None:
         """Let other uploads claim the entry."""
 
@@ -80,11 +96,29 @@ class JournalSession(NullJournalSession):
         self._journal = journal
         self._identity = identity
         self._key = identity.key
+        self.path: str | None = identity.path
         self.media_type = media_type
         self.conflict = conflict
         self._file_id: str | None = None
         """The file in the entry as last read or written. An entry with another file is not this upload's to erase."""
         self._is_claimed = False
+
+    async def sent(self) -> tuple[SentFile, ...]:
+        """Return what was sent from this machine to the same place under this name, the latest first.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        return await self._journal.sent(self._identity.place)
+
+    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str | None) -> None:
+        """Remember that the source, with this size and modification time, is that file at Frame.io.
+
+        Raises:
+            JournalError: It could not be recorded.
+        """
+        sent = SentFile(file_id, self._identity.path, size, mtime_ns, crc64nvme)
+        await self._journal.remember(self._identity.place, sent)
 
     async def file_id(self) -> str | None:
         """Return the recorded file's id, without claiming the entry.
@@ -178,6 +212,19 @@ class JournalSession(NullJournalSession):
             log.warning(
                 "%r is no longer pending, but could not be erased from the journal: %s", self._identity.name, error
             )
+
+    async def finish(self, file: UploadedFile, control: UploadControl) -> None:
+        """Erase the entry of an upload that has ended well, and remember what was sent; log a warning if that fails."""
+        was = self.fingerprint or (None if self.entry is None else self.entry.fingerprint)
+        if was is not None and self._identity.folder_id is not None:
+            sent = SentFile(file.id, self._identity.path, was.size, was.mtime_ns, file.crc64nvme)
+            try:
+                await self._bounded(self._journal.finish(self._key, self._identity.place, sent), control, ERASING)
+                self.is_begun, self.entry, self._file_id = False, None, None
+            except JournalError as error:
+                # The table of what was sent may be the damaged one: the links have to be erased all the same.
+                log.info("%r was sent, and the journal does not remember it: %s", self._identity.name, error)
+        await self.drop(control)
 
     async def release(self, control: UploadControl) -> None:
         """Let other uploads claim the entry."""

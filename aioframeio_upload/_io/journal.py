@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from .._core.errors import JournalError
-from .._core.journal import Entry, Row
+from .._core.journal import Entry, Row, SentFile
 from .._core.model import Receipt
 from .._core.public import public
 from .._core.redact import without_frames
@@ -166,6 +166,18 @@ class AsyncJournal:
     async def drop(self, key: str, file_id: str) -> None:
         """Erase an upload, if it still belongs to that file."""
         await self._call(lambda: self._opened.drop(key, file_id))
+
+    async def finish(self, key: str, place: str, sent: SentFile) -> None:
+        """Erase an upload that has ended well, as `drop` does, and remember what was sent, at the cost of `drop`."""
+        await self._call(lambda: self._opened.finish(key, place, sent))
+
+    async def remember(self, place: str, sent: SentFile) -> None:
+        """Remember a file that was sent to a place (`Identity.place`)."""
+        await self._call(lambda: self._opened.remember(place, sent))
+
+    async def sent(self, place: str) -> tuple[SentFile, ...]:
+        """Return the files that were sent to a place, the latest first."""
+        return await self._call(lambda: self._opened.sent(place))
 
     async def erase(self, mark: str) -> None:
         """Erase a row, whatever it contains, by the `mark` from `pending`."""

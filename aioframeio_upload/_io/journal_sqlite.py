@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,7 +18,19 @@ from typing import Any
 from urllib.parse import quote
 
 from .._core.errors import JournalError, PlanError
-from .._core.journal import Entry, Row, is_key, mark_of, read_entry, read_row, write_entry, write_receipt
+from .._core.journal import (
+    Entry,
+    Row,
+    SentFile,
+    is_key,
+    mark_of,
+    read_entry,
+    read_row,
+    read_sent,
+    write_entry,
+    write_receipt,
+    write_sent,
+)
 from .._core.model import Receipt
 from .claims import Claims
 from .ownership import NO_FOLLOW, check_file, folder_warning, hide
@@ -27,9 +40,22 @@ log = logging.getLogger("aioframeio_upload")
 APPLICATION_ID = 0x61665F6A
 """`af_j` in the header of the file, which identifies it as a journal (to `file(1)` too)."""
 
-VERSION = 2
-"""Of the schema. Version 2 records the CRC64NVME of a part, and the checksum that proves it. A file of an earlier
-version is upgraded when it is opened; one of a later version is not modified."""
+VERSION = 3
+"""Of the schema. Version 2 records the CRC64NVME of a part, and the checksum that proves it; version 3 what was sent. A
+file of an earlier version is upgraded when it is opened; one of a later version is not modified."""
+
+SENT_ROWS = 100_000
+"""How many of the files that were sent last are remembered: 20 MB (`SqliteJournal.finish` takes 0.55 ms with that many,
+`drop` 0.5 ms; 2026-11-29, 2 cores of AMD EPYC, local disk)."""
+
+SENT_DAYS = 90
+"""For how many days they are."""
+
+SENT_AT_ONCE = 20
+"""How many that are older are erased with each file that is added: more than one, so that they become fewer."""
+
+SENT_ANSWERS = 50
+"""How many files that were sent to one place are returned. A file that is replaced for months has thousands."""
 
 BUSY = 10.0
 """Seconds to wait for another process's transaction, which normally takes milliseconds."""
@@ -74,6 +100,16 @@ MESSAGES = {
 }
 """Our messages for SQLite's errors, by primary code. SQLite's own may quote stored text, which includes part links."""
 
+SENT = """
+CREATE TABLE IF NOT EXISTS sent (
+    id INTEGER PRIMARY KEY, place TEXT NOT NULL, file_id TEXT NOT NULL, told TEXT NOT NULL, at INTEGER NOT NULL
+)
+"""
+"""In the order in which they were sent; `place` is `Identity.place`, `told` is JSON of `write_sent`, `at` a Unix time.
+By the place alone, because each question is about one place, and each index makes each upload write one more page."""
+
+SENT_INDEX = "CREATE INDEX IF NOT EXISTS sent_place ON sent (place)"
+
 SCHEMA = f"""
 -- `told` has the JSON of `write_entry` in one table, of `write_receipt` in the other (`_core/journal.py`). The files of
 -- users have this name.
@@ -86,6 +122,8 @@ CREATE TABLE parts (
     told TEXT NOT NULL,
     PRIMARY KEY (key, number)
 ) WITHOUT ROWID;
+{SENT};
+{SENT_INDEX};
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 COMMIT;
@@ -152,7 +190,7 @@ class SqliteJournal:
             raise JournalError("SQLite cannot keep a WAL there; is it a network file system?", path=self.path)
 
     def _upgrade(self) -> None:
-        """Have the file say that it may contain receipts of this version, so that no earlier library reads them.
+        """Create the tables of this version, and have the file name it, so that no earlier library reads the receipts.
 
         Earlier receipts stay as they are: `_core/journal.py` reads both. Also those of a process that had the file open
         before, and goes on.
@@ -160,6 +198,8 @@ class SqliteJournal:
         if _read(self._connection, "user_version") != VERSION:
             with self._transaction() as execute:
                 _check_mark(self._connection, self.path)  # again: a later library may have upgraded it meanwhile
+                execute(SENT)
+                execute(SENT_INDEX)
                 execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
@@ -223,10 +263,48 @@ class SqliteJournal:
     def drop(self, key: str, file_id: str) -> None:
         """Erase an upload with its links, if it still belongs to that file: a new run may have started over since."""
         with self._transaction() as execute:
-            found = execute("SELECT told FROM uploads WHERE key = ?", (key,)).fetchall()
-            if found and read_row(mark_of(key), found[0][0]).pending.file_id == file_id:
-                execute("DELETE FROM uploads WHERE key = ?", (key,))
+            self._erase_entry(execute, key, file_id)
         self._empty_wal()
+
+    @staticmethod
+    def _erase_entry(execute: Any, key: str, file_id: str) -> None:
+        found = execute("SELECT told FROM uploads WHERE key = ?", (key,)).fetchall()
+        if found and read_row(mark_of(key), found[0][0]).pending.file_id == file_id:
+            execute("DELETE FROM uploads WHERE key = ?", (key,))
+
+    def finish(self, key: str, place: str, sent: SentFile) -> None:
+        """Erase an upload that has ended well, as `drop` does, and remember what was sent."""
+        with self._transaction() as execute:
+            self._erase_entry(execute, key, sent.file_id)
+            self._add_sent(execute, place, sent)
+        self._empty_wal()
+
+    def remember(self, place: str, sent: SentFile) -> None:
+        """Remember a file that was sent to a place."""
+        with self._transaction() as execute:
+            self._add_sent(execute, place, sent)
+
+    @staticmethod
+    def _add_sent(execute: Any, place: str, sent: SentFile) -> None:
+        now = int(time.time())
+        execute("DELETE FROM sent WHERE place = ? AND file_id = ?", (place, sent.file_id))
+        added = execute(
+            "INSERT INTO sent (place, file_id, told, at) VALUES (?, ?, ?, ?)",
+            (place, sent.file_id, write_sent(sent), now),
+        )
+        execute("DELETE FROM sent WHERE id <= ?", (added.lastrowid - SENT_ROWS,))
+        execute(
+            "DELETE FROM sent WHERE at < ? AND id IN (SELECT id FROM sent ORDER BY id LIMIT ?)",
+            (now - SENT_DAYS * 86400, SENT_AT_ONCE),
+        )
+
+    def sent(self, place: str) -> tuple[SentFile, ...]:
+        """Return the files that were sent to a place, the latest first."""
+        with self._own_errors():
+            rows = self._connection.execute(
+                "SELECT file_id, told FROM sent WHERE place = ? ORDER BY id DESC LIMIT ?", (place, SENT_ANSWERS)
+            ).fetchall()
+        return tuple(one for one in (read_sent(*row) for row in rows) if one is not None)
 
     def erase(self, mark: str) -> None:
         """Erase a row, whatever it contains, by the hexadecimal digits of its key."""

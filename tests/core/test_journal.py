@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import astuple, replace
 from typing import Any, get_args
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -19,10 +20,13 @@ from aioframeio_upload._core.journal import (
     Fingerprint,
     Identity,
     PendingUpload,
+    SentFile,
     read_entry,
     read_pending,
+    read_sent,
     write_entry,
     write_receipt,
+    write_sent,
 )
 from aioframeio_upload._core.model import ChecksumName
 from tests.support.strategies import WORDS, plans
@@ -96,6 +100,33 @@ def test_what_was_not_written_so_is_refused(entry: Entry, data: st.DataObject) -
     for some in damaged:
         with pytest.raises((ValueError, PlanError)):
             read_entry(*some)
+
+
+@given(st.builds(SentFile, WORDS, WORDS, st.integers(0), st.integers(), st.none() | WORDS))
+def test_what_was_sent_is_read_as_it_was_written(sent: SentFile) -> None:
+    text = write_sent(sent)
+    assert read_sent(sent.file_id, text) == sent
+    assert text.isascii()
+    assert sent.is_unchanged(sent.path, sent.size, sent.mtime_ns)
+    assert not sent.is_unchanged(sent.path, sent.size, sent.mtime_ns + 1)
+    assert not sent.is_unchanged(None, sent.size, sent.mtime_ns)
+
+
+@pytest.mark.parametrize("text", [None, b"", "", "[", "[]", '["/a", 1, 2]', '["/a", 1, "2", null]', '["/a", 1, 2, 3]'])
+def test_a_damaged_row_of_what_was_sent_counts_as_unknown(text: Any) -> None:
+    assert read_sent("f", text) is None
+    assert read_sent(b"f", '["/a", 1, 2, null]') is None
+
+
+@given(IDENTITIES, st.sampled_from(["account_id", "folder_id", "name", "path", "origin"]), WORDS)
+def test_a_place_depends_on_the_target_and_not_on_the_source(one: Identity, name: str, word: str) -> None:
+    changes: Any = {name: word}
+    is_source = name in ("path", "origin")
+    assert (replace(one, **changes).place == one.place) == (is_source or _alike(getattr(one, name), word))
+
+
+def _alike(one: str | None, other: str) -> bool:
+    return (one is not None and normalize("NFC", one) == normalize("NFC", other)) or one == other
 
 
 @given(IDENTITIES, IDENTITIES)

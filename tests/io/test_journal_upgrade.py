@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioframeio_upload import JournalError, Limits, PartExhausted, Plan, RetryPolicy
-from aioframeio_upload._core.journal import Identity
+from aioframeio_upload._core.journal import Identity, SentFile
 from aioframeio_upload._io.journal_sqlite import VERSION, SqliteJournal
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import on_disk, sha256, uploader_on
@@ -23,10 +23,14 @@ CONTENT = bytes(range(256)) * 1024
 pytestmark = pytest.mark.needs_tree
 
 
-def restore(path: Path) -> None:
-    """Make the file that the earlier release wrote."""
+EARLIER = [1, 2]
+"""Versions of the schema, of which the releases have each left a journal here."""
+
+
+def restore(path: Path, version: int = 1) -> None:
+    """Make the file that an earlier release wrote."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((Path(__file__).parent / "journal-v1.sql").read_text(encoding="utf-8"))
+        connection.executescript((Path(__file__).parent / f"journal-v{version}.sql").read_text(encoding="utf-8"))
 
 
 def relocate(journal: Path, source: Path, account_id: str, plan: Plan) -> None:
@@ -58,7 +62,7 @@ def version_of(path: Path) -> int:
 
 
 @pytest.mark.parametrize("checksum", ["crc64nvme", None])
-async def test_an_upload_that_the_earlier_release_left_half_way_goes_on(tmp_path: Path, checksum: Any) -> None:
+async def test_an_upload_that_the_first_release_left_half_way_goes_on(tmp_path: Path, checksum: Any) -> None:
     journal, source = tmp_path / "uploads.sqlite3", tmp_path / "clip.mov"
     on_disk(source.write_bytes, CONTENT)
     async with FakeFrameio(rate_limits=False, part_size=100_000, checksum=checksum) as fake:
@@ -96,18 +100,35 @@ async def test_an_upload_that_is_resumed_has_the_checksum_of_the_whole_file(tmp_
         assert (file.crc64nvme, set(file.checked_by)) == (fake.files[0].crc64nvme, {"crc64nvme"})
 
 
-def test_a_journal_of_the_earlier_release_is_upgraded_without_a_change_of_its_rows(tmp_path: Path) -> None:
-    path = tmp_path / "uploads.sqlite3"
-    restore(path)
+def dump(path: Path) -> list[str]:
+    """Return the statements that make a journal, without those of the table that version 3 added."""
     with closing(sqlite3.connect(path)) as connection:
-        before = list(connection.iterdump())
+        return [line for line in connection.iterdump() if "sent" not in line]
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_a_journal_of_an_earlier_release_is_upgraded_without_a_change_of_its_rows(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path, version)
+    before = dump(path)
     opened = SqliteJournal(str(path), True)
     (row,) = opened.pending()
     opened.close()
     assert (row.pending.name, row.pending.bytes_confirmed) == ("clip.mov", 2 * 87_382)
-    with closing(sqlite3.connect(path)) as connection:
-        assert list(connection.iterdump()) == before
+    assert dump(path) == before
     assert version_of(path) == VERSION
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_a_journal_of_an_earlier_release_remembers_what_is_sent_from_now_on(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path, version)
+    sent = SentFile("f1", "/clip.mov", 2**63, -(2**70), None)
+    for _ in range(2):
+        opened = SqliteJournal(str(path), True)
+        opened.remember("place", sent)
+        assert opened.sent("place") == (sent,)
+        opened.close()
 
 
 @pytest.mark.parametrize("version", [VERSION + 1, 99, 0, -1])
@@ -122,9 +143,10 @@ def test_a_journal_of_no_known_version_is_refused_and_left_as_it_is(tmp_path: Pa
     assert path.read_bytes() == before
 
 
-def test_two_that_upgrade_a_journal_at_once_both_open_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", EARLIER)
+def test_two_that_upgrade_a_journal_at_once_both_open_it(tmp_path: Path, version: int) -> None:
     path = tmp_path / "uploads.sqlite3"
-    restore(path)
+    restore(path, version)
     one = SqliteJournal(str(path), True)
     other = SqliteJournal(str(path), True)
     assert [len(journal.pending()) for journal in (one, other)] == [1, 1]
