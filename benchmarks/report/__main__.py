@@ -1,4 +1,4 @@
-"""Make the README's short table, docs/benchmarks.md and its plots from the results."""
+"""Make the tables of the README and docs/benchmarks.md, and the plots, from the results."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..harness.words import show_size
 from ..links.costs import cost_table
 from ..links.costs import goal_table as link_goals
 from ..links.rows import read_links
+from .answers import answers
 from .goals import goals
 from .plots import PLOTS, RECORDS, draw, way_words
 
@@ -237,22 +238,49 @@ def make_section(records: dict[str, Record]) -> str:
     return "\n".join(blocks)
 
 
-def make_short(records: dict[str, Record]) -> str:
-    """Return the section of the README: a line for each goal, in bold if it is reached."""
+def answer_table(records: dict[str, Record]) -> list[str]:
+    """Return the table of questions and answers, and the origin of its numbers."""
     machine = next(iter(records.values()))["machine"]
+    return [
+        table_row(["", "measured", "what it says"]),
+        "| --- | ---: | --- |",
+        *(table_row(answer) for answer in answers(records)),
+        "",
+        f"Medians of interleaved runs on {machine['cores']} cores of {machine['cpu']}, client on one and server on the"
+        " other, over loopback or a simulated line.",
+    ]
+
+
+def make_short(records: dict[str, Record]) -> str:
+    """Return the section of the README."""
+    more = "[How fast it is](docs/benchmarks.md) has the goals, the commands that measure it again, and what bounds it."
+    return "\n".join(["## How fast it is", "", *answer_table(records), more])
+
+
+def make_page(records: dict[str, Record]) -> str:
+    """Return the section of docs/benchmarks.md: the answers, the goals, and the tables behind a fold."""
     return "\n".join(
         [
-            "## How fast it is",
+            *answer_table(records),
             "",
-            f"Medians of interleaved runs on {machine['cores']} cores of {machine['cpu']}, client on one and server on"
-            " the other; `python3 run.py bench` makes them anew, in an hour.",
-            "A bold number reaches its goal.",
-            "What stands behind each line, and why some goals are out of reach on such a machine, is in"
-            " [docs/benchmarks.md](docs/benchmarks.md).",
+            "## Goals",
+            "",
+            "A bold number reaches its goal; [below](#what-bounds-a-transfer) is why some are out of reach here.",
             "",
             table_row(["", "measured", "goal"]),
             rule(3),
             *(table_row(goal.cells()) for goal in goals(records)),
+            "",
+            "## The measurements",
+            "",
+            "`python3 run.py bench` makes all of them anew, in an hour; below each table is the command for it alone.",
+            "",
+            '<details markdown="1">',
+            "<summary>Every table and every plot</summary>",
+            "",
+            make_section(records),
+            "",
+            "</details>",
         ]
     )
 
@@ -277,11 +305,10 @@ def main() -> None:
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.results.glob("*.json"))}
     if not records:
         sys.exit("there are no results: run a benchmark first")
-    section = make_section(records)
     if given.print:
-        print(make_short(records), section, sep="\n\n")
+        print(make_short(records), make_section(records), sep="\n\n")
         return
-    for page, made in ((given.readme, make_short(records)), (given.docs / "benchmarks.md", section)):
+    for page, made in ((given.readme, make_short(records)), (given.docs / "benchmarks.md", make_page(records))):
         page.write_text(insert(page.read_text(encoding="utf-8"), made), encoding="utf-8")
     for path in draw(records, given.docs):
         print(path.name)

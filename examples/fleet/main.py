@@ -43,7 +43,11 @@ async def main(path: str) -> None:
         )
         client = await stack.enter_async_context(Client(where, asynchronous=True))
         if token := os.environ.get("FRAMEIO_TOKEN"):
-            uploader = await stack.enter_async_context(Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"]))
+            account, base_url = (
+                os.environ["FRAMEIO_ACCOUNT_ID"],
+                os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io"),
+            )
+            uploader = await stack.enter_async_context(Uploader(token, account_id=account, base_url=base_url))
             await upload(client, uploader, path, os.environ["FRAMEIO_FOLDER"])
             return
         print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")

@@ -28,7 +28,8 @@ async def upload(uploader: Uploader, root: str, patterns: list[str], folder_id: 
 async def main(root: str, patterns: list[str]) -> None:
     """Upload to Frame.io, or to the fake."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
-        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"]) as uploader:
+        base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
             await upload(uploader, root, patterns, os.environ["FRAMEIO_FOLDER"])
         return
     print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io, and then once more.")

@@ -27,7 +27,8 @@ async def upload(uploader: Uploader, path: str, folder_id: str) -> None:
 async def main(path: str) -> None:
     """Upload to Frame.io, or to the fake."""
     if token := os.environ.get("FRAMEIO_TOKEN"):
-        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"]) as uploader:
+        base_url = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+        async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
             await upload(uploader, path, os.environ["FRAMEIO_FOLDER"])
         return
     print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")

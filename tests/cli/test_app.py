@@ -559,8 +559,8 @@ def test_find_retries_a_busy_service_and_reports_a_refusal(fake: FakeFrameio, pr
 
 
 @pytest.mark.needs_tree
-def test_the_readme_has_every_command() -> None:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## From the command line\n", 1)[1]
+def test_the_page_has_every_command() -> None:
+    section = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8").split("\n## Commands\n", 1)[1]
     told = re.findall(r"^\| `(\w+)", section.split("\n## ", 1)[0], re.MULTILINE)
     assert told == [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
 

@@ -71,28 +71,30 @@ def test_one_file_reaches_the_fake_inside_the_program(take: Path) -> None:
     assert ended.stdout.splitlines()[-1].endswith(hashlib.sha256(take.read_bytes()).hexdigest())
 
 
-def test_one_file_reaches_the_account_that_the_environment_names(take: Path, tmp_path: Path) -> None:
-    """The program has no setting for the service's address, so a `sitecustomize` replaces it by the fake's."""
+def test_one_file_reaches_the_account_that_the_environment_names(take: Path) -> None:
     faults = [Fault(do="reset", after=400_000, number=2)]
     with FakeFrameio(part_size=1_000_000, faults=faults).in_thread() as fake:
-        (tmp_path / "sitecustomize.py").write_text(
-            "import functools, aioframeio_upload\n"
-            f"here = functools.partial(aioframeio_upload.Uploader, base_url={fake.url!r})\n"
-            "aioframeio_upload.Uploader = here\n",
-            encoding="utf-8",
-        )
-        ended = run(
-            "one_file",
-            str(take),
-            FRAMEIO_TOKEN=fake.token,
-            FRAMEIO_ACCOUNT_ID=fake.account_id,
-            FRAMEIO_FOLDER=fake.folder_id,
-            PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        )
+        ended = run("one_file", str(take), **environment_of(fake))
         assert (ended.returncode, ended.stderr) == (0, "")
         assert "again in" in ended.stdout
         (file,) = fake.files
         assert file.sha256 == hashlib.sha256(take.read_bytes()).hexdigest()
+
+
+def environment_of(fake: FakeFrameio) -> dict[str, str]:
+    """Return the variables by which a program reaches a fake."""
+    return {
+        "FRAMEIO_BASE_URL": fake.url,
+        "FRAMEIO_TOKEN": fake.token,
+        "FRAMEIO_ACCOUNT_ID": fake.account_id,
+        "FRAMEIO_FOLDER": fake.folder_id,
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda program: program.parent.name)
+def test_an_example_that_takes_a_token_takes_the_address_of_the_service(example: Path) -> None:
+    text = example.read_text(encoding="utf-8")
+    assert ("FRAMEIO_TOKEN" in text) == ("FRAMEIO_BASE_URL" in text)
 
 
 def test_one_file_reports_an_error_in_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README: its tables agree with the code, and every public name is mentioned. test_pages runs its programs."""
+"""The README and the tables that began there: they agree with the code. test_pages runs their programs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import aioframeio_upload
 import aioframeio_upload.testing
 from aioframeio_upload import Event, Limits, RetryPolicy, Timeouts, Uploader
 from aioframeio_upload._core import errors
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import DOCS, ROOT, blocks, text_of
 
 pytestmark = pytest.mark.needs_tree
 
 README = ROOT / "README.md"
+PROSE = "\n".join(text_of(page) for page in DOCS if page.parent.name != "reference")
 
 
 def test_the_first_program_is_the_first_block_and_short() -> None:
@@ -27,16 +28,21 @@ def test_the_first_program_is_the_first_block_and_short() -> None:
     assert len(first.splitlines()) < 15
 
 
-def rows(heading: str) -> dict[str, list[str]]:
-    """Return the table under a heading, by its first cell."""
-    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    table = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+def test_the_readme_fits_two_screens() -> None:
+    """A wide screen has about 60 lines; what does not fit has a page of its own."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """Return the rows of a page that begin with code, by their first cell."""
+    lines = text_of(ROOT / "docs" / page).splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("| `")]
     return {row[0].strip("`"): row[1:] for row in table}
 
 
 def test_the_settings_are_those_of_the_code() -> None:
     """There is a row for each field, in the order of the code, with its default."""
-    told = [(name, row[0].strip("`")) for name, row in rows("Settings").items()]
+    told = [(name, row[0].strip("`")) for name, row in rows("settings.md").items()]
     assert told == [
         (f"{kind.__name__}.{field.name}", repr(field.default))
         for kind in (Limits, Timeouts, RetryPolicy)
@@ -45,7 +51,7 @@ def test_the_settings_are_those_of_the_code() -> None:
 
 
 def test_every_argument_of_the_uploader_is_mentioned() -> None:
-    section = README.read_text(encoding="utf-8").split("\n## Settings\n", 1)[1]
+    section = text_of(ROOT / "docs" / "settings.md")
     call = section[section.index("`Uploader(") :].split("`.\n", 1)[0]
     assert re.findall(r"(\w+)=", call.replace("True", "")) == list(inspect.signature(Uploader).parameters)[1:]
     assert 'checksum="auto"' in call
@@ -53,13 +59,13 @@ def test_every_argument_of_the_uploader_is_mentioned() -> None:
 
 
 def test_the_events_are_those_of_the_code() -> None:
-    told = {name: re.findall(r"`(\w+)`", row[0]) for name, row in rows("Watching an upload").items()}
+    told = {name: re.findall(r"`(\w+)`", row[0]) for name, row in rows("how-to/follow.md").items()}
     assert told == {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in get_args(Event)}
 
 
 def test_the_error_tree_is_the_one_in_the_code() -> None:
     """That the tree in the code is right is tested with the errors."""
-    tree = re.search(r"^```\n(UploadError\n.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    tree = re.search(r"^```\n(UploadError\n.*?)^```$", text_of(ROOT / "docs" / "errors.md"), re.MULTILINE | re.DOTALL)
     assert tree is not None
     assert tree[1] in inspect.cleandoc(errors.__doc__ or "").replace("\n    ", "\n").replace(
         "    UploadError", "UploadError"
@@ -69,8 +75,8 @@ def test_the_error_tree_is_the_one_in_the_code() -> None:
 @pytest.mark.parametrize(
     "name", sorted({*aioframeio_upload.__all__, *aioframeio_upload.testing.__all__} - {"__version__"})
 )
-def test_every_public_name_is_mentioned(name: str) -> None:
-    assert re.search(rf"\b{name}s?\b", README.read_text(encoding="utf-8"))
+def test_every_public_name_is_in_a_page_beside_the_reference(name: str) -> None:
+    assert re.search(rf"\b{name}s?\b", PROSE)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +88,7 @@ def test_every_public_name_is_mentioned(name: str) -> None:
 )
 def test_every_public_method_is_mentioned(name: str) -> None:
     """Those that make an Upload a coroutine are not."""
-    assert re.search(rf"\b{name[1:]}\b", README.read_text(encoding="utf-8"))
+    assert re.search(rf"\b{name[1:]}\b", PROSE)
 
 
 def test_every_runtime_package_is_named() -> None:
