@@ -374,8 +374,10 @@ class Uploader:
         reading it takes long. If the folder disappears (a disk is unplugged), the watch waits until it is back.
 
         After a restart nothing is sent twice: a file that this watch has not sent is looked for at Frame.io first,
-        with any `conflict`. The comparison is that of `conflict="skip"`: same name, same size, has arrived, created
-        after the file was last modified. With a `journal`, a file that was being sent is resumed.
+        with any `conflict`. With a `journal`, one that was sent from here and has not changed since is there as long as
+        the file that it became exists, wherever that is; and a file that was being sent is resumed. Otherwise the
+        comparison is that of `conflict="skip"`: same name, same size, has arrived, created after the file was last
+        modified.
 
         Args:
             root: Path of the folder. It must exist when the watch starts.

@@ -96,6 +96,19 @@ class SentFile:
         return (self.path, self.size, self.mtime_ns) == (path, size, mtime_ns)
 
 
+def find_unchanged(sent: Iterable[SentFile], path: str | None, size: int, mtime_ns: int | None) -> str | None:
+    """Return the ID of the file as which a source was sent, if it has not changed since it was sent last.
+
+    Args:
+        sent: What was sent to one place, the latest first.
+        path: The source's path, with links resolved.
+        size: Its size now.
+        mtime_ns: Its modification time now, which is compared with its own earlier one, not with another clock.
+    """
+    last = next((one for one in sent if one.path == path), None)
+    return last.file_id if last is not None and last.is_unchanged(path, size, mtime_ns) else None
+
+
 @public
 @dataclass(frozen=True, slots=True)
 class PendingUpload:

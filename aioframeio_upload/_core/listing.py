@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
@@ -187,6 +187,11 @@ def find_same(
         if one.size == size and one.has_arrived and _is_newer(one, modified_ns, clocks):
             return one
     return None
+
+
+def find_known(namesakes: Iterable[RemoteFile], ids: Container[str | None]) -> RemoteFile | None:
+    """Return the namesake that has arrived and is one of these files; no clock has a say."""
+    return next((one for one in namesakes if one.id in ids and one.has_arrived), None)
 
 
 RESOLUTION = timedelta(seconds=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from .._core.errors import ApiError
-from .._core.listing import Clocks, Listing, RemoteFile, find_below, find_same
+from collections.abc import Container
+
+from .._core.errors import ApiError, NotFound, PermissionDenied
+from .._core.listing import Clocks, Listing, RemoteFile, find_below, find_known, find_same, read_remote_file
 from .._core.model import UploadedFile
-from .._io.frameio_api import CREATE_STACK, MOVE, FrameioApi, read_listing
+from .._io.frameio_api import CREATE_STACK, MOVE, SHOW, FrameioApi, read_listing
 from .resume import NullJournalSession
 
 
@@ -18,9 +20,36 @@ def find_duplicate(  # noqa: PLR0913  # the file, and how to compare it
     *,
     exact: bool = False,
     but: str | None = None,
+    known: Container[str | None] = (),
+    by_time: bool = True,
 ) -> RemoteFile | None:
-    """Return the file that a source would only repeat, for `conflict="skip"`; `but` is the ID of one to leave out."""
-    return find_same(listing.namesakes(name, exact=exact, but=but), size, modified_ns, clocks)
+    """Return the file that a source would only repeat, for `conflict="skip"`.
+
+    Args:
+        listing: The target folder's.
+        name: The source's name.
+        size: Its size.
+        modified_ns: Its modification time.
+        clocks: The service's time and ours.
+        exact: Leave out names that only look the same.
+        but: The ID of a file to leave out.
+        known: IDs of files that the source was sent as, and has not changed since. They come first, because the times
+            of two clocks may say anything.
+        by_time: Whether another file of that size counts too, if it is newer than the source.
+    """
+    namesakes = listing.namesakes(name, exact=exact, but=but)
+    there = find_known(namesakes, known)
+    return there or (find_same(namesakes, size, modified_ns, clocks) if by_time else None)
+
+
+async def find_elsewhere(api: FrameioApi, file_id: str, account_id: str) -> RemoteFile | None:
+    """Return a file that is not in its folder's listing: moved, renamed or in a stack; None if it was deleted."""
+    try:
+        answer = await api.call(SHOW, account_id=account_id, file_id=file_id)
+    except (NotFound, PermissionDenied):
+        return None
+    found = read_remote_file(answer)
+    return found if found is not None and found.has_arrived else None
 
 
 def find_base(listing: Listing, name: str, *, exact: bool = False, but: str | None = None) -> RemoteFile | None:

@@ -25,6 +25,7 @@ from .._core.events import (
 )
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from .._core.folder_state import FolderCounts, FolderState, UnderWay
+from .._core.journal import find_unchanged
 from .._core.listing import Conflict, RemoteFile
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
@@ -35,7 +36,7 @@ from .._io.tree_path import TreePath
 from .._io.walk import Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
-from .conflict import find_base, find_duplicate, skip_result, stack
+from .conflict import find_base, find_duplicate, find_elsewhere, skip_result, stack
 from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob, open_record
@@ -116,8 +117,14 @@ class FileSource(Protocol):
         """
         ...
 
-    async def end(self, file: LocalFile, failure: UploadError | None) -> None:
-        """Note that a file has arrived or was skipped, or why it failed; the end of its turn."""
+    async def end(self, file: LocalFile, failure: UploadError | None, file_id: str | None) -> None:
+        """Note that a file has arrived or was skipped, or why it failed; the end of its turn.
+
+        Args:
+            file: The file.
+            failure: Why it failed.
+            file_id: What was created for it at Frame.io, if anything; after a failure it may be there or not.
+        """
         ...
 
 
@@ -129,6 +136,13 @@ class Comparison:
     """Whether it is not sent if it is there already."""
     stacks: bool
     """Whether it is stacked on the file of its name."""
+    by_time: bool = True
+    """Whether a file of its name and size that is newer counts as the same. Otherwise only one that the journal, or
+    `known`, says it was sent as."""
+    known: str | None = None
+    """The ID of a file that an earlier attempt may have finished, with the same content; None if there is none."""
+    anywhere: bool = False
+    """Whether the file that the journal knows counts wherever it is: somebody may have moved, renamed or stacked it."""
     since: float | None = None
     """The listing has to be read after this time (`anyio.current_time`); None if any will do."""
 
@@ -178,7 +192,7 @@ class WalkedFiles:
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
         return True
 
-    async def end(self, file: LocalFile, failure: UploadError | None) -> None:
+    async def end(self, file: LocalFile, failure: UploadError | None, file_id: str | None) -> None:
         """Do nothing: each file has one turn."""
 
 
@@ -322,9 +336,11 @@ class FilePipeline:
         try:
             with ChildFailure(path, parent) as caught:
                 await self._upload(sending)
-            await self._source.end(sending.file, caught.failure)
-            if caught.failure is not None:
-                self.fail(path, caught.failure)
+            with ChildFailure(path, parent) as caught_ending:
+                await self._source.end(sending.file, caught.failure, sending.events.file_id)
+            failure = caught.failure or caught_ending.failure
+            if failure is not None:
+                self.fail(path, failure)
         finally:
             self._turns -= 1
             self._sending.discard(sending)
@@ -379,14 +395,29 @@ class FilePipeline:
         own = await record.file_id() if how.stacks else None
         listing = await self._folders.listing(folder_of(file), since=how.since)
         exact = self._source.has_look_alike(file)
+        sent: str | None = None
+        if how.skips and (how.anywhere or listing.namesakes(file.name, exact=exact)):
+            sent = find_unchanged(await record.sent(), record.path, file.size, file.modified_ns)
         duplicate = base = None
+        # From here to `remove` without an await: another file may match the same remote file.
         if how.skips:
-            clocks = self._session.clocks()
-            duplicate = find_duplicate(listing, file.name, file.size, file.modified_ns, clocks, exact=exact, but=own)
-        if how.stacks and duplicate is None:
-            base = find_base(listing, file.name, exact=exact, but=own)
+            duplicate = find_duplicate(
+                listing,
+                file.name,
+                file.size,
+                file.modified_ns,
+                self._session.clocks(),
+                exact=exact,
+                but=own,
+                known=(sent, how.known),
+                by_time=how.by_time,
+            )
         if duplicate is not None:
             listing.remove(duplicate)
+        elif sent is not None and how.anywhere:
+            duplicate = await find_elsewhere(self._api, sent, self._request.account_id)
+        if how.stacks and duplicate is None:
+            base = find_base(listing, file.name, exact=exact, but=own)
         if self._source.note_compared(file):
             listing.files.clear()
         return duplicate, base

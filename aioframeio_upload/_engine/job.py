@@ -28,7 +28,7 @@ from .._core.errors import (
     UploadError,
 )
 from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
-from .._core.journal import Entry
+from .._core.journal import Entry, find_unchanged
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import PartTable
 from .._core.presigned import why_not_replaced
@@ -264,7 +264,10 @@ class UploadJob:
             return None
         folder_id = self.request.folder_id or ""
         listing = await read_listing(self.api, self.request.account_id, folder_id)
-        duplicate = find_duplicate(listing, self.request.name, size, found.modified_ns, self.resources.clocks())
+        known = find_unchanged(await record.sent(), record.path, size, found.modified_ns)
+        duplicate = find_duplicate(
+            listing, self.request.name, size, found.modified_ns, self.resources.clocks(), known=(known,)
+        )
         if duplicate is None:
             return None
         return await skip_result(duplicate, record, size, account_id=self.request.account_id, folder_id=folder_id)

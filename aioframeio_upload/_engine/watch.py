@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 
@@ -39,6 +39,21 @@ ROOT_CHECK = 5.0
 
 LISTINGS = 64
 """Listings of remote folders that are kept. A file is looked for in its folder's, and files come folder by folder."""
+
+
+MOST_TRIED = 10_000
+"""Files that failed whose attempts are remembered; of a file that was deleted since, nobody says so."""
+
+
+class Tried(NamedTuple):
+    """An attempt at a file that failed."""
+
+    stamp: Stamp
+    """What the file was."""
+    file_id: str | None
+    """What was created for it at Frame.io. It may be there or not, and may be complete."""
+    at: float
+    """When it failed (`anyio.current_time`)."""
 
 
 class Clock(Protocol):
@@ -107,6 +122,8 @@ class WatchedFiles:
         """Set when the system has reported changes."""
         self._earlier: dict[str, Sent] = {}
         """For each file that is being sent, what it was when it was sent before. Files without are not in it."""
+        self._tried: dict[str, Tried] = {}
+        """For files that failed: what their last attempt may have left at Frame.io. `MOST_TRIED` at most."""
         self._look_alikes: set[str] = set()
         """Those of the files that are being sent that have one."""
         self._taken_back: set[str] = set()
@@ -174,11 +191,20 @@ class WatchedFiles:
 
         A file that this watch has not sent may have been sent by an earlier one, so it is looked for, whatever
         `conflict` is: a program that is killed and started again must send nothing twice. One that it has sent has
-        changed since, and is not compared by the times of two clocks.
+        changed since, and is not compared by the times of two clocks. One whose last attempt failed may be there all
+        the same: the listing may be older than that, and only the confirmation may have failed.
         """
-        earlier = self._earlier.get(file.path)
-        since = None if earlier is None else earlier.at
-        return Comparison(skips=earlier is None, stacks=self._conflict == "version", since=since)
+        earlier, tried = self._earlier.get(file.path), self._tried.get(file.path)
+        if tried is not None and tried.stamp != (file.size, file.modified_ns):
+            tried = None
+        return Comparison(
+            skips=True,
+            stacks=self._conflict == "version",
+            by_time=earlier is None,
+            known=None if tried is None else tried.file_id,
+            anywhere=True,
+            since=max((one.at for one in (earlier, tried) if one is not None), default=None),
+        )
 
     def note_compared(self, file: LocalFile) -> bool:
         """Return False: more files may come into any folder."""
@@ -194,25 +220,34 @@ class WatchedFiles:
             self.waiting.note(file.path, found.stamp, self._clock.now())
         return False
 
-    async def end(self, file: LocalFile, failure: UploadError | None) -> None:
+    async def end(self, file: LocalFile, failure: UploadError | None, file_id: str | None) -> None:
         """Remember what was sent; let what failed wait for its next turn."""
-        path = file.path
+        path, stamp = file.path, Stamp(file.size, file.modified_ns)
         self._earlier.pop(path, None)
         self._look_alikes.discard(path)
-        if path in self._taken_back:
-            self._taken_back.discard(path)
-        elif failure is None:
-            stamp = Stamp(file.size, file.modified_ns)
-            # By the clock that notes when a listing was read.
-            await in_thread(self._threads, self._sent.add, path, stamp, anyio.current_time())
-        elif isinstance(failure, SourceChanged):
-            self.waiting.note(path, None, self._clock.now())
-        self.waiting.end(path, self._clock.now(), failed=failure is not None)
+        self._tried.pop(path, None)
+        try:
+            if path in self._taken_back:
+                self._taken_back.discard(path)
+            elif failure is None:
+                # By the clock that notes when a listing was read.
+                await in_thread(self._threads, self._sent.add, path, stamp, anyio.current_time())
+            elif isinstance(failure, SourceChanged):
+                self.waiting.note(path, None, self._clock.now())
+            else:
+                self._note_tried(path, Tried(stamp, file_id, anyio.current_time()))
+        finally:
+            self.waiting.end(path, self._clock.now(), failed=failure is not None)
         if isinstance(failure, AuthenticationError) and failure.status == 401:
             self._control.stop()  # nothing can be sent any more; the job raises the error
         elif isinstance(failure, ApiError) and not may_pass(failure.status):
             self.on_refused()
         self._control.news.set()
+
+    def _note_tried(self, path: str, tried: Tried) -> None:
+        self._tried[path] = tried
+        if len(self._tried) > MOST_TRIED:
+            del self._tried[next(iter(self._tried))]
 
     # -- finding the files -------------------------------------------------------------------------------------------
 

@@ -148,15 +148,15 @@ class Seen:
                 self.events.append(event)
                 self._news.set()
 
-    def of(self, kind: type[Any]) -> list[Any]:
-        """Return the events of one kind."""
+    def of(self, kind: type[Any] | tuple[type[Any], ...]) -> list[Any]:
+        """Return the events of one kind, or of several."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def paths(self, kind: type[Any]) -> list[str]:
         """Return the paths of the events of one kind."""
         return [event.path for event in self.of(kind)]
 
-    async def until(self, kind: type[Any], count: int) -> None:
+    async def until(self, kind: type[Any] | tuple[type[Any], ...], count: int) -> None:
         """Wait until there are so many events of one kind."""
         async with asyncio.timeout(20):
             while len(self.of(kind)) < count:
