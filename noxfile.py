@@ -100,6 +100,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into .nox/site without a network; warnings are errors. `-- serve` shows it instead."""
     install(session, *group("docs"))
+    session.run("python", "docs/make_reference.py", silent=True)
     session.run("python", "-m", "mkdocs", *(session.posargs or ["build"]), env={"NO_MKDOCS_2_WARNING": "1"})
 
 
