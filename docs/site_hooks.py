@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 
 SHOWN = (
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "AGENTS.md", "llms.txt"),
     *("docs/**/*.md", "docs/**/*.svg", "docs/**/*.png", "docs/*.css", "benchmarks/results/*.json"),
     *("examples/*/*.md", "examples/*/*.py", "examples/*/static/*", "examples/*/*.png"),
 )

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import AsyncIterable, Callable
 from inspect import iscoroutinefunction, signature
 from pathlib import PurePath
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import IO, Any, Protocol, TypeAlias
 
 from .._core.api_schema import is_text
 from .._core.errors import SourceError
@@ -24,7 +24,7 @@ class AsyncReadable(Protocol):
 
 
 Source: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | AsyncIterable[bytes]
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | AsyncReadable | AsyncIterable[bytes]
 )
 """Every kind of object that can be uploaded."""
 

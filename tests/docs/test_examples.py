@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = [
     program
     for program in sorted((ROOT / "examples").glob("*/*.py"))
-    if '__name__ == "__main__"' in program.read_text(encoding="utf-8")
+    if program.parent.name != "recipes" and '__name__ == "__main__"' in program.read_text(encoding="utf-8")
 ]
 
 

@@ -39,6 +39,7 @@ from aioframeio_upload._core.checksums import CRC64NVME
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.io.test_session import proxy_to
 from tests.support.pages import (
+    AGENTS,
     DOCS,
     NEEDS_CLUSTER,
     README,
@@ -60,7 +61,7 @@ COMING = ROOT / "docs" / "coming-from-frameio-uploader.md"
 
 BLOCKS = [
     pytest.param(page, *block.values, id=f"{page.stem}:{block.id}", marks=block.marks)
-    for page in (README, *DOCS)
+    for page in (README, AGENTS, *DOCS)
     if page not in (TUTORIAL, COMING)
     for block in blocks(page)
 ]
@@ -85,6 +86,7 @@ def names(fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             super().__init__(token, base_url=base_url, **settings)
 
     monkeypatch.setattr(aioframeio_upload, "Uploader", Local)
+    monkeypatch.setenv("FRAMEIO_BASE_URL", fake.url)
     monkeypatch.setenv("FRAMEIO_TOKEN", fake.token)
     monkeypatch.setenv("FRAMEIO_ACCOUNT_ID", fake.account_id)
     monkeypatch.setenv("FRAMEIO_FOLDER", fake.folder_id)
@@ -350,6 +352,40 @@ def test_the_links_of_a_page_have_targets(page: Path) -> None:
             assert found.exists(), target
             assert found.is_relative_to(ROOT), target
             assert not anchor or anchor in anchors_of(found), target
+
+
+def test_the_pages_that_llms_txt_lists_exist() -> None:
+    """The format is that of llmstxt.org: a title, a summary as a quotation, and lists of links."""
+    text = text_of(ROOT / "llms.txt")
+    assert re.match(r"# aioframeio-upload\n\n> .+\n", text)
+    listed = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(listed) == len(set(listed)) > 30
+    assert [one for one in listed if not (ROOT / one).is_file()] == []
+
+
+@pytest.mark.parametrize("page", [AGENTS, ROOT / "llms.txt"], ids=lambda page: page.name)
+def test_the_names_that_a_page_for_tools_mentions_exist(page: Path) -> None:
+    """Words in code that begin like a class are public names, and the attributes after them are theirs."""
+    known = {
+        **vars(aioframeio_upload.testing),
+        **{name: getattr(aioframeio_upload, name) for name in aioframeio_upload.__all__},
+    }
+    prose = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
+    mentioned = {
+        found for code in re.findall(r"`([^`]+)`", prose) for found in re.findall(r"\b[A-Z][a-z]\w+(?:\.\w+)?", code)
+    }
+    ours = {name for name in mentioned if name.partition(".")[0] not in {"ClientError", "Path"}}
+    assert len(ours) >= 5
+    for name in ours:
+        kind, _, attribute = name.partition(".")
+        assert kind in known, name
+        assert not attribute or hasattr(known[kind], attribute), name
+
+
+def test_the_table_of_contents_links_to_every_page() -> None:
+    contents = ROOT / "docs" / "README.md"
+    linked = {(contents.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", text_of(contents))}
+    assert [page for page in DOCS if page not in linked and page != contents] == []
 
 
 def test_the_site_names_every_page_once_and_the_readme_first() -> None:

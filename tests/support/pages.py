@@ -19,9 +19,11 @@ NEEDS_CLUSTER = "from distributed import"
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+AGENTS = ROOT / "AGENTS.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 SITE = [
     README,
+    AGENTS,
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
