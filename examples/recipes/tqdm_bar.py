@@ -18,7 +18,8 @@ async def uploaded(*paths: str) -> list[UploadedFile]:
     """Upload files, and return them. The bar grows by what each progress adds to the one before."""
     token, account = os.environ["FRAMEIO_TOKEN"], os.environ["FRAMEIO_ACCOUNT_ID"]
     sizes = await asyncio.gather(*(asyncio.to_thread(os.path.getsize, path) for path in paths))
-    tqdm.set_lock(threading.RLock())  # its own one, for several processes, would be made on the event loop
+    # Its own lock, which holds for several processes too, would be made on the event loop.
+    tqdm.set_lock(threading.RLock())  # pyright: ignore[reportUnknownMemberType]  # types-tqdm has no type for it
     with tqdm(total=sum(sizes), unit="B", unit_scale=True) as bar:
         async with Uploader(token, account_id=account, base_url=URL) as uploader:
 
