@@ -634,12 +634,13 @@ class UploadRegistry:
 
     def statistics(self, resources: Session) -> Statistics:
         """Return a snapshot of what the Uploader is doing."""
-        slots = resources.part_slots.statistics()
+        slots = resources.part_slots
         progress = [upload.progress for upload in self._running]
         return Statistics(
-            slots=int(slots.total_tokens),
-            in_flight=slots.borrowed_tokens,
-            waiting=slots.tasks_waiting,
+            slots=slots.limiter.total,
+            in_flight=slots.limiter.in_use,
+            waiting=slots.limiter.waiting,
+            reason=slots.reason,
             uploads=len(self._running),
             bytes_per_second=sum(latest.bytes_per_second for latest in progress if latest is not None),
             retries=resources.retries,

@@ -61,7 +61,12 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Leave out the files of a folder that match; may be repeated."),
 ]
-Parts = Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of parts to send at the same time.")]
+Parts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto", help="Number of parts to send at the same time; by default, as many as the link needs."
+    ),
+]
 Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Maximum bytes per second, for example 50M.")]
 Stall = Annotated[
     float | None,

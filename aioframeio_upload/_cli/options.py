@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from .._core.redact import Secret
@@ -323,7 +323,7 @@ def read_rate(text: str) -> int:
     return round(float(found[1]) * RATE_UNITS[(found[2] or "").lower()])
 
 
-def read_limits(parts: int | None, bandwidth: str | None) -> Limits:
+def read_limits(parts: str | None, bandwidth: str | None) -> Limits:
     """Return the limits, with the library's defaults for what was not given.
 
     Raises:
@@ -331,13 +331,13 @@ def read_limits(parts: int | None, bandwidth: str | None) -> Limits:
     """
     from .. import Limits
 
-    given: dict[str, int] = {}
+    given: dict[str, Any] = {}
     if parts is not None:
-        given["parts"] = parts
+        given["parts"] = parts if parts == "auto" or not parts.isdecimal() else int(parts)
     if bandwidth is not None:
         given["bandwidth"] = read_rate(bandwidth)
     try:
-        return Limits(**given)  # type: ignore[arg-type]  # its other field is a bool
+        return Limits(**given)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

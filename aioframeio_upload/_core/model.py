@@ -327,3 +327,6 @@ class Statistics:
     """Of all uploads together, averaged over the last seconds."""
     retries: int
     """Part attempts that failed and were repeated, since the Uploader was entered."""
+    reason: Literal["growing", "holding", "backing off"] = "holding"
+    """Why there are as many slots: more are tried; no other number would be better, or it is fixed; or S3 refused parts
+    or connections were lost."""

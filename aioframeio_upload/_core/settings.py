@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
 from .public import public
 
@@ -17,18 +18,25 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
 @public
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits that all uploads of an `Uploader` share."""
 
-    parts: int = 8
-    """Part requests in flight. On a link without loss, 4 to 32 take about the same time (200 Mbit/s, 40 ms: 1.04 to
-    1.10 times the minimum for the bytes); if one packet in a thousand is lost, 8 take little more than half the time of
-    4. More would mean more links that age and a longer tail. (`benchmarks.wan`, 2026-11-23)"""
+    parts: int | Literal["auto"] = "auto"
+    """Part requests in flight. `"auto"` looks for the fewest, from 1 to `max_parts`, that the link's rate needs: more
+    while they gain, fewer at once while S3 refuses. A number fixes it, except that S3 gets fewer while it refuses."""
+
+    max_parts: int = 64
+    """The most that `"auto"` uses; without effect on a number. A link of 150 ms that loses one packet in a thousand
+    uses as many; more would mean more links that age and more connections."""
 
     files: int = 16
-    """Files created but not completely sent. Twice `parts`, so that creating a small file overlaps with sending others;
+    """Files created but not completely sent. Twice eight, so that creating a small file overlaps with sending others;
     more would only let links age. Files that wait for confirmation do not count."""
 
     congestion: str = "auto"
@@ -46,9 +54,15 @@ class Limits:
 
     def __post_init__(self) -> None:
         _require(self.bandwidth is None or self.bandwidth >= 1024, "Limits.bandwidth must be at least 1024 bytes/s")
-        _require(self.parts >= 1, "Limits.parts must be at least 1")
+        _require(self.parts == "auto" or _is_count(self.parts), 'Limits.parts must be at least 1, or "auto"')
+        _require(_is_count(self.max_parts), "Limits.max_parts must be at least 1")
         _require(CONGESTION_NAME.fullmatch(self.congestion) is not None, "Limits.congestion is no name of an algorithm")
         _require(self.files >= 1, "Limits.files must be at least 1")
+
+
+def most_parts(limits: Limits) -> int:
+    """Return the most parts that may ever be in flight."""
+    return limits.max_parts if limits.parts == "auto" else limits.parts
 
 
 @public

@@ -20,6 +20,7 @@ from .._core.errors import IntegrityError, LinksExpired, SourceError, UploadErro
 from .._core.model import Plan, Receipt
 from .._core.presigned import Links
 from .._core.receipts import merge
+from .._core.settings import most_parts
 from .._engine.control import CLEAN_UP
 from .._engine.event_log import PartEventSink
 from .._engine.parts import PROGRESS_PERIOD
@@ -139,7 +140,7 @@ class DaskPartSender:
         """Send the missing parts until all have arrived, one has failed, or the upload is paused."""
         self._was_paused = False
         threads = await _from_dask(self._client.nthreads())
-        batches = cut(self._plan, self._state.done, tuple(threads.values()), self._resources.limits.parts)
+        batches = cut(self._plan, self._state.done, tuple(threads.values()), most_parts(self._resources.limits))
         self._state.begin(batches)
         reports = await _from_dask(Queue(name, client=self._client, maxsize=MOST_REPORTS))
         futures: list[Future[Any]] = []

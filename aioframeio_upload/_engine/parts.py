@@ -8,6 +8,7 @@ from typing import Protocol, assert_never
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
 from .._core.batches import PartBatch
 from .._core.checksums import DISBELIEVED, name_parts, unproved
@@ -155,6 +156,7 @@ class PartUploader:
             self._table.ask_first(first.number)
         self._puts: dict[AttemptKey, PutAttempt] = {}
         """The running attempts, whose counters the table gets with each `Progress`."""
+        self._workers = 0
         self._has_warned = False
         self._failure: UploadError | None = None
         self.is_spoiled = False
@@ -170,14 +172,10 @@ class PartUploader:
             SourceError: The source cannot be read, or has changed.
             JournalError: The receipt of a part could not be recorded.
         """
-        # As many workers as parts can be in flight. A part that waits to be sent again keeps its worker, so that a
-        # service in trouble gets fewer requests instead of the next part.
-        workers = min(self._resources.limits.parts, self._table.queued)
         async with anyio.create_task_group() as ticking:
-            ticking.start_soon(self._tick)
             async with anyio.create_task_group() as group:
-                for _ in range(workers):
-                    group.start_soon(self._work, group.cancel_scope)
+                self._employ(group)
+                ticking.start_soon(self._tick, group)
             ticking.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -200,10 +198,21 @@ class PartUploader:
             attempts = self._table.attempts(missing[0])
             raise PartError("was cancelled, and not by its upload", number=missing[0], attempts=attempts)
 
-    async def _tick(self) -> None:
+    def _employ(self, group: TaskGroup) -> None:
+        """Start workers for the parts that can be in flight, as far as there are parts.
+
+        A part that waits to be sent again keeps its worker, so that a service in trouble gets fewer requests instead of
+        the next part. Where the number of slots falls, workers wait for one.
+        """
+        for _ in range(min(self._resources.part_slots.wanted - self._workers, self._table.queued)):
+            self._workers += 1
+            group.start_soon(self._work, group.cancel_scope)
+
+    async def _tick(self, group: TaskGroup) -> None:
         completed = 0
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
+            self._employ(group)
             # Also if the last part in flight has just completed, and the next one waits to be sent again. Not while
             # receipts wait for the journal and nothing is sent, as the table's `in_flight` would have it.
             if self._puts or completed != self._table.completed:
@@ -300,8 +309,6 @@ class PartUploader:
             UploadError: The part is given up.
             JournalError: The receipt could not be recorded.
         """
-        if decision.is_throttle:
-            self._resources.throttled()
         match decision.action:
             case Action.ACCEPT:
                 await self._complete(key, decision)
@@ -338,12 +345,13 @@ class PartUploader:
 
     async def _attempt(self, part: Part, lent: PartReader) -> tuple[AttemptKey, Receipt | AttemptFailure]:
         """Make one attempt, once the upload is not paused and a slot is free."""
+        slots = self._resources.part_slots
         while True:
             if not self._gate.is_open:
                 await self._pass_gate()
-            self._resources.recover()
             await self._source.check()  # without a slot: a source that does not answer must not keep it from others
-            async with self._resources.part_slots:
+            await slots.acquire(self, part.size)
+            try:
                 if not self._gate.is_open:
                     continue
                 if not self.links.may_begin(self._resources.now()):
@@ -354,8 +362,9 @@ class PartUploader:
                 asking = self._table.memory(part.number).asking
                 put = self._puts[key] = PutAttempt(part, lent, self._plan.media_type, self._gate, asking=asking)
                 try:
-                    with self._recording(part, started.attempt) as recording:
+                    with self._recording(part, started.attempt) as recording, slots.sending(put, part.size) as ended:
                         outcome = await put.put(self._resources)
+                        ended(outcome)
                         _record(recording, outcome)
                     return key, outcome
                 finally:
@@ -363,11 +372,13 @@ class PartUploader:
                     self._table.moved(key, self._puts.pop(key).sent)
                     if put.is_acknowledged:
                         self._table.acknowledge(key)
+            finally:
+                slots.release(self)
 
     def _recording(self, part: Part, attempt: int) -> Recording:
         host = split_url(part.url)
         facts = RequestFacts("PUT", (host and host.hostname) or "", host and host.port, attempt)
-        slots = self._resources.part_slots.total_tokens
+        slots = self._resources.part_slots.limiter.total
         return self._resources.settings.telemetry.part(part.number, part.size, facts, slots)
 
     async def _pass_gate(self) -> None:

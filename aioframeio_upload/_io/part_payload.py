@@ -95,6 +95,8 @@ class PartPayload(Payload):
         """Whether aiohttp asked for the body: with `Expect`, only after `100 Continue`."""
         self.sent = 0
         """Bytes that the kernel has taken."""
+        self.transport: asyncio.WriteTransport | None = None
+        """The connection, once there is one."""
         self.source_error: SourceError | None = None
         """Kept here, because aiohttp turns what a payload raises into a connection error."""
 
@@ -116,6 +118,7 @@ class PartPayload(Payload):
             return  # closed meanwhile; aiohttp raises that
         _keep_nothing_unsent(transport)
         self._connections.begin(transport)
+        self.transport = transport
         try:
             while self.sent < self._length:
                 await self._prepare()
@@ -132,7 +135,7 @@ class PartPayload(Payload):
                     await asyncio.sleep(0)
             sock = transport.get_extra_info("socket")
             _notice_a_dead_peer(sock, self._guard.stall)
-            self._guard.written(partial(_unacknowledged, sock))
+            self._guard.written(partial(unacknowledged, sock))
         except BaseException:
             # A connection with half a body cannot be reused, and close() would wait for a peer that may never read.
             transport.abort()
@@ -268,7 +271,7 @@ SO_NWRITE = 0x1024
 """Socket option of macOS (`sys/socket.h`): bytes that the peer has not acknowledged. Python has no name for it."""
 
 
-def _unacknowledged(sock: Any) -> int:
+def unacknowledged(sock: Any) -> int:
     """Return how many bytes the kernel has that the peer has not acknowledged; 0 on systems that do not tell."""
     if sock is None:
         return 0

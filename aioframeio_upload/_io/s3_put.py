@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias, assert_never
@@ -112,6 +113,11 @@ class PutAttempt:
     def sent(self) -> int:
         """Bytes of the part that have left."""
         return self._body.sent if self._body is not None else 0
+
+    @property
+    def transport(self) -> asyncio.WriteTransport | None:
+        """The connection; None while there is none."""
+        return self._body.transport if self._body is not None else None
 
     async def put(self, resources: Session) -> Receipt | AttemptFailure:
         """Send the part once.

@@ -18,10 +18,9 @@ from .._core.checksums import HostChecksums, load
 from .._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from .._core.listing import Clocks
 from .._core.model import ChecksumMode, Part
-from .._core.part_slots import Slots
 from .._core.presigned import Arrivals, Links, Now, ServiceClock, link_lifetime
 from .._core.redact import Secret
-from .._core.settings import Limits, RetryPolicy, Timeouts
+from .._core.settings import Limits, RetryPolicy, Timeouts, most_parts
 from .buffers import SILENCE, BufferPool, block_for
 from .congestion import PartConnections
 from .files import ReadThreads, in_thread
@@ -29,7 +28,8 @@ from .flow_control import BandwidthLimiter
 from .http_client import open_http_session
 from .http_errors import Misrouted
 from .journal import AsyncJournal
-from .log import log
+from .part_payload import unacknowledged
+from .part_slots import PartSlots
 from .proxies import Proxies
 from .spool import Spool
 
@@ -71,9 +71,7 @@ class Session:
     spool: Spool
     blocks: BufferPool
     settings: UploaderSettings
-    part_slots: anyio.CapacityLimiter
-    slots: Slots
-    """Decides how many part slots there are."""
+    part_slots: PartSlots
     bandwidth: BandwidthLimiter
     clock: ServiceClock
     arrivals: Arrivals
@@ -148,20 +146,6 @@ class Session:
             life = None  # not a valid `X-Amz-Expires`, which is at least 1; S3 decides about such links
         return Links(life, since, received_at, is_own=own is not None)
 
-    def throttled(self) -> None:
-        """Reduce the part slots for a while, because S3 throttled a request."""
-        before = self.part_slots.total_tokens
-        self.part_slots.total_tokens = self.slots.throttled(time.monotonic())
-        if self.part_slots.total_tokens < before:
-            log.debug("S3 is overloaded: %d parts in flight from now on", self.part_slots.total_tokens)
-
-    def recover(self) -> None:
-        """Increase the part slots again, if S3 has not throttled for long enough."""
-        before = self.part_slots.total_tokens
-        self.part_slots.total_tokens = self.slots.at(time.monotonic())
-        if self.part_slots.total_tokens > before:
-            log.debug("S3 is quiet again: %d parts in flight from now on", self.part_slots.total_tokens)
-
     async def close(self) -> None:
         """Close all resources; a read that hangs in its thread is abandoned."""
         self.connections.close()
@@ -173,6 +157,7 @@ class Session:
                 if self.journal is not None:
                     await self.journal.close()
         finally:
+            self.part_slots.close()
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.blocks.close()
 
@@ -193,7 +178,7 @@ async def open_session(settings: UploaderSettings) -> Session:
     """
     limits = settings.limits
     # So many that the parts of one unresponsive source leave threads for opening others.
-    executor = ReadThreads(limits.files + limits.parts, settings.timeouts.stall)
+    executor = ReadThreads(limits.files + most_parts(limits), settings.timeouts.stall)
     try:
         # Here, so that neither the import of this package nor the first part takes the 30 ms.
         await in_thread(executor, load)
@@ -206,16 +191,16 @@ async def open_session(settings: UploaderSettings) -> Session:
 def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
     limits = settings.limits
     own = open_http_session(settings.session, settings.traces)
-    slots = slots_within(limits, own.connector)
+    most = slots_within(limits, own.connector)
+    slots = PartSlots(most, adaptive=limits.parts == "auto", unacknowledged=unacknowledged)
     return Session(
         session=own,
         executor=executor,
-        spool=Spool(settings.spool_dir, limits.parts),
-        blocks=BufferPool(limits.parts, limits.bandwidth),
+        spool=Spool(settings.spool_dir, slots.spooled),
+        blocks=BufferPool(most, limits.bandwidth),
         settings=settings,
         checksums=HostChecksums(settings.checksum),
-        part_slots=anyio.CapacityLimiter(slots),
-        slots=Slots(slots, slots),
+        part_slots=slots,
         bandwidth=BandwidthLimiter(limits.bandwidth),
         clock=ServiceClock(),
         arrivals=Arrivals(),
@@ -225,7 +210,7 @@ def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
 
 
 def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int:
-    """Return the number of part slots.
+    """Return the most part slots there may be.
 
     They are fewer than the connections of a caller's connector, or parts would stall in its queue and block API calls;
     and no more than can each send a block within SILENCE under `Limits.bandwidth`.
@@ -234,4 +219,4 @@ def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int
     found = [max(1, bound - 1) for bound in bounds if bound]
     if limits.bandwidth is not None:
         found.append(max(1, int(limits.bandwidth * SILENCE / block_for(limits.bandwidth))))
-    return min([limits.parts, *found])
+    return min([most_parts(limits), *found])

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from concurrent.futures import Executor, Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -18,6 +18,7 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
+from .fair_limiter import FairLimiter
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, carried, in_thread, opened, reason_of
 from .foreign import ForeignCancellation, await_foreign
 from .source_kinds import reading_method
@@ -27,14 +28,15 @@ WRITE_SIZE = 1 << 20
 
 
 class Spool:
-    """The temporary files for the parts of all streams, at most `parts` at once, and the caller's objects in use.
+    """The temporary files for the parts of all streams, and the caller's objects in use.
 
     Owned by the Uploader.
     """
 
-    def __init__(self, directory: str | os.PathLike[str] | None, parts: int) -> None:
+    def __init__(self, directory: str | os.PathLike[str] | None, places: FairLimiter) -> None:
         self._directory = None if directory is None else os.fspath(directory)
-        self._places = anyio.Semaphore(parts)
+        self._places = places
+        """As many as parts can be sent."""
         self._borrowed: set[int] = set()
 
     def borrow(self, source: Any) -> Callable[[], None]:
@@ -52,9 +54,9 @@ class Spool:
         return partial(self._borrowed.discard, id(source))
 
     @asynccontextmanager
-    async def place(self, executor: Executor) -> AsyncIterator[SharedFile]:
+    async def place(self, executor: Executor, stream: Hashable) -> AsyncIterator[SharedFile]:
         """Open a temporary file without a name, which disappears when it is closed or the process ends."""
-        async with self._places:
+        async with self._places.slot(stream):
             directory = self._directory or await in_thread(executor, default_directory)
             try:
                 # Not that of aiofiles: on Windows, the object that removes the file is never closed there, which is a
@@ -139,7 +141,7 @@ class StreamSource:
         """Copy the part's bytes to a temporary file and return its reader."""
         async with AsyncExitStack() as stack:
             async with self._turn:
-                file = await stack.enter_async_context(self._spool.place(self._executor))
+                file = await stack.enter_async_context(self._spool.place(self._executor, self))
                 await self._find(part)
                 await self._fill(file, part)
             yield FilePartReader(file, 0, self._executor)

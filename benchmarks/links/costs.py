@@ -172,7 +172,9 @@ def cost_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[obj
     for row in rows:
         one = row["summary"]
         shown = [number(one[name], form) for name, form in FORMS.items()]
-        spread = "" if len(row["runs"]) == 1 else f" ({one['cost_min']:.2f}-{one['cost_max']:.2f})"
+        spread = (
+            "" if len(row["runs"]) == 1 or one["cost"] is None else f" ({one['cost_min']:.2f}-{one['cost_max']:.2f})"
+        )
         cost = "" if one["cost"] is None else f"{one['cost']:.2f}{spread}"
         lines.append(
             [row["link"], row["variant"], ">" * bool(one["capped"]) + cost, f"{one['rate'] / 1e6:.1f}", *shown]

@@ -14,7 +14,7 @@ from aioframeio_upload import Limits, RetryPolicy, Timeouts
 
 def test_the_defaults_are_those_of_the_contract() -> None:
     """The documented defaults; the code has the reason for each."""
-    assert Limits() == Limits(parts=8, files=16, api_pacing=True)
+    assert Limits() == Limits(parts="auto", max_parts=64, files=16, api_pacing=True)
     assert Timeouts() == Timeouts(connect=30, api=60, stall=30, confirm=None)
     assert RetryPolicy() == RetryPolicy(attempts=8, base=0.5, cap=30)
 
@@ -22,7 +22,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
-        (Limits, {"parts": 0}, "Limits.parts must be at least 1"),
+        (Limits, {"parts": 0}, 'Limits.parts must be at least 1, or "auto"'),
         (Limits, {"files": 0}, "Limits.files must be at least 1"),
         (Limits, {"files": -1}, "Limits.files must be at least 1"),
         (Timeouts, {"connect": 0}, "Timeouts.connect must be more than 0, and finite"),

@@ -20,6 +20,7 @@ from aioframeio_upload import (
     Uploader,
     UploadFailed,
 )
+from aioframeio_upload._core.concurrency import FIRST
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import (
     PART,
@@ -372,7 +373,7 @@ async def test_ten_thousand_uploads_begun_at_once_make_no_more_placeholders_than
     fake.add_fault(HOLD)
     async with uploader_on(fake) as uploader:
         uploads = [uploader.upload(path, folder_id=fake.folder_id).start() for _ in range(10_000)]
-        await reached(fake, HOLD, Limits().parts)
+        await reached(fake, HOLD, FIRST)
         async with asyncio.timeout(10):
             await fake.until(lambda fake: len(fake.files) == Limits().files)
         assert len(open_files(tmp_path)) == Limits().files

@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from aioframeio_upload import Limits, Part, SourceError, Timeouts, Uploader
+from aioframeio_upload._io.fair_limiter import FairLimiter
 from aioframeio_upload._io.files import ReadThreads
 from aioframeio_upload._io.sources import open_source
 from aioframeio_upload._io.spool import Spool
@@ -97,7 +98,7 @@ async def test_a_new_plan_reads_the_file_object_from_its_beginning(tmp_path: Pat
     file = Packed()
     file.read(10)
     threads = ReadThreads(2, 5)
-    source = await open_source(file, None, threads, Spool(tmp_path, 2))
+    source = await open_source(file, None, threads, Spool(tmp_path, FairLimiter(2)))
     assert source.replayable
     for number in (1, 2, 1, 2):
         part = Part(number, 1000 * (number - 1), 1000, "")

@@ -13,7 +13,7 @@ import pytest
 
 import aioframeio_upload
 from aioframeio_upload import Limits, PartRejected, RetryPolicy, UploadError
-from aioframeio_upload._core import part_slots as pacing
+from aioframeio_upload._core import concurrency as pacing
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, our_records, some_bytes, uploader_on
 from tests.support.seen import told
@@ -137,12 +137,13 @@ async def test_fewer_parts_for_an_overloaded_s3_and_more_when_it_is_quiet_again_
     fake: FakeFrameio, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pacing, "QUIET", 0.0)
+    monkeypatch.setattr(pacing, "AGAIN", 0.0)
     caplog.set_level(logging.DEBUG, NAME)
     fake.add_fault(Fault(number=1, code="SlowDown", headers={"Retry-After": "0"}))
     async with uploader_on(fake, limits=Limits(parts=4, api_pacing=False)) as uploader:
         await uploader.upload(b"x", name="take.mov", folder_id=fake.folder_id)
     assert told(caplog)[0] == "S3 is overloaded: 2 parts in flight from now on"
-    assert told(caplog)[-1] == "S3 is quiet again: 4 parts in flight from now on"
+    assert told(caplog)[-1] == "S3 is quiet again: 3 parts in flight from now on"
     assert len(told(caplog)) == 3, "and the retry"
 
 
