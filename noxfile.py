@@ -136,7 +136,7 @@ def browser(session: nox.Session) -> None:
 @nox.session
 def recipes(session: nox.Session) -> None:
     """Run every recipe with its framework (some 300 packages) against the fake, and check their types, strictly."""
-    install(session, "-e", ".[test]", *group("types"), *group("examples"), *group("recipes"))
+    install(session, "-e", ".[test]", *group("types"), *group("recipes"))
     pytest(session, "tests/docs/test_recipes.py")
     session.run("python", "-m", "mypy", *map(str, sorted((ROOT / "examples" / "recipes").glob("*.py"))))
     session.run("python", "-m", "pyright", "-p", "examples/recipes", "--pythonpath", f"{session.bin}/python")
