@@ -22,7 +22,7 @@ def _of_wan(rows: list[Record]) -> Iterator[Answer]:
         way, variant = row["way"], row["variant"]
         if variant["in_flight"] is None and not variant.get("lowat") and (way["rtt"], way["loss"]) == (0.04, 0.0):
             cost = row["summary"]["cost"]
-            words = "of a line of 200 Mbit/s to a server 40 ms away, without loss, with the defaults: the time is"
+            words = "of a line of 200 Mbit/s to a server 40 ms away, without loss: the time is"
             yield "Does it fill my line?", f"{1 / cost:.0%}", f"{words} {cost:.2f} times size ÷ rate"
 
 
