@@ -396,7 +396,7 @@ class Upload(BaseUpload[UploadedFile]):
         if isinstance(request.source, str | os.PathLike):
             self.source = request.source
         self.folder_id: str | None = request.folder_id
-        """ID of the target folder; None for a plan that does not contain it."""
+        """ID of the target folder; None for a plan that does not contain it, and for the link of a project."""
 
     def _release(self) -> None:
         super()._release()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import ssl as ssl_module
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import Self, cast, get_args
+from typing import Self, TypeVar, cast, get_args
 
 import aiohttp
 
 from ._core.api_schema import check_id, check_media_type, is_text
+from ._core.errors import NotFound
 from ._core.events import FolderResult
+from ._core.folder_target import FolderTarget, read_target
 from ._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from ._core.journal import PendingUpload
 from ._core.listing import Conflict, check_conflict
@@ -23,7 +25,7 @@ from ._core.patterns import patterns
 from ._core.public import public
 from ._core.receipts import one_each
 from ._core.redact import Secret
-from ._core.remote_records import RemoteAccount, RemoteProject, RemoteUser
+from ._core.remote_records import RemoteAccount, RemoteFolder, RemoteProject, RemoteUser
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._core.verifying import Verification
 from ._core.watching import check_settle
@@ -35,13 +37,22 @@ from ._engine.job import UploadJob
 from ._engine.parts import PartUploader, send_some
 from ._engine.pending import claim_pending, discard, list_pending
 from ._engine.placeholder import create_file, create_remote_file
-from ._engine.remote_tree import find_accounts, find_project, find_user, list_accounts
+from ._engine.remote_folders import SingleFlight
+from ._engine.remote_tree import find_accounts, find_folder, find_project, find_user, list_accounts
 from ._engine.request import PartSenderFactory, UploadRequest
 from ._engine.resume import JournalSession
 from ._engine.verify import verify
 from ._engine.watch import Clock, WatchControl, WatchRequest, deliver_watched
 from ._io.files import printable
-from ._io.frameio_api import DELETE, FrameioApi, Token, check_base_url, is_base_url, is_readable_on_the_way
+from ._io.frameio_api import (
+    DELETE,
+    SHOW_PROJECT,
+    FrameioApi,
+    Token,
+    check_base_url,
+    is_base_url,
+    is_readable_on_the_way,
+)
 from ._io.journal import AsyncJournal, Journal
 from ._io.log import log
 from ._io.proxies import Proxies, Proxy
@@ -50,6 +61,8 @@ from ._io.source_kinds import Source, check_kind, check_name, name_of
 from ._io.sources import check_size, open_source
 from ._io.watch_notices import OpenNotices, open_notices
 from ._upload import FolderUpload, FolderWatch, Upload, UploadRegistry
+
+R = TypeVar("R")
 
 
 @public
@@ -138,6 +151,8 @@ class Uploader:
         self._journal = journal if isinstance(journal, Journal) or journal is None else Journal(journal)
         self._entered = False
         self._open: tuple[Session, FrameioApi] | None = None
+        self._roots = SingleFlight(self._read_root)
+        """The root folders of projects, each asked for once."""
 
     def __repr__(self) -> str:
         if not is_base_url(self._address):  # refused, because it may contain a password; a traceback shows `self`
@@ -231,6 +246,23 @@ class Uploader:
             raise ValueError("no account: give account_id= to the Uploader or to this call")
         return check_id("account_id", found)
 
+    async def _folder(self, target: FolderTarget, account_id: str) -> str:
+        """Return the id of a target folder; the service is asked only for the root folder of a project."""
+        if target.folder_id is not None:
+            return target.folder_id
+        return await self._roots.get(f"{account_id}/{target.project_id}")
+
+    async def _read_root(self, key: str) -> str:
+        account_id, _, project_id = key.partition("/")
+        project = await find_project(self._opened()[1], account_id, project_id)
+        if project.root_folder_id is None:
+            raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200)
+        return project.root_folder_id
+
+    async def _in_folder(self, target: FolderTarget, account_id: str, begin: Callable[[str], Awaitable[R]]) -> R:
+        """Begin an upload when its folder is known."""
+        return await begin(await self._folder(target, account_id))
+
     # -- uploads -------------------------------------------------------------------------------------------------------
 
     def upload(
@@ -252,7 +284,8 @@ class Uploader:
         Args:
             source: A path; bytes; a binary file object, which is read from its current position to its end; an async
                 iterable of bytes; or an object with `async read(n)`. A stream is spooled to disk, one part at a time.
-            folder_id: ID of the target folder.
+            folder_id: ID or link of the target folder (`https://next.frame.io/project/<project>/<folder>`), or link of
+                a project (`https://next.frame.io/project/<project>`), which stands for its root folder.
             name: The file's name at Frame.io; by default the source's own name. The name of a path is used unchanged. A
                 name that is passed here, or that belongs to an object, may come from a web form: only its last
                 component is used (split at `/` and at backslashes), without control and bidi characters.
@@ -266,23 +299,25 @@ class Uploader:
                 it on the existing one as a new version.
 
         Raises:
-            ValueError: The name or the account is missing, an ID is empty or not text, or the media type is not a valid
-                header value.
+            ValueError: The name or the account is missing, an ID is empty or not text, a link names no folder and no
+                project, or the media type is not a valid header value.
             TypeError: `source` is not of a supported kind.
         """
         check_kind(source)
         check_conflict(conflict)
         name, account = name_of(source, name), self._account(account_id)
+        target = read_target(folder_id)
 
         return self._submit(
             UploadRequest(
                 source=source,
                 size=size,
                 name=name,
-                folder_id=check_id("folder_id", folder_id),
+                folder_id=target.folder_id,
                 account_id=account,
                 media_type=check_media_type(media_type),
                 conflict=conflict,
+                project_id=target.project_id,
             )
         )
 
@@ -308,7 +343,7 @@ class Uploader:
 
         Args:
             root: Path of the folder.
-            folder_id: ID of the target folder.
+            folder_id: The target folder, as for `upload`.
             include: Patterns of the files to upload; by default all. A pattern is a path relative to the root, with
                 `/`. A pattern without `/` matches the name at any depth; `**` matches any number of folders. A folder
                 that matches includes everything in it.
@@ -329,10 +364,11 @@ class Uploader:
             if not contents_only:
                 raise
             name = root  # for `/`, which has no name and needs none: the contents go to an existing folder
+        target = read_target(folder_id)
         asked = FolderRequest(
             root=root,
             name=None if contents_only else name,
-            folder_id=check_id("folder_id", folder_id),
+            folder_id=target.folder_id or "",
             account_id=self._account(account_id),
             wanted=patterns(include, exclude),
             conflict=conflict,
@@ -342,9 +378,16 @@ class Uploader:
             resources, api = self._opened()
             if asked.name is not None:
                 check_name(asked.name, root)
-            return deliver_folder(asked, events, control, resources, api.publishing(events.publish))
 
-        return FolderUpload(printable(name), run, self._registry, source=given, folder_id=folder_id)
+            def begin(folder_id: str) -> Awaitable[FolderResult]:
+                request = replace(asked, folder_id=folder_id)
+                return deliver_folder(request, events, control, resources, api.publishing(events.publish))
+
+            if target.folder_id is not None:
+                return begin(target.folder_id)
+            return self._in_folder(target, asked.account_id, begin)
+
+        return FolderUpload(printable(name), run, self._registry, source=given, folder_id=target.folder_id or folder_id)
 
     def watch_folder(
         self,
@@ -381,7 +424,7 @@ class Uploader:
 
         Args:
             root: Path of the folder. It must exist when the watch starts.
-            folder_id: ID of the target folder.
+            folder_id: The target folder, as for `upload`.
             settle: Seconds for which a file has to stay unchanged. Programs that pause for longer while they write a
                 file need more.
             include: As for `upload_folder`.
@@ -395,19 +438,21 @@ class Uploader:
             TypeError: `root` is not a path.
         """
         check_conflict(conflict)
+        target = read_target(folder_id)
         return self._watch(
             root,
             WatchRequest(
                 folder=FolderRequest(
                     root=_path_of(root),
                     name=None,
-                    folder_id=check_id("folder_id", folder_id),
+                    folder_id=target.folder_id or "",
                     account_id=self._account(account_id),
                     wanted=patterns(include, exclude),
                     conflict=conflict,
                 ),
                 settle=check_settle(settle),
             ),
+            target=target,
         )
 
     def _watch(
@@ -415,15 +460,31 @@ class Uploader:
         root: str | os.PathLike[str],
         request: WatchRequest,
         *,
+        target: FolderTarget = FolderTarget(),  # noqa: B008  # frozen
         clock: Clock | None = None,
         open_reports: OpenNotices = open_notices,
     ) -> FolderWatch:
-        """Return the watch of a request; tests pass a clock, and reports of changes."""
+        """Return the watch of a request; tests pass a clock, and reports of changes.
+
+        Args:
+            root: The folder as the caller passed it.
+            request: The watch.
+            target: A project whose root folder replaces the request's folder.
+            clock: The time.
+            open_reports: Opens the source of reports about changes.
+        """
 
         def run(events: FolderEventLog, control: WatchControl) -> Awaitable[None]:
             resources, api = self._opened()
             api = api.publishing(events.publish)
-            return deliver_watched(request, events, control, resources, api, clock=clock, open_reports=open_reports)
+
+            def begin(folder_id: str) -> Awaitable[None]:
+                known = replace(request, folder=replace(request.folder, folder_id=folder_id))
+                return deliver_watched(known, events, control, resources, api, clock=clock, open_reports=open_reports)
+
+            if target.project_id is None:
+                return begin(request.folder.folder_id)
+            return self._in_folder(target, request.folder.account_id, begin)
 
         name = printable(os.path.basename(request.folder.root) or request.folder.root)
         return FolderWatch(name, run, self._registry, source=root, folder_id=request.folder.folder_id)
@@ -494,7 +555,7 @@ class Uploader:
             resources, api = self._opened()
             if request.plan is None:  # the name in a plan comes from the service
                 check_name(request.name, request.source)
-            return UploadJob(
+            job = UploadJob(
                 request=request,
                 feed=events,
                 control=control,
@@ -502,7 +563,10 @@ class Uploader:
                 api=api.publishing(events.publish),
                 record=record,
                 sender=sender,
-            ).run()
+            )
+            if request.project_id is None:
+                return job.run()
+            return self._in_folder(FolderTarget(project_id=request.project_id), request.account_id, job.run_in)
 
         return Upload(request, run, self._registry, record)
 
@@ -532,8 +596,9 @@ class Uploader:
         check_kind(source)
         name, account = name_of(source, name), self._account(account_id)
         check_name(name, source)
-        folder_id, media_type = check_id("folder_id", folder_id), check_media_type(media_type)
+        target, media_type = read_target(folder_id), check_media_type(media_type)
         with self._call(begins=True) as (resources, api):
+            folder_id = await self._folder(target, account)
             found = await open_source(source, size, resources.executor, resources.spool)
             found.close()
             length = check_size(found, size)
@@ -599,6 +664,30 @@ class Uploader:
             raise ValueError("depth must not be negative")
         with self._call() as (_, api):
             return await find_accounts(api, self._account_id, project, depth)
+
+    async def find_folder(self, path: str, *, make: bool = False, account_id: str | None = None) -> RemoteFolder:
+        """Return the folder of a path: the name or ID of a project, then names of folders, with `/` between them.
+
+        `Commercial` and `Commercial/` are the project's root folder. A name that contains a `/` cannot be written so.
+        The names of folders may differ in Unicode normalization; of several with one name, the oldest is meant. It
+        takes a call for each workspace and each folder on the way.
+
+        Args:
+            path: `"Commercial/Dailies/2026-11-29"`.
+            make: Create the folders that are missing. The project must exist.
+            account_id: The account that the project is in; by default the Uploader's.
+
+        Raises:
+            NotFound: There is no such project, or no such folder; the message lists what there is.
+            ApiError: Several projects have the name, or the service refused a call.
+            ValueError: The path is empty.
+        """
+        account = self._account(account_id)
+        names = [name for name in check_id("path", path).split("/") if name]
+        if not names:
+            raise ValueError("the path is empty: it begins with the name of a project")
+        with self._call(begins=make) as (_, api):
+            return await find_folder(api, account, names, make=make)
 
     async def user(self) -> RemoteUser:
         """Return the user that the token belongs to.
@@ -690,7 +779,7 @@ class Uploader:
 
         Args:
             source_url: A public or presigned URL of at most 50 GB. It is sent to Frame.io and shown nowhere.
-            folder_id: ID of the target folder.
+            folder_id: The target folder, as for `upload`.
             name: The file's name at Frame.io.
             account_id: ID of the account; by default the Uploader's.
 
@@ -701,9 +790,10 @@ class Uploader:
         del source_url  # a traceback would show it
         if not is_text(url.reveal()):
             raise ValueError("source_url contains a lone surrogate, which UTF-8 cannot encode")
-        folder_id = check_id("folder_id", folder_id)
+        target = read_target(folder_id)
         name, account = name_of(None, name), self._account(account_id)
         with self._call(begins=True) as (_, api):
+            folder_id = await self._folder(target, account)
             return await create_remote_file(api, url, name=name, folder_id=folder_id, account_id=account)
 
     # -- the journal ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from .. import __version__
 from . import exit_status
 from .oauth import DEFAULT_REDIRECT
 from .options import (
-    FOLDER_FORMS,
     UploadArguments,
     WatchArguments,
     read_client_id,
@@ -39,7 +38,13 @@ app = typer.Typer(
 )
 
 
-Folder = Annotated[str, typer.Option(metavar="ID|URL", help=f"The target: {FOLDER_FORMS}.")]
+Folder = Annotated[
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="The target: a folder's ID or link, a project's link, or a path ('Project/Folder'); `find` shows them.",
+    ),
+]
 Account = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Account ID (default: FRAMEIO_ACCOUNT_ID, else the one of the last time)."),

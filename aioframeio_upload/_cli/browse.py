@@ -15,15 +15,17 @@ from .service import Service
 
 
 async def find_folder(service: Service, target: Target) -> str:
-    """Return the id of the target folder; Frame.io is asked only for the root folder of a project.
+    """Return the id of the target folder; Frame.io is asked only for a project's root folder, and for a path.
 
     Raises:
-        ApiError: There is no such project, it has no root folder, or the service refused.
+        ApiError: There is no such project or folder, or the service refused.
     """
     if target.folder_id is not None:
         return target.folder_id
-    assert target.project_id is not None
     async with service.uploader() as uploader:
+        if target.path is not None:
+            return (await uploader.find_folder(target.path, make=target.makes)).id
+        assert target.project_id is not None
         project = await uploader.project(target.project_id)
     if project.root_folder_id is None:
         raise ApiError("the project has no root folder", operation="show_project", status=200)

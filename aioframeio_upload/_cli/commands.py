@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import JournalError, NotFound, PendingUpload
+from .. import JournalError, PendingUpload
 from . import exit_status
 from .account import with_account
 from .browse import find_folder
-from .format import format_missing_folder, format_pending
+from .format import format_pending
 from .options import Target, journal_exists
 from .output import write_json, write_line
 from .service import Service
@@ -34,15 +34,7 @@ async def run_remote(service: Service, url: str, target: Target, name: str, as_j
     service = await with_account(service)
     folder_id = await find_folder(service, target)
     async with service.uploader() as uploader:
-        try:
-            file = await uploader.remote_upload(url, folder_id=folder_id, name=name)
-        except NotFound as error:
-            raise NotFound(
-                f"{error.detail}; {format_missing_folder(folder_id, service.account_id)}",
-                operation=error.operation,
-                status=error.status,
-                request_id=error.request_id,
-            ) from None
+        file = await uploader.remote_upload(url, folder_id=folder_id, name=name)
     if as_json:
         await _print_record(file)
         return exit_status.OK

@@ -84,11 +84,6 @@ def format_error(error: Exception) -> str:
     return text
 
 
-def format_missing_folder(folder_id: str, account_id: str | None) -> str:
-    """Return what a 404 means for a call whose path contains the folder."""
-    return f"no folder {folder_id} in account {account_id}, or this token may not see it"
-
-
 def format_pending(upload: PendingUpload) -> str:
     """Return the line for an upload that the journal holds."""
     if upload.damage is not None:

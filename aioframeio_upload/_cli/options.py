@@ -179,44 +179,45 @@ def _read_ca(option: Path | None) -> ssl.SSLContext | None:
 
 # -- the target folder -------------------------------------------------------------------------------------------------
 
-FOLDER_FORMS = (
-    "a folder's id, https://next.frame.io/project/<project>/<folder>,"
-    " or https://next.frame.io/project/<project> for that project's root folder"
-)
-ID = re.compile(r"(?:adobe:)?[\w-]+(?::[\w-]+)*", re.ASCII)
-"""A UUID, or an Adobe ID with its prefix; only the service knows whether it exists."""
+PATH_FORM = 'a path that begins with a project ("Project/Folder")'
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to upload: a folder, or a project, whose root folder is meant."""
+    """Where to upload: a folder; a project, whose root folder is meant; or a path."""
 
     folder_id: str | None = None
     project_id: str | None = None
+    path: str | None = None
+    """Names of a project and of folders in it."""
+    makes: bool = False
+    """Create the folders of the path that are missing."""
 
 
-def read_folder(text: str) -> Target:
-    """Read an id, or a link as a browser shows it.
+def read_folder(text: str, *, makes: bool = False) -> Target:
+    """Read an id, a link as a browser shows it, or a path.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is none of them.
     """
+    from .._core.folder_target import FOLDER_FORMS, HOST, ID, read_target
+
     word = text.strip()
-    if ID.fullmatch(word):
-        return Target(folder_id=word)
+    if "://" not in word and not word.startswith(f"{HOST}/") and not ID.fullmatch(word):
+        names = [name for name in word.split("/") if name]
+        if not names or {".", ".."} & set(names):
+            raise UsageError(f"--folder takes {FOLDER_FORMS}, or {PATH_FORM}")
+        return Target(path=word, makes=makes)
+    if makes:
+        raise UsageError(f"--make-folders needs {PATH_FORM} as --folder; an ID or a link is of a folder that exists")
+    reason = ""
     try:
-        link = urlsplit(word if "://" in word else f"https://{word}")
-        host = link.hostname
-    except ValueError:
-        raise UsageError(f"--folder takes {FOLDER_FORMS}") from None
-    segments = [segment for segment in link.path.split("/") if segment]
-    known = host == "next.frame.io" and link.scheme == "https" and all(map(ID.fullmatch, segments))
-    match segments if known else ():
-        case ["project", project]:
-            return Target(project_id=project)
-        case ["project", _, folder] if folder != "view":
-            return Target(folder_id=folder)
-    raise UsageError(f"--folder takes {FOLDER_FORMS}")
+        found = read_target(word, "--folder")
+    except ValueError as error:
+        reason = str(error)
+    if reason:
+        raise UsageError(f"{reason}, or {PATH_FORM}")
+    return Target(folder_id=found.folder_id, project_id=found.project_id)
 
 
 # -- the sources -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from .. import FolderUpload, FolderWatch, Limits, Timeouts, Upload, Uploader, Up
 from . import exit_status
 from .account import with_account
 from .browse import find_folder
-from .format import format_count, format_missing_folder, format_size
+from .format import format_count, format_size
 from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from .options import OutputOptions, UploadArguments, UsageError, journal_exists
 from .output import is_terminal, write_error, write_line
@@ -64,7 +64,6 @@ class UploadRun:
                         path,
                         _new_upload(uploader, path, folder_id, arguments),
                         keeps_rows=self._output.report is not None,
-                        if_missing=format_missing_folder(folder_id, self._service.account_id),
                     )
                     for path in arguments.paths
                 ]

@@ -13,7 +13,6 @@ from .. import (
     FolderResult,
     FolderUpload,
     FolderWatch,
-    NotFound,
     PartCompleted,
     PartRetrying,
     PartStarted,
@@ -28,10 +27,6 @@ from .. import (
 from .format import escape, format_api_retry, format_count, format_error, format_size
 from .report import ReportRow, row_of
 
-CALLS_WITH_FOLDER_ID = ("list_folder_children", "list_files", "create_local_upload", "create_folder")
-"""Operations whose path contains the id of the target folder: a 404 of one means that the folder does not exist, or
-that the token may not see it."""
-
 
 class UploadView:
     """One of the paths that were given. Updated in the event loop; a live display reads it in its own thread."""
@@ -42,7 +37,6 @@ class UploadView:
         upload: Upload | FolderUpload | FolderWatch,
         *,
         keeps_rows: bool,
-        if_missing: str | None = None,
     ) -> None:
         self.label = label
         self.upload = upload
@@ -60,8 +54,6 @@ class UploadView:
         self.links: list[str] = []
         """Links to the files that have arrived, in order; the display removes those it has shown."""
         self.rows: list[ReportRow] = []
-        self._if_missing = if_missing
-        """A hint for the error if the target folder does not exist."""
         self._keeps_rows = keeps_rows
         """Whether a report needs the rows: a folder may have a hundred thousand files."""
 
@@ -140,8 +132,6 @@ class UploadView:
         match event:
             case UploadFailed(error=error):
                 source, text = self.label, format_error(error)
-                if isinstance(error, NotFound) and error.operation in CALLS_WITH_FOLDER_ID and self._if_missing:
-                    text = f"{text}; {self._if_missing}"
             case FileFailed(path=path, error=error):
                 source, text = f"{self.label}/{path}", format_error(error)
         self.failures += 1
@@ -175,8 +165,8 @@ class UploadView:
 class WatchView(UploadView):
     """The view of a watched folder: a failure counts until its file has arrived."""
 
-    def __init__(self, label: str, watch: FolderWatch, *, if_missing: str | None = None) -> None:
-        super().__init__(label, watch, keeps_rows=False, if_missing=if_missing)
+    def __init__(self, label: str, watch: FolderWatch) -> None:
+        super().__init__(label, watch, keeps_rows=False)
         self.failed: set[str] = set()
         """Paths of the files that failed and have not arrived since."""
         self.completed = 0

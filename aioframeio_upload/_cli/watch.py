@@ -8,7 +8,6 @@ from pathlib import Path
 from .. import FolderWatch, Limits, Timeouts, Uploader, UploadError
 from . import exit_status
 from .browse import find_folder
-from .format import format_missing_folder
 from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from .options import OutputOptions, UsageError, WatchArguments
 from .output import is_terminal, write_line
@@ -51,8 +50,7 @@ class WatchRun:
             journal=self._journal, limits=self._limits, timeouts=self._timeouts
         ) as uploader:
             self._watch = watch = _new_watch(uploader, folder_id, arguments)
-            missing = format_missing_folder(folder_id, self._service.account_id)
-            view = WatchView(arguments.label, watch, if_missing=missing)
+            view = WatchView(arguments.label, watch)
             if self._is_stopped:  # while the target was looked up
                 watch.stop()
             watch.start()

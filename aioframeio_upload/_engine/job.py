@@ -206,6 +206,10 @@ class UploadJob:
     sender: PartSenderFactory = PartUploader
     """Makes the sender of a plan's parts."""
 
+    def run_in(self, folder_id: str) -> Awaitable[UploadedFile]:
+        """Upload the source to a folder that was not known when the job was made."""
+        return replace(self, request=replace(self.request, folder_id=folder_id, project_id=None)).run()
+
     async def run(self) -> UploadedFile:
         """Upload the source.
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from .._core.errors import ApiError
+from .._core.errors import ApiError, NotFound
+from .._core.patterns import same_name
 from .._core.remote_records import (
     RemoteAccount,
     RemoteFolder,
@@ -20,6 +21,7 @@ from .._core.remote_records import (
 )
 from .._io.frameio_api import (
     ACCOUNTS,
+    LIST_CHILDREN,
     LIST_FOLDERS,
     ME,
     PROJECTS,
@@ -28,7 +30,10 @@ from .._io.frameio_api import (
     FrameioApi,
     Operation,
     Pages,
+    read_listing,
 )
+from .event_log import EventLog
+from .remote_folders import RemoteFolders
 
 R = TypeVar("R")
 
@@ -97,6 +102,68 @@ async def find_project(api: FrameioApi, account_id: str, project_id: str) -> Rem
     if found is None:
         raise ApiError("the answer's id is missing", operation=SHOW_PROJECT.name, status=200)
     return found
+
+
+LISTED = 20
+"""Names of projects or folders in an error."""
+
+
+async def find_folder(api: FrameioApi, account_id: str, names: list[str], *, make: bool) -> RemoteFolder:
+    """Find the folder of a path whose first name is a project's; optionally create the folders that are missing.
+
+    Raises:
+        NotFound: There is no such project or folder.
+        ApiError: Several projects have the name, or the service refused a call.
+    """
+    project = await _find_named_project(api, account_id, names[0])
+    if project.root_folder_id is None:
+        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200)
+    if make:
+        folders = RemoteFolders(
+            api,
+            account_id=account_id,
+            folder_id=project.root_folder_id,
+            name=None,
+            only="folder",
+            exact=(),
+            events=EventLog(),  # nobody listens
+        )
+        place = await folders.place("/".join(names[1:]))
+        return RemoteFolder(place.id, names[-1] if names[1:] else project.name)
+    found, way = RemoteFolder(project.root_folder_id, project.name, project.view_url), project.name
+    for name in names[1:]:
+        listing = await read_listing(api, account_id, found.id, only="folder")
+        inside = listing.folder(name)
+        if inside is None:
+            there = [one for alike in listing.folders.values() for one, _ in alike]
+            words = f"there is no folder {name!r} in {way!r}; {_list('folder', there)}"
+            raise NotFound(words, operation=LIST_CHILDREN.name, status=200)
+        found, way = RemoteFolder(inside, name), f"{way}/{name}"
+    return found
+
+
+async def _find_named_project(api: FrameioApi, account_id: str, name: str) -> RemoteProject:
+    accounts = await find_accounts(api, account_id, None, 0)
+    projects = [one for account in accounts for space in account.workspaces for one in space.projects]
+    # Names may differ in Unicode normalization: macOS decomposes accents, other systems compose them.
+    found = [one for one in projects if name == one.id] or [
+        one for one in projects if same_name(one.name) == same_name(name)
+    ]
+    if not found:
+        words = f"there is no project {name!r}; {_list('project', [one.name for one in projects])}"
+        raise NotFound(words, operation=PROJECTS.name, status=200)
+    if len(found) > 1:
+        ids = ", ".join(one.id for one in found)
+        raise ApiError(f"several projects are called {name!r}: use the ID of one: {ids}", operation=PROJECTS.name)
+    return found[0]
+
+
+def _list(kind: str, names: list[str]) -> str:
+    """Return what there is instead, for an error."""
+    if not names:
+        return f"this token can read no {kind} there"
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"there is {', '.join(repr(name) for name in sorted(names)[:LISTED])}{more}"
 
 
 async def _read_folders(

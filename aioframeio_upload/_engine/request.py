@@ -25,7 +25,7 @@ class UploadRequest:
     """Not shown: bytes may be gigabytes."""
     name: str
     folder_id: str | None
-    """None for a plan that does not contain it."""
+    """None for a plan that does not contain it, and until it is known for a project."""
     account_id: str
     """Empty until it is submitted: then the Uploader's default is filled in."""
     size: int | None = None
@@ -39,6 +39,8 @@ class UploadRequest:
     when that plan is replaced, and after the process that had the plan has ended."""
     receipts: tuple[Receipt, ...] | None = None
     """Receipts of parts that arrived earlier, if the caller keeps the record; then the caller owns the file too."""
+    project_id: str | None = None
+    """The project whose root folder is the target, as long as `folder_id` is not known."""
     file_id: str | None = None
     """File ID that is known before the first event: that of a plan, or of a journal entry."""
 

@@ -6,6 +6,7 @@ import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
+from .._core.api_schema import read_id
 from .._core.backoff import Again, CallTries, may_have_acted
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.events import ApiRetrying
@@ -85,6 +87,12 @@ ARRIVAL_SLACK = 0.25
 """Additional seconds for a call that has to wait, or the time between two calls if that is less. The service counts
 arrivals, and the calls before may have arrived late, because the first ones had to connect."""
 
+EXPLAINING = 5.0
+"""Seconds to find out why a folder was not found."""
+
+MOST_EXPLAINED = 1000
+"""Folders that were not found and are remembered."""
+
 
 def check_base_url(base_url: Secret[str]) -> None:
     """Raise ValueError unless the URL is valid. The message does not quote it, since it may contain a password."""
@@ -136,6 +144,8 @@ class FrameioApi:
         self._buckets: dict[str, TokenBucket] = {}
         self._passed_at: dict[str, float] = {}
         """By operation: when the service last let a call pass its rate limit. Shared by all views."""
+        self._missing: dict[tuple[str, str], str] = {}
+        """By account and folder: what is known of a folder that was not found. Shared by all views."""
         self._publish: Callable[[ApiRetrying], None] | None = None
 
     def publishing(self, publish: Callable[[ApiRetrying], None]) -> FrameioApi:
@@ -222,12 +232,29 @@ class FrameioApi:
                 passed_at=self._passed_at.get(operation.name),
             )
             if again is None:
-                raise failure
+                raise await self._explained(failure, account_id, ids.get("folder_id"))
             self._log_retry(operation, again, answer)
             self._publish_retry(operation, again, failure)
             if again.is_patient and answer.kind is FailureKind.UNREACHABLE:
                 on_outage(now - began + again.delay)
             await anyio.sleep(again.delay)
+
+    async def _explained(self, error: ApiError, account_id: str | None, folder_id: str | None) -> ApiError:
+        """Return an error that says more if it is about a folder that was not found: perhaps the ID is a project's."""
+        if not isinstance(error, NotFound) or account_id is None or folder_id is None:
+            return error
+        words = self._missing.get((account_id, folder_id))
+        if words is None:
+            words = f"there is no folder {folder_id} in account {account_id}, or this token cannot read it"
+            with suppress(ApiError), anyio.move_on_after(EXPLAINING):
+                project = await self.call(SHOW_PROJECT, account_id=account_id, project_id=folder_id)
+                if (root := read_id(project.get("root_folder_id"))) is not None:
+                    words = f"{folder_id} is a project, not a folder; its root folder is {root}"
+            if len(self._missing) < MOST_EXPLAINED:
+                self._missing[account_id, folder_id] = words
+        return NotFound(
+            f"{error.detail}; {words}", operation=error.operation, status=error.status, request_id=error.request_id
+        )
 
     def _recording(self, operation: Operation, url: URL, attempt: int) -> Recording:
         facts = RequestFacts(operation.method, url.raw_host or "", url.port, attempt)

@@ -177,8 +177,9 @@ def test_a_link_from_the_browser_names_the_folder(fake: FakeFrameio, program: Pr
 
 
 NOT_A_FOLDER = (
-    "error: --folder takes a folder's id, https://next.frame.io/project/<project>/<folder>,"
-    " or https://next.frame.io/project/<project> for that project's root folder\n"
+    "error: --folder takes a folder's id, its link (https://next.frame.io/project/<project>/<folder>),"
+    " or a project's link (https://next.frame.io/project/<project>) for its root folder,"
+    ' or a path that begins with a project ("Project/Folder")\n'
 )
 NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment\n"
 
@@ -231,12 +232,12 @@ def test_a_refused_token_is_reported_in_a_line_without_it(fake: FakeFrameio, pro
 
 def test_a_missing_folder_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
     (program.folder / "shoot").mkdir()
-    expected = f"; no folder nowhere in account {fake.account_id}, or this token may not see it"
+    expected = f"; there is no folder nowhere in account {fake.account_id}, or this token cannot read it"
     for paths in (["take.mov", "shoot"], ["take.mov", "--conflict", "create"]):
         status, _, complaint = program.run("upload", *paths, "--folder", "nowhere")
         lines = complaint.splitlines()
         assert (status, len(lines)) == (1, 2 if "shoot" in paths else 1)
-        assert all(": NotFound: " in line and line.endswith(expected) for line in lines)
+        assert all(": NotFound: " in line and expected in line for line in lines)
     status, _, complaint = program.run("remote", "https://renders.example/a.mov", "--folder", "nowhere")
     assert (status, complaint.startswith("error: NotFound: ")) == (1, True)
     assert expected in complaint

@@ -34,9 +34,12 @@ FOLDER = "e086bd62-7cc6-4cb9-b339-b15a712c1744"
         (f"https://next.frame.io/project/{PROJECT}/{FOLDER}", Target(folder_id=FOLDER)),
         (f"https://next.frame.io/project/{PROJECT}/{FOLDER}/?a=b#c", Target(folder_id=FOLDER)),
         (f"next.frame.io/project/{PROJECT}/{FOLDER}", Target(folder_id=FOLDER)),
+        ("Feature Film", Target(path="Feature Film")),
+        ("Commercial/Dailies", Target(path="Commercial/Dailies")),
+        ("Commercial/", Target(path="Commercial/")),
     ],
 )
-def test_a_folder_is_an_id_or_a_link(text: str, target: Target) -> None:
+def test_a_folder_is_an_id_a_link_or_a_path(text: str, target: Target) -> None:
     assert read_folder(text) == target
 
 
@@ -44,7 +47,7 @@ def test_a_folder_is_an_id_or_a_link(text: str, target: Target) -> None:
     "text",
     [
         "",
-        "a folder",
+        "/",
         "../x",
         f"https://app.frame.io/project/{PROJECT}/{FOLDER}",
         f"http://next.frame.io/project/{PROJECT}",
@@ -68,8 +71,15 @@ def test_any_text_is_a_folder_or_refused(text: str) -> None:
         target = read_folder(text)
     except UsageError:
         return
-    assert (target.folder_id is None) != (target.project_id is None)
+    assert [target.folder_id, target.project_id, target.path].count(None) == 2
     assert "/" not in f"{target.folder_id}{target.project_id}"
+
+
+@pytest.mark.parametrize("text", [FOLDER, f"https://next.frame.io/project/{PROJECT}"])
+def test_folders_are_made_for_a_path_only(text: str) -> None:
+    assert read_folder("A/B", makes=True) == Target(path="A/B", makes=True)
+    with pytest.raises(UsageError, match="--make-folders needs a path"):
+        read_folder(text, makes=True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from aioframeio_upload import ApiError, NotFound, PermissionDenied, RemoteFolder, RemoteProject, Uploader
+from aioframeio_upload import (
+    ApiError,
+    FolderUploadError,
+    NotFound,
+    PermissionDenied,
+    RemoteFolder,
+    RemoteProject,
+    Uploader,
+)
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import on_disk, uploader_on
 from tests.support.canned import answer, canned
@@ -111,3 +119,76 @@ async def test_a_list_that_leads_in_a_circle_is_an_error() -> None:
     async with canned(page(after="a")) as server, Uploader("token", base_url=server.url) as uploader:
         with pytest.raises(ApiError, match="in a circle"):
             await uploader.find()
+
+
+# -- what names a folder -----------------------------------------------------------------------------------------------
+
+
+def link_of(*ids: str) -> str:
+    return "/".join(("https://next.frame.io/project", *ids))
+
+
+async def test_every_verb_takes_the_link_of_a_folder_or_of_a_project(
+    fake: FakeFrameio, uploader: Uploader, shoot: Path
+) -> None:
+    for link in (link_of(fake.project_id, fake.folder_id), link_of(fake.project_id)):
+        file = await uploader.upload(b"x", name="x", folder_id=link)
+        assert file.folder_id == fake.folder_id
+        plan = await uploader.plan(b"x", name="x", folder_id=link)
+        remote = await uploader.remote_upload("https://renders.example/a", folder_id=link, name="a")
+        assert (plan.folder_id, remote.folder_id) == (fake.folder_id, fake.folder_id)
+        async with uploader.watch_folder(shoot, folder_id=link, settle=0) as watch:
+            async for event in watch:
+                if type(event).__name__ in ("FileCompleted", "FileSkipped"):
+                    watch.stop()
+        result = await uploader.upload_folder(shoot, folder_id=link, contents_only=True)
+        assert [file.reason[:11] for file in result.skipped] == ["it is there"]
+    asked = [request for request in fake.requests if request.operation == "show_project"]
+    assert len(asked) == 1, "the root folder of a project is asked for once"
+
+
+async def test_the_link_of_a_folder_is_its_id_to_the_upload(uploader: Uploader, fake: FakeFrameio) -> None:
+    upload = uploader.upload(b"x", name="x", folder_id=link_of(fake.project_id, fake.folder_id))
+    assert upload.folder_id == fake.folder_id
+    upload.close()
+
+
+async def test_the_id_of_a_project_is_explained_with_its_root_folder(
+    fake: FakeFrameio, uploader: Uploader, shoot: Path
+) -> None:
+    expected = f"{fake.project_id} is a project, not a folder; its root folder is {fake.folder_id}"
+    with pytest.raises(NotFound, match=expected):
+        await uploader.upload(b"x", name="x", folder_id=fake.project_id)
+    with pytest.raises(NotFound, match=expected):
+        await uploader.upload_folder(shoot, folder_id=fake.project_id)
+    with pytest.raises(FolderUploadError, match=expected):
+        await uploader.upload_folder(shoot, folder_id=fake.project_id, contents_only=True)
+
+
+async def test_a_missing_folder_and_a_missing_project_are_named(fake: FakeFrameio, uploader: Uploader) -> None:
+    expected = f"there is no folder nowhere in account {fake.account_id}, or this token cannot read it"
+    with pytest.raises(NotFound, match=expected):
+        await uploader.upload(b"x", name="x", folder_id="nowhere")
+    with pytest.raises(NotFound, match="show_project"):
+        await uploader.upload(b"x", name="x", folder_id=link_of("nowhere"))
+    fake.add_fault(Fault(on="show_project", status=403))
+    with pytest.raises(NotFound, match="there is no folder elsewhere"):
+        await uploader.upload(b"x", name="x", folder_id="elsewhere")
+
+
+async def test_a_path_names_a_folder_and_can_be_made(fake: FakeFrameio, uploader: Uploader) -> None:
+    ((account,),) = [await uploader.find()]
+    project = account.workspaces[0].projects[0]
+    for path in (project.name, f"{project.name}/", project.id):
+        assert (await uploader.find_folder(path)).id == fake.folder_id
+    made = await uploader.find_folder(f"{project.name}/Dailies/caf\u00e9", make=True)
+    assert (await uploader.find_folder(f"{project.name}/Dailies/cafe\u0301")).id == made.id
+    assert await uploader.find_folder(f"{project.name}//Dailies/caf\u00e9/", make=True) == made
+    file = await uploader.upload(b"x", name="x", folder_id=made.id)
+    assert file.folder_id == made.id
+    with pytest.raises(NotFound, match=r"no folder 'Daily' in '.*'; there is 'Dailies'"):
+        await uploader.find_folder(f"{project.name}/Daily")
+    with pytest.raises(NotFound, match=f"no project 'None'; there is '{project.name}'"):
+        await uploader.find_folder("None/x", make=True)
+    with pytest.raises(ValueError, match="begins with the name of a project"):
+        await uploader.find_folder("//")

@@ -1,0 +1,60 @@
+"""Read what names a target folder: its id, its link, or the link of a project, whose root folder is meant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from .api_schema import check_id
+
+HOST = "next.frame.io"
+
+FOLDER_FORMS = (
+    f"a folder's id, its link (https://{HOST}/project/<project>/<folder>),"
+    f" or a project's link (https://{HOST}/project/<project>) for its root folder"
+)
+
+ID = re.compile(r"(?:adobe:)?[\w-]+(?::[\w-]+)*", re.ASCII)
+"""A UUID, or an Adobe ID with its prefix; only the service knows whether it exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderTarget:
+    """Where to upload: a folder, or a project, whose root folder is meant."""
+
+    folder_id: str | None = None
+    project_id: str | None = None
+
+
+def read_target(text: str, name: str = "folder_id") -> FolderTarget:
+    """Read an id, or a link as a browser shows it.
+
+    Whatever has no host is an id: what ids look like is not documented.
+
+    Args:
+        text: What the caller passed.
+        name: The argument, for the error.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is empty or not valid text, or a link that names neither a folder nor a project.
+    """
+    word = check_id(name, text).strip()
+    if "://" not in word and not word.startswith(f"{HOST}/"):
+        return FolderTarget(folder_id=check_id(name, word))
+    try:
+        link = urlsplit(word if "://" in word else f"https://{word}")
+        host = link.hostname
+    except ValueError:
+        raise ValueError(f"{name} takes {FOLDER_FORMS}") from None
+    segments = [unquote(segment) for segment in link.path.split("/") if segment]
+    known = host == HOST and link.scheme == "https" and all(map(ID.fullmatch, segments))
+    match segments if known else ():
+        case ["project", project]:
+            return FolderTarget(project_id=project)
+        case ["project", _, "view", *_]:
+            raise ValueError(f"{name} is the link of a file; it takes {FOLDER_FORMS}")
+        case ["project", _, folder]:
+            return FolderTarget(folder_id=folder)
+    raise ValueError(f"{name} takes {FOLDER_FORMS}")
