@@ -130,6 +130,6 @@ def test_the_table_of_arguments_is_the_signature_of_both() -> None:
             (name, "" if one.default is inspect.Parameter.empty else repr(one.default))
             for name, one in inspect.signature(kind).parameters.items()
         ]
-    assert f"Limits(parts={Limits().parts})" in text
+    assert f'Limits(parts="{Limits().parts}")' in text
     assert f"RetryPolicy(attempts={RetryPolicy().attempts})" in text
     assert hasattr(Uploader, "execute")
