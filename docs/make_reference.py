@@ -60,7 +60,7 @@ PAGES = {
         "`to_dict()` returns an event as JSON types: its name under `event`, an error as its own `to_dict()`, a record"
         " as a dict.",
         (
-            *("Event", "UploadPlanned", "UploadResumed", "UploadReplanned", "PartStarted", "PartRetrying"),
+            *("Event", "UploadPlanned", "UploadResumed", "UploadReplanned", "PartStarted", "PartRaced", "PartRetrying"),
             *("PartCompleted", "ApiRetrying", "Progress", "UploadCompleted", "UploadFailed", "FolderPlanned"),
             *("FolderCreated", "FileStarted", "FileCompleted", "FileSkipped", "FileFailed", "FolderCompleted"),
         ),

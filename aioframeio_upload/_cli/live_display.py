@@ -141,7 +141,7 @@ def _part_states(view: UploadView, options: ConsoleOptions) -> Text:
     progress = view.upload.progress
     if view.is_folder or not view.parts:
         done, total = (progress.parts_completed, progress.total_parts) if progress is not None else (0, 0)
-        return Text(f"{done} of {format_count(total, 'file')}", style="dim")
+        return Text(f"{done} of {format_count(total, 'file')}{_slots(view)}", style="dim")
     done, sending, again = len(view.done) + view.parts_before, len(view.sending), len(view.retrying)
     waiting = max(0, view.parts - done - sending - again)
     text = Text(no_wrap=True, overflow="ellipsis")
@@ -150,4 +150,12 @@ def _part_states(view: UploadView, options: ConsoleOptions) -> Text:
     counts = (done, sending, again, waiting)
     for glyph, count, style in zip(glyphs, counts, ("green", "cyan", "bold red", "dim"), strict=True):
         text.append(glyph * (max(1, int(count / scale)) if count else 0), style)
-    return text.append(f"  {done} of {view.parts} parts, {sending} sending" + f", {again} again" * bool(again))
+    return text.append(
+        f"  {done} of {view.parts} parts, {sending} sending" + f", {again} again" * bool(again) + _slots(view)
+    )
+
+
+def _slots(view: UploadView) -> str:
+    """Return how many parts of all uploads may be in flight, and why."""
+    now = view.statistics
+    return "" if now is None else f"; {format_count(now.slots, 'slot')}, {now.reason}"

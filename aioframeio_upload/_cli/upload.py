@@ -64,6 +64,11 @@ class UploadRun:
                         path,
                         _new_upload(uploader, path, folder_id, arguments),
                         keeps_rows=self._output.report is not None,
+<<<<<<< HEAD
+=======
+                        if_missing=format_missing_folder(folder_id, self._service.account_id),
+                        uploader=uploader,
+>>>>>>> 2af810e (Race the parts that are far behind on a new connection)
                     )
                     for path in arguments.paths
                 ]
@@ -86,7 +91,10 @@ class UploadRun:
 
     async def _resume_all(self, uploader: Uploader) -> int:
         uploads = await uploader.resume_pending()
-        views = [UploadView(str(one.source), one, keeps_rows=self._output.report is not None) for one in uploads]
+        views = [
+            UploadView(str(one.source), one, keeps_rows=self._output.report is not None, uploader=uploader)
+            for one in uploads
+        ]
         ours = {(str(one.source), one.folder_id, one.name) for one in uploads}
         others = [one for one in await uploader.pending() if (one.path, one.folder_id, one.name) not in ours]
         damaged = [one for one in others if one.damage is not None]  # the library has logged a warning for each

@@ -16,9 +16,12 @@ from .. import (
     PartCompleted,
     PartRetrying,
     PartStarted,
+    Progress,
+    Statistics,
     Upload,
     UploadCompleted,
     UploadedFile,
+    Uploader,
     UploadFailed,
     UploadPlanned,
     UploadReplanned,
@@ -37,9 +40,17 @@ class UploadView:
         upload: Upload | FolderUpload | FolderWatch,
         *,
         keeps_rows: bool,
+<<<<<<< HEAD
+=======
+        if_missing: str | None = None,
+        uploader: Uploader | None = None,
+>>>>>>> 2af810e (Race the parts that are far behind on a new connection)
     ) -> None:
         self.label = label
         self.upload = upload
+        self.statistics: Statistics | None = None
+        """Of the Uploader, as of the last `Progress`: it belongs to the loop, and the display to another thread."""
+        self._uploader = uploader
         self.parts = 0
         self.parts_before = 0
         """Parts that an earlier run had sent; their numbers are unknown."""
@@ -73,6 +84,8 @@ class UploadView:
     def update(self, event: Event) -> tuple[str | None, str | None]:
         """Apply an event; return a line for stdout and a line for stderr, or None for either."""
         match event:
+            case Progress():
+                self.statistics = None if self._uploader is None else self._uploader.statistics()
             case PartStarted(number=number):
                 self.retrying.discard(number)
                 self.sending.add(number)

@@ -103,6 +103,20 @@ class PartStarted(EventBase):
 
 @public
 @dataclass(frozen=True, slots=True)
+class PartRaced(EventBase):
+    """A part that is far behind the others is sent a second time, on a new connection, beside the attempt that runs.
+
+    The one that S3 acknowledges first counts, and the other is cancelled without an event. `PartStarted` of the second
+    attempt follows. At most two such attempts run at a time, over all uploads of an `Uploader`.
+    """
+
+    number: int
+    attempt: int
+    """The second attempt."""
+
+
+@public
+@dataclass(frozen=True, slots=True)
 class PartRetrying(EventBase):
     """An attempt failed; the next one follows after `delay` seconds."""
 
@@ -302,6 +316,7 @@ Event = (
     | UploadResumed
     | UploadReplanned
     | PartStarted
+    | PartRaced
     | PartRetrying
     | PartCompleted
     | ApiRetrying

@@ -29,6 +29,8 @@ class FailureKind(Enum):
     """S3 seems to have stored other bytes than were sent: its ETag looks like an MD5, and not like theirs."""
     REDIRECTED = "redirected"
     """S3, or a server in its place, redirects the part to a host that must not get it, or in a circle."""
+    SLOW = "slow"
+    """Nothing failed: the connection was far slower than the others, so that a new one is used."""
     PAUSED = "paused"
     """Nothing failed: a pause was longer than S3 keeps a silent connection."""
 
@@ -153,6 +155,13 @@ FAILURES: tuple[FailureRule, ...] = (
         "Amazon S3 API reference, Object (ETag)",
         meaning="no CRC in the answer, and the ETag is another MD5; if that repeats on a host where none ever matched, "
         "MD5s are not compared there any more",
+    ),
+    FailureRule(
+        FailureKind.SLOW,
+        _AGAIN,
+        "`_core/stragglers.py`",
+        meaning="the connection of a stream's part moves a few percent of what the others do; sent again at once on a "
+        "new one; does not count as an attempt",
     ),
     FailureRule(
         FailureKind.PAUSED,

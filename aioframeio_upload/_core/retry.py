@@ -139,16 +139,11 @@ def _after_failure(
 ) -> Decision:
     rule = rule_for(failure)
     reason, outages = explain(failure, rule), situation.memory.outages
+    if failure.kind is FailureKind.SLOW:
+        return Decision(Action.RETRY, error=_error_of(failure, reason, situation), is_counted=False)
     # A network that is down is no failure of the part: it costs no attempt within `RetryPolicy.patience`.
     is_patient = bool(outages) and situation.quiet_for <= policy.patience
-    error = PartError(
-        reason,
-        number=situation.number,
-        attempts=situation.attempts,
-        status=failure.status,
-        code=failure.code,
-        request_id=failure.request_id,
-    )
+    error = _error_of(failure, reason, situation)
     final: UploadError | None = None
     if rule.verdict is Verdict.GIVE_UP:
         final = PartRejected.of(error, reason)
@@ -169,3 +164,14 @@ def _after_failure(
         attempt = outages if is_patient else situation.attempts
         action, delay = Action.RETRY, wait_before(policy, attempt, failure.retry_after, jitter)
     return Decision(action, delay, final or error, is_counted=not is_patient, is_throttle=is_throttle(failure))
+
+
+def _error_of(failure: AttemptFailure, reason: str, situation: Situation) -> PartError:
+    return PartError(
+        reason,
+        number=situation.number,
+        attempts=situation.attempts,
+        status=failure.status,
+        code=failure.code,
+        request_id=failure.request_id,
+    )

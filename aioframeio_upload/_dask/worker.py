@@ -10,7 +10,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from .._core.batches import Arrived, BatchOutcome, PartBatch
 from .._core.errors import PartExhausted, SourceChanged, SourceError, UploadError
-from .._core.events import Event, PartCompleted, PartRetrying, PartStarted, Progress
+from .._core.events import Event, PartCompleted, PartRaced, PartRetrying, PartStarted, Progress
 from .._core.journal import Fingerprint
 from .._core.model import Receipt
 from .._engine.event_log import EventLog
@@ -153,7 +153,7 @@ class _ReportedEvents(EventLog):
             case PartCompleted():
                 self.arrived.append(Arrived(self.record.noted[event.number], event))
                 self._plugin.report(self.arrived[-1])
-            case PartStarted() | PartRetrying():
+            case PartStarted() | PartRaced() | PartRetrying():
                 self._plugin.report(event)
 
 

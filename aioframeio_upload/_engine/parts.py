@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from .._core.backoff import Asking
 from .._core.batches import PartBatch
 from .._core.checksums import DISBELIEVED, name_parts, unproved
 from .._core.errors import IntegrityError, LinksExpired, PartError, PlanError, UploadError
-from .._core.failures import AttemptFailure
+from .._core.events import PartRaced
+from .._core.failures import AttemptFailure, FailureKind
 from .._core.instrumentation import Recording, RequestFacts
 from .._core.model import Part, Plan, Receipt
 from .._core.part_state import AttemptKey, PartTable
@@ -36,6 +41,33 @@ PROGRESS_PERIOD = 1 / 20
 
 FORECAST_AFTER = 5.0
 """Seconds of sending after which the mean rate is steady enough for a forecast."""
+
+
+MOST_SECOND = 3
+"""Second attempts at one part: a new connection may be slow too."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """One running attempt."""
+
+    put: PutAttempt
+    part: Part
+    lent: PartReader
+    scope: anyio.CancelScope
+    is_second: bool
+    is_replaced: bool = False
+    """Whether it was ended because its connection is slow."""
+
+
+@dataclass(slots=True, eq=False)
+class _Race:
+    """A second attempt at a part. The task of the first waits for its end, because it lends the source."""
+
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    is_won: bool = False
+    """Whether it was acknowledged first."""
 
 
 class PartSender(Protocol):
@@ -154,8 +186,12 @@ class PartUploader:
         # The first part asks before it is sent: S3 then refuses a wrong link before gigabytes are on their way.
         if (first := self._table.next_part) is not None and is_worth_asking(first.size):
             self._table.ask_first(first.number)
-        self._puts: dict[AttemptKey, PutAttempt] = {}
+        self._running: dict[AttemptKey, _Running] = {}
         """The running attempts, whose counters the table gets with each `Progress`."""
+        self._races: dict[int, _Race] = {}
+        """Of the parts that have a second attempt."""
+        self._slow: Counter[int] = Counter()
+        """How often parts were sent again because of a slow connection."""
         self._workers = 0
         self._has_warned = False
         self._failure: UploadError | None = None
@@ -215,7 +251,8 @@ class PartUploader:
             self._employ(group)
             # Also if the last part in flight has just completed, and the next one waits to be sent again. Not while
             # receipts wait for the journal and nothing is sent, as the table's `in_flight` would have it.
-            if self._puts or completed != self._table.completed:
+            self._race_stragglers(group)
+            if self._running or completed != self._table.completed:
                 completed = self._table.completed
                 self._table.meter.busy += PROGRESS_PERIOD if self._gate.is_open else 0.0
                 self._publish_progress()
@@ -226,8 +263,8 @@ class PartUploader:
         self._feed.publish(self._table.progress(anyio.current_time()))
 
     def _count_bytes(self) -> None:
-        for key, put in self._puts.items():
-            self._table.moved(key, put.sent)
+        for key, running in self._running.items():
+            self._table.moved(key, running.put.sent)
 
     @property
     def has_sent(self) -> bool:
@@ -285,12 +322,16 @@ class PartUploader:
         """
         is_early = isinstance(error, LinksExpired) and self.links.life is None
         undecided = is_early and not self.has_sent and self.links.are_new(self._resources.now())
-        return undecided and bool(self._puts)
+        return undecided and bool(self._running)
 
     async def _send(self, part: Part, lent: PartReader) -> None:
         """Try one part until S3 has it."""
         while True:
             key, outcome = await self._attempt(part, lent)
+            race = self._races.pop(part.number, None)
+            if race is not None and await self._has_lost(race, key, outcome):
+                return
+            assert outcome is not None
             accepted = self._accept(part, outcome)
             self._table.learn(part.number, outcome)
             self._count_bytes()
@@ -301,6 +342,85 @@ class PartUploader:
             if self._failure is not None:
                 return  # only the answer about this part was awaited
             await anyio.sleep(decision.delay)
+
+    # -- stragglers
+
+    def _race_stragglers(self, group: TaskGroup) -> None:
+        """Send the parts a second time that are far behind the others.
+
+        A stream is not raced, because it can be read once only. But the part that is spooled can be sent again, so that
+        its slow connection is replaced.
+        """
+        slots = self._resources.part_slots
+        if not self._gate.is_open or self._failure is not None:
+            return
+        for key, running in tuple(self._running.items()):
+            number = key.number
+            if running.scope.cancel_called or not slots.is_straggler(running.put):
+                continue
+            if running.is_second:
+                running.scope.cancel()  # its new connection is slow as well; the first attempt goes on
+            elif self._is_raced(number) or self._slow[number] >= MOST_SECOND or self._table.memory(number).doubted:
+                continue
+            elif not self._source.replayable:
+                if not self._slow[number]:
+                    self._slow[number] += 1
+                    running.is_replaced = True
+                    running.scope.cancel()
+            elif slots.begin_race():
+                self._slow[number] += 1
+                race = self._races[number] = _Race()
+                group.start_soon(self._race, running, race, group.cancel_scope)
+
+    def _is_raced(self, number: int) -> bool:
+        race = self._races.get(number)
+        return race is not None and not race.ended.is_set()
+
+    async def _race(self, first: _Running, race: _Race, scope: anyio.CancelScope) -> None:
+        """Make a second attempt at a part. Only its success counts: the first one is tried again if it fails."""
+        part = first.part
+        try:
+            with race.scope:
+                key, outcome = await self._attempt(part, first.lent, race)
+                accepted = self._accept(part, outcome) if isinstance(outcome, Receipt) else None
+                if accepted is None or race.scope.cancel_called:
+                    self._table.fail(key, counted=False)
+                    return
+                race.is_won = True
+                first.scope.cancel()
+                log.debug("part %d: a second connection was faster", part.number)
+                situation = self._table.situation(part.number, self._plan.file_id, anyio.current_time())
+                await self._obey(key, decide(accepted, accepted, situation, self._resources.retry))
+        except LinksExpired:
+            pass  # before it began; the first attempt may go on
+        except UploadError as error:
+            if self._failure is None:
+                self._failure = error
+            scope.cancel()
+        finally:
+            self._resources.part_slots.end_race()
+            race.ended.set()
+
+    async def _has_lost(self, race: _Race, key: AttemptKey, outcome: Receipt | AttemptFailure | None) -> bool:
+        """Wait for the end of the second attempt at a part, and return whether it was acknowledged first.
+
+        Raises:
+            IntegrityError: It was, and S3 got other bytes from the first one.
+        """
+        if isinstance(outcome, Receipt) and not race.is_won:
+            race.scope.cancel()
+        await race.ended.wait()
+        if not race.is_won:
+            return False
+        self._table.fail(key, counted=False)
+        if isinstance(outcome, AttemptFailure):
+            self._table.learn(key.number, outcome)
+            if self._table.memory(key.number).doubted:
+                self.is_spoiled = True
+                raise IntegrityError(SPOILED, number=key.number, attempts=self._table.attempts(key.number))
+        return True
+
+    # -- one attempt
 
     async def _obey(self, key: AttemptKey, decision: Decision) -> bool:
         """Do what was decided, and return whether the part is done.
@@ -343,37 +463,59 @@ class PartUploader:
         now = anyio.current_time()
         self._feed.publish(self._table.complete(key, receipt, now, is_checked=decision.is_checked))
 
-    async def _attempt(self, part: Part, lent: PartReader) -> tuple[AttemptKey, Receipt | AttemptFailure]:
-        """Make one attempt, once the upload is not paused and a slot is free."""
+    async def _attempt(
+        self, part: Part, lent: PartReader, race: _Race | None = None
+    ) -> tuple[AttemptKey, Receipt | AttemptFailure | None]:
+        """Make one attempt, once the upload is not paused and a slot is free.
+
+        The outcome is None if the attempt was cancelled, because the other one was acknowledged or this one is slow.
+        """
         slots = self._resources.part_slots
+        holder = self if race is None else race
         while True:
             if not self._gate.is_open:
                 await self._pass_gate()
             await self._source.check()  # without a slot: a source that does not answer must not keep it from others
-            await slots.acquire(self, part.size)
+            await slots.acquire(holder, part.size)
             try:
                 if not self._gate.is_open:
                     continue
                 if not self.links.may_begin(self._resources.now()):
                     expired = f"the link of part {part.number} is about to expire"
                     raise LinksExpired(expired, file_id=self._plan.file_id)
-                key, started = self._table.begin(part.number, anyio.current_time())
-                self._feed.publish(started)
-                asking = self._table.memory(part.number).asking
-                put = self._puts[key] = PutAttempt(part, lent, self._plan.media_type, self._gate, asking=asking)
-                try:
-                    with self._recording(part, started.attempt) as recording, slots.sending(put, part.size) as ended:
+                outcome: Receipt | AttemptFailure | None = None
+                with self._begun(part, lent, race) as (key, count, running):
+                    put = running.put
+                    with self._recording(part, count) as recording, slots.sending(put, part.size) as ended:
                         outcome = await put.put(self._resources)
                         ended(outcome)
                         _record(recording, outcome)
-                    return key, outcome
-                finally:
-                    # Also in a cancellation, whose upload asks whether the file is whole, and how fast it went.
-                    self._table.moved(key, self._puts.pop(key).sent)
-                    if put.is_acknowledged:
-                        self._table.acknowledge(key)
+                if outcome is None and running.is_replaced:
+                    outcome = AttemptFailure(FailureKind.SLOW, "its connection is far slower than the others")
+                return key, outcome
             finally:
-                slots.release(self)
+                slots.release(holder)
+
+    @contextmanager
+    def _begun(self, part: Part, lent: PartReader, race: _Race | None) -> Iterator[tuple[AttemptKey, int, _Running]]:
+        """Note that an attempt has begun, and in the end what it moved. A cancellation of its scope ends here."""
+        key, started = self._table.begin(part.number, anyio.current_time())
+        if race is not None:
+            self._feed.publish(PartRaced(part.number, started.attempt))
+        self._feed.publish(started)
+        is_fresh = bool(self._slow[part.number])
+        asking = self._table.memory(part.number).asking if race is None else Asking.NO
+        put = PutAttempt(part, lent, self._plan.media_type, self._gate, asking=asking, is_fresh=is_fresh)
+        running = self._running[key] = _Running(put, part, lent, anyio.CancelScope(), race is not None)
+        try:
+            with running.scope:
+                yield key, started.attempt, running
+        finally:
+            # Also in a cancellation, whose upload asks whether the file is whole, and how fast it went.
+            del self._running[key]
+            self._table.moved(key, put.sent)
+            if put.is_acknowledged:
+                self._table.acknowledge(key)
 
     def _recording(self, part: Part, attempt: int) -> Recording:
         host = split_url(part.url)

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
@@ -131,7 +132,9 @@ class _Request(aiohttp.ClientRequest):
 
 
 def open_http_session(
-    shared: aiohttp.ClientSession | None, traces: tuple[aiohttp.TraceConfig, ...] = ()
+    shared: aiohttp.ClientSession | None,
+    traces: tuple[aiohttp.TraceConfig, ...] = (),
+    resolver: AbstractResolver | None = None,
 ) -> aiohttp.ClientSession:
     """Make the aiohttp session for API and parts; use it with `request` only.
 
@@ -139,7 +142,12 @@ def open_http_session(
     `raise_for_status`, trace configs and timeouts must not affect a signed request, and S3 must not see the token. No
     `trust_env`, because netrc may add an `Authorization` header, which S3 refuses beside a signed query.
     """
-    connector = shared.connector if shared is not None else aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
+    if shared is None:
+        connector: aiohttp.BaseConnector | None = aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=KEEPALIVE, resolver=resolver
+        )
+    else:
+        connector = shared.connector
     if connector is None:
         raise RuntimeError("the session that was given is closed")
     trace = aiohttp.TraceConfig()

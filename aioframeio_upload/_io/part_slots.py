@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 from .._core.concurrency import Concurrency, Reason, Sample
 from .._core.failures import AttemptFailure, FailureKind, is_throttle
 from .._core.model import Receipt
+from .._core.stragglers import MOST_RACES, SPACING, Flight, Stragglers
 from .fair_limiter import FairLimiter
 from .log import log
 from .tcp_state import TcpState, read_tcp_state
@@ -23,6 +23,9 @@ PERIOD = 0.1
 
 STARVED = 0.2
 """Share of a connection's busy time in which the receiver's window was full: then the receiver limits it."""
+
+AVOID = 600.0
+"""Seconds for which a connection to an address that was slow is the last choice."""
 
 OTHER_PATH = 3.0
 """Times the least round trip of all connections: one with a longer one goes elsewhere."""
@@ -51,25 +54,36 @@ class Sending(Protocol):
         """The connection; None before there is one."""
         ...
 
-
-@dataclass(slots=True)
-class _Flight:
-    """A part in flight."""
-
-    size: int
-    moved: int = 0
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause of its upload holds it."""
+        ...
 
 
 class PartSlots:
     """The slots for parts of all uploads of an Uploader. Owned by its `Session`.
 
     While parts are in flight, a timer samples what they move; an idle Uploader has neither timer nor task.
+
+    Args:
+        limit: The most slots.
+        adaptive: Whether the rate decides on their number.
+        unacknowledged: Returns how many bytes of a socket the other end does not have yet, where the kernel tells.
+        slow: Gets the addresses of stragglers, and until when others are better.
     """
 
-    def __init__(self, limit: int, *, adaptive: bool, unacknowledged: Callable[[Any], int]) -> None:
+    def __init__(
+        self, limit: int, *, adaptive: bool, unacknowledged: Callable[[Any], int], slow: dict[str, float]
+    ) -> None:
         self._control = Concurrency(limit, adaptive)
         self._unacknowledged = unacknowledged
-        self._flying: dict[Sending, _Flight] = {}
+        self._flying: dict[Sending, Flight] = {}
+        self._stragglers = Stragglers()
+        self._races = 0
+        """Second attempts that run or wait for a slot."""
+        self._compared_at = 0.0
+        self._slow = slow
+        """Addresses that were slow, and until when others come first."""
         self._moved = 0
         """Bytes that the other ends have acknowledged."""
         self._resent = 0
@@ -109,6 +123,22 @@ class PartSlots:
             self._sample(size)  # the first one: it decides how many begin
         await self.limiter.acquire(upload)
 
+    def is_straggler(self, part: Sending) -> bool:
+        """Return whether a part in flight is far behind the others."""
+        flight = self._flying.get(part)
+        return flight is not None and flight.is_straggler
+
+    def begin_race(self) -> bool:
+        """Return whether one more second attempt may begin; if so, `end_race` must follow."""
+        if self._races >= MOST_RACES:
+            return False
+        self._races += 1
+        return True
+
+    def end_race(self) -> None:
+        """Note that a second attempt has ended."""
+        self._races -= 1
+
     def release(self, upload: Hashable) -> None:
         """Return a slot."""
         self.limiter.release(upload)
@@ -121,18 +151,22 @@ class PartSlots:
             A function that notes how the attempt ended.
         """
         begun_at = time.monotonic()
-        self._flying[part] = _Flight(size)
+        flight = self._flying[part] = Flight(size, begun_at)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
 
         def ended(outcome: Receipt | AttemptFailure) -> None:
             self._note(outcome, begun_at)
+            if isinstance(outcome, Receipt):
+                self._stragglers.completed(flight, time.monotonic())
 
         try:
             yield ended
         finally:
             self._count(part)
             del self._flying[part]
+            if flight.is_straggler and part.transport is not None:
+                part.transport.abort()  # aiohttp takes no connection from its pool that is closed
             if not self._flying:
                 self._forget_closed()
 
@@ -161,6 +195,7 @@ class PartSlots:
         self._timer = None
         if self._flying:
             self._sample()
+            self._compare()
             self._timer = asyncio.get_running_loop().call_later(PERIOD, self._tick)
 
     def _sample(self, first: int = 0) -> None:
@@ -183,6 +218,21 @@ class PartSlots:
         if was_backing_off and self._control.reason != "backing off":
             log.debug("S3 is quiet again: %d parts in flight from now on", self._control.slots)
         self._apply()
+
+    def _compare(self) -> None:
+        """Look for stragglers."""
+        now = time.monotonic()
+        if now - self._compared_at < SPACING:
+            return
+        self._compared_at = now
+        for part, flight in self._flying.items():
+            flight.is_held = part.is_paused
+            flight.is_sent = part.sent >= flight.size and flight.moved >= flight.size
+        is_idle = not self.limiter.waiting and self.limiter.in_use < self.limiter.total
+        self._stragglers.look(now, list(self._flying.values()), is_idle=is_idle)
+        for part, flight in self._flying.items():
+            if flight.is_straggler and (address := address_of(part.transport)) is not None:
+                self._slow[address] = now + AVOID
 
     def _apply(self) -> None:
         # One part more while an upload has none: parts of a large file may take an hour each.
@@ -207,7 +257,9 @@ class PartSlots:
         state = read_tcp_state(sock)
         if state is not None:
             before = self._states.get(transport)
-            self._moved += max(0, state.acked - (before.acked if before is not None else 0))
+            moved = max(0, state.acked - (before.acked if before is not None else 0))
+            self._moved += moved
+            self._flying[part].moved += moved
             self._resent += max(0, state.resent - (before.resent if before is not None else 0))
             self._states[transport] = state
             return Path(state.least_round_trip, state.round_trip, before is not None and is_starved(before, state))
@@ -217,6 +269,12 @@ class PartSlots:
         self._moved += moved - flight.moved
         flight.moved = moved
         return None
+
+
+def address_of(transport: asyncio.WriteTransport | None) -> str | None:
+    """Return the address that a connection goes to."""
+    peer = None if transport is None or transport.is_closing() else transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else None
 
 
 def is_starved(before: TcpState, now: TcpState) -> bool:

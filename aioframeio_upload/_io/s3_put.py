@@ -95,16 +95,25 @@ class PutAttempt:
         gate: The upload's pause.
         asking: Whether to send `Expect: 100-continue`. S3 then refuses before gigabytes are sent; without it, S3
             refuses early and closes the connection, which often shows as a broken pipe only.
+        is_fresh: Whether to open a connection for it, to an address that is looked up anew.
     """
 
-    def __init__(
-        self, part: Part, lent: PartReader, media_type: str | None, gate: PauseGate, *, asking: Asking = Asking.NO
+    def __init__(  # a record of what is sent and how
+        self,
+        part: Part,
+        lent: PartReader,
+        media_type: str | None,
+        gate: PauseGate,
+        *,
+        asking: Asking = Asking.NO,
+        is_fresh: bool = False,
     ) -> None:
         self._part = part
         self._lent = lent
         self._content_type = media_type or OCTET_STREAM
         self._gate = gate
         self._asking = asking
+        self._is_fresh = is_fresh
         self._body: PartPayload | None = None
         self.is_acknowledged = False
         """Whether S3 said that it has the part; known before its checksums are compared."""
@@ -118,6 +127,11 @@ class PutAttempt:
     def transport(self) -> asyncio.WriteTransport | None:
         """The connection; None while there is none."""
         return self._body.transport if self._body is not None else None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the upload is paused."""
+        return not self._gate.is_open
 
     async def put(self, resources: Session) -> Receipt | AttemptFailure:
         """Send the part once.
@@ -175,6 +189,8 @@ class PutAttempt:
             raise
         finally:
             guard.close()
+            if self._is_fresh and body.transport is not None:
+                body.transport.abort()  # the next one gets a new connection too
         if body.source_error is not None:
             raise body.source_error
         match outcome:
@@ -235,6 +251,7 @@ class PutAttempt:
                     allow_redirects=False,
                     expect100=expect,
                     trace_request_ctx=question if expect else None,
+                    **(resources.apart(link.reveal()) if self._is_fresh else {}),
                     **resources.route_to(link.reveal(), headers),
                 ) as response,
             ):

@@ -31,6 +31,7 @@ from .journal import AsyncJournal
 from .part_payload import unacknowledged
 from .part_slots import PartSlots
 from .proxies import Proxies
+from .resolver import SteeredResolver
 from .spool import Spool
 
 API_CALLS = 32
@@ -67,6 +68,8 @@ class Session:
 
     session: aiohttp.ClientSession
     """Has its own connector or the caller's. Requests use `session_for` instead."""
+    resolver: SteeredResolver
+    """Used by a connector of our own; the caller's has another."""
     executor: ReadThreads
     spool: Spool
     blocks: BufferPool
@@ -152,6 +155,7 @@ class Session:
         try:
             with anyio.CancelScope(shield=True):
                 await self.session.close()
+                await self.resolver.close()
                 if self.spare is not None:
                     await self.spare.close()
                 if self.journal is not None:
@@ -160,6 +164,17 @@ class Session:
             self.part_slots.close()
             self.executor.shutdown(wait=False, cancel_futures=True)
             self.blocks.close()
+
+    def apart(self, url: URL) -> dict[str, Any]:
+        """Return the keyword arguments for aiohttp that open a new connection, to an address that is looked up anew.
+
+        The name of the server is what it would be anyway, but it is a part of the pool's key: no connection of the
+        usual ones is found under it.
+        """
+        connector = self.session.connector
+        if isinstance(connector, aiohttp.TCPConnector) and url.raw_host and url.port:
+            connector.clear_dns_cache(url.raw_host, url.port)
+        return {"server_hostname": url.raw_host}
 
     def route_to(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return the keyword arguments for aiohttp that set proxy, headers and TLS of a request.
@@ -190,11 +205,14 @@ async def open_session(settings: UploaderSettings) -> Session:
 
 def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
     limits = settings.limits
-    own = open_http_session(settings.session, settings.traces)
+    slow: dict[str, float] = {}
+    resolver = SteeredResolver(slow)
+    own = open_http_session(settings.session, settings.traces, resolver)
     most = slots_within(limits, own.connector)
-    slots = PartSlots(most, adaptive=limits.parts == "auto", unacknowledged=unacknowledged)
+    slots = PartSlots(most, adaptive=limits.parts == "auto", unacknowledged=unacknowledged, slow=slow)
     return Session(
         session=own,
+        resolver=resolver,
         executor=executor,
         spool=Spool(settings.spool_dir, slots.spooled),
         blocks=BufferPool(most, limits.bandwidth),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import accumulate
 
 from .model import Bar, BarOutcome, Track, UploadHistory
 
@@ -19,6 +20,9 @@ RESOLUTION = 1500
 
 The picture is 1500 pixels wide as a PNG (10 inches at 150 dpi), so they would fall into one pixel.
 """
+
+COLUMNS = 240
+"""Points of the line that shows how many attempts ran: a few for each millimetre."""
 
 TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 """Seconds between two ticks, up to a day."""
@@ -45,6 +49,8 @@ class Picture:
     """Seconds."""
     left_out: int
     """Attempts for which there was no row."""
+    in_flight: tuple[float, ...] = ()
+    """The mean number of attempts that ran, in COLUMNS intervals of equal length; of files in a folder."""
 
     @property
     def rows(self) -> int:
@@ -80,7 +86,28 @@ def compose(history: UploadHistory) -> Picture:
         )
         for block in blocks
     ]
-    return Picture(tuple(shown), history.span, left_out)
+    return Picture(
+        tuple(shown), history.span, left_out, mean_in_flight([bar for _, bars in known for bar in bars], history.span)
+    )
+
+
+def mean_in_flight(bars: Iterable[Bar], span: float) -> tuple[float, ...]:
+    """Return how many attempts ran on average, in COLUMNS intervals of the time from 0 to `span`."""
+    if not span:
+        return ()
+    width = span / COLUMNS
+    # Of each interval, what is added to it alone, and from it on: one step for a bar, however long it is.
+    alone, onward = [0.0] * (COLUMNS + 1), [0] * (COLUMNS + 1)
+    for bar in bars:
+        first, last = (min(int(at / width), COLUMNS - 1) for at in (bar.began, bar.ended))
+        if first == last:
+            alone[first] += (bar.ended - bar.began) / width
+            continue
+        alone[first] += first + 1 - bar.began / width
+        alone[last] += bar.ended / width - last
+        onward[first + 1] += 1
+        onward[last] -= 1
+    return tuple(map(sum, zip(alone[:COLUMNS], accumulate(onward[:COLUMNS]), strict=True)))
 
 
 def _times(bar: Bar) -> tuple[float, float]:

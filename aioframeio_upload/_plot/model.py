@@ -19,6 +19,7 @@ from .._core.events import (
     FolderCompleted,
     FolderPlanned,
     PartCompleted,
+    PartRaced,
     PartRetrying,
     PartStarted,
     Progress,
@@ -123,12 +124,17 @@ class Track:
     bars: list[Bar] = field(default_factory=list)
     running: dict[int | str, tuple[int, float]] = field(default_factory=dict)
     """The number and the begin of each running attempt, by part or path."""
+    overtaken: dict[int | str, tuple[int, float]] = field(default_factory=dict)
+    """The same of first attempts beside which a second one runs."""
+    races: int = 0
+    """How often a part was sent a second time on another connection."""
     sent: int = 0
     """Bytes that have moved, without those of an earlier run."""
 
     def open_bars(self, until: float) -> list[Bar]:
         """Return the running attempts as bars that end at `until`."""
-        return [Bar(key, attempt, began, until, "stopped") for key, (attempt, began) in self.running.items()]
+        running = (*self.overtaken.items(), *self.running.items())
+        return [Bar(key, attempt, began, until, "stopped") for key, (attempt, began) in running]
 
 
 class UploadHistory:
@@ -154,7 +160,7 @@ class UploadHistory:
         """Return a copy that another thread may read."""
         other = copy(self)
         other._tracks = {  # noqa: SLF001  # an object of this class
-            key: replace(track, bars=track.bars.copy(), running=track.running.copy())
+            key: replace(track, bars=track.bars.copy(), running=track.running.copy(), overtaken=track.overtaken.copy())
             for key, track in self._tracks.items()
         }
         other.rates, other.reasons = self.rates.copy(), self.reasons.copy()
@@ -183,7 +189,7 @@ class UploadHistory:
         match event:
             case Progress():
                 self._move(track, event, now)
-            case PartStarted() | PartRetrying() | PartCompleted():
+            case PartStarted() | PartRaced() | PartRetrying() | PartCompleted():
                 self._add_part(track, event, now)
             case FileStarted() | FileCompleted() | FileFailed() | FileSkipped():
                 self._add_file(track, event, now)
@@ -193,16 +199,28 @@ class UploadHistory:
                 self._plan(track, event, now)
         track.last_event_at = now
 
-    def _add_part(self, track: Track, event: PartStarted | PartRetrying | PartCompleted, now: float) -> None:
+    def _add_part(
+        self, track: Track, event: PartStarted | PartRaced | PartRetrying | PartCompleted, now: float
+    ) -> None:
         match event:
+            case PartRaced(number=number):
+                track.races += 1
+                self._lose(track, number, now)
+                if number in track.running:
+                    track.overtaken[number] = track.running.pop(number)
             case PartStarted(number=number, attempt=attempt):
                 self._begin(track, number, attempt, now)
             case PartRetrying(number=number):
+                self._lose(track, number, now)
                 self._close(track, number, "again", now)
                 self._count(event.error)
             case PartCompleted(number=number):
                 # The workers of a fleet do not report the begin of an attempt.
                 track.running.setdefault(number, (event.attempt, max(0.0, now - event.seconds)))
+                first = track.overtaken.get(number)
+                if first is not None and first[0] == event.attempt:  # the first one was not too slow after all
+                    track.overtaken[number], track.running[number] = track.running[number], first
+                self._lose(track, number, now)
                 self._close(track, number, "done", now)
 
     def _add_file(
@@ -252,7 +270,18 @@ class UploadHistory:
         else:
             self.forgotten += 1
 
+    def _lose(self, track: Track, key: int | str, now: float) -> None:
+        """End the other one of two attempts."""
+        if key in track.overtaken:
+            winner = track.running.pop(key, None)
+            track.running[key] = track.overtaken.pop(key)
+            self._close(track, key, "stopped", now)
+            if winner is not None:
+                track.running[key] = winner
+
     def _stop(self, track: Track, now: float) -> None:
+        for key in tuple(track.overtaken):
+            self._lose(track, key, now)
         for key in tuple(track.running):
             self._close(track, key, "stopped", now)
 

@@ -78,6 +78,7 @@ def draw(history: UploadHistory, picture: Picture, form: str) -> bytes:
         axes.set_axisbelow(True)
     _draw_rows(above, picture, span)
     _draw_rates(below, history.rates)
+    _draw_in_flight(below.twinx(), picture)
     below.set_xlim(-span / 200, span * 1.005)
     instants = ticks(span)
     below.set_xticks(instants, [format_clock(instant) for instant in instants], fontfamily=FONT)
@@ -106,7 +107,8 @@ def _draw_rows(axes: Axes, picture: Picture, span: float) -> None:
                 if bar.outcome in ("again", "failed"):
                     marks.setdefault(bar.outcome, []).append((bar.ended, line))
             line += 1
-    for outcome, corners in boxes.items():
+    # An attempt that was cancelled for a second one is below it.
+    for outcome, corners in sorted(boxes.items(), key=lambda one: one[0] != "stopped"):
         # One path for all bars of a colour: 20,000 bars are then 1 MB of SVG instead of several.
         path = Path.make_compound_path(*(Path(one, closed=True) for one in corners))
         axes.add_patch(PathPatch(path, facecolor=COLORS[outcome], linewidth=0))
@@ -134,6 +136,18 @@ def _draw_rates(axes: Axes, rates: Rates) -> None:
     axes.set_ylim(bottom=0)
 
 
+def _draw_in_flight(axes: Axes, picture: Picture) -> None:
+    """Draw how many attempts ran at once, with a scale at the right."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=8, length=0)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True) if picture.in_flight else NullLocator())
+    axes.yaxis.set_major_formatter("{x:.0f} at once")
+    if picture.in_flight:
+        edges = [number * picture.span / len(picture.in_flight) for number in range(len(picture.in_flight) + 1)]
+        axes.stairs(picture.in_flight, edges, baseline=None, color=INK, linewidth=1.0)
+    axes.set_ylim(bottom=0)
+
+
 def _draw_title(axes: Axes, history: UploadHistory, picture: Picture) -> None:
     lines = [_describe_total(history, picture)]
     again = sum(history.reasons.values())
@@ -142,6 +156,9 @@ def _draw_title(axes: Axes, history: UploadHistory, picture: Picture) -> None:
         more = ", …" if len(history.reasons) > 3 else ""
         times = "once" if again == 1 else f"{again:,} times"
         lines.append(f"tried again {times}: {reasons}{more}")
+    races = sum(track.races for track in history.tracks)
+    if races:
+        lines.append(f"sent a second time beside a slow connection: {'once' if races == 1 else f'{races:,} times'}")
     if history.forgotten + picture.left_out:
         lines.append(f"{history.forgotten + picture.left_out:,} more attempts are not drawn")
     axes.set_title(

@@ -105,7 +105,12 @@ class Exchange:
         if self.armed is not None and self.meets("trickle"):
             limit = max(1, int(self.armed.fault.rate * TICK))
             block = await self._read(limit)
-            await asyncio.sleep(len(block) / self.armed.fault.rate)
+            transport = self.request.transport
+            if transport is None:
+                raise NoAnswerError
+            # A client that has left is not noticed otherwise while what it had sent is more than the buffer.
+            with _wire.noticing_hangup(transport):
+                await asyncio.sleep(len(block) / self.armed.fault.rate)
             return block
         if self.armed is None or not self._mid_body_pending():
             return await self._read(BLOCK)

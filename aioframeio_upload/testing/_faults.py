@@ -59,6 +59,8 @@ class Fault:
         rate: Bytes per second ("trickle").
         linger: Seconds between an early answer and the close of its connection.
         location: Where a "redirect" points; None: the same URL again.
+        sticks: Whether it strikes every later part on the connections of the requests that it struck, too, beyond
+            `times`: a "trickle" that sticks is a slow connection.
 
     Kinds: "answer" reads the whole body and answers `status`; "early" answers before the rest of the body is
     read and closes; "reset" sends an RST and "close" a FIN, both without an answer; "lose_answer" does what was
@@ -87,6 +89,7 @@ class Fault:
     rate: float = 65536.0
     linger: float = 0.0
     location: str | None = None
+    sticks: bool = False
 
     def __post_init__(self) -> None:
         """Check that the fault can strike.
@@ -110,6 +113,8 @@ class Armed:
     seen: int = 0
     claimed: int = 0
     hits: int = 0
+    stuck_to: list[object] = field(default_factory=list)
+    """The connections that it strikes again."""
     released: bool = False
 
 
@@ -123,8 +128,19 @@ class Faults:
         """Add further faults."""
         self.armed.extend(Armed(fault) for fault in faults)
 
-    def strike(self, operation: str, number: int | None, name: str | None, *, asks: bool = False) -> Armed | None:
+    def strike(
+        self,
+        operation: str,
+        number: int | None,
+        name: str | None,
+        *,
+        asks: bool = False,
+        connection: object = None,
+    ) -> Armed | None:
         """Return the fault that strikes a request, if any, and count it as claimed."""
+        for armed in self.armed:
+            if any(one is connection for one in armed.stuck_to):
+                return armed
         chosen: Armed | None = None
         for armed in self.armed:
             if armed.fault.asks not in (None, asks) or not _matches(armed.fault, operation, number, name):
@@ -134,6 +150,8 @@ class Faults:
                 chosen = armed
         if chosen is not None:
             chosen.claimed += 1
+            if chosen.fault.sticks:
+                chosen.stuck_to.append(connection)
         return chosen
 
     def hits(self, fault: Fault) -> int:

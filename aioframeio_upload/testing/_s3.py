@@ -88,7 +88,13 @@ async def put_part(account: Account, exchange: Exchange) -> web.Response:
         return await exchange.refuse(error_document(*refused))
     seen = exchange.seen
     file = account.store.file(seen.file_id or "")
-    exchange.armed = account.faults.strike("part", seen.number, file.name if file else None, asks=exchange.expects)
+    exchange.armed = account.faults.strike(
+        "part",
+        seen.number,
+        file.name if file else None,
+        asks=exchange.expects,
+        connection=exchange.request.protocol,
+    )
     await exchange.begin()
     keep = file is not None and not exchange.meets("answer", "expire", "redirect", "garbled")
     flip: Flip | None = "corrupt" if exchange.meets("corrupt") else "rot" if exchange.meets("rot") else None

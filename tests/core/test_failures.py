@@ -74,6 +74,7 @@ EXPECTED: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
     (FailureKind.UNREACHABLE, None, None, "no connection in time", AGAIN),
     (FailureKind.CRC, 200, None, "S3 acknowledged other bytes than were sent: their CRC64NVME differs", AGAIN),
     (FailureKind.ETAG, 200, None, "S3 acknowledged other bytes than were sent", AGAIN),
+    (FailureKind.SLOW, None, None, "slow", AGAIN),
     (FailureKind.PAUSED, None, None, "paused", AGAIN),
     # 408, 429, 5xx, with any document or none
     *(

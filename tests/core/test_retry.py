@@ -75,6 +75,12 @@ def test_a_pause_costs_no_attempt_and_no_delay() -> None:
     assert decision == Decision(Action.WAIT, is_counted=False, reason="paused")
 
 
+def test_a_slow_connection_costs_no_attempt_and_no_delay_and_is_told() -> None:
+    decision = after(AttemptFailure(FailureKind.SLOW, "slow"), attempts=99)
+    assert (decision.action, decision.delay, decision.is_counted) == (Action.RETRY, 0.0, False)
+    assert isinstance(decision.error, PartError)
+
+
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: f"{row.kind.value} {row.code} {row.status} {row.words}")
 def test_a_first_failure_is_followed_by_what_its_row_in_the_table_says(row: FailureRule) -> None:
     status = row.status[1] if row.status is not None else None

@@ -21,11 +21,12 @@ class Body:
     def __init__(self, transport: asyncio.WriteTransport | None = None) -> None:
         self.sent = 0
         self.transport = transport
+        self.is_paused = False
 
 
 @pytest.fixture
 async def slots() -> AsyncIterator[PartSlots]:
-    found = PartSlots(64, adaptive=True, unacknowledged=lambda sock: 0)
+    found = PartSlots(64, adaptive=True, unacknowledged=lambda sock: 0, slow={})
     yield found
     found.close()
 

@@ -20,6 +20,7 @@ from aioframeio_upload import (
     PartCompleted,
     PartError,
     PartExhausted,
+    PartRaced,
     PartRetrying,
     PartStarted,
     Progress,
@@ -30,7 +31,7 @@ from aioframeio_upload import (
     UploadReplanned,
     UploadResumed,
 )
-from aioframeio_upload._plot.layout import MAX_ROWS, compose, format_clock, ticks
+from aioframeio_upload._plot.layout import COLUMNS, MAX_ROWS, compose, format_clock, mean_in_flight, ticks
 from aioframeio_upload._plot.model import MAX_BINS, Bar, Rates, Track, UploadHistory
 from tests.core.test_events import EVENTS, FILE
 
@@ -87,6 +88,28 @@ def test_an_attempt_that_a_pause_or_a_new_plan_ends_is_stopped() -> None:
     assert [(bar.began, bar.ended, bar.outcome) for bar in track.bars] == [(0.0, 2.0, "stopped"), (2.0, 3.0, "stopped")]
     assert track.open_bars(9.0) == [Bar(1, 1, 4.0, 9.0, "stopped")]
     assert track.replanned == 1
+
+
+@pytest.mark.parametrize("winner", [1, 2])
+def test_two_attempts_at_a_part_are_two_bars_of_which_one_arrives(winner: int) -> None:
+    track = track_of(
+        (0.0, PartStarted(1, 1, 0, 5)),
+        (2.0, PartRaced(1, 2)),
+        (2.0, PartStarted(1, 2, 0, 5)),
+        (3.0, PartCompleted(1, 5, None, winner, 1.0)),
+    )
+    assert {(bar.attempt, bar.began, bar.ended, bar.outcome == "done") for bar in track.bars} == {
+        (1, 0.0, 3.0, winner == 1),
+        (2, 2.0, 3.0, winner == 2),
+    }
+    assert track.races == 1
+    assert not track.running
+    assert not track.overtaken
+
+
+def test_while_two_attempts_run_both_are_drawn() -> None:
+    track = track_of((0.0, PartStarted(1, 1, 0, 5)), (2.0, PartRaced(1, 2)), (2.0, PartStarted(1, 2, 0, 5)))
+    assert track.open_bars(4.0) == [Bar(1, 1, 0.0, 4.0, "stopped"), Bar(1, 2, 2.0, 4.0, "stopped")]
 
 
 def test_a_part_without_a_started_event_began_its_duration_before_its_end() -> None:
@@ -249,6 +272,22 @@ def test_many_parts_of_many_files_at_once_are_drawn_on_one_page(files: int, part
     assert shown + drawn.left_out <= files * parts
     if files * (1 + min(parts, at_once)) < MAX_ROWS:
         assert drawn.left_out == 0
+
+
+def test_how_many_attempts_ran_is_drawn_over_time() -> None:
+    bars = [Bar(1, 1, 0.0, 10.0, "done"), Bar(2, 1, 5.0, 10.0, "done"), Bar(3, 1, 0.0, 10.0 / COLUMNS / 2, "done")]
+    found = mean_in_flight(bars, 10.0)
+    assert found[0] == pytest.approx(1.5)
+    assert found[1 : COLUMNS // 2] == pytest.approx([1.0] * (COLUMNS // 2 - 1))
+    assert found[COLUMNS // 2 :] == pytest.approx([2.0] * (COLUMNS // 2))
+    assert mean_in_flight([], 0.0) == ()
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=20))
+def test_the_mean_number_of_attempts_has_the_area_of_their_bars(times: list[tuple[float, float]]) -> None:
+    bars = [Bar(1, 1, min(pair), max(pair), "done") for pair in times]
+    area = sum(mean_in_flight(bars, 100.0)) * 100.0 / COLUMNS
+    assert area == pytest.approx(sum(bar.ended - bar.began for bar in bars), abs=1e-6)
 
 
 def check(history: UploadHistory) -> None:

@@ -46,6 +46,7 @@ from aioframeio_upload import (
     Part,
     PartCompleted,
     PartError,
+    PartRaced,
     PartRetrying,
     PartStarted,
     PendingUpload,
@@ -120,6 +121,8 @@ def every_event_is_matched(event: Event) -> str:
             assert_type(event.bytes_completed, int)
         case PartStarted():
             assert_type(event.offset, int)
+        case PartRaced():
+            assert_type(event.attempt, int)
         case PartRetrying():
             assert_type(event.error, PartError)
         case ApiRetrying():
