@@ -64,11 +64,7 @@ class UploadRun:
                         path,
                         _new_upload(uploader, path, folder_id, arguments),
                         keeps_rows=self._output.report is not None,
-<<<<<<< HEAD
-=======
-                        if_missing=format_missing_folder(folder_id, self._service.account_id),
                         uploader=uploader,
->>>>>>> 2af810e (Race the parts that are far behind on a new connection)
                     )
                     for path in arguments.paths
                 ]

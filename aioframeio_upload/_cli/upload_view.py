@@ -40,11 +40,7 @@ class UploadView:
         upload: Upload | FolderUpload | FolderWatch,
         *,
         keeps_rows: bool,
-<<<<<<< HEAD
-=======
-        if_missing: str | None = None,
         uploader: Uploader | None = None,
->>>>>>> 2af810e (Race the parts that are far behind on a new connection)
     ) -> None:
         self.label = label
         self.upload = upload
