@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import heapq
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import NamedTuple
 
@@ -56,6 +58,19 @@ FIRST_RETRY, LAST_RETRY = 30.0, 1800.0
 """Seconds before a file that failed is tried again; doubled after each further failure, up to the second number."""
 
 
+MOST_CHANGE_PAUSE = 60.0
+"""Seconds after which a file is sent again at most that changed while it was sent, again and again."""
+
+
+def change_pause(settle: float, changes: int) -> float:
+    """Return the seconds before a file is sent again that has changed while it was sent so often in a row.
+
+    Each attempt creates a file at Frame.io and deletes it. Where `settle` is shorter than the pauses of the program
+    that writes, the attempts would follow each other without a pause.
+    """
+    return max(settle, min(MOST_CHANGE_PAUSE, 2.0 ** min(changes, 32)))
+
+
 def retry_pause(failures: int) -> float:
     """Return the seconds until a file that has failed so often in a row is tried again."""
     return min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(failures - 1, 32))
@@ -69,7 +84,10 @@ SAFETY_NET = 30.0
 full (inotify's has 16384 places), and some file systems do not report what another computer has written."""
 
 SHARE_POLLED, SHARE_SAFETY = 10.0, 30.0
-"""The time between two readings is at least so many times the duration of the last one."""
+"""The time between two readings is at least so many times the duration of the last one, up to `LONGEST_PAUSE`."""
+
+LONGEST_PAUSE = 300.0
+"""Seconds. A reading may have taken an hour because the share did not answer; the next one may take a second."""
 
 
 def scan_pause(settle: float, duration: float, *, notified: bool) -> float:
@@ -81,8 +99,8 @@ def scan_pause(settle: float, duration: float, *, notified: bool) -> float:
         notified: Whether the system reports changes.
     """
     if notified:
-        return max(SAFETY_NET, SHARE_SAFETY * duration)
-    return max(POLLS_AT_MOST, min(settle, POLLS_AT_LEAST), SHARE_POLLED * duration)
+        return max(SAFETY_NET, min(LONGEST_PAUSE, SHARE_SAFETY * duration))
+    return max(POLLS_AT_MOST, min(settle, POLLS_AT_LEAST), min(LONGEST_PAUSE, SHARE_POLLED * duration))
 
 
 # -- the files that wait -----------------------------------------------------------------------------------------------
@@ -109,20 +127,28 @@ class _Waiting(NamedTuple):
     stamp: Stamp | None
     """As last seen; None if nobody has looked since it changed."""
     due_at: float
-    failures: int
+    failures: int = 0
     """How often it failed in a row without having changed."""
+    changes: int = 0
+    """How often in a row it changed while it was sent."""
+    not_before: float = -inf
+    """No change makes it due earlier than that."""
 
 
 class _Begun:
     """A file from its turn until it has arrived or failed."""
 
-    __slots__ = ("failures", "later", "stamp")
+    __slots__ = ("later", "stamp", "was")
 
-    def __init__(self, stamp: Stamp | None, failures: int) -> None:
-        self.stamp = stamp
-        self.failures = failures
+    def __init__(self, was: _Waiting) -> None:
+        self.was = was
+        self.stamp = was.stamp
         self.later: _Waiting | None = None
         """What it has become since; it is sent again after this turn."""
+
+
+STEP = 500
+"""Files of one step of `WaitingFiles.drop`: half a millisecond."""
 
 
 class WaitingFiles:
@@ -140,6 +166,9 @@ class WaitingFiles:
         self._files: dict[str, _Waiting] = {}
         self._heap: list[tuple[float, str]] = []
         """When each file is due. An entry whose time differs from the file's is void."""
+        self._below: Counter[str] = Counter()
+        """How many files wait in each folder and the folders below it, so that a deletion that concerns none costs
+        nothing."""
         self._begun: dict[str, _Begun] = {}
         self.size = 0
         """Total bytes of the files that wait, as last seen."""
@@ -149,27 +178,41 @@ class WaitingFiles:
 
     def note(self, path: str, found: Stamp | None, now: float) -> None:
         """Note what a file is now, or with None that it has changed somehow; a change makes it settle anew."""
-        later = _Waiting(found, now + self._settle, 0)
         begun = self._begun.get(path)
         if begun is None:
             known = self._files.get(path)
             if known is None or found is None or found != known.stamp:
-                self._put(path, later)
+                self._put(path, self._changed(found, now, known))
         elif found is None or found != (begun.later or begun).stamp:
-            begun.later = later
+            begun.later = self._changed(found, now, begun.was)
 
-    def drop(self, path: str) -> None:
-        """Forget a file that waits, or every file in a folder."""
-        if self._remove(path):
+    def _changed(self, found: Stamp | None, now: float, before: _Waiting | None) -> _Waiting:
+        due_at = now + self._settle
+        if before is None or not before.changes:
+            return _Waiting(found, due_at)
+        due_at = max(due_at, before.not_before)
+        return _Waiting(found, due_at, changes=before.changes, not_before=before.not_before)
+
+    def drop(self, paths: Iterable[str]) -> Iterator[None]:
+        """Forget files that wait, and all that wait in a folder; do the next step with each `next()`.
+
+        A step looks at `STEP` files, so that the caller can let others run between two: a hundred thousand may wait.
+        """
+        folders = {path for path in paths if not self._remove(path) and self._below[path]}
+        if not folders:
             return
-        below = path + "/"
-        for one in [one for one in self._files if one.startswith(below)]:
-            self._remove(one)
+        waiting = list(self._files)
+        for start in range(0, len(waiting), STEP):
+            for path in waiting[start : start + STEP]:
+                if not folders.isdisjoint(_folders_of(path)):
+                    self._remove(path)
+            yield
 
     def clear(self) -> None:
         """Forget all files that wait."""
         self._files.clear()
         self._heap.clear()
+        self._below.clear()
         self.size = 0
 
     def due_at(self) -> float | None:
@@ -189,7 +232,7 @@ class WaitingFiles:
         path = heapq.heappop(self._heap)[1]
         one = self._files[path]
         self._remove(path)
-        self._begun[path] = _Begun(one.stamp, one.failures)
+        self._begun[path] = _Begun(one)
         return path
 
     def judge(self, path: str, found: Stamp | None, now: float) -> Readiness:
@@ -206,33 +249,57 @@ class WaitingFiles:
         del self._begun[path]
         if found is None:
             return Readiness.GONE
-        self._put(path, _Waiting(found, now + self._settle, 0))
+        self._put(path, self._changed(found, now, begun.was))
         return Readiness.CHANGED
 
-    def end(self, path: str, now: float, *, failed: bool) -> None:
-        """End the turn of a file that was ready. It waits again if it has changed since, or if sending it failed."""
+    def end(self, path: str, now: float, *, failed: bool, changed: bool = False) -> None:
+        """End the turn of a file that was ready. It waits again if it has changed since, or if sending it failed.
+
+        Args:
+            path: The file.
+            now: The time.
+            failed: Whether it did not arrive.
+            changed: Whether that is because it changed while it was sent.
+        """
         begun = self._begun.pop(path)
-        if begun.later is not None:
+        if changed:
+            changes = begun.was.changes + 1
+            due_at = now + change_pause(self._settle, changes)
+            found = None if begun.later is None else begun.later.stamp
+            self._put(path, _Waiting(found, due_at, changes=changes, not_before=due_at))
+        elif begun.later is not None:
             self._put(path, begun.later)
         elif failed:
-            failures = begun.failures + 1
+            failures = begun.was.failures + 1
             self._put(path, _Waiting(begun.stamp, now + retry_pause(failures), failures))
 
     def _put(self, path: str, one: _Waiting) -> None:
         self._remove(path)
         self._files[path] = one
+        self._below.update(_folders_of(path))
         heapq.heappush(self._heap, (one.due_at, path))
         self.size += 0 if one.stamp is None else one.stamp.size
 
     def _remove(self, path: str) -> bool:
         one = self._files.pop(path, None)
-        if one is not None and one.stamp is not None:
-            self.size -= one.stamp.size
-        return one is not None
+        if one is None:
+            return False
+        for folder in _folders_of(path):
+            self._below[folder] -= 1
+            if not self._below[folder]:
+                del self._below[folder]
+        self.size -= 0 if one.stamp is None else one.stamp.size
+        return True
 
     def _is_void(self, due_at: float, path: str) -> bool:
         one = self._files.get(path)
         return one is None or one.due_at != due_at
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    """Return the folders that a file is in, the nearest first, without the root."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def local_file(path: str, found: Stamp) -> LocalFile:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 import anyio
@@ -106,6 +107,7 @@ class RemoteFolders:
         exact: Paths that are matched by their exact name alone, because a look-alike is in the tree.
         events: Gets a `FolderCreated` for each folder that was made.
         listings: How many listings are cached; None for all.
+        listing_age: Seconds for which a listing is used, because others may put files there too; None for ever.
     """
 
     def __init__(  # noqa: PLR0913  # each argument is named, and has another owner
@@ -119,6 +121,7 @@ class RemoteFolders:
         exact: Container[str],
         events: EventSink,
         listings: int | None = None,
+        listing_age: float | None = None,
     ) -> None:
         self._api = api
         self._account_id = account_id
@@ -129,6 +132,7 @@ class RemoteFolders:
         self._events = events
         self._places = SingleFlight(self._find)
         self._listings = SingleFlight(self._read, listings)
+        self._listing_age = listing_age
         self._used: set[str] = set()
         """Folders that were made here, and into which something may have been put since."""
 
@@ -157,6 +161,8 @@ class RemoteFolders:
             ApiError: The service refused, or did not answer.
         """
         read_at, listing = await self._listings.get(path)
+        if self._listing_age is not None:
+            since = max(since or -inf, anyio.current_time() - self._listing_age)
         if since is not None and read_at < since:
             self._used.add(path)
             self._listings.forget(path)
@@ -167,6 +173,7 @@ class RemoteFolders:
         """Forget what is known of the folders: somebody may have moved or deleted one, or changed who may use it."""
         self._places.forget()
         self._listings.forget()
+        self._used.clear()  # a folder that is found again counts as not new
 
     async def _read(self, path: str) -> tuple[float, Listing]:
         place, now = await self.place(path), anyio.current_time()

@@ -37,6 +37,16 @@ log = logging.getLogger("aioframeio_upload")
 ROOT_CHECK = 5.0
 """Seconds between two checks whether the folder is still the same one: a disk may be unplugged, and another mounted."""
 
+CLOSING = 5.0
+"""Seconds to wait for a thread at the end; one that is stuck on a dead mount, or waits behind such ones, is left."""
+
+ASK_AGAIN, LONGEST_ASK = 60.0, 3600.0
+"""Seconds after which a folder that does not answer is asked about in another thread: the path may lead to another
+mount by then. Doubled each time, up to the second number, because a stuck thread stays until the mount answers."""
+
+LISTING_AGE = 600.0
+"""Seconds for which a listing of a remote folder is used, because others may put files there too."""
+
 LISTINGS = 64
 """Listings of remote folders that are kept. A file is looked for in its folder's, and files come folder by folder."""
 
@@ -128,6 +138,9 @@ class WatchedFiles:
         """Those of the files that are being sent that have one."""
         self._taken_back: set[str] = set()
         """Those whose turn ended because they changed or vanished before they were sent."""
+        self._asked: asyncio.Future[RootId] | None = None
+        """The latest question which folder is there; it may not have been answered yet."""
+        self._ask_again_at = self._ask_pause = 0.0
         self._told: dict[str, str] = {}
         """Why each path that cannot be read cannot be read, so that it is reported once."""
 
@@ -232,12 +245,11 @@ class WatchedFiles:
             elif failure is None:
                 # By the clock that notes when a listing was read.
                 await in_thread(self._threads, self._sent.add, path, stamp, anyio.current_time())
-            elif isinstance(failure, SourceChanged):
-                self.waiting.note(path, None, self._clock.now())
-            else:
+            elif not isinstance(failure, SourceChanged):
                 self._note_tried(path, Tried(stamp, file_id, anyio.current_time()))
         finally:
-            self.waiting.end(path, self._clock.now(), failed=failure is not None)
+            has_changed = isinstance(failure, SourceChanged)
+            self.waiting.end(path, self._clock.now(), failed=failure is not None, changed=has_changed)
         if isinstance(failure, AuthenticationError) and failure.status == 401:
             self._control.stop()  # nothing can be sent any more; the job raises the error
         elif isinstance(failure, ApiError) and not may_pass(failure.status):
@@ -270,7 +282,7 @@ class WatchedFiles:
                     self.waiting.clear()
         finally:
             self._scanner.stop()
-            await in_thread(self._threads, self._sent.close)
+            await asyncio.wait([in_thread(self._threads, self._sent.close)], timeout=CLOSING)
 
     async def _await_root(self) -> RootId:
         """Return which folder is there; wait as long as there is none."""
@@ -285,11 +297,31 @@ class WatchedFiles:
             await self._pause(self._clock.now() + ROOT_CHECK)
 
     async def _identify(self) -> RootId:
-        return await self._threads.ask(self._scanner.identify, path=self._root)
+        """Return which folder is there.
+
+        One thread at a time asks, also after it did not answer in time: a dead mount would otherwise take one more
+        thread of the pool with each check.
+
+        Raises:
+            SourceError: There is none, or the file system does not answer.
+        """
+        now = self._clock.now()
+        asked = self._asked
+        if asked is None or asked.done() or now >= self._ask_again_at:
+            pause = ASK_AGAIN if asked is None or asked.done() else min(LONGEST_ASK, 2 * self._ask_pause)
+            self._ask_pause, self._ask_again_at = pause, now + pause
+            asked = self._asked = in_thread(self._threads, self._scanner.identify)
+            asked.add_done_callback(_retrieve)
+        answer = asked
+        return await self._threads.bounded(lambda: asyncio.shield(answer), self._root)
 
     async def _follow(self, root: RootId, reports: Notices | None, events: EventSink) -> bool:
         """Read the folder, and what is reported of it; return whether it has become another one, or is away."""
-        is_shared = await self._threads.ask(self._scanner.is_shared, path=self._root)
+        try:
+            is_shared = await self._threads.ask(self._scanner.is_shared, path=self._root)
+        except SourceError as error:
+            log.debug("%r does not answer: %s", self._root, error)
+            return True
         while True:
             began, has_lost = self._clock.now(), False
             try:
@@ -334,10 +366,10 @@ class WatchedFiles:
         while (findings := await in_thread(self._threads, _next_findings, steps)) is not None:
             now = self._clock.now()
             for path, stamp in findings.changes:
-                if stamp is None:
-                    self.waiting.drop(path)
-                else:
+                if stamp is not None:
                     self.waiting.note(path, stamp, now)
+            for _ in self.waiting.drop(path for path, stamp in findings.changes if stamp is None):
+                await asyncio.sleep(0)
             failures += findings.failures
             if findings.changes:
                 self._control.news.set()
@@ -350,6 +382,12 @@ class WatchedFiles:
             if self._told.get(path) != found[path]:
                 events.publish(FileFailed(path, failure))
         self._told = found
+
+
+def _retrieve(asked: asyncio.Future[RootId]) -> None:
+    """Retrieve the error of a question that nobody waits for any more, so that asyncio does not report it."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _next_findings(steps: Iterator[Findings]) -> Findings | None:
@@ -408,6 +446,7 @@ class WatchJob:
             exact=files.look_alike_folders,
             events=events,
             listings=LISTINGS,
+            listing_age=LISTING_AGE,
         )
         files.on_refused = self._folders.forget
         self._pipeline = FilePipeline(request, files, self._folders, self._state, events, control, session, api)

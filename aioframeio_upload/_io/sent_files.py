@@ -11,16 +11,21 @@ from .log import log
 if TYPE_CHECKING:
     import sqlite3
 
+MOST_BESIDE = 100_000
+"""Files that are remembered in memory where the disk has no room: 30 MB. Older ones are looked up at Frame.io again."""
+
 TABLE = """
-PRAGMA journal_mode = OFF;
+PRAGMA journal_mode = MEMORY;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -2000;
 CREATE TABLE sent (
-    folder TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, at REAL NOT NULL,
+    folder TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, modified_ns TEXT NOT NULL, at REAL NOT NULL,
     PRIMARY KEY (folder, name)
 ) WITHOUT ROWID
 """
-"""Without journal and synchronization: the database is temporary. Its cache may take 2 MB."""
+"""Without synchronization, because the database is temporary; with a journal, in memory, so that a statement for which
+the disk has no room changes nothing. The cache may take 2 MB. The time is text: a time after the year 2262, which a
+damaged clock or `touch` can set, has more than the 64 bits of SQLite's integers."""
 
 
 class Sent(NamedTuple):
@@ -36,48 +41,86 @@ class SentFiles:
 
     SQLite's unnamed database (sqlite.org/inmemorydb.html, "temporary databases") is a file that is deleted while it is
     open, and written only when the cache is full. Each run begins with an empty one and compares with what is at
-    Frame.io instead. If the disk is full, everything is forgotten, which has the same effect.
+    Frame.io instead. What the disk has no room for is kept in memory. If the database cannot be read, it is begun anew.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._beside: dict[str, Sent] = {}
+        """What could not be written, by path."""
+        self._is_closed = False
 
     def find(self, path: str) -> Sent | None:
         """Return what a file was when it was sent; None if it was not."""
         folder, _, name = path.rpartition("/")
-        rows = self._run("SELECT size, modified_ns, at FROM sent WHERE folder = ? AND name = ?", folder, name)
-        return Sent(Stamp(rows[0][0], rows[0][1]), rows[0][2]) if rows else None
+        with self._lock:
+            if (beside := self._beside.get(path)) is not None:
+                return beside
+            rows = self._read("SELECT size, modified_ns, at FROM sent WHERE folder = ? AND name = ?", folder, name)
+        return Sent(Stamp(rows[0][0], int(rows[0][1])), rows[0][2]) if rows else None
 
     def in_folder(self, folder: str) -> dict[str, Stamp]:
         """Return what each file of a folder was when it was sent, by name."""
-        rows = self._run("SELECT name, size, modified_ns FROM sent WHERE folder = ?", folder)
-        return {name: Stamp(size, modified_ns) for name, size, modified_ns in rows}
+        with self._lock:
+            rows = self._read("SELECT name, size, modified_ns FROM sent WHERE folder = ?", folder)
+            found = {name: Stamp(size, int(modified_ns)) for name, size, modified_ns in rows}
+            for path, beside in self._beside.items():
+                above, _, name = path.rpartition("/")
+                if above == folder:
+                    found[name] = beside.stamp
+        return found
 
     def add(self, path: str, stamp: Stamp, at: float) -> None:
         """Remember a file."""
-        folder, _, name = path.rpartition("/")
-        self._run("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?)", folder, name, *stamp, at)
-
-    def close(self) -> None:
-        """Close and so delete the database; may be called at any time, from any thread."""
-        with self._lock:
-            self._forget()
-
-    def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         import sqlite3  # a program that watches nothing does not need it
 
+        folder, _, name = path.rpartition("/")
+        row = folder, name, stamp.size, str(stamp.modified_ns), at
         with self._lock:
+            self._beside.pop(path, None)
             try:
-                if self._database is None:
-                    # One connection, used under the lock by one thread at a time.
-                    self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-                    self._database.executescript(TABLE)
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                log.warning("what was sent is looked up at Frame.io again: the temporary list of it failed: %s", error)
-                self._forget()
-                return []
+                self._execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?)", row)
+            except (sqlite3.Error, OverflowError) as error:
+                if not self._beside:
+                    log.warning("what was sent is remembered in memory: the temporary list of it failed: %s", error)
+                self._beside[path] = Sent(stamp, at)
+                if len(self._beside) > MOST_BESIDE:
+                    del self._beside[next(iter(self._beside))]
+
+    def close(self) -> None:
+        """Close and so delete the database; may be called at any time, from any thread. It is not opened again."""
+        with self._lock:
+            self._is_closed = True
+            self._beside.clear()
+            self._forget()
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        import sqlite3
+
+        try:
+            return self._execute(statement, values)
+        except sqlite3.Error as error:
+            log.warning("what was sent is looked up at Frame.io again: the temporary list of it failed: %s", error)
+            self._forget()
+            return []
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """Run a statement, with the lock held; nothing after `close`."""
+        import sqlite3
+
+        if self._is_closed:
+            return []
+        if self._database is None:
+            # One connection, used under the lock by one thread at a time.
+            database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            try:
+                database.executescript(TABLE)
+            except sqlite3.Error:
+                database.close()
+                raise
+            self._database = database
+        return self._database.execute(statement, values).fetchall()
 
     def _forget(self) -> None:
         if self._database is not None:

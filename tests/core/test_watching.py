@@ -18,6 +18,7 @@ from aioframeio_upload._core.watching import (
     Readiness,
     Stamp,
     WaitingFiles,
+    change_pause,
     check_settle,
     is_network_system,
     is_temporary,
@@ -155,9 +156,8 @@ def test_a_folder_that_is_gone_takes_what_waits_in_it_along() -> None:
     waiting = WaitingFiles(SETTLE)
     for path in ("sub/a", "sub/deep/b", "subway", "sub.mov"):
         waiting.note(path, Stamp(5, 1), 0.0)
-    waiting.drop("sub")
-    waiting.drop("sub.mov")
-    waiting.drop("never seen")
+    for _ in waiting.drop(["sub", "sub.mov", "never seen"]):
+        pass
     assert (len(waiting), waiting.size) == (1, 5)
     waiting.clear()
     assert (len(waiting), waiting.size, waiting.due_at()) == (0, 0, None)
@@ -177,6 +177,51 @@ def test_a_hundred_thousand_files_have_their_turns_in_a_moment() -> None:
     assert waiting.due_at() is None
 
 
+def test_deletions_are_looked_for_once_and_in_steps_and_those_that_concern_no_file_not_at_all() -> None:
+    waiting = WaitingFiles(SETTLE)
+    for number in range(2000):
+        waiting.note(f"{number % 20}/deep/{number}", Stamp(1, number), 0.0)
+    # A renderer renames each frame: the name that it had is gone, and nothing with it waits.
+    assert list(waiting.drop(f"1/deep/{number}.tmp1" for number in range(500))) == []
+    steps = list(waiting.drop([*map(str, range(5, 20)), "3/deep", "4/deep/4"]))
+    assert len(steps) == 4
+    assert len(waiting) == 2000 - 16 * 100 - 1
+    assert list(waiting.drop(["19"])) == [], "nothing is below it any more"
+    while waiting.take(SETTLE) is not None:
+        pass
+    assert list(waiting.drop(["0"])) == []
+
+
+def test_a_file_that_changes_whenever_it_is_sent_is_sent_more_and_more_rarely() -> None:
+    """With `settle=0` each attempt would follow the last at once, and each creates a file at Frame.io."""
+    waiting, now, pauses = WaitingFiles(0.0), 100.0, list[float]()
+    waiting.note("a", Stamp(0, 0), now)
+    for round in range(1, 11):
+        began = now
+        now = waiting.due_at() or inf
+        assert waiting.take(now) == "a"
+        pauses.append(now - began)
+        if waiting.judge("a", Stamp(round, 0), now) is Readiness.CHANGED:
+            assert waiting.take(now) == "a"
+            assert waiting.judge("a", Stamp(round, 0), now) is Readiness.READY
+        waiting.end("a", now, failed=True, changed=True)
+        waiting.note("a", Stamp(round, 1), now + 0.5)
+        assert waiting.due_at() == now + change_pause(0.0, round)
+    assert pauses[1:] == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]
+    assert change_pause(90.0, 1) == 90.0
+
+
+def test_a_file_that_arrived_after_it_had_changed_begins_anew_without_a_pause() -> None:
+    waiting = WaitingFiles(0.0)
+    for now, failed in ((100.0, True), (200.0, False)):
+        waiting.note("a", Stamp(1, failed), now)
+        assert waiting.take(now + 50) == "a"
+        assert waiting.judge("a", Stamp(1, failed), now + 50) is Readiness.READY
+        waiting.end("a", now + 50, failed=failed, changed=failed)
+    waiting.note("a", Stamp(2, 2), 300.0)
+    assert waiting.due_at() == 300.0
+
+
 @given(st.integers(1, 10**6))
 def test_the_pause_after_a_failure_grows_to_half_an_hour(failures: int) -> None:
     assert FIRST_RETRY <= retry_pause(failures) <= retry_pause(failures + 1) <= LAST_RETRY == 1800
@@ -185,12 +230,12 @@ def test_the_pause_after_a_failure_grows_to_half_an_hour(failures: int) -> None:
 
 
 @given(st.floats(0, 10**6), st.floats(0, 3600))
-def test_a_folder_is_read_for_a_tenth_of_the_time_at_most(settle: float, duration: float) -> None:
+def test_a_folder_is_read_for_a_tenth_of_the_time_and_every_five_minutes(settle: float, duration: float) -> None:
+    """A share that did not answer for an hour is read again soon after it does."""
     polled, notified = (scan_pause(settle, duration, notified=known) for known in (False, True))
-    assert polled >= 0.5
-    assert polled >= 10 * duration
-    assert polled == max(0.5, min(settle, 5), 10 * duration)
-    assert notified >= max(SAFETY_NET, 30 * duration)
+    assert 0.5 <= polled <= 300
+    assert polled == max(0.5, min(settle, 5), min(300, 10 * duration))
+    assert notified == max(SAFETY_NET, min(300, 30 * duration))
 
 
 @pytest.mark.parametrize("settle", [-0.1, nan, inf, -inf])

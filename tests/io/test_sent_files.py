@@ -44,20 +44,62 @@ def test_its_memory_does_not_grow_with_the_files(sent: SentFiles) -> None:
     assert pages * size > 2 * 2_000_000, "more than the cache holds"
 
 
-def test_a_database_that_fails_is_begun_anew(
+def test_a_database_that_cannot_be_read_is_begun_anew(
     sent: SentFiles, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent.add("a", Stamp(1, 2), 0.0)
     assert sent._database is not None
     sent._database.execute("DROP TABLE sent")
     assert sent.find("a") is None
-    assert "failed: no such table" in caplog.text
+    assert "looked up at Frame.io again: the temporary list of it failed: no such table" in caplog.text
     sent.add("b", Stamp(1, 2), 0.0)
     assert sent.in_folder("") == {"b": Stamp(1, 2)}
-    sent.close()
+    sent._forget()
     monkeypatch.setattr(sent_files, "TABLE", "not SQL")
     sent.add("c", Stamp(1, 2), 0.0)
-    assert sent.find("c") is None
+    assert sent.find("c") == Sent(Stamp(1, 2), 0.0), "in memory"
+
+
+def test_what_the_disk_has_no_room_for_is_kept_in_memory_and_nothing_is_forgotten(
+    sent: SentFiles, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent.add("sub/a", Stamp(1, 2), 0.0)
+    assert sent._database is not None
+    (pages,) = sent._database.execute("PRAGMA page_count").fetchone()
+    sent._database.execute(f"PRAGMA max_page_count = {pages}")  # a full disk, as SQLite sees it: SQLITE_FULL
+    for number in range(500):
+        sent.add(f"sub/{number}", Stamp(number, number), 0.0)
+    assert "remembered in memory: the temporary list of it failed: database or disk is full" in caplog.text
+    assert len(caplog.records) == 1
+    assert sent._beside, "the disk was full"
+    assert len(sent.in_folder("sub")) == 501
+    assert sent.find("sub/499") == Sent(Stamp(499, 499), 0.0)
+    sent.add("sub/499", Stamp(7, 7), 1.0)
+    assert sent.in_folder("sub")["499"] == Stamp(7, 7)
+    sent._database.execute("PRAGMA max_page_count = 1000000")
+    sent.add("sub/499", Stamp(8, 8), 1.0)
+    assert (sent.find("sub/499"), "sub/499" in sent._beside) == (Sent(Stamp(8, 8), 1.0), False)
+    monkeypatch.setattr(sent_files, "MOST_BESIDE", 3)
+    sent._database.execute("DROP TABLE sent")
+    sent._beside.clear()
+    for number in range(5):
+        sent.add(str(number), Stamp(1, 1), 0.0)
+    assert list(sent._beside) == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize("modified_ns", [2**63, 2**70, -(2**70)])
+def test_a_time_of_another_century_is_remembered(sent: SentFiles, modified_ns: int) -> None:
+    sent.add("a", Stamp(1, modified_ns), 0.0)
+    assert sent.find("a") == Sent(Stamp(1, modified_ns), 0.0)
+    assert sent.in_folder("") == {"a": Stamp(1, modified_ns)}
+    assert sent._beside == {}
+
+
+def test_a_scan_that_ends_late_does_not_open_it_again(sent: SentFiles) -> None:
+    sent.add("a", Stamp(1, 2), 0.0)
+    sent.close()
+    sent.add("b", Stamp(1, 2), 0.0)
+    assert (sent.find("a"), sent.in_folder(""), sent._database) == (None, {}, None)
 
 
 def test_it_leaves_no_file(sent: SentFiles) -> None:
