@@ -156,8 +156,9 @@ class UploadView:
         self._add_row(row_of(source, file))
         self._add_link(file)
         outcome = "there before" if file.outcome == "skipped" else file.outcome
+        reason = f", {file.reason}" if file.reason else ""
         link = f"  {file.view_url}" if file.view_url else ""
-        return escape(f"{source}: {outcome}, {format_size(file.size)}{link}")
+        return escape(f"{source}: {outcome}, {format_size(file.size)}{reason}{link}")
 
     def _add_link(self, file: UploadedFile) -> None:
         if file.view_url:

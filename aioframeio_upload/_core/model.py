@@ -299,6 +299,7 @@ class UploadedFile:
     etags: tuple[str | None, ...] = ()
     """One per part; None where S3 sent none."""
     outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
+    """`skipped`: nothing was sent, for the `reason`."""
     md5s: tuple[str | None, ...] = ()
     """One per part, in hex, of the bytes that were sent; None where it was not needed."""
     crc64nvme: str | None = None
@@ -308,6 +309,9 @@ class UploadedFile:
     """One per part, in base64, of the bytes that were sent."""
     checked_by: tuple[ChecksumName | None, ...] = ()
     """One per part: the checksum by which S3's answer proves that it stored the bytes that were sent."""
+    reason: str | None = None
+    """Why nothing was sent: `"unchanged since it was sent"` or `"same content"`, as the journal knows it, or
+    `"same name and size, content not compared"`. None if something was sent."""
 
 
 @public

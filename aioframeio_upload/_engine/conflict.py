@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+import contextlib
+from collections.abc import Awaitable, Callable, Container, Iterable
 
+from .._core.checksums import CRC64NVME
 from .._core.errors import ApiError, NotFound, PermissionDenied
+from .._core.journal import SentFile
 from .._core.listing import Clocks, Listing, RemoteFile, find_below, find_known, find_same, read_remote_file
-from .._core.model import UploadedFile
+from .._core.model import Part, UploadedFile
 from .._io.frameio_api import CREATE_STACK, MOVE, SHOW, FrameioApi, read_listing
+from .._io.part_digests import digest_part
+from .._io.session import Session
+from .._io.source_kinds import Source
+from .._io.sources import OpenSource, open_source
 from .resume import NullJournalSession
+
+UNCHANGED = "unchanged since it was sent"
+SAME_CONTENT = "same content"
+NOT_COMPARED = "same name and size, content not compared"
 
 
 def find_duplicate(  # noqa: PLR0913  # the file, and how to compare it
@@ -42,6 +53,51 @@ def find_duplicate(  # noqa: PLR0913  # the file, and how to compare it
     return there or (find_same(namesakes, size, modified_ns, clocks) if by_time else None)
 
 
+async def compare_content(
+    duplicate: RemoteFile,
+    sent: Iterable[SentFile],
+    unchanged: Container[str | None],
+    digest: Callable[[], Awaitable[str]],
+) -> str | None:
+    """Return what makes a source the same as a file at Frame.io; None if its content differs.
+
+    Args:
+        duplicate: The file at Frame.io.
+        sent: What this machine has sent there.
+        unchanged: IDs of files that the source was sent as, and has not changed since.
+        digest: Reads the source and returns its CRC64NVME; called only if that of the file is known.
+    """
+    if duplicate.id in unchanged:
+        return UNCHANGED
+    known = next((one for one in sent if one.file_id == duplicate.id), None)
+    if known is None or known.crc64nvme is None:
+        return NOT_COMPARED
+    return SAME_CONTENT if await digest() == known.crc64nvme else None
+
+
+async def crc64nvme_of(found: OpenSource, resources: Session) -> str:
+    """Read an open source once and return its CRC64NVME.
+
+    Raises:
+        SourceError: It cannot be read, or changes meanwhile.
+    """
+    whole = CRC64NVME.begin()
+    async with found.lend(Part(1, 0, found.size, "")) as lent:
+        await digest_part((whole,), lent, found.size, resources.blocks, resources.timeouts.stall)
+    await found.check()
+    return whole.value()
+
+
+async def crc64nvme_of_path(source: Source, resources: Session) -> str:
+    """Open a source, read it once, and return its CRC64NVME.
+
+    Raises:
+        SourceError: It cannot be read, or changes meanwhile.
+    """
+    with contextlib.closing(await open_source(source, None, resources.executor, resources.spool)) as found:
+        return await crc64nvme_of(found, resources)
+
+
 async def find_elsewhere(api: FrameioApi, file_id: str, account_id: str) -> RemoteFile | None:
     """Return a file that is not in its folder's listing: moved, renamed or in a stack; None if it was deleted."""
     try:
@@ -58,7 +114,7 @@ def find_base(listing: Listing, name: str, *, exact: bool = False, but: str | No
 
 
 async def skip_result(
-    duplicate: RemoteFile, record: NullJournalSession, size: int, *, account_id: str, folder_id: str
+    duplicate: RemoteFile, record: NullJournalSession, size: int, *, account_id: str, folder_id: str, reason: str
 ) -> UploadedFile | None:
     """Return the result of skipping a source, or None if the duplicate is the file that an earlier run began.
 
@@ -76,6 +132,7 @@ async def skip_result(
         view_url=duplicate.view_url,
         status=duplicate.status or "uploaded",
         outcome="skipped",
+        reason=reason,
     )
 
 

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -25,7 +26,7 @@ from .._core.events import (
 )
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from .._core.folder_state import FolderCounts, FolderState, UnderWay
-from .._core.journal import find_unchanged
+from .._core.journal import SentFile, find_unchanged
 from .._core.listing import Conflict, RemoteFile
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
@@ -36,7 +37,16 @@ from .._io.tree_path import TreePath
 from .._io.walk import Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
-from .conflict import find_base, find_duplicate, find_elsewhere, skip_result, stack
+from .conflict import (
+    UNCHANGED,
+    compare_content,
+    crc64nvme_of_path,
+    find_base,
+    find_duplicate,
+    find_elsewhere,
+    skip_result,
+    stack,
+)
 from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob, open_record
@@ -356,11 +366,13 @@ class FilePipeline:
         folder = await self._folders.place(folder_of(file))
         job_request = self._file_request(file, folder.id)
         record = await open_record(job_request, self._session)
-        duplicate, base = await self._compare(file, record)
+        duplicate, why, base = await self._compare(file, record)
         if duplicate is not None:
-            there = await skip_result(duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id)
+            there = await skip_result(
+                duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id, reason=why
+            )
             if there is not None:
-                reason = f"it is there already, as file {there.id}"
+                reason = f"it is there already, as file {there.id}: {why}"
                 self._events.publish(self._state.skip(file.path, file.size, reason, there))
                 return
         if not self._control.pause.is_open:
@@ -386,21 +398,22 @@ class FilePipeline:
 
     async def _compare(
         self, file: LocalFile, record: NullJournalSession
-    ) -> tuple[RemoteFile | None, RemoteFile | None]:
-        """Return the remote file that this one would only repeat, and the one that it is to be stacked on."""
-        how = self._source.comparison(file)
+    ) -> tuple[RemoteFile | None, str, RemoteFile | None]:
+        """Return the remote file that this one would only repeat, and why, and the one that it is to be stacked on."""
+        how, why = self._source.comparison(file), UNCHANGED
         if not how.skips and not how.stacks:
-            return None, None
+            return None, why, None
         # Before the listing: the file that an earlier run began is neither a duplicate nor below itself in a stack.
         own = await record.file_id() if how.stacks else None
         listing = await self._folders.listing(folder_of(file), since=how.since)
         exact = self._source.has_look_alike(file)
-        sent: str | None = None
+        sent_files: tuple[SentFile, ...] = ()
         if how.skips and (how.anywhere or listing.namesakes(file.name, exact=exact)):
-            sent = find_unchanged(await record.sent(), record.path, file.size, file.modified_ns)
+            sent_files = await record.sent()
+        sent = find_unchanged(sent_files, record.path, file.size, file.modified_ns)
         duplicate = base = None
-        # From here to `remove` without an await: another file may match the same remote file.
-        if how.skips:
+        while how.skips:
+            # From here to `remove` without an await: another file may match the same remote file.
             duplicate = find_duplicate(
                 listing,
                 file.name,
@@ -412,15 +425,23 @@ class FilePipeline:
                 known=(sent, how.known),
                 by_time=how.by_time,
             )
-        if duplicate is not None:
+            if duplicate is None:
+                break
             listing.remove(duplicate)
-        elif sent is not None and how.anywhere:
+            path = self._source.open_path(file)
+            reason = await compare_content(
+                duplicate, sent_files, (sent, how.known), partial(crc64nvme_of_path, path, self._session)
+            )
+            if reason is not None:
+                why = reason
+                break
+        if duplicate is None and sent is not None and how.anywhere:
             duplicate = await find_elsewhere(self._api, sent, self._request.account_id)
         if how.stacks and duplicate is None:
             base = find_base(listing, file.name, exact=exact, but=own)
         if self._source.note_compared(file):
             listing.files.clear()
-        return duplicate, base
+        return duplicate, why, base
 
     def _file_request(self, file: LocalFile, folder_id: str) -> UploadRequest:
         return UploadRequest(

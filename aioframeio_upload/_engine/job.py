@@ -39,7 +39,7 @@ from .._io.source_kinds import is_stream
 from .._io.sources import OpenSource, check_size, open_source
 from .cleanup import run_shielded
 from .confirm import confirm, find_status, seconds_for
-from .conflict import find_duplicate, skip_result, stack_on_namesake
+from .conflict import compare_content, crc64nvme_of, find_duplicate, skip_result, stack_on_namesake
 from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
@@ -268,13 +268,18 @@ class UploadJob:
             return None
         folder_id = self.request.folder_id or ""
         listing = await read_listing(self.api, self.request.account_id, folder_id)
-        known = find_unchanged(await record.sent(), record.path, size, found.modified_ns)
-        duplicate = find_duplicate(
-            listing, self.request.name, size, found.modified_ns, self.resources.clocks(), known=(known,)
-        )
-        if duplicate is None:
-            return None
-        return await skip_result(duplicate, record, size, account_id=self.request.account_id, folder_id=folder_id)
+        sent = await record.sent()
+        known = (find_unchanged(sent, record.path, size, found.modified_ns),)
+        name, clocks = self.request.name, self.resources.clocks()
+        while (found_there := find_duplicate(listing, name, size, found.modified_ns, clocks, known=known)) is not None:
+            reason = await compare_content(found_there, sent, known, lambda: crc64nvme_of(found, self.resources))
+            if reason is not None:
+                account_id = self.request.account_id
+                return await skip_result(
+                    found_there, record, size, account_id=account_id, folder_id=folder_id, reason=reason
+                )
+            listing.remove(found_there)
+        return None
 
     async def _claim(self, record: NullJournalSession) -> None:
         await record.claim()

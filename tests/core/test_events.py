@@ -115,6 +115,7 @@ def test_an_event_as_json_has_records_as_dicts_and_errors_with_their_type() -> N
             "crc64nvme": None,
             "part_crc64nvmes": [],
             "checked_by": [],
+            "reason": None,
         },
     }
     assert UploadFailed(UploadError("why")).to_dict() == {

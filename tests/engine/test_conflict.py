@@ -329,3 +329,53 @@ async def test_a_stacking_that_fails_is_a_failure_of_that_file(
     assert failure.error.file_id in {file.id for file in fake.files if file.complete}
     assert len(caught.value.result.files) == 2
     assert (len(stacks(fake)), len(fake.files)) == (2, 6)
+
+
+# -- what the journal knows of the content -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["upload", "upload_folder"])
+async def test_two_cards_with_the_same_name_and_size_are_both_sent(
+    fake: FakeFrameio, tmp_path: Path, verb: str
+) -> None:
+    """The second one was modified before the first was sent, so that neither size nor time tells them apart."""
+    old = time.time_ns() - 24 * HOUR
+    cards = [
+        on_disk(plant, tmp_path / card, {"C0001.MP4": some_bytes(size)[:1000]})
+        for card, size in (("a", 1000), ("b", 1001))
+    ]
+    for card in cards:
+        on_disk(os.utime, card / "C0001.MP4", ns=(old, old))
+    reasons = []
+    async with uploader_on(fake, journal=tmp_path / "uploads.sqlite3") as uploader:
+        for card in (*cards, *cards):
+            if verb == "upload":
+                file = await uploader.upload(card / "C0001.MP4", folder_id=fake.folder_id, conflict="skip")
+                reasons.append(file.reason)
+            else:
+                result = await uploader.upload_folder(card, folder_id=fake.folder_id, contents_only=True)
+                reasons += [one.file.reason for one in result.skipped if one.file] or [None]
+    assert reasons == [None, None, "unchanged since it was sent", "unchanged since it was sent"]
+    assert len({file.sha256 for file in fake.files}) == len(fake.files) == 2
+
+
+@pytest.mark.parametrize("verb", ["upload", "upload_folder"])
+async def test_a_copy_with_the_same_content_is_skipped_by_its_checksum(
+    fake: FakeFrameio, tmp_path: Path, verb: str
+) -> None:
+    old = time.time_ns() - 24 * HOUR
+    reasons = []
+    for journal in (tmp_path / "uploads.sqlite3", None):
+        async with uploader_on(fake, journal=journal) as uploader:
+            for name in ("a", "copy"):
+                root = on_disk(plant, tmp_path / name, {"take.mov": DATA})
+                on_disk(os.utime, root / "take.mov", ns=(old, old))
+                if verb == "upload":
+                    file = await uploader.upload(root / "take.mov", folder_id=fake.folder_id, conflict="skip")
+                    reasons.append(file.reason)
+                else:
+                    result = await uploader.upload_folder(root, folder_id=fake.folder_id, contents_only=True)
+                    reasons += [one.file.reason for one in result.skipped if one.file] or [None]
+    unknown = "same name and size, content not compared"
+    assert reasons == [None, "same content", unknown, unknown]
+    assert len(fake.files) == 1

@@ -39,6 +39,7 @@ from aioframeio_upload import (
 )
 from aioframeio_upload._core.events import EMPTY
 from aioframeio_upload._engine import confirm_batch
+from aioframeio_upload._engine.conflict import NOT_COMPARED
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_both_loops, on_disk, our_records, reached, sha256, uploader_on
 from tests.support.trees import arrived, content_of, count, events_of, folders, plant, send
@@ -612,4 +613,4 @@ async def test_a_folder_whose_answer_was_lost_is_asked_for_again_with_a_warning(
 async def test_a_skipped_file_tells_why(fake: FakeFrameio, uploader: Uploader, root: Path) -> None:
     await send(uploader, fake, root, include=["a.mov"])
     result = await send(uploader, fake, root, include=["a.mov"])
-    assert result.skipped == (FileSkipped("a.mov", f"it is there already, as file {fake.files[0].id}"),)
+    assert result.skipped == (FileSkipped("a.mov", f"it is there already, as file {fake.files[0].id}: {NOT_COMPARED}"),)
