@@ -15,6 +15,7 @@ import anyio
 from yarl import URL
 
 from .._core.checksums import HostChecksums, load
+from .._core.concurrency import FIRST
 from .._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from .._core.listing import Clocks
 from .._core.model import ChecksumMode, Part
@@ -231,10 +232,13 @@ def slots_within(limits: Limits, connector: aiohttp.BaseConnector | None) -> int
     """Return the most part slots there may be.
 
     They are fewer than the connections of a caller's connector, or parts would stall in its queue and block API calls;
-    and no more than can each send a block within SILENCE under `Limits.bandwidth`.
+    and no more than can each send a block within SILENCE under `Limits.bandwidth`. Under that limit, `"auto"` uses no
+    more than it begins with: the link's queue is empty then, and would seem to call for more.
     """
     bounds = (getattr(connector, name, 0) for name in ("limit", "limit_per_host"))
     found = [max(1, bound - 1) for bound in bounds if bound]
     if limits.bandwidth is not None:
         found.append(max(1, int(limits.bandwidth * SILENCE / block_for(limits.bandwidth))))
+        if limits.parts == "auto":
+            found.append(FIRST)
     return min([most_parts(limits), *found])

@@ -79,6 +79,12 @@ def test_slots_shrink_where_the_limit_is_small_and_only_there() -> None:
     assert slots_within(Limits(parts=64), None) == 64
 
 
+def test_under_the_limit_the_number_that_adapts_stays_small() -> None:
+    assert slots_within(Limits(), None) == 64
+    assert slots_within(Limits(bandwidth=10**8), None) == 8
+    assert slots_within(Limits(bandwidth=10**8, parts=16), None) == 16
+
+
 # -- on the wire -------------------------------------------------------------------------------------------------------
 
 RATE = 1 << 20
