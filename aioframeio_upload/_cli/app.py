@@ -13,6 +13,7 @@ from .oauth import DEFAULT_REDIRECT
 from .options import (
     UploadArguments,
     WatchArguments,
+    check_names,
     read_client_id,
     read_folder,
     read_journal,
@@ -158,7 +159,14 @@ def commands(
 def upload(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.")],
     folder: Folder,
+    make_folders: Annotated[
+        bool, typer.Option("--make-folders", help="Create the folders of a --folder path that are missing.")
+    ] = False,
     account: Account = None,
+    name: Annotated[str | None, typer.Option(help="Name of the file at Frame.io (one file only).")] = None,
+    contents_only: Annotated[
+        bool, typer.Option("--contents-only", help="Upload what is in a folder, without a folder of its name.")
+    ] = False,
     conflict: Annotated[
         Literal["skip", "create", "version"],
         typer.Option(
@@ -192,10 +200,13 @@ def upload(
 
     journal = read_optional_journal(journal, no_journal)
     kept, folders = read_paths(paths)
+    check_names(kept, folders, name, contents_only)
     arguments = UploadArguments(
         paths=kept,
         folders=folders,
-        target=read_folder(folder),
+        target=read_folder(folder, makes=make_folders),
+        name=name,
+        contents_only=contents_only,
         conflict=conflict,
         include=include or (),
         exclude=exclude or (),

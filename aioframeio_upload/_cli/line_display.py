@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -95,12 +96,14 @@ class PlainDisplay(LineDisplay):
 
 
 class JsonDisplay(LineDisplay):
-    """Write each event as a line of JSON, with the path it belongs to as `source`."""
+    """Write each event as a line of JSON, with the path it belongs to as `source`, and the time as `at`."""
 
     _write = staticmethod(write_json)
 
     def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
-        return [json.dumps({"source": view.label, **event.to_dict()}, allow_nan=False)]
+        return [
+            json.dumps({"source": view.label, "at": datetime.now(UTC).isoformat(), **event.to_dict()}, allow_nan=False)
+        ]
 
 
 class QuietDisplay(LineDisplay):

@@ -236,6 +236,10 @@ class UploadArguments:
     exclude: Sequence[str] = ()
     is_agreed: bool = False
     """Ask nothing before the upload (`--yes`)."""
+    name: str | None = None
+    """The file's name at Frame.io, if it is not its own."""
+    contents_only: bool = False
+    """Upload what is in a folder, without a folder of its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +273,14 @@ def read_paths(paths: Iterable[str]) -> tuple[list[str], frozenset[str]]:
     """Return the paths without repetitions, and those of them that are folders."""
     kept = without_repetitions(paths)
     return kept, frozenset(path for path in kept if os.path.isdir(path))
+
+
+def check_names(paths: Sequence[str], folders: frozenset[str], name: str | None, contents_only: bool) -> None:
+    """Raise UsageError if `--name` or `--contents-only` does not fit the paths."""
+    if name is not None and (len(paths) != 1 or folders):
+        raise UsageError("--name is for one file: give one PATH that is not a folder")
+    if contents_only and not folders:
+        raise UsageError("--contents-only is for folders, and no PATH is one")
 
 
 def without_repetitions(paths: Iterable[str]) -> list[str]:

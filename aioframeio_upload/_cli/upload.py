@@ -179,11 +179,12 @@ def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: Upload
             return uploader.upload_folder(
                 os.path.abspath(path),  # `.` has no name for the folder at Frame.io
                 folder_id=folder_id,
+                contents_only=arguments.contents_only,
                 include=arguments.include,
                 exclude=arguments.exclude,
                 conflict=arguments.conflict,
             )
-        return uploader.upload(path, folder_id=folder_id, conflict=arguments.conflict)
+        return uploader.upload(path, folder_id=folder_id, name=arguments.name, conflict=arguments.conflict)
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     except FileNotFoundError:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,32 @@ def test_the_events_are_lines_of_json_if_asked_for(fake: FakeFrameio, program: P
     assert (names[0], names[-1]) == ("UploadPlanned", "UploadCompleted")
     assert names.count("PartRetrying") == 1
     assert events[-1]["file"]["view_url"] == link_of(fake)
+    times = [datetime.fromisoformat(event["at"]) for event in events]
+    assert times == sorted(times)
+    assert times[0].tzinfo is not None
+
+
+def test_a_file_gets_another_name_in_a_folder_that_is_made(fake: FakeFrameio, program: Program, take: Path) -> None:
+    project = json.loads(program.run("find", "--json")[1].splitlines()[2])["name"]
+    target = f"{project}/Dailies/Monday"
+    missing = program.run("upload", "take.mov", "--folder", target)
+    assert (missing[0], "there is no folder 'Dailies'" in missing[2]) == (1, True)
+    arguments = ("upload", "take.mov", "--folder", target, "--make-folders", "--name", "take 7.mov")
+    assert program.run(*arguments)[0] == 0
+    assert [file.name for file in fake.files] == ["take 7.mov"]
+    assert fake.files[0].folder_id != fake.folder_id
+    assert "take.mov: there before, " in program.run(*arguments)[1]
+    status, _, complaint = program.run("upload", "take.mov", "no.mov", "--folder", target, "--name", "a")
+    assert (status, complaint) == (2, "error: --name is for one file: give one PATH that is not a folder\n")
+
+
+def test_the_contents_of_a_folder_go_without_it(fake: FakeFrameio, program: Program) -> None:
+    (program.folder / "shoot").mkdir()
+    (program.folder / "shoot" / "a.mov").write_bytes(b"a")
+    assert program.run("upload", "shoot", "--folder", fake.folder_id, "--contents-only")[0] == 0
+    assert [file.folder_id for file in fake.files] == [fake.folder_id]
+    status, _, complaint = program.run("upload", "shoot/a.mov", "--folder", fake.folder_id, "--contents-only")
+    assert (status, complaint) == (2, "error: --contents-only is for folders, and no PATH is one\n")
 
 
 def test_quiet_prints_the_links_and_nothing_else(fake: FakeFrameio, program: Program, take: Path) -> None:
