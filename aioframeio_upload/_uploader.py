@@ -296,7 +296,8 @@ class Uploader:
                 allows equal names. `"skip"`: send nothing if that file has the same size, has arrived, and was created
                 after the source was last modified (a modification time in the service's future is ignored). The only
                 event is then `UploadCompleted`, with the outcome `"skipped"`. `"version"`: upload the file, then stack
-                it on the existing one as a new version.
+                it on the existing one as a new version. `"version-changed"`: as `"skip"` if it is the same file, else
+                as `"version"`.
 
         Raises:
             ValueError: The name or the account is missing, an ID is empty or not text, a link names no folder and no

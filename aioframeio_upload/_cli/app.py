@@ -168,10 +168,10 @@ def upload(
         bool, typer.Option("--contents-only", help="Upload what is in a folder, without a folder of its name.")
     ] = False,
     conflict: Annotated[
-        Literal["skip", "create", "version"],
+        Literal["skip", "create", "version", "version-changed"],
         typer.Option(
             help="If a file of the same name exists: skip it if it is the same file, create another,"
-            " or add a version to it."
+            " add a version to it, or add a version unless it is the same file."
         ),
     ] = "skip",
     include: Include = None,
@@ -228,7 +228,7 @@ def watch(
         float, typer.Option(metavar="SECONDS", help="Upload a file when it has not changed for this long.")
     ] = 10,
     conflict: Annotated[
-        Literal["skip", "create", "version"],
+        Literal["skip", "create", "version", "version-changed"],
         typer.Option(
             help="If a file of the same name and another content exists: create another, or add a version to it."
             " The same file is never uploaded twice."

@@ -231,7 +231,7 @@ class UploadArguments:
     folders: frozenset[str]
     """The paths that are folders. Looked up before a loop runs, because a network mount may block."""
     target: Target
-    conflict: Literal["skip", "create", "version"]
+    conflict: Literal["skip", "create", "version", "version-changed"]
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     is_agreed: bool = False
@@ -252,7 +252,7 @@ class WatchArguments:
     """An absolute one, which no later change of the working directory affects."""
     target: Target
     settle: float
-    conflict: Literal["skip", "create", "version"]
+    conflict: Literal["skip", "create", "version", "version-changed"]
     include: Sequence[str]
     exclude: Sequence[str]
 

@@ -11,9 +11,16 @@ from urllib.parse import parse_qs, urlsplit
 from .api_schema import read_id, read_instant, read_size
 from .patterns import same_name
 
-Conflict: TypeAlias = Literal["create", "skip", "version"]
+Conflict: TypeAlias = Literal["create", "skip", "version", "version-changed"]
 """How to treat a remote file of the same name: create another one (the API allows equal names), skip the upload if
-it is the same file, or stack the new file on it as a version."""
+it is the same file, or stack the new file on it as a version: always, or unless it is the same file."""
+
+
+SKIPPING = ("skip", "version-changed")
+"""Rules by which a source is not sent if it is there already."""
+
+STACKING = ("version", "version-changed")
+"""Rules by which a file that was sent is stacked on its namesake."""
 
 
 def check_conflict(conflict: str) -> None:

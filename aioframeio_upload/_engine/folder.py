@@ -27,7 +27,7 @@ from .._core.events import (
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from .._core.folder_state import FolderCounts, FolderState, UnderWay
 from .._core.journal import SentFile, find_unchanged
-from .._core.listing import Conflict, RemoteFile
+from .._core.listing import SKIPPING, STACKING, Conflict, RemoteFile, find_below
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
 from .._io.files import ReadThreads, in_thread
@@ -41,7 +41,6 @@ from .conflict import (
     UNCHANGED,
     compare_content,
     crc64nvme_of_path,
-    find_base,
     find_duplicate,
     find_elsewhere,
     skip_result,
@@ -166,7 +165,7 @@ class WalkedFiles:
         self._tree = tree
         self._queue = queue
         self._threads = threads
-        self._comparison = Comparison(skips=conflict == "skip", stacks=conflict == "version")
+        self._comparison = Comparison(skips=conflict in SKIPPING, stacks=conflict in STACKING)
         self._to_compare = to_compare
         """For each folder: the files that have not been looked for in its listing."""
 
@@ -412,6 +411,7 @@ class FilePipeline:
             sent_files = await record.sent()
         sent = find_unchanged(sent_files, record.path, file.size, file.modified_ns)
         duplicate = base = None
+        other: list[RemoteFile] = []
         while how.skips:
             # From here to `remove` without an await: another file may match the same remote file.
             duplicate = find_duplicate(
@@ -435,10 +435,11 @@ class FilePipeline:
             if reason is not None:
                 why = reason
                 break
+            other.append(duplicate)
         if duplicate is None and sent is not None and how.anywhere:
             duplicate = await find_elsewhere(self._api, sent, self._request.account_id)
         if how.stacks and duplicate is None:
-            base = find_base(listing, file.name, exact=exact, but=own)
+            base = find_below([*listing.namesakes(file.name, exact=exact, but=own), *other])
         if self._source.note_compared(file):
             listing.files.clear()
         return duplicate, why, base

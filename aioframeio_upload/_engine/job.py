@@ -29,6 +29,7 @@ from .._core.errors import (
 )
 from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
 from .._core.journal import Entry, find_unchanged
+from .._core.listing import SKIPPING, STACKING
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import PartTable
 from .._core.presigned import why_not_replaced
@@ -225,7 +226,7 @@ class UploadJob:
                     if record is None:
                         record = await open_record(self.request, self.resources)
                         if (
-                            self.request.conflict == "skip"
+                            self.request.conflict in SKIPPING
                             and (there := await self._find_there(source, record)) is not None
                         ):
                             return there
@@ -234,7 +235,7 @@ class UploadJob:
                     sent = ready if isinstance(ready, _Sent) else await self._send(ready, source, record)
                     is_whole = True
                     doubtful = _find_doubtful(sent, source, record)
-                    if self.request.conflict != "version":
+                    if self.request.conflict not in STACKING:
                         # The steps that are left can be done twice without harm, so another process need not wait for a
                         # slow service. Only stacking must not be done twice.
                         await record.release(self.control)
@@ -271,7 +272,11 @@ class UploadJob:
         sent = await record.sent()
         known = (find_unchanged(sent, record.path, size, found.modified_ns),)
         name, clocks = self.request.name, self.resources.clocks()
-        while (found_there := find_duplicate(listing, name, size, found.modified_ns, clocks, known=known)) is not None:
+        # The file that an earlier run began is not below itself in a stack.
+        own = await record.file_id() if self.request.conflict in STACKING else None
+        while (
+            found_there := find_duplicate(listing, name, size, found.modified_ns, clocks, known=known, but=own)
+        ) is not None:
             reason = await compare_content(found_there, sent, known, lambda: crc64nvme_of(found, self.resources))
             if reason is not None:
                 account_id = self.request.account_id
@@ -516,7 +521,7 @@ class UploadJob:
 
     async def _confirm(self, plan: Plan, receipts: tuple[Receipt, ...]) -> UploadedFile:
         """Wait until the service has the file, and stack it if that was asked for."""
-        is_stacked = self.request.conflict == "version"
+        is_stacked = self.request.conflict in STACKING
         # Only a file that has arrived can be stacked, even with `Timeouts(confirm=0)`.
         seconds = seconds_for(self.resources.timeouts, plan.size, must=is_stacked)
         file = await confirm(self.api, plan, self.request.account_id, seconds, receipts)
@@ -547,7 +552,7 @@ class UploadJob:
             with contextlib.closing(await source.open_again(sent.plan, doubtful)) as found:
                 receipts = await self._sender(sent.plan, found, record, proved).run()
                 await found.check()
-            if self.request.conflict != "version":
+            if self.request.conflict not in STACKING:
                 await record.release(self.control)
         return receipts
 

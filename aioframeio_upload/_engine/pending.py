@@ -7,6 +7,7 @@ import logging
 from .._core.backoff import may_pass
 from .._core.errors import ApiError, JournalError
 from .._core.journal import Entry, PendingUpload, Row
+from .._core.listing import STACKING
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .confirm import find_status
@@ -59,7 +60,7 @@ async def claim_pending(journal: AsyncJournal) -> list[tuple[JournalSession, Ent
                     record.media_type, record.conflict = entry.media_type, entry.conflict
                     claimed.append((record, entry))
                 # None: it was finished since the rows were read. Stacking must not be done twice.
-                if entry is None or (entry.is_whole and entry.conflict != "version"):
+                if entry is None or (entry.is_whole and entry.conflict not in STACKING):
                     await record.release(UploadControl())
     except BaseException:
         control = UploadControl()

@@ -16,7 +16,7 @@ from .._core.errors import ApiError, AuthenticationError, SourceChanged, SourceE
 from .._core.events import FileFailed
 from .._core.file_queue import LocalFile
 from .._core.folder_state import WatchState
-from .._core.listing import Conflict
+from .._core.listing import STACKING, Conflict
 from .._core.watching import Readiness, Stamp, WaitingFiles, local_file, scan_pause
 from .._io.files import ReadThreads, in_thread
 from .._io.frameio_api import FrameioApi
@@ -212,7 +212,7 @@ class WatchedFiles:
             tried = None
         return Comparison(
             skips=True,
-            stacks=self._conflict == "version",
+            stacks=self._conflict in STACKING,
             by_time=earlier is None,
             known=None if tried is None else tried.file_id,
             anywhere=True,

@@ -379,3 +379,23 @@ async def test_a_copy_with_the_same_content_is_skipped_by_its_checksum(
     unknown = "same name and size, content not compared"
     assert reasons == [None, "same content", unknown, unknown]
     assert len(fake.files) == 1
+
+
+@pytest.mark.parametrize("verb", ["upload", "upload_folder"])
+async def test_version_changed_skips_the_same_content_and_stacks_another(
+    fake: FakeFrameio, tmp_path: Path, verb: str
+) -> None:
+    old = time.time_ns() - 24 * HOUR
+    sent = []
+    async with uploader_on(fake, journal=tmp_path / "uploads.sqlite3") as uploader:
+        for card, content in (("a", DATA), ("copy", DATA), ("b", DATA[::-1]), ("c", DATA + b"1")):
+            root = on_disk(plant, tmp_path / card, {"take.mov": content})
+            on_disk(os.utime, root / "take.mov", ns=(old, old))
+            how: Any = {"folder_id": fake.folder_id, "conflict": "version-changed"}
+            if verb == "upload":
+                sent.append((await uploader.upload(root / "take.mov", **how)).outcome)
+            else:
+                result = await uploader.upload_folder(root, contents_only=True, **how)
+                sent.append("skipped" if result.skipped else result.files[0].outcome)
+    assert sent == ["uploaded", "skipped", "uploaded", "uploaded"]
+    assert stacks(fake) == [[file.id for file in fake.files]]
