@@ -210,13 +210,10 @@ def read_folder(text: str, *, makes: bool = False) -> Target:
         return Target(path=word, makes=makes)
     if makes:
         raise UsageError(f"--make-folders needs {PATH_FORM} as --folder; an ID or a link is of a folder that exists")
-    reason = ""
     try:
         found = read_target(word, "--folder")
     except ValueError as error:
-        reason = str(error)
-    if reason:
-        raise UsageError(f"{reason}, or {PATH_FORM}")
+        raise UsageError(f"{error}, or {PATH_FORM}") from None
     return Target(folder_id=found.folder_id, project_id=found.project_id)
 
 
