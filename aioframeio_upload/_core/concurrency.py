@@ -350,6 +350,7 @@ class Concurrency:
         level, (base, base_rate) = max(1, self._level(span)), self._base
         if sample.now - self._full_at <= span:
             self._hold(sample.now, max(level, self.slots, self._free(sample, rate)), rate)
+            self._best = 0.0  # what was acknowledged in this moment is too much or too little: it came in bursts
         elif not base:
             lossy = self._resent_share(span) >= LOSSY
             if rate < before * STEEP or lossy or sample.now - self._history[0][0] > START:
@@ -421,6 +422,7 @@ class Concurrency:
                 self._rise(sample, self.slots, self._usual, self.slots + 1)
         elif not is_up and self.slots > least and not self._is_proportional and self._is_crowded:
             step = self._step or max(1, self.slots // (8 if self._full is None else 2))
+            self._best = self._best or self._rate(PATIENCE) or rate
             self._phase, self._base, self._since = _Phase.TRIMMING, (self.slots, self._usual), sample.now
             self.slots = max(least, self.slots - step)
 
