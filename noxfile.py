@@ -66,9 +66,9 @@ def tests(session: nox.Session) -> None:
 
 
 def core(session: nox.Session) -> None:
-    """Run the suite without the tests that are slow or start a second program."""
+    """Run the suite without the tests that are slow or start a second program, and without those of every fault."""
     install(session, "-e", ".[test]")
-    pytest(session, "-m", CORE, *PARALLEL)
+    pytest(session, "-m", CORE, *PARALLEL, *session.posargs or ["--ignore=tests/faults"])
 
 
 @nox.session
