@@ -168,7 +168,7 @@ def test_a_first_signal_stops_it_cleanly_whatever_hangs(
         assert terminal.send(number, 1, 0) == 128 + number
         if PLACES[name].is_read:
             word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}[number]
-            assert word in terminal.written.splitlines()[-1]
+            assert word in terminal.written
         assert "Traceback" not in terminal.written
     fake.release()
     assert program.run("pending")[0] == 0
