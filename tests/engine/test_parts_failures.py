@@ -9,6 +9,7 @@ from aioframeio_upload import (
     PartCompleted,
     PartError,
     PartExhausted,
+    PartRaced,
     PartRejected,
     PartRetrying,
     PartStarted,
@@ -67,13 +68,16 @@ async def test_a_part_that_fails_once_is_sent_again_and_the_file_is_identical(fa
         assert file.etags == fake.files[0].etags
         assert puts(fake) == {1: 1, 2: 2, 3: 1}
         told = [(type(event), event.number, event.attempt) for event in events if isinstance(event, PART_EVENTS)]
+        # A part that stalls beside others is raced before its time is up.
+        is_raced = any(isinstance(event, PartRaced) for event in events)
+        assert is_raced <= (fault.do in ("stall", "hold"))
         assert [(kind, attempt) for kind, number, attempt in told if number == 2] == [
             (PartStarted, 1),
-            (PartRetrying, 1),
+            *([] if is_raced else [(PartRetrying, 1)]),
             (PartStarted, 2),
             (PartCompleted, 2),
         ]
-        assert uploader.statistics().retries == 1
+        assert uploader.statistics().retries == (0 if is_raced else 1)
     assert fake.deleted == ()
 
 
