@@ -68,6 +68,7 @@ def finish(
         status = run(work, on_terminate)
     except Stopped as stopped:
         remains = describe_remains()
+        hide_log(log)  # its thread's lines come before the last one
         words = SIGNAL_WORDS[stopped.by] + (f"; {remains}" if remains else "")
         write_within(FINAL_WRITE_TIMEOUT, lambda: write_error(words))
         raise typer.Exit(exit_status.after_signal(stopped.by)) from None

@@ -1,4 +1,4 @@
-"""Give the token of a kept login, and renew it before it ends: once, however many tasks and processes need it."""
+"""Return the token of a kept login, and renew it before it ends: once, however many tasks and processes need it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class BbrDecision:
         return self.stage is not Stage.WATCHING
 
     def observe(self, look: PathLook) -> bool:
-        """Take a look into account, and return whether BBR should be used from now on."""
+        """Include a look at the connection, and return whether BBR should be used from now on."""
         self.looks.append(look)
         while self.looks and look.now - self.looks[0].now >= WINDOW:
             self.looks.popleft()

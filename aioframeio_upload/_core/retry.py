@@ -13,7 +13,7 @@ import backoff
 
 from .backoff import Asking, next_asking, wait_before
 from .errors import IntegrityError, LinksExpired, PartError, PartExhausted, PartRejected, UploadError
-from .failures import AttemptFailure, FailureKind, Verdict, explain, is_throttle, rule_for
+from .failures import AttemptFailure, FailureKind, Verdict, explain, rule_for
 from .model import Receipt
 from .settings import RetryPolicy
 
@@ -51,8 +51,6 @@ class Decision:
     """With `ACCEPT`: False where the checksum differed, on a host whose ETags do not seem to be checksums."""
     is_counted: bool = True
     """Whether the attempt counts towards `RetryPolicy.attempts`."""
-    is_throttle: bool = False
-    """Whether S3 asked for fewer requests."""
     reason: str = ""
     """With `WAIT`: how the pause ended the attempt."""
 
@@ -163,7 +161,7 @@ def _after_failure(
     else:
         attempt = outages if is_patient else situation.attempts
         action, delay = Action.RETRY, wait_before(policy, attempt, failure.retry_after, jitter)
-    return Decision(action, delay, final or error, is_counted=not is_patient, is_throttle=is_throttle(failure))
+    return Decision(action, delay, final or error, is_counted=not is_patient)
 
 
 def _error_of(failure: AttemptFailure, reason: str, situation: Situation) -> PartError:

@@ -136,7 +136,7 @@ class HostConnections:
         )
 
     def _apply(self, one: Watched) -> bool:
-        """Give a connection the congestion control that was decided, and return whether that changed it."""
+        """Set the congestion control that was decided for a connection, and return whether that changed it."""
         if self.decision.is_bbr and one.usual is None:
             usual = chosen(one.sock)
             if usual is not None and usual != BBR and self.owner.choose(one.sock, BBR):

@@ -1,4 +1,4 @@
-"""Give slots to parts, and adapt their number to what the parts in flight move."""
+"""Grant slots to parts, and adapt their number to what the parts in flight move."""
 
 from __future__ import annotations
 

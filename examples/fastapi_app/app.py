@@ -104,7 +104,7 @@ async def page() -> FileResponse:
 
 @app.put("/lists/{name}")
 async def accept(name: UUID, files: Annotated[list[Dropped], Body(max_length=1000)]) -> list[UUID]:
-    """Take up dropped files, before their bytes; return the key of each."""
+    """Record dropped files before their bytes come, and return the key of each."""
     board: Board = app.state.board
     try:
         return await board.accept(name, files)

@@ -25,7 +25,7 @@ async def startup(ctx: dict[str, Any]) -> None:
 
 
 async def shutdown(ctx: dict[str, Any]) -> None:
-    """Give running uploads 20 seconds; with a journal, the next worker continues the others."""
+    """End running uploads within 20 seconds; with a journal, the next worker continues the others."""
     uploader: Uploader = ctx["uploader"]
     await uploader.shutdown(grace=20)
     await uploader.__aexit__(None, None, None)

@@ -37,7 +37,7 @@ class Loop:
             self._uploader = self._stack.enter_context(self._portal.wrap_async_context_manager(uploader))
 
     def close(self, **_: Any) -> None:
-        """Give running uploads 20 seconds, and end the loop."""
+        """End running uploads within 20 seconds, and then the loop."""
         if self._portal is not None and self._uploader is not None:
             self._portal.call(self._uploader.shutdown, 20)
         self._stack.close()

@@ -128,7 +128,7 @@ def arrived(fake: FakeFrameio) -> dict[str, str | None]:
 
 
 def picture(page: Any, name: str, otherwise: Path) -> None:
-    """Take a picture for the documentation; into the test's folder unless PICTURES names another."""
+    """Save a picture for the documentation; into the test's folder unless PICTURES names another."""
     page.screenshot(full_page=True, path=str(Path(os.environ.get("PICTURES", otherwise)) / name))
 
 

@@ -116,11 +116,6 @@ def test_a_network_that_is_down_costs_no_attempt_within_patience() -> None:
     assert (late.action, late.is_counted) == (Action.GIVE_UP, True)
 
 
-@pytest.mark.parametrize(("status", "is_throttle"), [(503, True), (500, False)])
-def test_a_503_asks_for_fewer_requests(status: int, is_throttle: bool) -> None:
-    assert after(AttemptFailure(FailureKind.REFUSED, "busy", status=status)).is_throttle is is_throttle
-
-
 def test_the_memory_of_a_part_counts_outages_in_a_row_and_never_forgets_a_doubt() -> None:
     memory = RetryMemory(Asking.FIRST).after(DOWN)
     assert memory == RetryMemory(Asking.FIRST, doubted=False, outages=1)

@@ -147,7 +147,7 @@ async def test_a_cancellation_while_a_result_comes_in_spoils_no_other_result_of_
 
 
 def record_spans() -> None:
-    """Give a worker a global provider, as an application's preload script does."""
+    """Set a worker's global provider, as an application's preload script does."""
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     provider: Any = TracerProvider(shutdown_on_exit=False)

@@ -60,7 +60,7 @@ O_BINARY = 0x8000
 
 
 def pretend() -> None:
-    """Take everything away, and make the differences in behaviour that can be made."""
+    """Remove everything, and make the differences in behaviour that can be made."""
     with warnings.catch_warnings(action="ignore"):
         for name in THEIRS:
             with contextlib.suppress(ImportError):
@@ -171,5 +171,5 @@ def pytest_load_initial_conftests() -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say in the report's header what was run."""
+    """Write in the report's header what was run."""
     return "without what Python lacks on Windows"
