@@ -90,17 +90,19 @@ async def served(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     await running
 
 
+async def post_forms(app: Any) -> None:
+    """Post a form of files, which all arrive, and one whose file is empty, which is refused by its name."""
+    async with served(app) as http:
+        answer = await http.post("/takes", files=FORM)
+        assert (answer.status_code, [one["name"] for one in answer.json()]) == (201, list(TAKES))
+        empty = await http.post("/takes", files=[("takes", ("empty.mov", b""))])
+        assert (empty.status_code, "is empty" in empty.json()[0]["error"]) == (502, True)
+
+
 def test_fastapi_sends_the_files_of_a_form(fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch) -> None:
     app = recipe("fastapi_form", "fastapi", "python_multipart", monkeypatch=monkeypatch).app
 
-    async def post() -> None:
-        async with served(app) as http:
-            answer = await http.post("/takes", files=FORM)
-            assert (answer.status_code, [one["name"] for one in answer.json()]) == (201, list(TAKES))
-            empty = await http.post("/takes", files=[("takes", ("empty.mov", b""))])
-            assert (empty.status_code, "is empty" in empty.json()[0]["error"]) == (502, True)
-
-    asyncio.run(post())
+    asyncio.run(post_forms(app))
     arrived(fake)
 
 
@@ -156,14 +158,7 @@ def test_litestar_sends_the_file_of_a_form(fake: FakeFrameio, monkeypatch: pytes
 def test_django_sends_the_files_of_a_form(fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch) -> None:
     app = recipe("django_view", "django", monkeypatch=monkeypatch).app
 
-    async def post() -> None:
-        async with served(app) as http:
-            answer = await http.post("/takes", files=FORM)
-            assert (answer.status_code, [one["name"] for one in answer.json()]) == (201, list(TAKES))
-            empty = await http.post("/takes", files=[("takes", ("empty.mov", b""))])
-            assert (empty.status_code, "is empty" in empty.json()[0]["error"]) == (502, True)
-
-    asyncio.run(post())
+    asyncio.run(post_forms(app))
     arrived(fake)
 
 

@@ -105,6 +105,15 @@ async def test_the_head_of_a_stack_is_the_same_too(fake: FakeFrameio, uploader: 
     assert (await uploader.upload(take, folder_id=fake.folder_id, conflict="skip")).id == head.id
 
 
+async def sent(uploader: Uploader, fake: FakeFrameio, verb: str, path: Path) -> str | None:
+    """Upload a file by itself or with its folder, and return why it was skipped; None if it was sent."""
+    if verb == "upload":
+        return (await uploader.upload(path, folder_id=fake.folder_id, conflict="skip")).reason
+    result = await uploader.upload_folder(path.parent, folder_id=fake.folder_id, contents_only=True)
+    assert len(result.files) + len(result.skipped) == 1
+    return next((one.file.reason for one in result.skipped if one.file), None)
+
+
 @pytest.mark.parametrize("verb", ["upload", "upload_folder"])
 async def test_what_an_earlier_run_has_sent_is_finished_in_the_journal_too(
     fake: FakeFrameio, take: Path, tmp_path: Path, verb: str
@@ -346,15 +355,8 @@ async def test_two_cards_with_the_same_name_and_size_are_both_sent(
     ]
     for card in cards:
         on_disk(os.utime, card / "C0001.MP4", ns=(old, old))
-    reasons = []
     async with uploader_on(fake, journal=tmp_path / "uploads.sqlite3") as uploader:
-        for card in (*cards, *cards):
-            if verb == "upload":
-                file = await uploader.upload(card / "C0001.MP4", folder_id=fake.folder_id, conflict="skip")
-                reasons.append(file.reason)
-            else:
-                result = await uploader.upload_folder(card, folder_id=fake.folder_id, contents_only=True)
-                reasons += [one.file.reason for one in result.skipped if one.file] or [None]
+        reasons = [await sent(uploader, fake, verb, card / "C0001.MP4") for card in (*cards, *cards)]
     assert reasons == [None, None, "unchanged since it was sent", "unchanged since it was sent"]
     assert len({file.sha256 for file in fake.files}) == len(fake.files) == 2
 
@@ -370,12 +372,7 @@ async def test_a_copy_with_the_same_content_is_skipped_by_its_checksum(
             for name in ("a", "copy"):
                 root = on_disk(plant, tmp_path / name, {"take.mov": DATA})
                 on_disk(os.utime, root / "take.mov", ns=(old, old))
-                if verb == "upload":
-                    file = await uploader.upload(root / "take.mov", folder_id=fake.folder_id, conflict="skip")
-                    reasons.append(file.reason)
-                else:
-                    result = await uploader.upload_folder(root, folder_id=fake.folder_id, contents_only=True)
-                    reasons += [one.file.reason for one in result.skipped if one.file] or [None]
+                reasons.append(await sent(uploader, fake, verb, root / "take.mov"))
     unknown = "same name and size, content not compared"
     assert reasons == [None, "same content", unknown, unknown]
     assert len(fake.files) == 1
