@@ -276,3 +276,18 @@ async def test_a_delete_that_does_not_work_is_told_in_a_warning_and_does_not_hol
         await by_cancel(upload, ready)
     (record,) = our_records(caplog)
     assert f"file {upload.file_id}, which is incomplete, could not be deleted" in record.getMessage()
+
+
+async def test_a_cancelled_upload_is_cancelled_though_a_scope_inside_it_takes_the_count_back(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
+    """anyio's scopes call `Task.uncancel` when they end; here it is called as if one had ended at that moment."""
+    fake.add_fault(hold := Fault(do="hold", times=None))
+    upload = uploader.upload(DATA, name="a.mov", folder_id=fake.folder_id).start()
+    await reached(fake, hold)
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "upload a.mov")
+    upload.cancel()
+    task.uncancel()
+    with pytest.raises(UploadCancelled):
+        await upload
+    assert fake.files == ()
