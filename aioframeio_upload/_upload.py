@@ -223,9 +223,9 @@ class BaseUpload(Coroutine[Any, Any, R]):
         try:
             return await self._deliver()
         except asyncio.CancelledError as error:
-            # `_stop` has cancelled it, or somebody else has. anyio's scopes call `Task.uncancel`. Where one of them ends
-            # at the same moment, the count that `is_being_cancelled` reads may be zero: seen with anyio 4.16, in one of
-            # some fifty runs in which a fleet's upload was cancelled on a busy machine.
+            # `_stop` has cancelled it, or somebody else has. anyio's scopes call `Task.uncancel`. Where one of them
+            # ends at the same moment, the count that `is_being_cancelled` reads may be zero: seen with anyio 4.16, in
+            # one of some fifty runs in which a fleet's upload was cancelled on a busy machine.
             if self._state is State.STOPPING or is_being_cancelled():
                 raise
             # Code nearer to the cancelled call reports it more precisely; this is the fallback. The awaiters of this
