@@ -23,7 +23,7 @@ GITHUB_FILES = {
     "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
 }
 """The JSON schema of each file in .github."""
-BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan", "import_time")
+BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan", "processes", "import_time")
 HOUR = 3600
 """Timeout in seconds of a test that runs thousands of examples; the one in pyproject.toml is for usual tests."""
 QUICK = "not needs_program and not needs_tree and not slow"

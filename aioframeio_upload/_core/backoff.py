@@ -90,11 +90,11 @@ class CallTries:
     outages: int = 0
     """Tries in a row without a connection."""
     refusals: int = 0
-    """Answers with status 429."""
+    """Answers with status 429 in a row."""
     quiet_since: float | None = None
     """When the service last answered, or else when the first try began."""
 
-    def fail(  # the facts of one try, each of another kind
+    def fail(  # noqa: PLR0913  # the facts of one try, each of another kind
         self,
         kind: FailureKind,
         status: int | None,
@@ -103,6 +103,7 @@ class CallTries:
         began: float,
         now: float,
         passed_at: float | None = None,
+        refusals: int | None = None,
     ) -> Again | None:
         """Count a failed try; return None if the call is given up.
 
@@ -115,6 +116,11 @@ class CallTries:
             passed_at: When the service last let a call of that operation pass, for this process; None: never. While it
                 does so within `RetryPolicy.patience`, a 429 uses up no attempt: the limits are for a user, who may have
                 many processes, and each of them gets its turn.
+            refusals: How often in a row the service refused that operation with 429 in this process; None: unknown, so
+                that this call's own refusals count. After a call that was granted in between, the delay is a second
+                again: the guide asks to double it "until normal". Where the operation was refused in this process as
+                often as a call has attempts, this call's second refusal is its last: calls that wait behind each other
+                would otherwise each find out for themselves.
         """
         if kind is not FailureKind.UNREACHABLE:
             self.outages, self.quiet_since = 0, now
@@ -129,10 +135,11 @@ class CallTries:
         passes = (
             may_pass(status) if kind is FailureKind.REFUSED else find(kind, None, None, "").verdict is Verdict.AGAIN
         )
-        if not passes or (not is_patient and self.attempts >= self.policy.attempts):
+        is_hopeless = status == 429 and self.attempts > 1 and (refusals or 0) >= self.policy.attempts
+        if not passes or (not is_patient and (self.attempts >= self.policy.attempts or is_hopeless)):
             return None
         if status == 429:
-            self.refusals += 1
+            self.refusals = self.refusals + 1 if refusals is None else refusals
             delay = wait_after_429(self.refusals, retry_after)
             if is_shared and retry_after is None:
                 delay = min(delay, max(1.0, self.policy.cap))  # it does not end after a few, so it must not grow on

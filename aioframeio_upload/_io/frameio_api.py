@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextvars
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar
@@ -19,7 +20,7 @@ import anyio
 from yarl import URL
 
 from .._core.api_schema import read_id
-from .._core.backoff import Again, CallTries, may_have_acted
+from .._core.backoff import Again, CallTries, may_have_acted, read_retry_after
 from .._core.errors import ApiError, AuthenticationError, NotFound, PermissionDenied, RateLimited
 from .._core.events import ApiRetrying
 from .._core.failures import FailureKind
@@ -29,7 +30,7 @@ from .._core.links import is_secure
 from .._core.listing import BadListing, Cursors, Listing
 from .._core.presigned import Now
 from .._core.redact import PartUrl, Secret, redact, without_frames
-from .._core.token_bucket import TokenBucket
+from .api_pace import ApiPace, Turn
 from .api_response import Answer, Shape, read_answer, read_text, summarize
 from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
@@ -83,10 +84,6 @@ ERRORS: dict[int, type[ApiError]] = {
     429: RateLimited,
 }
 
-ARRIVAL_SLACK = 0.25
-"""Additional seconds for a call that has to wait, or the time between two calls if that is less. The service counts
-arrivals, and the calls before may have arrived late, because the first ones had to connect."""
-
 EXPLAINING = 5.0
 """Seconds to find out why a folder was not found."""
 
@@ -126,6 +123,9 @@ def is_base_url(base_url: Secret[str]) -> bool:
 class Flight:
     """One attempt at a call."""
 
+    began: float
+    turn: Turn | None
+    """Where its answer is recorded; None without `Limits.api_pacing`."""
     has_left: bool = False
     """Whether the service may have received a byte: there was a connection, and the headers were written."""
 
@@ -141,7 +141,7 @@ class FrameioApi:
         self._resources = resources
         self._token = token
         self._base = str(URL(base_url)).rstrip("/")
-        self._buckets: dict[str, TokenBucket] = {}
+        self._pace = ApiPace()
         self._passed_at: dict[str, float] = {}
         """By operation: when the service last let a call pass its rate limit. Shared by all views."""
         self._missing: dict[tuple[str, str], str] = {}
@@ -191,14 +191,12 @@ class FrameioApi:
         """
         on_lost, on_flight, on_outage = on_lost or _ignore, on_flight or _ignore, on_outage or _ignore
         tries = CallTries(self._resources.retry)
-        is_renewed = is_lost = False
+        is_renewed = is_lost = is_again = False
         while True:
-            await self._pace(operation)
-            token = await self._fresh_token(operation)
-            async with self._resources.api_slots:
+            async with self._admitted(operation, is_again=is_again) as (turn, token):
                 url, began = self._url(operation, account_id, ids, query), time.monotonic()
                 on_flight(True)
-                flight = Flight()
+                flight = Flight(began, turn)
                 try:
                     with self._recording(operation, url, tries.attempts + 1) as recording:
                         answer = await self._request(operation, url, body, token, flight)
@@ -208,6 +206,7 @@ class FrameioApi:
                         on_lost("cancelled before the answer came")
                     without_frames(error)
                     raise
+            is_again = True
             if answer.trouble is None:
                 return answer.document
             on_flight(False)
@@ -230,6 +229,7 @@ class FrameioApi:
                 began=began,
                 now=now,
                 passed_at=self._passed_at.get(operation.name),
+                refusals=None if turn is None else turn.refusals,
             )
             if again is None:
                 raise await self._explained(failure, account_id, ids.get("folder_id"))
@@ -283,21 +283,18 @@ class FrameioApi:
         """Record when a plan arrived, from which the age of its links is computed."""
         self._resources.arrivals.note(file_id, now.monotonic)
 
-    async def _pace(self, operation: Operation) -> None:
-        """Wait until the operation's rate limit allows a call."""
-        if not self._resources.limits.api_pacing:
-            return
-        now = time.monotonic()
-        bucket = self._buckets.get(operation.name)
-        if bucket is None:
-            bucket = self._buckets[operation.name] = TokenBucket.full(operation.calls, operation.seconds, now)
-        delay = bucket.reserve(now)
-        if delay:
-            try:
-                await anyio.sleep(delay + min(bucket.window / bucket.limit, ARRIVAL_SLACK))
-            except BaseException:
-                bucket.give_back(time.monotonic())
-                raise
+    @asynccontextmanager
+    async def _admitted(
+        self, operation: Operation, *, is_again: bool
+    ) -> AsyncIterator[tuple[Turn | None, Secret[str]]]:
+        """Wait until a call may be made: until the operation's rate allows it, there is a token, and a slot is free."""
+        pacing: AbstractAsyncContextManager[Turn | None] = nullcontext()
+        if self._resources.limits.api_pacing:
+            pacing = self._pace.turn(operation.name, operation.calls, operation.seconds, is_again=is_again)
+        async with pacing as turn:
+            token = await self._fresh_token(operation)
+            async with self._resources.api_slots:
+                yield turn, token
 
     def _url(
         self, operation: Operation, account_id: str | None, ids: Mapping[str, str], query: Mapping[str, str] | None
@@ -340,18 +337,16 @@ class FrameioApi:
                 )
             return Answer(None, trouble=words, kind=kind)
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
-        self._observe(operation, response)
+        self._observe(operation, response, flight)
         clean = partial(redact, tokens=[token.reveal()], links=links)
         return await read_answer(operation.gives, response, text, self._resources.executor, clean)
 
-    def _observe(self, operation: Operation, response: aiohttp.ClientResponse) -> None:
+    def _observe(self, operation: Operation, response: aiohttp.ClientResponse, flight: Flight) -> None:
         if response.status != 429:
             self._passed_at[operation.name] = time.monotonic()
-        bucket = self._buckets.get(operation.name)
-        numbers = [response.headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "window")]
-        if bucket is not None and all(text.isascii() and text.isdigit() and len(text) < 10 for text in numbers):
-            limit, remaining, milliseconds = map(int, numbers)
-            bucket.observe(limit, remaining, milliseconds / 1000, time.monotonic())
+        if flight.turn is not None:
+            asked = read_retry_after(response.headers, datetime.now(UTC))
+            flight.turn.observe(response.status, response.headers, flight.began, asked)
 
     async def _fresh_token(self, operation: Operation) -> Secret[str]:
         """Return the token for a call; a callable that hangs in its thread is abandoned after the API timeout."""

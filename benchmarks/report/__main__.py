@@ -179,6 +179,20 @@ def fleet_lines(record: Record) -> list[str]:
     return lines
 
 
+def processes_lines(record: Record) -> list[str]:
+    """Return the table of processes that share the rate of one user."""
+    lines = ["Uploads of 1 KiB by many processes of one user, against a service that keeps Frame.io's rates", ""]
+    heads = ["processes x uploads", "time ÷ ideal", "failed", "refusals a creation", "slowest ÷ fastest process"]
+    lines += [table_row(heads), rule(5)]
+    for row in record["rows"]:
+        cell, one = row["cell"], row["summary"]
+        name = f"{cell['processes']} x {cell['files']}"
+        name += ", and another client at half of the rate" if cell["foreign"] else ""
+        numbers = [f"{one['to_ideal']:.2f}", f"{one['failed']:.0f}"]
+        lines.append(table_row([name, *numbers, f"{one['refused_creations']:.2f}", f"{one['slowest_to_fastest']:.2f}"]))
+    return lines
+
+
 def import_lines(record: Record) -> list[str]:
     """Return the table of import times."""
     lines = ["Imports, in a process each", "", table_row(["", "ms", "÷ `import aiohttp`"]), rule(3)]
@@ -199,6 +213,7 @@ SECTIONS = {
     "links": links_lines,
     "links_study": study_lines,
     "fleet": fleet_lines,
+    "processes": processes_lines,
     "import_time": import_lines,
 }
 

@@ -133,6 +133,22 @@ def _of_fleet(rows: list[Record]) -> Iterator[Goal]:
             yield Goal(f"a file by {hosts} hosts, time ÷ that of one", row["summary"]["share"], le, wanted[hosts])
 
 
+def _of_processes(rows: list[Record]) -> Iterator[Goal]:
+    for row in rows:
+        cell, one = row["cell"], row["summary"]
+        what = f"{cell['processes']} x {cell['files']} uploads of one user"
+        if cell["foreign"]:
+            yield Goal(f"{what} beside another client, failed", one["failed"], le, 0, "{:.0f}")
+        elif (cell["processes"], cell["files"]) == (1, 200):
+            yield Goal(f"{what}, time ÷ ideal", one["to_ideal"], le, 1.03)
+            yield Goal(f"{what}, refusals a creation", one["refused_creations"], le, 0.0)
+        elif (cell["processes"], cell["files"]) == (12, 20):
+            yield Goal(f"{what}, time ÷ ideal", one["to_ideal"], le, 1.15)
+            yield Goal(f"{what}, failed", one["failed"], le, 0, "{:.0f}")
+            yield Goal(f"{what}, refusals a creation", one["refused_creations"], le, 0.5)
+            yield Goal(f"{what}, slowest ÷ fastest process", one["slowest_to_fastest"], le, 1.6)
+
+
 def _of_import_time(rows: list[Record]) -> Iterator[Goal]:
     for row in rows:
         one = row["summary"]
@@ -151,5 +167,6 @@ FOUND: dict[str, Callable[[list[Record]], Iterator[Goal]]] = {
     "wan": _of_wan,
     "links": _of_links,
     "fleet": _of_fleet,
+    "processes": _of_processes,
     "import_time": _of_import_time,
 }

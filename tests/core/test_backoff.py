@@ -86,6 +86,31 @@ def test_a_429_uses_up_no_attempt_while_calls_of_that_operation_still_pass(
     assert tries.attempts == 0
 
 
+def test_the_wait_after_a_429_doubles_by_what_the_whole_operation_was_refused_in_a_row() -> None:
+    """A call that others of the same operation overtook waits for a second again: the service is normal again."""
+    tries = CallTries(RetryPolicy())
+    known = [tries.fail(FailureKind.REFUSED, 429, None, began=0, now=1, passed_at=0, refusals=n) for n in (1, 2, 1)]
+    assert [again.delay for again in known if again is not None] == [1, 2, 1]
+    alone = CallTries(RetryPolicy())
+    unknown = [alone.fail(FailureKind.REFUSED, 429, None, began=0, now=1, passed_at=0) for _ in range(3)]
+    assert [again.delay for again in unknown if again is not None] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("passed_at", "refusals", "tries_of_a_call"), [(None, 3, 2), (None, 2, 3), (None, 9, 2), (100.0, 9, None)]
+)
+def test_calls_that_wait_behind_each_other_do_not_each_find_out_that_nothing_passes(
+    passed_at: float | None, refusals: int, tries_of_a_call: int | None
+) -> None:
+    """Each is made twice, though; and while anything passes, none is given up."""
+    tries = CallTries(RetryPolicy(attempts=3, patience=10))
+    for number in range(1, 8):
+        if tries.fail(FailureKind.REFUSED, 429, 0, began=99, now=100, passed_at=passed_at, refusals=refusals) is None:
+            assert number == tries_of_a_call
+            return
+    assert tries_of_a_call is None
+
+
 def test_the_waits_after_429_start_at_a_second_and_double() -> None:
     assert [wait_after_429(refusals) for refusals in range(1, 11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
 

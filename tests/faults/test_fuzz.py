@@ -44,7 +44,7 @@ from aioframeio_upload._core.backoff import read_retry_after, wait_before
 from aioframeio_upload._core.failures import Verdict, explain, is_throttle, judge
 from aioframeio_upload._core.presigned import Links, Now, ServiceClock, link_lifetime, why_not_replaced
 from aioframeio_upload._core.s3_refusal import read_refusal
-from aioframeio_upload._core.token_bucket import SLOWEST, TokenBucket
+from aioframeio_upload._core.token_bucket import ARRIVAL_SLACK, SLOWEST, SharedRate
 from tests.support.canned import canned
 from tests.support.strategies import JSON
 
@@ -295,9 +295,12 @@ def test_any_date_sets_a_clock_that_advances(date: str, at: float, later: float)
 def test_any_rate_in_an_answer_delays_the_next_call_by_a_minute_at_most(
     now: float, limit: int, remaining: int, window: float
 ) -> None:
-    bucket = TokenBucket.full(5, 1, now)
-    bucket.observe(limit, remaining, window, now)
-    assert 0 <= bucket.reserve(now) <= SLOWEST
+    rate = SharedRate.full(5, 1, now)
+    assert rate.take(now) == 0
+    rate.end()
+    is_adopted = rate.adopt(limit, window, now)
+    rate.grant(now, now, remaining if is_adopted else None, 1.0)
+    assert 0 <= rate.take(now) <= SLOWEST + ARRIVAL_SLACK + 1e-6
 
 
 @FUZZ
