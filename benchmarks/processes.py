@@ -156,7 +156,7 @@ def main(words: Sequence[str]) -> None:
     options = parser(__doc__, runs=1)
     options.set_defaults(warm_up=0)
     options.add_argument(
-        "--scenes", type=many(str), default=["1x200", "4x40", "12x20", "4x20+"], help=f"of {', '.join(SCENES)}"
+        "--scenes", type=many(str), default=list(SCENES), help=f"of {', '.join(SCENES)}"
     )
     given = options.parse_args(words)
     rows: list[dict[str, Any]] = []
