@@ -28,7 +28,7 @@ class Turn:
         if told is not None and self._rate.adopt(told[0], told[2], now):
             remaining = told[1]
         # Chance here spreads calls in time; nothing depends on its being unpredictable.
-        chance = random.random()  # as above
+        chance = random.random()
         if status == 429:
             wanted = None if retry_after is None else min(retry_after, MAX_RETRY_AFTER)
             self._rate.refuse(sent_at, now, wanted, is_told=remaining is not None, chance=chance)
