@@ -155,9 +155,7 @@ def main(words: Sequence[str]) -> None:
     """Measure, print the table and write the record."""
     options = parser(__doc__, runs=1)
     options.set_defaults(warm_up=0)
-    options.add_argument(
-        "--scenes", type=many(str), default=list(SCENES), help=f"of {', '.join(SCENES)}"
-    )
+    options.add_argument("--scenes", type=many(str), default=list(SCENES), help=f"of {', '.join(SCENES)}")
     given = options.parse_args(words)
     rows: list[dict[str, Any]] = []
     for scene in given.scenes if not given.quick else ["4x20+"]:
