@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._core.dry_run import DryRunFile, DryRunFolder
     from ._core.errors import (
         ApiError,
         AuthenticationError,
@@ -71,6 +72,8 @@ __all__ = [
     "AsyncFrameioUploader",
     "AuthenticationError",
     "ConfirmationError",
+    "DryRunFile",
+    "DryRunFolder",
     "Event",
     "FileCompleted",
     "FileFailed",
@@ -131,7 +134,7 @@ __all__ = [
 
 _HOMES = (
     *("_core.errors", "_core.settings", "_core.model", "_core.events", "_core.journal"),
-    *("_core.remote_records", "_core.verifying", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
+    *("_core.remote_records", "_core.verifying", "_core.dry_run", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
 )
 """The modules that define the names. A name is imported on its first use: creating the dataclasses takes most of the
 import time, and neither `--help` nor a pytest run that only has the package's plugin installed needs them."""

@@ -14,6 +14,7 @@ from typing import Self, TypeVar, cast, get_args
 import aiohttp
 
 from ._core.api_schema import check_id, check_media_type, is_text
+from ._core.dry_run import DryRunFile, DryRunFolder
 from ._core.errors import NotFound
 from ._core.events import FolderResult
 from ._core.folder_target import FolderTarget, read_target
@@ -32,13 +33,13 @@ from ._core.watching import check_settle
 from ._engine.confirm import confirm, read_status
 from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
-from ._engine.folder import FolderRequest, deliver_folder
+from ._engine.folder import FolderRequest, deliver_folder, foresee_folder
 from ._engine.job import UploadJob
 from ._engine.parts import PartUploader, send_some
 from ._engine.pending import claim_pending, discard, list_pending
 from ._engine.placeholder import create_file, create_remote_file
 from ._engine.remote_folders import SingleFlight
-from ._engine.remote_tree import find_accounts, find_folder, find_project, find_user, list_accounts
+from ._engine.remote_tree import find_accounts, find_folder, find_missing, find_project, find_user, list_accounts
 from ._engine.request import PartSenderFactory, UploadRequest
 from ._engine.resume import JournalSession
 from ._engine.verify import verify
@@ -322,6 +323,54 @@ class Uploader:
             )
         )
 
+    async def dry_run(
+        self,
+        source: Source,
+        *,
+        folder_id: str | None,
+        name: str | None = None,
+        size: int | None = None,
+        account_id: str | None = None,
+        conflict: Conflict = "create",
+    ) -> DryRunFile:
+        """Return what `upload` would do with these arguments, by the same decisions; nothing is created or sent.
+
+        It opens the source, lists the folder, and reads the journal if the Uploader has one; where `upload` would read
+        the source to compare it, so does this. Nothing of a stream is read. What happens between this and the upload,
+        and what only the service's answer to it can tell (no room, no permission to write), it cannot know.
+
+        Args:
+            source: As for `upload`.
+            folder_id: As for `upload`; None for a folder that does not exist yet, see `missing_folders`.
+            name: As for `upload`.
+            size: As for `upload`.
+            account_id: As for `upload`.
+            conflict: As for `upload`.
+
+        Raises:
+            SourceError: The source is missing, empty or unreadable.
+            ApiError: The service refused a call.
+            JournalError: The journal cannot be read.
+            ValueError: As for `upload`.
+            TypeError: As for `upload`.
+        """
+        check_kind(source)
+        check_conflict(conflict)
+        name, account = name_of(source, name), self._account(account_id)
+        target = None if folder_id is None else read_target(folder_id)
+        with self._call() as (resources, api):
+            check_name(name, source)
+            request = UploadRequest(
+                source=source,
+                size=size,
+                name=name,
+                folder_id="" if target is None else await self._folder(target, account),
+                account_id=account,
+                conflict=conflict,
+            )
+            job = UploadJob(request=request, feed=EventLog(), control=UploadControl(), resources=resources, api=api)
+            return await job.dry_run()
+
     def upload_folder(
         self,
         root: str | os.PathLike[str],
@@ -357,28 +406,13 @@ class Uploader:
             ValueError: The account is missing, a pattern cannot match anything, or the root has no name.
             TypeError: `root` is not a path.
         """
-        check_conflict(conflict)
-        given, root = root, _path_of(root)
-        try:
-            name = name_of(root, None)
-        except ValueError:
-            if not contents_only:
-                raise
-            name = root  # for `/`, which has no name and needs none: the contents go to an existing folder
         target = read_target(folder_id)
-        asked = FolderRequest(
-            root=root,
-            name=None if contents_only else name,
-            folder_id=target.folder_id or "",
-            account_id=self._account(account_id),
-            wanted=patterns(include, exclude),
-            conflict=conflict,
-        )
+        asked, name = self._folder_request(root, include, exclude, conflict, contents_only, account_id)
 
         def run(events: FolderEventLog, control: UploadControl) -> Awaitable[FolderResult]:
             resources, api = self._opened()
             if asked.name is not None:
-                check_name(asked.name, root)
+                check_name(asked.name, asked.root)
 
             def begin(folder_id: str) -> Awaitable[FolderResult]:
                 request = replace(asked, folder_id=folder_id)
@@ -388,7 +422,73 @@ class Uploader:
                 return begin(target.folder_id)
             return self._in_folder(target, asked.account_id, begin)
 
-        return FolderUpload(printable(name), run, self._registry, source=given, folder_id=target.folder_id or folder_id)
+        return FolderUpload(printable(name), run, self._registry, source=root, folder_id=target.folder_id or folder_id)
+
+    def _folder_request(
+        self,
+        root: str | os.PathLike[str],
+        include: Iterable[str],
+        exclude: Iterable[str],
+        conflict: Conflict,
+        contents_only: bool,
+        account_id: str | None,
+    ) -> tuple[FolderRequest, str]:
+        """Check the arguments of a folder's upload; return its request, without the target, and its name."""
+        check_conflict(conflict)
+        path = _path_of(root)
+        try:
+            name = name_of(path, None)
+        except ValueError:
+            if not contents_only:
+                raise
+            name = path  # for `/`, which has no name and needs none: the contents go to an existing folder
+        request = FolderRequest(
+            root=path,
+            name=None if contents_only else name,
+            folder_id="",
+            account_id=self._account(account_id),
+            wanted=patterns(include, exclude),
+            conflict=conflict,
+        )
+        return request, name
+
+    async def dry_run_folder(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        folder_id: str | None,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        conflict: Conflict = "skip",
+        contents_only: bool = False,
+        account_id: str | None = None,
+    ) -> DryRunFolder:
+        """Return what `upload_folder` would do with these arguments; nothing is created or sent. See `dry_run`.
+
+        It takes a call for each folder that exists at Frame.io, of which the service allows five a second.
+
+        Args:
+            root: As for `upload_folder`.
+            folder_id: As for `upload`; None for a folder that does not exist yet, see `missing_folders`.
+            include: As for `upload_folder`.
+            exclude: As for `upload_folder`.
+            conflict: As for `upload_folder`.
+            contents_only: As for `upload_folder`.
+            account_id: As for `upload_folder`.
+
+        Raises:
+            SourceError: The folder is missing or cannot be read. What is in it and cannot be read is in `failures`.
+            ApiError: The target folder cannot be listed. For other folders, that is in `failures`.
+            ValueError: As for `upload_folder`.
+            TypeError: As for `upload_folder`.
+        """
+        target = None if folder_id is None else read_target(folder_id)
+        request, _ = self._folder_request(root, include, exclude, conflict, contents_only, account_id)
+        with self._call() as (resources, api):
+            if request.name is not None:
+                check_name(request.name, request.root)
+            found = "" if target is None else await self._folder(target, request.account_id)
+            return await foresee_folder(replace(request, folder_id=found), resources, api)
 
     def watch_folder(
         self,
@@ -683,12 +783,25 @@ class Uploader:
             ApiError: Several projects have the name, or the service refused a call.
             ValueError: The path is empty.
         """
-        account = self._account(account_id)
-        names = [name for name in check_id("path", path).split("/") if name]
-        if not names:
-            raise ValueError("the path is empty: it begins with the name of a project")
+        account, names = self._account(account_id), _names_of(path)
         with self._call(begins=make) as (_, api):
             return await find_folder(api, account, names, make=make)
+
+    async def missing_folders(self, path: str, *, account_id: str | None = None) -> tuple[str, ...]:
+        """Return the paths of the folders that `find_folder(path, make=True)` would create, parents first.
+
+        Args:
+            path: As for `find_folder`.
+            account_id: As for `find_folder`.
+
+        Raises:
+            NotFound: There is no such project.
+            ApiError: Several projects have the name, or the service refused a call.
+            ValueError: The path is empty.
+        """
+        account, names = self._account(account_id), _names_of(path)
+        with self._call() as (_, api):
+            return await find_missing(api, account, names)
 
     async def user(self) -> RemoteUser:
         """Return the user that the token belongs to.
@@ -861,6 +974,14 @@ class Uploader:
         if journal is None:
             raise ValueError("no journal: give journal= to the Uploader")
         return journal
+
+
+def _names_of(path: str) -> list[str]:
+    """Return the names of a path at Frame.io: that of a project, and of folders in it."""
+    names = [name for name in check_id("path", path).split("/") if name]
+    if not names:
+        raise ValueError("the path is empty: it begins with the name of a project")
+    return names
 
 
 def _path_of(root: str | os.PathLike[str]) -> str:

@@ -51,7 +51,7 @@ PAGES = {
         (
             *("Limits", "Timeouts", "RetryPolicy", "UploadedFile", "UploadStatus", "Verification", "Plan", "Part"),
             *("Receipt", "PendingUpload", "FolderResult", "Statistics", "RemoteAccount", "RemoteWorkspace"),
-            *("RemoteProject", "RemoteUser", "RemoteFolder"),
+            *("RemoteProject", "RemoteUser", "RemoteFolder", "DryRunFile", "DryRunFolder"),
         ),
     ),
     "events": Page(

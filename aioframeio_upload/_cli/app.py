@@ -13,6 +13,7 @@ from .oauth import DEFAULT_REDIRECT
 from .options import (
     UploadArguments,
     WatchArguments,
+    check_dry_run,
     check_names,
     read_client_id,
     read_folder,
@@ -179,6 +180,9 @@ def upload(
     parts: Parts = None,
     bandwidth: Bandwidth = None,
     timeout: Stall = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only print what would be sent, and what would be skipped and why.")
+    ] = False,
     journal: JournalPath = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record uploads.")] = False,
     report: Report = None,
@@ -196,8 +200,8 @@ def upload(
 
     Exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
-    from .upload import UploadRun
-
+    if dry_run:
+        check_dry_run(report, timeline)
     journal = read_optional_journal(journal, no_journal)
     kept, folders = read_paths(paths)
     check_names(kept, folders, name, contents_only)
@@ -214,7 +218,15 @@ def upload(
     )
     limits, timeouts = read_limits(parts, bandwidth), read_timeouts(timeout)
     output = read_output(as_json, quiet, report, timeline, verbose=Verbosity.is_verbose)
-    run = UploadRun(read_service(account, proxy, ca), output, journal, limits, timeouts)
+    service = read_service(account, proxy, ca)
+    if dry_run:
+        from .dry_run import DryRun
+
+        looking = DryRun(service, output, journal, limits, timeouts)
+        finish(lambda: looking.run(arguments), only_prints=True)
+    from .upload import UploadRun
+
+    run = UploadRun(service, output, journal, limits, timeouts)
     finish(lambda: run.upload(arguments), run.describe_remains)
 
 

@@ -272,12 +272,24 @@ def read_paths(paths: Iterable[str]) -> tuple[list[str], frozenset[str]]:
     return kept, frozenset(path for path in kept if os.path.isdir(path))
 
 
+def absolute(path: str) -> str:
+    """Return the absolute path of a folder, whose last name is the folder's at Frame.io: `.` has none."""
+    return os.path.abspath(path)
+
+
 def check_names(paths: Sequence[str], folders: frozenset[str], name: str | None, contents_only: bool) -> None:
     """Raise UsageError if `--name` or `--contents-only` does not fit the paths."""
     if name is not None and (len(paths) != 1 or folders):
         raise UsageError("--name is for one file: give one PATH that is not a folder")
     if contents_only and not folders:
         raise UsageError("--contents-only is for folders, and no PATH is one")
+
+
+def check_dry_run(report: Path | None, timeline: Path | None) -> None:
+    """Raise UsageError if a dry run is to write a file about an upload."""
+    for path, option in ((report, "--report"), (timeline, "--timeline")):
+        if path is not None:
+            raise UsageError(f"{option} is about an upload, and --dry-run makes none")
 
 
 def without_repetitions(paths: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from .. import ApiError, RemoteAccount, SourceError
 from .._core.patterns import patterns
 from .._io.walk import walk
 from .format import format_size
-from .options import UploadArguments, UsageError
+from .options import UploadArguments, UsageError, absolute
 from .output import can_ask, write_error
 from .service import Service
 from .typed_lines import typed_lines
@@ -33,18 +33,11 @@ async def may_upload(service: Service, arguments: UploadArguments, *, asks: bool
         arguments: What is uploaded.
         asks: Whether a person may be asked (no `--yes`).
     """
-    account = await _find_account(service)
+    account = await find_account(service)
     if account is None or account.storage_left is None:
         return True
-    size = await _total_size(arguments)
-    if size <= account.storage_left:
+    if not await warn_of_lack(account, await _total_size(arguments)):
         return True
-    await asyncio.to_thread(
-        write_error,
-        f"warning: {format_size(size)} to upload, and {format_size(account.storage_left)} of"
-        f" {format_size(account.storage_limit or 0)} are free in account {account.name or account.id}"
-        " (files that are there already need no room)",
-    )
     if not asks or not can_ask():
         return True
     await asyncio.to_thread(write_error, "upload anyway? y or n:")
@@ -53,7 +46,20 @@ async def may_upload(service: Service, arguments: UploadArguments, *, asks: bool
     return answer.strip().lower() in ("y", "yes")
 
 
-async def _find_account(service: Service) -> RemoteAccount | None:
+async def warn_of_lack(account: RemoteAccount, size: int) -> bool:
+    """Write a warning if the account has no room for so many bytes; return whether it was written."""
+    if account.storage_left is None or size <= account.storage_left:
+        return False
+    await asyncio.to_thread(
+        write_error,
+        f"warning: {format_size(size)} to upload, and {format_size(account.storage_left)} of"
+        f" {format_size(account.storage_limit or 0)} are free in account {account.name or account.id}"
+        " (files that are there already need no room)",
+    )
+    return True
+
+
+async def find_account(service: Service) -> RemoteAccount | None:
     """Return the account with its room; None if the service does not say."""
     with suppress(ApiError, TimeoutError):
         async with asyncio.timeout(TIMEOUT), service.uploader() as uploader:
@@ -74,16 +80,12 @@ async def _total_size(arguments: UploadArguments) -> int:
         for path in arguments.paths:
             with suppress(SourceError, OSError):
                 if path in arguments.folders:
-                    total += (await walk(_absolute(path), wanted, threads)).size
+                    total += (await walk(absolute(path), wanted, threads)).size
                 else:
                     total += (await asyncio.get_running_loop().run_in_executor(threads, os.stat, path)).st_size
     finally:
         threads.shutdown(wait=False, cancel_futures=True)  # a thread on a dead mount cannot be ended
     return total
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from .account import with_account
 from .browse import find_folder
 from .format import format_count, format_size
 from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
-from .options import OutputOptions, UploadArguments, UsageError, journal_exists
+from .options import OutputOptions, UploadArguments, UsageError, absolute, journal_exists
 from .output import is_terminal, write_error, write_line
 from .quota import may_upload, said_already
 from .report import write_report
@@ -177,7 +176,7 @@ def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: Upload
     try:
         if path in arguments.folders:
             return uploader.upload_folder(
-                os.path.abspath(path),  # `.` has no name for the folder at Frame.io
+                absolute(path),
                 folder_id=folder_id,
                 contents_only=arguments.contents_only,
                 include=arguments.include,

@@ -7,12 +7,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 
+from .._core.dry_run import DryRunFile, DryRunFolder, folder_record
 from .._core.errors import AuthenticationError, UploadError
 from .._core.events import (
     EMPTY,
@@ -65,6 +66,9 @@ log = logging.getLogger("aioframeio_upload")
 UNSETTLED = 1000
 """Files that may be sent and not yet confirmed: three minutes' worth at five creates a second. Each of them is a task
 until then; a file that waits for its turn is not."""
+
+
+Foresee: TypeAlias = Callable[[DryRunFile], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +276,7 @@ class FilePipeline:
         session: The limits and slots.
         api: The calls.
         room: Checked before the first file is sent; None for a source whose total size is not known.
+        foresee: For a dry run: gets what would be done with each file that is not skipped. Nothing is sent then.
     """
 
     def __init__(  # noqa: PLR0913  # collaborators that have different owners
@@ -286,8 +291,10 @@ class FilePipeline:
         api: FrameioApi,
         *,
         room: RoomCheck | None = None,
+        foresee: Foresee | None = None,
     ) -> None:
         self._room = room
+        self._foresee = foresee
         self._request = request
         self._source = source
         self._folders = folders
@@ -380,20 +387,29 @@ class FilePipeline:
             await sending.slot.acquire()
         if not await self._source.look_again(file):
             return
+        if self._foresee is not None:
+            found = await self._job(sending, job_request, record, base).dry_run()
+            self._foresee(replace(found, path=file.path, stacked_on=None if base is None else base.id))
+            return
         if self._room is not None:
             await self._room.once()
         self._events.publish(FileStarted(file.path, file.size))
-        job = UploadJob(
-            request=job_request,
+        job = self._job(sending, job_request, record, base)
+        self._events.publish(self._state.complete(file.path, await job.run()))
+
+    def _job(
+        self, sending: _Sending, request: UploadRequest, record: NullJournalSession, base: RemoteFile | None
+    ) -> UploadJob:
+        return UploadJob(
+            request=request,
             feed=sending.events,
             control=UploadControl(self._control),
             resources=self._session,
             api=self._api,
-            settle=self._settlement(sending, folder.id, base),
+            settle=self._settlement(sending, request.folder_id or "", base),
             slot=sending.slot,
             record=record,
         )
-        self._events.publish(self._state.complete(file.path, await job.run()))
 
     async def _compare(
         self, file: LocalFile, record: NullJournalSession
@@ -508,10 +524,42 @@ async def deliver_folder(
         ApiError: The root's folder cannot be found or created.
         FolderUploadError: Some files failed; all others were uploaded.
     """
+    return await (await _plan_folder(request, events, control, session, api)).run()
+
+
+async def foresee_folder(request: FolderRequest, session: Session, api: FrameioApi) -> DryRunFolder:
+    """Return what `deliver_folder` would do: the same walk and the same comparisons, and nothing is created or sent.
+
+    Args:
+        request: With an empty `folder_id` for a folder that does not exist yet.
+        session: The limits and slots.
+        api: The calls.
+
+    Raises:
+        SourceError: The root cannot be walked.
+        ApiError: The root's folder cannot be looked for.
+    """
+    files: list[DryRunFile] = []
+    job = await _plan_folder(request, FolderEventLog(), UploadControl(), session, api, files.append)
+    try:
+        result = await job.run()
+    except FolderUploadError as error:
+        result = error.result
+    return folder_record(files, result.skipped, result.failures, (folder.path for folder in result.folders))
+
+
+async def _plan_folder(
+    request: FolderRequest,
+    events: FolderEventLog,
+    control: UploadControl,
+    session: Session,
+    api: FrameioApi,
+    foresee: Foresee | None = None,
+) -> FolderJob:
     tree = await walk(request.root, request.wanted, session.executor)
     # In a thread, as the walk is: with a hundred thousand files each of these takes a tenth of a second.
     queue, to_compare, empty = await in_thread(session.executor, _sort, tree.files)
-    return await FolderJob(request, tree, queue, to_compare, empty, events, control, session, api).run()
+    return FolderJob(request, tree, queue, to_compare, empty, events, control, session, api, foresee)
 
 
 def _sort(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
@@ -560,6 +608,7 @@ class FolderJob:
         control: UploadControl,
         session: Session,
         api: FrameioApi,
+        foresee: Foresee | None = None,
     ) -> None:
         self._request = request
         self._tree = tree
@@ -579,11 +628,12 @@ class FolderJob:
             only="folder" if request.conflict == "create" else None,
             exact=tree.look_alikes,
             events=self._created,
+            makes=foresee is None,
         )
         files = WalkedFiles(tree, queue, to_compare, request.conflict, session.executor)
         room = RoomCheck(api, request.account_id, request.root, self._state)
         self._pipeline = FilePipeline(
-            request, files, self._folders, self._state, events, control, session, api, room=room
+            request, files, self._folders, self._state, events, control, session, api, room=room, foresee=foresee
         )
 
     async def run(self) -> FolderResult:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import anyio
 
 from .._core.checksums import name_parts, unproved
+from .._core.dry_run import DryRunFile, foreseen, skipped
 from .._core.errors import (
     ApiError,
     ConfirmationError,
@@ -29,7 +30,7 @@ from .._core.errors import (
 )
 from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
 from .._core.journal import Entry, find_unchanged
-from .._core.listing import SKIPPING, STACKING
+from .._core.listing import SKIPPING, STACKING, RemoteFile
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import PartTable
 from .._core.presigned import why_not_replaced
@@ -40,14 +41,14 @@ from .._io.source_kinds import is_stream
 from .._io.sources import OpenSource, check_size, open_source
 from .cleanup import run_shielded
 from .confirm import confirm, find_status, seconds_for
-from .conflict import compare_content, crc64nvme_of, find_duplicate, skip_result, stack_on_namesake
+from .conflict import compare_content, crc64nvme_of, find_base, find_duplicate, skip_result, stack_on_namesake
 from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
 from .placeholder import create_file, delete_placeholder
 from .quota import BIG_UPLOAD, warn_if_too_small
 from .request import PartSenderFactory, UploadRequest
-from .resume import NullJournalSession, every_receipt, open_journal_session, take_up
+from .resume import NullJournalSession, every_receipt, find_step, open_journal_session, take_up
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -225,10 +226,7 @@ class UploadJob:
                 async with self.slot or self.resources.file_slots:
                     if record is None:
                         record = await open_record(self.request, self.resources)
-                        if (
-                            self.request.conflict in SKIPPING
-                            and (there := await self._find_there(source, record)) is not None
-                        ):
+                        if (there := await self._find_there(source, record)) is not None:
                             return there
                     await self._claim(record)
                     ready = await self._prepare(source, record)
@@ -255,10 +253,54 @@ class UploadJob:
             recording.learn(frameio__file__id=file.id, frameio__file__size=file.size, frameio__outcome=file.outcome)
             return file
 
+    async def dry_run(self) -> DryRunFile:
+        """Decide what `run` would do, by the same steps, and do nothing; without a folder, as in one that is empty.
+
+        What another upload holds is not noticed, because nothing is claimed.
+        """
+        source = _JobSource(self.request, self.resources)
+        try:
+            async with self.slot or self.resources.file_slots:
+                record, base = self.record, None
+                if record is None:
+                    record = await open_record(self.request, self.resources)
+                    if (there := await self._find_there(source, record)) is not None:
+                        return skipped(self.request.name, there.reason, there)
+                    base = await self._find_base(record)
+                found = await self._foresee(source, record)
+                return found if base is None else replace(found, stacked_on=base.id)
+        finally:
+            source.close()
+
+    async def _find_base(self, record: NullJournalSession) -> RemoteFile | None:
+        """Return the file on which this one would be stacked now."""
+        if self.request.conflict not in STACKING or not self.request.folder_id:
+            return None
+        listing = await read_listing(self.api, self.request.account_id, self.request.folder_id)
+        return find_base(listing, self.request.name, but=await record.file_id())
+
+    async def _foresee(self, source: _JobSource, record: NullJournalSession) -> DryRunFile:
+        """Return what `_prepare` and what follows it would do with a source that is not skipped."""
+        await record.peek()
+        entry = record.entry
+        try:
+            with contextlib.closing(await source.open()) as found:
+                await record.look_at(found)
+                size = check_size(found, self.request.size)
+        except SourceError as error:
+            # As in `_has_arrived_without_source`.
+            step = await find_step(record, self.api, self.resources) if error.is_away else None
+            if entry is None or not entry.is_whole or step is None or step.step is not ResumeAction.CONFIRM:
+                raise
+            return foreseen(self.request.name, entry.plan.size, entry, step)
+        return foreseen(self.request.name, size, entry, await find_step(record, self.api, self.resources))
+
     # -- before the first part ---------------------------------------------------------------------------------------
 
     async def _find_there(self, source: _JobSource, record: NullJournalSession) -> UploadedFile | None:
-        """Return the file at Frame.io that the source would only repeat."""
+        """Return the file at Frame.io that the source would only repeat, if `conflict` says to skip it."""
+        if self.request.conflict not in SKIPPING or not self.request.folder_id:
+            return None
         try:
             found = await source.look()
             size = check_size(found, self.request.size)
@@ -267,7 +309,7 @@ class UploadJob:
                 raise
             # Raised again after the journal was asked what becomes of an earlier upload of this source.
             return None
-        folder_id = self.request.folder_id or ""
+        folder_id = self.request.folder_id
         listing = await read_listing(self.api, self.request.account_id, folder_id)
         sent = await record.sent()
         known = (find_unchanged(sent, record.path, size, found.modified_ns),)

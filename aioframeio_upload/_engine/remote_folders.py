@@ -101,13 +101,14 @@ class RemoteFolders:
     Args:
         api: The calls.
         account_id: The account of all folders.
-        folder_id: The folder that the root goes into.
+        folder_id: The folder that the root goes into; empty for one that does not exist yet, which needs `makes=False`.
         name: The root's own name; None if only its contents are uploaded.
         only: The `type` that listings are read for; None for all.
         exact: Paths that are matched by their exact name alone, because a look-alike is in the tree.
         events: Gets a `FolderCreated` for each folder that was made.
         listings: How many listings are cached; None for all.
         listing_age: Seconds for which a listing is used, because others may put files there too; None for ever.
+        makes: Whether missing folders are created. If not, they are only published, and count as new, without an ID.
     """
 
     def __init__(  # noqa: PLR0913  # each argument is named, and has another owner
@@ -122,6 +123,7 @@ class RemoteFolders:
         events: EventSink,
         listings: int | None = None,
         listing_age: float | None = None,
+        makes: bool = True,
     ) -> None:
         self._api = api
         self._account_id = account_id
@@ -133,6 +135,7 @@ class RemoteFolders:
         self._places = SingleFlight(self._find)
         self._listings = SingleFlight(self._read, listings)
         self._listing_age = listing_age
+        self._makes = makes
         self._used: set[str] = set()
         """Folders that were made here, and into which something may have been put since."""
 
@@ -187,13 +190,20 @@ class RemoteFolders:
             parent, inside = await self._places.get(above), await self.listing(above)
             found = inside.folder(name, exact=path in self._exact)
             return RemoteFolder(found, False) if found is not None else await self._make(parent.id, name, path)
+        is_missing = not self._folder_id
         if self._name is None:
-            return RemoteFolder(self._folder_id, False)
-        inside = await read_listing(self._api, self._account_id, self._folder_id, only="folder")
+            return RemoteFolder(self._folder_id, is_missing)
+        inside = Listing()
+        if not is_missing:
+            inside = await read_listing(self._api, self._account_id, self._folder_id, only="folder")
         found = inside.folder(self._name)
         return RemoteFolder(found, False) if found is not None else await self._make(self._folder_id, self._name, ".")
 
     async def _make(self, parent_id: str, name: str, path: str) -> RemoteFolder:
+        if not self._makes:
+            self._events.publish(FolderCreated(path, ""))
+            return RemoteFolder("", True)
+
         def on_lost(reason: str) -> None:
             log.warning("creating folder %r in folder %s: %s; it may have been made twice", name, parent_id, reason)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from .._core.errors import ApiError, NotFound
+from .._core.events import FolderCreated
 from .._core.patterns import same_name
 from .._core.remote_records import (
     RemoteAccount,
@@ -140,6 +141,31 @@ async def find_folder(api: FrameioApi, account_id: str, names: list[str], *, mak
             raise NotFound(words, operation=LIST_CHILDREN.name, status=200)
         found, way = RemoteFolder(inside, name), f"{way}/{name}"
     return found
+
+
+async def find_missing(api: FrameioApi, account_id: str, names: list[str]) -> tuple[str, ...]:
+    """Return the paths of the folders that `find_folder` would create, parents first.
+
+    Raises:
+        NotFound: There is no such project.
+        ApiError: Several projects have the name, or the service refused a call.
+    """
+    project = await _find_named_project(api, account_id, names[0])
+    if project.root_folder_id is None:
+        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200)
+    events = EventLog()
+    folders = RemoteFolders(
+        api,
+        account_id=account_id,
+        folder_id=project.root_folder_id,
+        name=None,
+        only="folder",
+        exact=(),
+        events=events,
+        makes=False,
+    )
+    await folders.place("/".join(names[1:]))
+    return tuple(f"{project.name}/{fact.path}" for fact in events.facts if isinstance(fact, FolderCreated))
 
 
 async def _find_named_project(api: FrameioApi, account_id: str, name: str) -> RemoteProject:

@@ -58,6 +58,9 @@ class NullJournalSession:
         """Return the recorded file's id, without claiming the entry."""
         return None
 
+    async def peek(self) -> None:
+        """Read the entry without claiming it. Nothing that depends on it may be changed."""
+
     async def claim(self) -> None:
         """Claim the entry, so that no other upload in any process can use it, and read it."""
 
@@ -128,6 +131,14 @@ class JournalSession(NullJournalSession):
         """
         entry = await self._journal.find(self._key)
         return None if entry is None else entry.plan.file_id
+
+    async def peek(self) -> None:
+        """Read the entry without claiming it. Nothing that depends on it may be changed.
+
+        Raises:
+            JournalError: The entry is damaged or cannot be read.
+        """
+        self.entry = await self._journal.find(self._key)
 
     async def claim(self) -> None:
         """Claim the entry, so that no other upload in any process can use it, and read it.
@@ -287,24 +298,46 @@ async def take_up(
         JournalError: It has to begin anew, and another upload has claimed the entry since it was released.
     """
     entry = record.entry
-    if entry is None:
-        return None
-    account_id, file_id = entry.identity.account_id, entry.plan.file_id
-    status = await find_status(api, file_id, account_id)
-    fingerprint = None if changed else record.fingerprint or entry.fingerprint
-    found = next_step(entry, fingerprint, status, resources.now().service, secure=api.is_secure)
-    if found.step is ResumeAction.REPLACE and record.fingerprint is None and not changed:
-        # The source is away, so the file at Frame.io may be the only copy: nothing is deleted.
-        found = Resumption(ResumeAction.CONFIRM)
-    if found.step in (ResumeAction.RESUME, ResumeAction.CONFIRM):
+    found = await find_step(record, api, resources, changed=changed)
+    if entry is None or found is None or found.step in (ResumeAction.RESUME, ResumeAction.CONFIRM):
         return found
     await record.claim_again()
     log.debug("%r begins anew: %s", entry.identity.path, found.reason)
     if found.step is ResumeAction.REPLACE:
-        await delete_placeholder(api, file_id, account_id, control)
+        await delete_placeholder(api, entry.plan.file_id, entry.identity.account_id, control)
     await record.drop(control)
     if entry.identity.folder_id is None:
-        raise LinksExpired("it cannot be resumed, and its plan does not contain its folder", file_id=file_id)
+        reason = "it cannot be resumed, and its plan does not contain its folder"
+        raise LinksExpired(reason, file_id=entry.plan.file_id)
+    return found
+
+
+async def find_step(
+    record: NullJournalSession, api: FrameioApi, resources: Session, *, changed: bool = False
+) -> Resumption | None:
+    """Ask the service about the file that an earlier run began, and decide what to do with it, without doing it.
+
+    Args:
+        record: One whose entry was read; for the rest, see `take_up`.
+        api: The calls.
+        resources: For the service's time.
+        changed: As for `take_up`.
+
+    Returns:
+        What is left to do, or None if there is no entry.
+
+    Raises:
+        ApiError: The service refused, or did not answer.
+    """
+    entry = record.entry
+    if entry is None:
+        return None
+    status = await find_status(api, entry.plan.file_id, entry.identity.account_id)
+    fingerprint = None if changed else record.fingerprint or entry.fingerprint
+    found = next_step(entry, fingerprint, status, resources.now().service, secure=api.is_secure)
+    if found.step is ResumeAction.REPLACE and record.fingerprint is None and not changed:
+        # The source is away, so the file at Frame.io may be the only copy: nothing is deleted.
+        return Resumption(ResumeAction.CONFIRM)
     return found
 
 

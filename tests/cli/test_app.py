@@ -601,3 +601,65 @@ def test_help_loads_nothing_that_uploads(program: Program, command: list[str]) -
     found = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
     assert "typer" in found
     assert not {"aiohttp", "asyncio", "anyio", "rich.live", "sqlite3", "frameio", "httpx", "ssl", "matplotlib"} & found
+
+
+# -- --dry-run ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_the_upload_does_and_creates_nothing(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    for name, content in (("a.mov", b"a"), ("b.tmp", b"b"), ("zero.mov", b"")):
+        (program.folder / "shoot").mkdir(exist_ok=True)
+        (program.folder / "shoot" / name).write_bytes(content)
+    arguments = ("upload", "take.mov", "shoot", "nowhere.mov", "--folder", fake.folder_id, "--exclude", "*.tmp")
+    status, said, complaint = program.run(*arguments, "--dry-run")
+    assert (status, complaint) == (1, "error: nowhere.mov: SourceError: nowhere.mov: No such file or directory\n")
+    assert said.splitlines() == [
+        "take.mov: would be sent, 3.1 MB",
+        "shoot: would be created",
+        "shoot/a.mov: would be sent, 1 byte",
+        "shoot/zero.mov: would be skipped, 0 bytes: it is empty, and Frame.io does not accept empty files",
+        "dry run, nothing was sent: 2 files to send (3.1 MB), 0 there before, 1 empty, 1 would fail,"
+        " 1 folder to create",
+    ]
+    assert {seen.method for seen in fake.requests} == {"GET"}
+    assert not program.state.exists()
+    assert program.run(*arguments)[0] == 1
+    assert sorted(file.name for file in fake.files) == ["a.mov", "take.mov"]
+    status, said, _ = program.run(*arguments[:3], "--folder", fake.folder_id, "--exclude", "*.tmp", "-n", "--json")
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [(line["source"], line["event"], line.get("action")) for line in lines] == [
+        ("take.mov", "DryRunFile", "skip"),
+        ("shoot", "DryRunFile", "skip"),
+        ("shoot", "DryRunFile", "skip"),
+        (None, "DryRunCompleted", None),
+    ]
+    assert (lines[0]["reason"], lines[1]["path"]) == ("unchanged since it was sent", "a.mov")
+    assert {name: lines[-1][name] for name in ("files_to_send", "bytes_to_send", "files_there", "files_empty")} == {
+        "files_to_send": 0,
+        "bytes_to_send": 0,
+        "files_there": 2,
+        "files_empty": 1,
+    }
+
+
+def test_a_dry_run_tells_which_folders_of_the_target_would_be_created(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    project = json.loads(program.run("find", "--json")[1].splitlines()[2])["name"]
+    arguments = ("upload", "take.mov", "--folder", f"{project}/Dailies/Monday", "--make-folders")
+    status, said, complaint = program.run(*arguments, "-n", "--account", fake.account_id)
+    assert (status, complaint) == (0, "")
+    assert said.splitlines() == [
+        f"{project}/Dailies: would be created",
+        f"{project}/Dailies/Monday: would be created",
+        "take.mov: would be sent, 3.1 MB",
+        "dry run, nothing was sent: 1 file to send (3.1 MB), 0 there before, 0 would fail, 2 folders to create",
+    ]
+    assert not program.state.exists()
+    assert program.run(*arguments)[0] == 0
+    assert program.run(*arguments, "-n")[1].startswith("take.mov: would be skipped, 3.1 MB: unchanged")
+    assert program.run(*arguments, "-nq") == (0, "", "")
+    status, _, complaint = program.run(*arguments, "-n", "--report", "x.csv")
+    assert (status, complaint) == (2, "error: --report is about an upload, and --dry-run makes none\n")
