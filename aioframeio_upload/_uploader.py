@@ -20,7 +20,7 @@ from ._core.events import FolderResult
 from ._core.folder_target import FolderTarget, read_target
 from ._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from ._core.journal import PendingUpload
-from ._core.listing import Conflict, check_conflict
+from ._core.listing import Compare, Conflict, check_compare, check_conflict
 from ._core.model import ChecksumMode, Plan, Receipt, Statistics, UploadedFile, UploadStatus, check_secure
 from ._core.patterns import patterns
 from ._core.public import public
@@ -276,6 +276,7 @@ class Uploader:
         account_id: str | None = None,
         media_type: str | None = None,
         conflict: Conflict = "create",
+        compare: Compare = "auto",
     ) -> Upload:
         """Return the upload of a file, bytes or a stream to a folder. Nothing happens until the `Upload` is used.
 
@@ -299,14 +300,22 @@ class Uploader:
                 event is then `UploadCompleted`, with the outcome `"skipped"`. `"version"`: upload the file, then stack
                 it on the existing one as a new version. `"version-changed"`: as `"skip"` if it is the same file, else
                 as `"version"`.
+            compare: What tells, for `"skip"` and `"version-changed"`, whether it is the same file. `"auto"`: its
+                content, where the journal knows that of the file at Frame.io (its CRC64NVME); else name, size and
+                time. `"content"`: its content in any case, and no time. A file that the journal does not know is then
+                compared as `verify` does it: the source is read once, and the result is recorded in the journal, so
+                that the next run neither reads nor asks. What cannot be compared is sent, and `UploadedFile.reason`
+                says why: S3 states no checksum, the original may not be downloaded, or the source is a stream, which
+                can be read only once.
 
         Raises:
             ValueError: The name or the account is missing, an ID is empty or not text, a link names no folder and no
-                project, or the media type is not a valid header value.
+                project, the media type is not a valid header value, or `compare` has no effect with that `conflict`.
             TypeError: `source` is not of a supported kind.
         """
         check_kind(source)
         check_conflict(conflict)
+        check_compare(compare, conflict)
         name, account = name_of(source, name), self._account(account_id)
         target = read_target(folder_id)
 
@@ -319,6 +328,7 @@ class Uploader:
                 account_id=account,
                 media_type=check_media_type(media_type),
                 conflict=conflict,
+                compare=compare,
                 project_id=target.project_id,
             )
         )
@@ -332,6 +342,7 @@ class Uploader:
         size: int | None = None,
         account_id: str | None = None,
         conflict: Conflict = "create",
+        compare: Compare = "auto",
     ) -> DryRunFile:
         """Return what `upload` would do with these arguments, by the same decisions; nothing is created or sent.
 
@@ -346,6 +357,7 @@ class Uploader:
             size: As for `upload`.
             account_id: As for `upload`.
             conflict: As for `upload`.
+            compare: As for `upload`. What was compared is recorded in the journal, so that the upload need not read it.
 
         Raises:
             SourceError: The source is missing, empty or unreadable.
@@ -356,6 +368,7 @@ class Uploader:
         """
         check_kind(source)
         check_conflict(conflict)
+        check_compare(compare, conflict)
         name, account = name_of(source, name), self._account(account_id)
         target = None if folder_id is None else read_target(folder_id)
         with self._call() as (resources, api):
@@ -367,6 +380,7 @@ class Uploader:
                 folder_id="" if target is None else await self._folder(target, account),
                 account_id=account,
                 conflict=conflict,
+                compare=compare,
             )
             job = UploadJob(request=request, feed=EventLog(), control=UploadControl(), resources=resources, api=api)
             return await job.dry_run()
@@ -379,6 +393,7 @@ class Uploader:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         conflict: Conflict = "skip",
+        compare: Compare = "auto",
         contents_only: bool = False,
         account_id: str | None = None,
     ) -> FolderUpload:
@@ -399,15 +414,17 @@ class Uploader:
                 that matches includes everything in it.
             exclude: Patterns of the files to leave out. They take precedence; a folder that matches is not walked.
             conflict: As for `upload`. With `"skip"`, a second run sends only what is missing.
+            compare: As for `upload`. Up to `Limits.files` files are compared at a time.
             contents_only: Upload the contents to `folder_id` itself, instead of to a folder with the root's name.
             account_id: ID of the account; by default the Uploader's.
 
         Raises:
-            ValueError: The account is missing, a pattern cannot match anything, or the root has no name.
+            ValueError: The account is missing, a pattern cannot match anything, the root has no name, or `compare` has
+                no effect with that `conflict`.
             TypeError: `root` is not a path.
         """
         target = read_target(folder_id)
-        asked, name = self._folder_request(root, include, exclude, conflict, contents_only, account_id)
+        asked, name = self._folder_request(root, include, exclude, conflict, compare, contents_only, account_id)
 
         def run(events: FolderEventLog, control: UploadControl) -> Awaitable[FolderResult]:
             resources, api = self._opened()
@@ -430,11 +447,13 @@ class Uploader:
         include: Iterable[str],
         exclude: Iterable[str],
         conflict: Conflict,
+        compare: Compare,
         contents_only: bool,
         account_id: str | None,
     ) -> tuple[FolderRequest, str]:
         """Check the arguments of a folder's upload; return its request, without the target, and its name."""
         check_conflict(conflict)
+        check_compare(compare, conflict)
         path = _path_of(root)
         try:
             name = name_of(path, None)
@@ -449,6 +468,7 @@ class Uploader:
             account_id=self._account(account_id),
             wanted=patterns(include, exclude),
             conflict=conflict,
+            compare=compare,
         )
         return request, name
 
@@ -460,6 +480,7 @@ class Uploader:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         conflict: Conflict = "skip",
+        compare: Compare = "auto",
         contents_only: bool = False,
         account_id: str | None = None,
     ) -> DryRunFolder:
@@ -473,6 +494,7 @@ class Uploader:
             include: As for `upload_folder`.
             exclude: As for `upload_folder`.
             conflict: As for `upload_folder`.
+            compare: As for `dry_run`.
             contents_only: As for `upload_folder`.
             account_id: As for `upload_folder`.
 
@@ -483,7 +505,7 @@ class Uploader:
             TypeError: As for `upload_folder`.
         """
         target = None if folder_id is None else read_target(folder_id)
-        request, _ = self._folder_request(root, include, exclude, conflict, contents_only, account_id)
+        request, _ = self._folder_request(root, include, exclude, conflict, compare, contents_only, account_id)
         with self._call() as (resources, api):
             if request.name is not None:
                 check_name(request.name, request.root)
@@ -499,6 +521,7 @@ class Uploader:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         conflict: Conflict = "skip",
+        compare: Compare = "auto",
         account_id: str | None = None,
     ) -> FolderWatch:
         """Return a watch of a folder: it uploads what is in it, then what comes into it, until it is stopped.
@@ -521,7 +544,7 @@ class Uploader:
         with any `conflict`. With a `journal`, one that was sent from here and has not changed since is there as long as
         the file that it became exists, wherever that is; and a file that was being sent is resumed. Otherwise the
         comparison is that of `conflict="skip"`: same name, same size, has arrived, created after the file was last
-        modified.
+        modified; or its content with `compare="content"`.
 
         Args:
             root: Path of the folder. It must exist when the watch starts.
@@ -532,6 +555,8 @@ class Uploader:
             exclude: As for `upload_folder`.
             conflict: What becomes of a file whose name exists at Frame.io with another content. `"skip"` and
                 `"create"`: another file of that name is created. `"version"`: it is stacked on the existing one.
+            compare: As for `upload`, and with any `conflict`. With `"content"`, a file that was written again with the
+                same content is not sent again.
             account_id: ID of the account; by default the Uploader's.
 
         Raises:
@@ -539,6 +564,7 @@ class Uploader:
             TypeError: `root` is not a path.
         """
         check_conflict(conflict)
+        check_compare(compare)
         target = read_target(folder_id)
         return self._watch(
             root,
@@ -550,6 +576,7 @@ class Uploader:
                     account_id=self._account(account_id),
                     wanted=patterns(include, exclude),
                     conflict=conflict,
+                    compare=compare,
                 ),
                 settle=check_settle(settle),
             ),

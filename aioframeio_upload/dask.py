@@ -7,7 +7,7 @@ from functools import partial
 
 from distributed import Client
 
-from ._core.listing import Conflict, check_conflict
+from ._core.listing import Compare, Conflict, check_compare, check_conflict
 from ._dask.sender import DaskPartSender
 from ._engine.request import UploadRequest
 from ._io.source_kinds import name_of
@@ -27,6 +27,7 @@ def upload_file(
     account_id: str | None = None,
     media_type: str | None = None,
     conflict: Conflict = "create",
+    compare: Compare = "auto",
 ) -> Upload:
     """Return the upload of a file by the workers of a Dask cluster. Used like that of `Uploader.upload`, and as lazy.
 
@@ -48,16 +49,19 @@ def upload_file(
         account_id: ID of the account; by default the Uploader's.
         media_type: The media type that the part links are signed for, if the service does not return one.
         conflict: As for `Uploader.upload`.
+        compare: As for `Uploader.upload`. This process reads the file for it.
 
     Raises:
         TypeError: The source is not a path. Other sources cannot be read on another machine.
-        ValueError: The client is not asynchronous, or the account is missing.
+        ValueError: The client is not asynchronous, the account is missing, or `compare` has no effect with that
+            `conflict`.
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"workers elsewhere cannot read a {type(source).__name__}: give a path")
     if not client.asynchronous:
         raise ValueError("the client is not asynchronous: Client(address, asynchronous=True)")
     check_conflict(conflict)
+    check_compare(compare, conflict)
     request = UploadRequest(
         source=source,
         name=name_of(source, name),
@@ -65,5 +69,6 @@ def upload_file(
         account_id=account_id or "",
         media_type=media_type,
         conflict=conflict,
+        compare=compare,
     )
     return submit(uploader, request, sender=partial(DaskPartSender, client))

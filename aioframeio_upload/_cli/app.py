@@ -13,6 +13,7 @@ from .oauth import DEFAULT_REDIRECT
 from .options import (
     UploadArguments,
     WatchArguments,
+    check_comparison,
     check_dry_run,
     check_names,
     read_client_id,
@@ -58,6 +59,13 @@ Ca = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH", help="Additional certificates to trust, a PEM file or a folder (default: REQUESTS_CA_BUNDLE)."
+    ),
+]
+Compare = Annotated[
+    Literal["auto", "content"],
+    typer.Option(
+        help="How to tell whether a file is the same: by what is known here, else by name, size and time; or by its"
+        " content in any case (reads the file once, and sends what cannot be compared)."
     ),
 ]
 Include = Annotated[
@@ -175,6 +183,7 @@ def upload(
             " add a version to it, or add a version unless it is the same file."
         ),
     ] = "skip",
+    compare: Compare = "auto",
     include: Include = None,
     exclude: Exclude = None,
     parts: Parts = None,
@@ -205,6 +214,7 @@ def upload(
     journal = read_optional_journal(journal, no_journal)
     kept, folders = read_paths(paths)
     check_names(kept, folders, name, contents_only)
+    check_comparison(compare, conflict)
     arguments = UploadArguments(
         paths=kept,
         folders=folders,
@@ -212,6 +222,7 @@ def upload(
         name=name,
         contents_only=contents_only,
         conflict=conflict,
+        compare=compare,
         include=include or (),
         exclude=exclude or (),
         is_agreed=yes,
@@ -246,6 +257,7 @@ def watch(
             " The same file is never uploaded twice."
         ),
     ] = "skip",
+    compare: Compare = "auto",
     include: Include = None,
     exclude: Exclude = None,
     parts: Parts = None,
@@ -275,6 +287,7 @@ def watch(
         target=read_folder(folder),
         settle=settle,
         conflict=conflict,
+        compare=compare,
         include=include or (),
         exclude=exclude or (),
     )

@@ -52,6 +52,8 @@ class Totals:
 class DryRun:
     """One run of `upload --dry-run`. It only reads: files, the journal if there is one, and Frame.io's lists.
 
+    What it compares is recorded in a journal that exists, so that the upload need not read it again.
+
     Args:
         service: How to reach Frame.io.
         output: What to print.
@@ -162,8 +164,15 @@ async def _look(uploader: Uploader, path: str, folder_id: str | None, arguments:
                 include=arguments.include,
                 exclude=arguments.exclude,
                 conflict=arguments.conflict,
+                compare=arguments.compare,
             )
-        return await uploader.dry_run(path, folder_id=folder_id, name=arguments.name, conflict=arguments.conflict)
+        return await uploader.dry_run(
+            path,
+            folder_id=folder_id,
+            name=arguments.name,
+            conflict=arguments.conflict,
+            compare=arguments.compare,
+        )
     except UploadError as error:
         return error
     except ValueError as error:

@@ -229,6 +229,7 @@ class UploadArguments:
     """The paths that are folders. Looked up before a loop runs, because a network mount may block."""
     target: Target
     conflict: Literal["skip", "create", "version", "version-changed"]
+    compare: Literal["auto", "content"] = "auto"
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     is_agreed: bool = False
@@ -250,6 +251,7 @@ class WatchArguments:
     target: Target
     settle: float
     conflict: Literal["skip", "create", "version", "version-changed"]
+    compare: Literal["auto", "content"]
     include: Sequence[str]
     exclude: Sequence[str]
 
@@ -290,6 +292,14 @@ def check_dry_run(report: Path | None, timeline: Path | None) -> None:
     for path, option in ((report, "--report"), (timeline, "--timeline")):
         if path is not None:
             raise UsageError(f"{option} is about an upload, and --dry-run makes none")
+
+
+def check_comparison(compare: str, conflict: str) -> None:
+    """Raise UsageError if `--compare content` has no effect."""
+    if compare == "content" and conflict not in ("skip", "version-changed"):
+        raise UsageError(
+            f"--compare content is for --conflict skip and version-changed: with {conflict}, nothing is compared"
+        )
 
 
 def without_repetitions(paths: Iterable[str]) -> list[str]:

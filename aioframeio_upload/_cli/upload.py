@@ -182,8 +182,15 @@ def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: Upload
                 include=arguments.include,
                 exclude=arguments.exclude,
                 conflict=arguments.conflict,
+                compare=arguments.compare,
             )
-        return uploader.upload(path, folder_id=folder_id, name=arguments.name, conflict=arguments.conflict)
+        return uploader.upload(
+            path,
+            folder_id=folder_id,
+            name=arguments.name,
+            conflict=arguments.conflict,
+            compare=arguments.compare,
+        )
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
     except FileNotFoundError:

@@ -92,6 +92,7 @@ def _new_watch(uploader: Uploader, folder_id: str, arguments: WatchArguments) ->
             include=arguments.include,
             exclude=arguments.exclude,
             conflict=arguments.conflict,
+            compare=arguments.compare,
         )
     except ValueError as error:
         raise UsageError(f"{arguments.label}: {error}") from None

@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file that was uploaded from this machine, as it was then."""
+    """A file that was uploaded from this machine, or found to be at Frame.io with the same content, as it was then."""
 
     file_id: str
     path: str
@@ -90,14 +90,16 @@ class SentFile:
     mtime_ns: int
     crc64nvme: str | None
     """Of the whole file, as `UploadedFile.crc64nvme`; None if it is not known."""
+    is_compared: bool = False
+    """Whether it was not sent from this path, but compared with what is at Frame.io."""
 
     def is_unchanged(self, path: str | None, size: int, mtime_ns: int | None) -> bool:
-        """Return whether a source is the one that was sent, with the same size and modification time."""
+        """Return whether a source is the one that it was, with the same size and modification time."""
         return (self.path, self.size, self.mtime_ns) == (path, size, mtime_ns)
 
 
-def find_unchanged(sent: Iterable[SentFile], path: str | None, size: int, mtime_ns: int | None) -> str | None:
-    """Return the ID of the file as which a source was sent, if it has not changed since it was sent last.
+def find_unchanged(sent: Iterable[SentFile], path: str | None, size: int, mtime_ns: int | None) -> SentFile | None:
+    """Return what a source was sent or compared as last, if it has not changed since.
 
     Args:
         sent: What was sent to one place, the latest first.
@@ -106,7 +108,7 @@ def find_unchanged(sent: Iterable[SentFile], path: str | None, size: int, mtime_
         mtime_ns: Its modification time now, which is compared with its own earlier one, not with another clock.
     """
     last = next((one for one in sent if one.path == path), None)
-    return last.file_id if last is not None and last.is_unchanged(path, size, mtime_ns) else None
+    return last if last is not None and last.is_unchanged(path, size, mtime_ns) else None
 
 
 @public
@@ -238,7 +240,9 @@ def _read_receipt(number: int, size: int, document: object) -> Receipt:
 
 def write_sent(sent: SentFile) -> str:
     """Return as JSON what was sent, without the file's ID, which is a separate column."""
-    return json.dumps([sent.path, sent.size, sent.mtime_ns, sent.crc64nvme])
+    # Earlier releases take a list of five for a damaged row, so that the file is unknown to them, and nothing worse.
+    compared = ["compared"] * sent.is_compared
+    return json.dumps([sent.path, sent.size, sent.mtime_ns, sent.crc64nvme, *compared])
 
 
 def read_sent(file_id: object, text: object) -> SentFile | None:
@@ -250,6 +254,8 @@ def read_sent(file_id: object, text: object) -> SentFile | None:
     match file_id, document:
         case str() as id, [str() as path, int() as size, int() as mtime_ns, str() | None as crc64nvme]:
             return SentFile(id, path, size, mtime_ns, crc64nvme)
+        case str() as id, [str() as path, int() as size, int() as mtime_ns, str() as crc64nvme, "compared"]:
+            return SentFile(id, path, size, mtime_ns, crc64nvme, is_compared=True)
         case _:
             return None
 

@@ -15,6 +15,9 @@ Conflict: TypeAlias = Literal["create", "skip", "version", "version-changed"]
 """How to treat a remote file of the same name: create another one (the API allows equal names), skip the upload if
 it is the same file, or stack the new file on it as a version: always, or unless it is the same file."""
 
+Compare: TypeAlias = Literal["auto", "content"]
+"""What tells whether a remote file is the same as a source: what is known here, or its content in any case."""
+
 
 SKIPPING = ("skip", "version-changed")
 """Rules by which a source is not sent if it is there already."""
@@ -27,6 +30,20 @@ def check_conflict(conflict: str) -> None:
     """Raise ValueError unless `conflict` is a valid value of `Conflict`."""
     if conflict not in get_args(Conflict):
         raise ValueError(f"conflict={conflict!r} is not one of {', '.join(map(repr, get_args(Conflict)))}")
+
+
+def check_compare(compare: str, conflict: str | None = None) -> None:
+    """Raise ValueError unless `compare` is a valid value of `Compare`, and has an effect.
+
+    Args:
+        compare: The value.
+        conflict: The conflict rule; None where files are compared with any rule, as in a watch.
+    """
+    if compare not in get_args(Compare):
+        raise ValueError(f"compare={compare!r} is not one of {', '.join(map(repr, get_args(Compare)))}")
+    if compare == "content" and conflict is not None and conflict not in SKIPPING:
+        rules = " or ".join(f"conflict={rule!r}" for rule in SKIPPING)
+        raise ValueError(f"compare='content' needs {rules}: with {conflict!r}, nothing is compared")
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------

@@ -310,8 +310,10 @@ class UploadedFile:
     checked_by: tuple[ChecksumName | None, ...] = ()
     """One per part: the checksum by which S3's answer proves that it stored the bytes that were sent."""
     reason: str | None = None
-    """Why nothing was sent: `"unchanged since it was sent"` or `"same content"`, as the journal knows it, or
-    `"same name and size, content not compared"`. None if something was sent."""
+    """Why nothing was sent: `"unchanged since it was sent"` or `"unchanged since it was compared"`, as the journal
+    knows it; `"same content"`; or `"same name and size, content not compared"`. With `compare="content"`, what cannot
+    be compared is sent; the last of these, with the cause after a colon, then says why. Otherwise None if something was
+    sent."""
 
 
 @public

@@ -52,6 +52,18 @@ class StoredOriginal:
     etag: str | None = None
     """The digest of the ETag, in lower case; None if there is none that can be compared."""
     crc64nvme: str | None = None
+    obstacle: str = "S3 states no checksum of the original that can be compared"
+    """Why it has neither; of no meaning if it has one."""
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether its content can be compared."""
+        return self.crc64nvme is not None or self.etag is not None
+
+    @property
+    def md5_parts(self) -> int | None:
+        """The number of parts of which a comparison needs the MD5s; None if it needs none."""
+        return None if self.crc64nvme is not None or self.etag is None else self.parts
 
 
 def read_original(size: int, headers: Mapping[str, str]) -> StoredOriginal:

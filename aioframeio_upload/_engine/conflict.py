@@ -2,100 +2,177 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Container, Iterable
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
-from .._core.checksums import CRC64NVME
 from .._core.errors import ApiError, NotFound, PermissionDenied
 from .._core.journal import SentFile
-from .._core.listing import Clocks, Listing, RemoteFile, find_below, find_known, find_same, read_remote_file
-from .._core.model import Part, UploadedFile
+from .._core.listing import Clocks, Compare, Listing, RemoteFile, find_below, find_known, find_same, read_remote_file
+from .._core.model import UploadedFile
+from .._core.verifying import StoredOriginal, compare_original
 from .._io.frameio_api import CREATE_STACK, MOVE, SHOW, FrameioApi, read_listing
-from .._io.part_digests import digest_part
 from .._io.session import Session
-from .._io.source_kinds import Source
-from .._io.sources import OpenSource, open_source
+from .content import SourceContent, SourceReader
 from .resume import NullJournalSession
+from .verify import ask_original
+
+log = logging.getLogger("aioframeio_upload")
 
 UNCHANGED = "unchanged since it was sent"
+STILL_SAME = "unchanged since it was compared"
 SAME_CONTENT = "same content"
 NOT_COMPARED = "same name and size, content not compared"
+IS_STREAM = "a stream can be read only once"
+
+AskOriginal: TypeAlias = Callable[[str], Awaitable[StoredOriginal]]
+"""Asks about the original of a file, by its ID."""
 
 
-def find_duplicate(  # noqa: PLR0913  # the file, and how to compare it
-    listing: Listing,
-    name: str,
-    size: int,
-    modified_ns: int | None,
-    clocks: Clocks,
-    *,
-    exact: bool = False,
-    but: str | None = None,
-    known: Container[str | None] = (),
-    by_time: bool = True,
-) -> RemoteFile | None:
-    """Return the file that a source would only repeat, for `conflict="skip"`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """A source that is looked for in the listing of its target folder."""
+
+    name: str
+    size: int
+    modified_ns: int | None
+    exact: bool = False
+    """Whether names that only look the same are left out."""
+    but: str | None = None
+    """The ID of a file to leave out."""
+    known: tuple[str, ...] = ()
+    """IDs of files that the source was sent or compared as, and has not changed since."""
+    by_time: bool = True
+    """Whether a file of its name and size that is newer than the source counts, if its content is not compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a source is compared by with the files of its name."""
+
+    sent: tuple[SentFile, ...]
+    """What the journal knows of that place."""
+    record: NullJournalSession
+    reader: SourceReader
+    ask: AskOriginal | None = None
+    """Asks about the files that the journal does not know, with `compare="content"`; None to go by name, size and
+    time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a folder at Frame.io has of a source."""
+
+    same: RemoteFile | None = None
+    """The file that the source would only repeat."""
+    reason: str | None = None
+    """Why that is the same. If there is none: why one could not be compared, if so."""
+    others: tuple[RemoteFile, ...] = ()
+    """The namesakes that are not the same; they were removed from the listing."""
+
+
+def asking(compare: Compare, api: FrameioApi, resources: Session, account_id: str) -> AskOriginal | None:
+    """Return what asks about the originals of an account, if contents are compared."""
+    return partial(ask_original, api, resources, account_id) if compare == "content" else None
+
+
+async def find_there(listing: Listing, sought: Sought, clocks: Clocks, evidence: Evidence) -> Found:
+    """Look for the file that a source would only repeat, and remove what it was compared with from the listing.
 
     Args:
         listing: The target folder's.
-        name: The source's name.
-        size: Its size.
-        modified_ns: Its modification time.
+        sought: The source.
         clocks: The service's time and ours.
-        exact: Leave out names that only look the same.
-        but: The ID of a file to leave out.
-        known: IDs of files that the source was sent as, and has not changed since. They come first, because the times
-            of two clocks may say anything.
-        by_time: Whether another file of that size counts too, if it is newer than the source.
+        evidence: What it is compared by.
+
+    Raises:
+        SourceError: The source cannot be read, or changes meanwhile.
+        ApiError: The service did not answer a question about a file, or refused the token.
     """
-    namesakes = listing.namesakes(name, exact=exact, but=but)
-    there = find_known(namesakes, known)
-    return there or (find_same(namesakes, size, modified_ns, clocks) if by_time else None)
+    others: list[RemoteFile] = []
+    doubt: str | None = None
+    # Until `remove` without an await: another source may match the same file.
+    while (one := find_duplicate(listing, sought, clocks, by_content=evidence.ask is not None)) is not None:
+        listing.remove(one)
+        is_same, reason = await _compare(one, sought, evidence)
+        if is_same:
+            return Found(one, reason, tuple(others))
+        doubt = doubt or reason
+        others.append(one)
+    return Found(None, doubt, tuple(others))
 
 
-async def compare_content(
-    duplicate: RemoteFile,
-    sent: Iterable[SentFile],
-    unchanged: Container[str | None],
-    digest: Callable[[], Awaitable[str]],
-) -> str | None:
-    """Return what makes a source the same as a file at Frame.io; None if its content differs.
+def find_duplicate(listing: Listing, sought: Sought, clocks: Clocks, *, by_content: bool = False) -> RemoteFile | None:
+    """Return the next file that a source may only repeat: one that it was sent as, else one of its name and size.
 
     Args:
-        duplicate: The file at Frame.io.
-        sent: What this machine has sent there.
-        unchanged: IDs of files that the source was sent as, and has not changed since.
-        digest: Reads the source and returns its CRC64NVME; called only if that of the file is known.
+        listing: The target folder's.
+        sought: The source.
+        clocks: The service's time and ours.
+        by_content: Whether the contents will be compared, so that no time matters.
     """
-    if duplicate.id in unchanged:
-        return UNCHANGED
-    known = next((one for one in sent if one.file_id == duplicate.id), None)
-    if known is None or known.crc64nvme is None:
-        return NOT_COMPARED
-    return SAME_CONTENT if await digest() == known.crc64nvme else None
+    namesakes = listing.namesakes(sought.name, exact=sought.exact, but=sought.but)
+    there = find_known(namesakes, sought.known)
+    if there is None and by_content:
+        return find_same(namesakes, sought.size, None)
+    if there is None and sought.by_time:
+        return find_same(namesakes, sought.size, sought.modified_ns, clocks)
+    return there
 
 
-async def crc64nvme_of(found: OpenSource, resources: Session) -> str:
-    """Read an open source once and return its CRC64NVME.
+async def _compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[bool, str | None]:
+    """Return whether a file counts as the same, and why; or why that is not known."""
+    if one.id in sought.known:
+        return True, why_known(one.id, evidence)
+    content, doubt = None, None
+    crcs = {sent.crc64nvme for sent in evidence.sent if sent.file_id == one.id} - {None}
+    if crcs:
+        read = await evidence.reader.read()
+        content = read if read.crc64nvme in crcs else None
+    elif evidence.ask is None:
+        return True, NOT_COMPARED
+    elif one.id == await evidence.record.file_id():
+        return True, UNCHANGED  # an earlier run began it: it is resumed, see `skip_result`
+    else:
+        content, doubt = await _compare_original(one, evidence.ask, evidence.reader)
+    if content is None:
+        return False, doubt
+    if content.modified_ns is not None:
+        await evidence.record.remember(one.id, content.size, content.modified_ns, content.crc64nvme)
+    return True, SAME_CONTENT
 
-    Raises:
-        SourceError: It cannot be read, or changes meanwhile.
-    """
-    whole = CRC64NVME.begin()
-    async with found.lend(Part(1, 0, found.size, "")) as lent:
-        await digest_part((whole,), lent, found.size, resources.blocks, resources.timeouts.stall)
-    await found.check()
-    return whole.value()
+
+async def _compare_original(
+    one: RemoteFile, ask: AskOriginal, reader: SourceReader
+) -> tuple[SourceContent | None, str | None]:
+    """Return the content of the source if it is that of a file's original, else None; and why that is not known."""
+    if not reader.can_read:
+        return None, f"{NOT_COMPARED}: {IS_STREAM}"
+    log.debug("%r is compared with file %s", one.name, one.id)
+    try:
+        stored = await ask(one.id)
+    except NotFound:  # deleted since it was listed
+        return None, None
+    except PermissionDenied:
+        return None, f"{NOT_COMPARED}: the file may not be read with this token"
+    if stored.size != one.size:
+        return None, None
+    if not stored.is_comparable:
+        return None, f"{NOT_COMPARED}: {stored.obstacle}"
+    content = await reader.read(stored.md5_parts)
+    found = compare_original(stored, content.size, content.crc64nvme, content.md5s)
+    if found.checksum is None and found.size:
+        return None, f"{NOT_COMPARED}: {stored.obstacle}"
+    return (content if found.checksum else None), None
 
 
-async def crc64nvme_of_path(source: Source, resources: Session) -> str:
-    """Open a source, read it once, and return its CRC64NVME.
-
-    Raises:
-        SourceError: It cannot be read, or changes meanwhile.
-    """
-    with contextlib.closing(await open_source(source, None, resources.executor, resources.spool)) as found:
-        return await crc64nvme_of(found, resources)
+def why_known(file_id: str, evidence: Evidence) -> str:
+    """Return why a file is the same that a source was sent or compared as, and has not changed since."""
+    path = evidence.record.path
+    row = next((sent for sent in evidence.sent if (sent.file_id, sent.path) == (file_id, path)), None)
+    return STILL_SAME if row is not None and row.is_compared else UNCHANGED
 
 
 async def find_elsewhere(api: FrameioApi, file_id: str, account_id: str) -> RemoteFile | None:
@@ -114,7 +191,7 @@ def find_base(listing: Listing, name: str, *, exact: bool = False, but: str | No
 
 
 async def skip_result(
-    duplicate: RemoteFile, record: NullJournalSession, size: int, *, account_id: str, folder_id: str, reason: str
+    duplicate: RemoteFile, record: NullJournalSession, size: int, *, account_id: str, folder_id: str, reason: str | None
 ) -> UploadedFile | None:
     """Return the result of skipping a source, or None if the duplicate is the file that an earlier run began.
 

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import anyio
@@ -28,7 +27,7 @@ from .._core.events import (
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from .._core.folder_state import FolderCounts, FolderState, UnderWay
 from .._core.journal import SentFile, find_unchanged
-from .._core.listing import SKIPPING, STACKING, Conflict, RemoteFile, find_below
+from .._core.listing import SKIPPING, STACKING, Compare, Conflict, RemoteFile, find_below
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
 from .._io.files import ReadThreads, in_thread
@@ -38,15 +37,8 @@ from .._io.tree_path import TreePath
 from .._io.walk import Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
-from .conflict import (
-    UNCHANGED,
-    compare_content,
-    crc64nvme_of_path,
-    find_duplicate,
-    find_elsewhere,
-    skip_result,
-    stack,
-)
+from .conflict import Evidence, Found, Sought, asking, find_elsewhere, find_there, skip_result, stack, why_known
+from .content import SourceReader, opened
 from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
 from .job import UploadJob, open_record
@@ -82,6 +74,7 @@ class FolderRequest:
     account_id: str
     wanted: Patterns
     conflict: Conflict
+    compare: Compare = "auto"
 
 
 # -- where the files come from -----------------------------------------------------------------------------------------
@@ -372,13 +365,14 @@ class FilePipeline:
         folder = await self._folders.place(folder_of(file))
         job_request = self._file_request(file, folder.id)
         record = await open_record(job_request, self._session)
-        duplicate, why, base = await self._compare(file, record)
-        if duplicate is not None:
+        found, base = await self._compare(file, record)
+        doubt = found.reason if found.same is None else None
+        if found.same is not None:
             there = await skip_result(
-                duplicate, record, file.size, account_id=request.account_id, folder_id=folder.id, reason=why
+                found.same, record, file.size, account_id=request.account_id, folder_id=folder.id, reason=found.reason
             )
             if there is not None:
-                reason = f"it is there already, as file {there.id}: {why}"
+                reason = f"it is there already, as file {there.id}: {found.reason}"
                 self._events.publish(self._state.skip(file.path, file.size, reason, there))
                 return
         if not self._control.pause.is_open:
@@ -388,14 +382,15 @@ class FilePipeline:
         if not await self._source.look_again(file):
             return
         if self._foresee is not None:
-            found = await self._job(sending, job_request, record, base).dry_run()
-            self._foresee(replace(found, path=file.path, stacked_on=None if base is None else base.id))
+            would = await self._job(sending, job_request, record, base).dry_run()
+            stacked_on = None if base is None else base.id
+            self._foresee(replace(would, path=file.path, stacked_on=stacked_on, reason=would.reason or doubt))
             return
         if self._room is not None:
             await self._room.once()
         self._events.publish(FileStarted(file.path, file.size))
         job = self._job(sending, job_request, record, base)
-        self._events.publish(self._state.complete(file.path, await job.run()))
+        self._events.publish(self._state.complete(file.path, replace(await job.run(), reason=doubt)))
 
     def _job(
         self, sending: _Sending, request: UploadRequest, record: NullJournalSession, base: RemoteFile | None
@@ -411,54 +406,45 @@ class FilePipeline:
             record=record,
         )
 
-    async def _compare(
-        self, file: LocalFile, record: NullJournalSession
-    ) -> tuple[RemoteFile | None, str, RemoteFile | None]:
-        """Return the remote file that this one would only repeat, and why, and the one that it is to be stacked on."""
-        how, why = self._source.comparison(file), UNCHANGED
+    async def _compare(self, file: LocalFile, record: NullJournalSession) -> tuple[Found, RemoteFile | None]:
+        """Return what there is of a file, and the remote file that it is to be stacked on."""
+        how, session, account_id = self._source.comparison(file), self._session, self._request.account_id
         if not how.skips and not how.stacks:
-            return None, why, None
+            return Found(), None
         # Before the listing: the file that an earlier run began is neither a duplicate nor below itself in a stack.
         own = await record.file_id() if how.stacks else None
         listing = await self._folders.listing(folder_of(file), since=how.since)
         exact = self._source.has_look_alike(file)
-        sent_files: tuple[SentFile, ...] = ()
+        sent: tuple[SentFile, ...] = ()
         if how.skips and (how.anywhere or listing.namesakes(file.name, exact=exact)):
-            sent_files = await record.sent()
-        sent = find_unchanged(sent_files, record.path, file.size, file.modified_ns)
-        duplicate = base = None
-        other: list[RemoteFile] = []
-        while how.skips:
-            # From here to `remove` without an await: another file may match the same remote file.
-            duplicate = find_duplicate(
-                listing,
-                file.name,
-                file.size,
-                file.modified_ns,
-                self._session.clocks(),
-                exact=exact,
-                but=own,
-                known=(sent, how.known),
-                by_time=how.by_time,
-            )
-            if duplicate is None:
-                break
-            listing.remove(duplicate)
-            path = self._source.open_path(file)
-            reason = await compare_content(
-                duplicate, sent_files, (sent, how.known), partial(crc64nvme_of_path, path, self._session)
-            )
-            if reason is not None:
-                why = reason
-                break
-            other.append(duplicate)
-        if duplicate is None and sent is not None and how.anywhere:
-            duplicate = await find_elsewhere(self._api, sent, self._request.account_id)
-        if how.stacks and duplicate is None:
-            base = find_below([*listing.namesakes(file.name, exact=exact, but=own), *other])
+            sent = await record.sent()
+        unchanged = find_unchanged(sent, record.path, file.size, file.modified_ns)
+        sent_as = None if unchanged is None else unchanged.file_id
+        evidence = Evidence(
+            sent=sent,
+            record=record,
+            reader=SourceReader(lambda: opened(self._source.open_path(file), session), session),
+            ask=asking(self._request.compare, self._api, session, account_id),
+        )
+        sought = Sought(
+            name=file.name,
+            size=file.size,
+            modified_ns=file.modified_ns,
+            exact=exact,
+            but=own,
+            known=tuple(one for one in (sent_as, how.known) if one is not None),
+            by_time=how.by_time,
+        )
+        found = await find_there(listing, sought, session.clocks(), evidence) if how.skips else Found()
+        if found.same is None and sent_as is not None and how.anywhere:
+            elsewhere = await find_elsewhere(self._api, sent_as, account_id)
+            found = replace(found, same=elsewhere, reason=why_known(sent_as, evidence) if elsewhere else found.reason)
+        base = None
+        if how.stacks and found.same is None:
+            base = find_below([*listing.namesakes(file.name, exact=exact, but=own), *found.others])
         if self._source.note_compared(file):
             listing.files.clear()
-        return duplicate, why, base
+        return found, base
 
     def _file_request(self, file: LocalFile, folder_id: str) -> UploadRequest:
         return UploadRequest(

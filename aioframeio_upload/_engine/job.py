@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TypeAlias
@@ -41,7 +41,8 @@ from .._io.source_kinds import is_stream
 from .._io.sources import OpenSource, check_size, open_source
 from .cleanup import run_shielded
 from .confirm import confirm, find_status, seconds_for
-from .conflict import compare_content, crc64nvme_of, find_base, find_duplicate, skip_result, stack_on_namesake
+from .conflict import Evidence, Sought, asking, find_base, find_there, skip_result, stack_on_namesake
+from .content import SourceReader
 from .control import CancelReason, UploadControl
 from .event_log import EventLog
 from .parts import PartSender, PartUploader, check_fit, open_parts, tell_unproved
@@ -221,12 +222,13 @@ class UploadJob:
         """
         with self.resources.settings.telemetry.upload(self.request.name, self.request.folder_id) as recording:
             source = _JobSource(self.request, self.resources)
-            record, is_whole = self.record, False
+            record, is_whole, doubt = self.record, False, None
             try:
                 async with self.slot or self.resources.file_slots:
                     if record is None:
                         record = await open_record(self.request, self.resources)
-                        if (there := await self._find_there(source, record)) is not None:
+                        there, doubt = await self._find_there(source, record)
+                        if there is not None:
                             return there
                     await self._claim(record)
                     ready = await self._prepare(source, record)
@@ -249,7 +251,7 @@ class UploadJob:
                 source.close()
                 if record is not None:
                     await record.release(self.control)
-            file = replace(file, outcome="resumed") if sent.is_resumed else file
+            file = replace(file, outcome="resumed" if sent.is_resumed else file.outcome, reason=doubt)
             recording.learn(frameio__file__id=file.id, frameio__file__size=file.size, frameio__outcome=file.outcome)
             return file
 
@@ -261,13 +263,15 @@ class UploadJob:
         source = _JobSource(self.request, self.resources)
         try:
             async with self.slot or self.resources.file_slots:
-                record, base = self.record, None
+                record, base, doubt = self.record, None, None
                 if record is None:
                     record = await open_record(self.request, self.resources)
-                    if (there := await self._find_there(source, record)) is not None:
+                    there, doubt = await self._find_there(source, record)
+                    if there is not None:
                         return skipped(self.request.name, there.reason, there)
                     base = await self._find_base(record)
                 found = await self._foresee(source, record)
+                found = replace(found, reason=found.reason or doubt)
                 return found if base is None else replace(found, stacked_on=base.id)
         finally:
             source.close()
@@ -297,10 +301,15 @@ class UploadJob:
 
     # -- before the first part ---------------------------------------------------------------------------------------
 
-    async def _find_there(self, source: _JobSource, record: NullJournalSession) -> UploadedFile | None:
-        """Return the file at Frame.io that the source would only repeat, if `conflict` says to skip it."""
+    async def _find_there(
+        self, source: _JobSource, record: NullJournalSession
+    ) -> tuple[UploadedFile | None, str | None]:
+        """Return the file at Frame.io that the source would only repeat, if `conflict` says to skip it.
+
+        If there is none, also why one could not be compared.
+        """
         if self.request.conflict not in SKIPPING or not self.request.folder_id:
-            return None
+            return None, None
         try:
             found = await source.look()
             size = check_size(found, self.request.size)
@@ -308,25 +317,32 @@ class UploadJob:
             if self.resources.journal is None:
                 raise
             # Raised again after the journal was asked what becomes of an earlier upload of this source.
-            return None
-        folder_id = self.request.folder_id
-        listing = await read_listing(self.api, self.request.account_id, folder_id)
+            return None, None
+        request, resources, folder_id = self.request, self.resources, self.request.folder_id
+        listing = await read_listing(self.api, request.account_id, folder_id)
         sent = await record.sent()
-        known = (find_unchanged(sent, record.path, size, found.modified_ns),)
-        name, clocks = self.request.name, self.resources.clocks()
-        # The file that an earlier run began is not below itself in a stack.
-        own = await record.file_id() if self.request.conflict in STACKING else None
-        while (
-            found_there := find_duplicate(listing, name, size, found.modified_ns, clocks, known=known, but=own)
-        ) is not None:
-            reason = await compare_content(found_there, sent, known, lambda: crc64nvme_of(found, self.resources))
-            if reason is not None:
-                account_id = self.request.account_id
-                return await skip_result(
-                    found_there, record, size, account_id=account_id, folder_id=folder_id, reason=reason
-                )
-            listing.remove(found_there)
-        return None
+        unchanged = find_unchanged(sent, record.path, size, found.modified_ns)
+        sought = Sought(
+            name=request.name,
+            size=size,
+            modified_ns=found.modified_ns,
+            # The file that an earlier run began is not below itself in a stack.
+            but=await record.file_id() if request.conflict in STACKING else None,
+            known=() if unchanged is None else (unchanged.file_id,),
+        )
+        evidence = Evidence(
+            sent=sent,
+            record=record,
+            reader=SourceReader(lambda: nullcontext(found), resources, can_read=found.replayable),
+            ask=asking(request.compare, self.api, resources, request.account_id),
+        )
+        there = await find_there(listing, sought, resources.clocks(), evidence)
+        if there.same is None:
+            return None, there.reason
+        result = await skip_result(
+            there.same, record, size, account_id=request.account_id, folder_id=folder_id, reason=there.reason
+        )
+        return result, None
 
     async def _claim(self, record: NullJournalSession) -> None:
         await record.claim()

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .._core.listing import Conflict
+from .._core.listing import Compare, Conflict
 from .._core.model import Plan, Receipt
 from .._io.flow_control import PauseGate
 from .._io.session import Session
@@ -32,6 +32,7 @@ class UploadRequest:
     """As declared by the caller."""
     media_type: str | None = None
     conflict: Conflict = "create"
+    compare: Compare = "auto"
     plan: Plan | None = None
     """The plan to send by; None to create a file and get one."""
     origin: str | None = None

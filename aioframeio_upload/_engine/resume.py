@@ -51,8 +51,8 @@ class NullJournalSession:
         """
         return ()
 
-    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str | None) -> None:
-        """Remember that the source, with this size and modification time, is that file at Frame.io."""
+    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str) -> None:
+        """Remember that the source, with this size and modification time, has the content of that file at Frame.io."""
 
     async def file_id(self) -> str | None:
         """Return the recorded file's id, without claiming the entry."""
@@ -114,14 +114,16 @@ class JournalSession(NullJournalSession):
         """
         return await self._journal.sent(self._identity.place)
 
-    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str | None) -> None:
-        """Remember that the source, with this size and modification time, is that file at Frame.io.
+    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str) -> None:
+        """Remember that the source, with this size and modification time, has the content of that file at Frame.io.
 
-        Raises:
-            JournalError: It could not be recorded.
+        If that fails, it is logged: the next run compares them again.
         """
-        sent = SentFile(file_id, self._identity.path, size, mtime_ns, crc64nvme)
-        await self._journal.remember(self._identity.place, sent)
+        sent = SentFile(file_id, self._identity.path, size, mtime_ns, crc64nvme, is_compared=True)
+        try:
+            await self._journal.remember(self._identity.place, sent)
+        except JournalError as error:
+            log.info("%r was compared, and the journal does not remember it: %s", self._identity.name, error)
 
     async def file_id(self) -> str | None:
         """Return the recorded file's id, without claiming the entry.

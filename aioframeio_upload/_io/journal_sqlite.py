@@ -54,6 +54,9 @@ SENT_DAYS = 90
 SENT_AT_ONCE = 20
 """How many that are older are erased with each file that is added: more than one, so that they become fewer."""
 
+SENT_PATHS = 8
+"""How many paths are remembered of one file at Frame.io: each copy with the same content that was compared adds one."""
+
 SENT_ANSWERS = 50
 """How many files that were sent to one place are returned. A file that is replaced for months has thousands."""
 
@@ -280,14 +283,20 @@ class SqliteJournal:
         self._empty_wal()
 
     def remember(self, place: str, sent: SentFile) -> None:
-        """Remember a file that was sent to a place."""
+        """Remember a file that was sent to a place, or is there with the same content."""
         with self._transaction() as execute:
             self._add_sent(execute, place, sent)
 
     @staticmethod
     def _add_sent(execute: Any, place: str, sent: SentFile) -> None:
         now = int(time.time())
-        execute("DELETE FROM sent WHERE place = ? AND file_id = ?", (place, sent.file_id))
+        others = execute(
+            "SELECT id, told FROM sent WHERE place = ? AND file_id = ? ORDER BY id DESC", (place, sent.file_id)
+        ).fetchall()
+        kept = [id for id, told in others if (one := read_sent(sent.file_id, told)) and one.path != sent.path]
+        for id, _ in others:
+            if id not in kept[: SENT_PATHS - 1]:
+                execute("DELETE FROM sent WHERE id = ?", (id,))
         added = execute(
             "INSERT INTO sent (place, file_id, told, at) VALUES (?, ?, ?, ?)",
             (place, sent.file_id, write_sent(sent), now),

@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import aiohttp
+import anyio
 from yarl import URL
 
+from .._core.backoff import CallTries, read_retry_after
+from .._core.failures import FailureKind
 from .._core.redact import Secret, without_frames
 from .http_client import request
-from .http_errors import FAILURES, describe
+from .http_errors import FAILURES, describe, kind_of, send_once
 from .log import log
 from .session import Session
 
+ATTEMPTS = 3
+"""At most. The answer saves an upload, and is not needed for one: a host that is blocked must not hold it up."""
 
-async def read_headers(link: Secret[str], resources: Session) -> Mapping[str, str] | None:
-    """Return the headers of the answer to a request for the first byte; None if it is not answered as asked.
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A request without the answer that was asked for."""
+
+    reason: str
+    kind: FailureKind = FailureKind.REFUSED
+    status: int | None = None
+    retry_after: float | None = None
+
+
+async def read_headers(link: Secret[str], resources: Session) -> Mapping[str, str] | str:
+    """Return the headers of the answer to a request for the first byte; if there is none, the reason in words.
 
     A GET of one byte, because the link is signed for GET and not for HEAD. No further header: S3 refuses a presigned
     request with an `x-amz-...` that was not signed, `x-amz-checksum-mode` too.
     """
     url = Secret(URL(link.reveal(), encoded=True))
+    policy = resources.retry
+    tries = CallTries(replace(policy, attempts=min(policy.attempts, ATTEMPTS), patience=0.0))
+    while True:
+        began = time.monotonic()
+        found = await _try(url, resources)
+        if not isinstance(found, _Refused):
+            return found
+        again = tries.fail(found.kind, found.status, found.retry_after, began=began, now=time.monotonic())
+        if again is None:
+            log.warning("the stored original could not be asked for: %s", found.reason)
+            return f"the original could not be asked for: {found.reason}"
+        await anyio.sleep(again.delay)
+
+
+async def _try(url: Secret[URL], resources: Session) -> Mapping[str, str] | _Refused:
     try:
         return await _get(url, resources)
     except FAILURES as error:
-        reason = describe(error, url.reveal().raw_host)
-        log.warning("the stored original could not be asked for: %s", reason)
+        return _Refused(describe(error, url.reveal().raw_host), kind_of(error))
     except BaseException as error:
         without_frames(error)
         raise
-    return None
 
 
-async def _get(url: Secret[URL], resources: Session) -> Mapping[str, str] | None:
+async def _get(url: Secret[URL], resources: Session) -> Mapping[str, str] | _Refused:
     async with await request(
         resources.session_for(),
         "GET",
         url,
         timeout=aiohttp.ClientTimeout(total=resources.timeouts.api, sock_connect=resources.timeouts.connect),
         allow_redirects=False,
+        middlewares=(send_once,),
         **resources.route_to(url.reveal(), {"Range": "bytes=0-0"}),
     ) as response:
         if response.status in (200, 206):
             return response.headers
-        log.warning("the stored original could not be asked for: %d", response.status)
-        return None
+        retry_after = read_retry_after(response.headers, datetime.now(UTC))
+        return _Refused(str(response.status), status=response.status, retry_after=retry_after)

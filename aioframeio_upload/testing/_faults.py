@@ -29,7 +29,9 @@ Kind = Literal[
 KINDS: tuple[str, ...] = get_args(Kind)
 # These change only what the answer states of the stored bytes.
 STATED = frozenset({"wrong_etag", "no_etag", "odd_etag", "kms", "wrong_checksum", "no_checksum", "odd_checksum"})
-PART_ONLY = STATED | {"trickle", "corrupt", "rot", "expire"}
+# These strike what S3 answers: a part, or the request for an original.
+S3_ONLY = STATED | {"expire"}
+PART_ONLY = frozenset({"trickle", "corrupt", "rot"})
 # These strike once `after` bytes of the body were read.
 MID_BODY = frozenset({"early", "reset", "close", "stall"})
 
@@ -66,11 +68,12 @@ class Fault:
     read and closes; "reset" sends an RST and "close" a FIN, both without an answer; "lose_answer" does what was
     asked and closes without an answer; "stall" stops reading until released; "hold" reads the body and does
     nothing with it until released; "garbled" answers with bytes that are not HTTP; "redirect" answers 307. For parts
-    only: "trickle" reads at `rate`; "wrong_etag", "no_etag", "odd_etag" (not an MD5), "kms" (an ETag that is not the
-    MD5 of the bytes, and the header that says so), "wrong_checksum", "no_checksum", "odd_checksum" (no CRC at all),
-    "corrupt" (the first byte is stored inverted; ETag and checksum are those of what is stored), "rot" (the same, but
-    they are those of what was sent: it decayed afterwards, which no client can notice), "expire". The body
-    of an API call is read completely before any fault strikes, so `after` applies to parts only.
+    and originals: "wrong_etag", "no_etag", "odd_etag" (not an MD5), "kms" (an ETag that is not the MD5 of the bytes,
+    and the header that says so), "wrong_checksum", "no_checksum", "odd_checksum" (no CRC at all; the answer about an
+    original states none anyway, as S3's), "expire". For parts only: "trickle" reads at `rate`; "corrupt" (the first
+    byte is stored inverted; ETag and checksum are those of what is stored), "rot" (the same, but they are those of what
+    was sent: it decayed afterwards, which no client can notice). The body of an API call is read completely before any
+    fault strikes, so `after` applies to parts only.
     """
 
     on: str = "part"
@@ -101,6 +104,8 @@ class Fault:
             raise ValueError(f"unknown kind of fault: {self.do!r}")
         if self.do in PART_ONLY and self.on not in ("part", "*"):
             raise ValueError(f"{self.do!r} applies to parts, not to {self.on!r}")
+        if self.do in S3_ONLY and self.on not in ("part", "original", "*"):
+            raise ValueError(f"{self.do!r} applies to parts and originals, not to {self.on!r}")
         if self.first < 1 or self.after < 0 or self.rate <= 0:
             raise ValueError("first must be at least 1, after at least 0, rate more than 0")
 
@@ -170,6 +175,8 @@ class Faults:
 
 def _matches(fault: Fault, operation: str, number: int | None, name: str | None) -> bool:
     if fault.on not in ("*", operation) or (fault.do in PART_ONLY and operation != "part"):
+        return False
+    if fault.do in S3_ONLY and operation not in ("part", "original"):
         return False
     return fault.number in (None, number) and fault.name in (None, name)
 

@@ -136,14 +136,20 @@ async def get_original(account: Account, exchange: Exchange) -> web.Response:
     # How S3 makes the ETag of a multipart upload: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     md5s = [bytes.fromhex(md5) for md5 in file.etags if md5 is not None]
     whole = hashlib.md5(b"".join(md5s), usedforsecurity=False).hexdigest()
-    etag = md5s[0].hex() if len(md5s) == 1 else f"{whole}-{len(md5s)}"
-    if account.etags == "kms":
-        etag = hashlib.md5(etag.encode(), usedforsecurity=False).hexdigest()
+    tail = "" if len(md5s) == 1 else f"-{len(md5s)}"
+    etag = (whole if tail else md5s[0].hex()) + tail
+    odd = hashlib.md5(etag.encode(), usedforsecurity=False).hexdigest()
+    if exchange.meets("kms") or account.etags == "kms":
+        etag = odd
         response.headers["x-amz-server-side-encryption"] = "aws:kms"
-    elif account.etags == "opaque":
+    elif exchange.meets("odd_etag") or account.etags == "opaque":
         etag = "opaque"
-    if account.etags is not None:
+    elif exchange.meets("wrong_etag"):
+        etag = odd + tail
+    if account.etags is not None and not exchange.meets("no_etag"):
         response.headers["ETag"] = f'"{etag}"'
+    if exchange.meets(*STATED):
+        exchange.reached()
     response.headers["Content-Range"] = f"bytes 0-0/{file.size}"
     return response
 

@@ -72,8 +72,9 @@ async def test_a_checksum_in_the_answer_counts_more_than_the_etag(fake: FakeFram
     [
         Fault(on="show", status=403),
         Fault(on="original", status=403, code="AccessDenied"),
-        Fault(on="original", do="reset", times=None),  # aiohttp itself repeats a GET once
-        Fault(on="original", do="garbled"),
+        Fault(on="original", do="reset", times=None),
+        Fault(on="original", do="garbled", times=None),
+        Fault(on="original", do="answer", status=503, times=None),
         Fault(on="original", status=302, headers={"Location": "https://elsewhere.example/?token=1"}),
     ],
     ids=lambda fault: f"{fault.on} {fault.do} {fault.status}",

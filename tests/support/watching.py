@@ -117,6 +117,7 @@ def watched(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     conflict: Any = "skip",
+    compare: Any = "auto",
 ) -> FolderWatch:
     """Return a watch that goes by the test's clock."""
     request = WatchRequest(
@@ -127,6 +128,7 @@ def watched(
             account_id=fake.account_id,
             wanted=patterns(include, exclude),
             conflict=conflict,
+            compare=compare,
         ),
         settle=settle,
     )

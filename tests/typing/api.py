@@ -196,6 +196,8 @@ async def a_folder(uploader: Uploader, error: FolderUploadError) -> None:
     assert_type(error.result.failures, tuple[FileFailed, ...])
     uploader.upload_folder("shoot", folder_id=FOLDER, conflict="version", contents_only=True, account_id="a")
     uploader.upload_folder("shoot", folder_id=FOLDER, conflict="replace")  # type: ignore[arg-type]
+    uploader.upload_folder("shoot", folder_id=FOLDER, compare="content")
+    uploader.upload_folder("shoot", folder_id=FOLDER, compare="size")  # type: ignore[arg-type]
     uploader.upload_folder(b"shoot", folder_id=FOLDER)  # type: ignore[arg-type]
 
 
@@ -213,6 +215,7 @@ async def a_watch(uploader: Uploader) -> None:
     await watch
     uploader.watch_folder("in", folder_id=FOLDER, conflict="version", account_id="a")
     uploader.watch_folder("in", folder_id=FOLDER, conflict="replace")  # type: ignore[arg-type]
+    uploader.watch_folder("in", folder_id=FOLDER, compare="content")
     uploader.watch_folder(b"in", folder_id=FOLDER)  # type: ignore[arg-type]
 
 
@@ -284,6 +287,7 @@ async def other_wrong_words(uploader: Uploader, plan: Plan) -> None:
     uploader.upload("take.mov", folder_id=None)  # type: ignore[arg-type]
     uploader.upload("take.mov", folder_id=FOLDER, conflict="version")
     uploader.upload("take.mov", folder_id=FOLDER, conflict="replace")  # type: ignore[arg-type]
+    uploader.upload("take.mov", folder_id=FOLDER, conflict="skip", compare="content")
     Uploader(b"token")  # type: ignore[arg-type]
     Uploader("token", "account")  # type: ignore[call-arg]
     plan.size = 3  # type: ignore[misc]
