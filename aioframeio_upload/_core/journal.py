@@ -254,7 +254,7 @@ def read_sent(file_id: object, text: object) -> SentFile | None:
     match file_id, document:
         case str() as id, [str() as path, int() as size, int() as mtime_ns, str() | None as crc64nvme]:
             return SentFile(id, path, size, mtime_ns, crc64nvme)
-        case str() as id, [str() as path, int() as size, int() as mtime_ns, str() as crc64nvme, "compared"]:
+        case str() as id, [str() as path, int() as size, int() as mtime_ns, str() | None as crc64nvme, "compared"]:
             return SentFile(id, path, size, mtime_ns, crc64nvme, is_compared=True)
         case _:
             return None

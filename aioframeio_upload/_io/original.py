@@ -77,4 +77,4 @@ async def _get(url: Secret[URL], resources: Session) -> Mapping[str, str] | _Ref
         if response.status in (200, 206):
             return response.headers
         retry_after = read_retry_after(response.headers, datetime.now(UTC))
-        return _Refused(str(response.status), status=response.status, retry_after=retry_after)
+        return _Refused(f"S3 answered {response.status}", status=response.status, retry_after=retry_after)

@@ -225,6 +225,7 @@ NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user a
         (["--folder", "f", "--timeline", "out.gif"], {}, "error: --timeline takes a file that ends in .svg or .png"),
         (["--folder", "f", "--timeline", "no/out.svg"], {}, "error: --timeline: there is no folder no"),
         (["--folder", "f", "--json", "--quiet"], {}, "error: --json and --quiet exclude each other"),
+        (["--folder", "f", "--compare", "content", "--conflict", "create"], {}, "error: --compare content is for "),
         (["--folder", "f", "--journal", "x", "--no-journal"], {}, "error: --journal and --no-journal exclude"),
         (["--folder", "f", "--proxy", "socks5://u:secret@h:1"], {}, "error: the proxy "),
         (["--folder", "f", "--ca", "nowhere.pem"], {}, "error: nowhere.pem: no certificates"),
@@ -268,6 +269,18 @@ def test_a_missing_folder_is_named_with_its_account(fake: FakeFrameio, program: 
     status, _, complaint = program.run("remote", "https://renders.example/a.mov", "--folder", "nowhere")
     assert (status, complaint.startswith("error: NotFound: ")) == (1, True)
     assert expected in complaint
+
+
+def test_what_is_there_is_compared_with_its_original(fake: FakeFrameio, program: Program, take: Path) -> None:
+    how = ("upload", "take.mov", "--folder", fake.folder_id, "--compare", "content")
+    program.run("upload", "take.mov", "--folder", fake.folder_id, "--no-journal")
+    fake.add_fault(Fault(on="original", do="no_etag"))
+    status, said, _ = program.run(*how, "--no-journal")
+    assert status == 0
+    assert ": uploaded, 3.1 MB, same name and size, content not compared: S3 states no checksum" in said
+    status, said, _ = program.run(*how, "--json")
+    file = json.loads(said)["file"]
+    assert (file["outcome"], file["reason"]) == ("skipped", "same content")
 
 
 # -- interrupted, and resumed ------------------------------------------------------------------------------------------

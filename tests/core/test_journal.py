@@ -102,7 +102,7 @@ def test_what_was_not_written_so_is_refused(entry: Entry, data: st.DataObject) -
             read_entry(*some)
 
 
-@given(st.builds(SentFile, WORDS, WORDS, st.integers(0), st.integers(), st.none() | WORDS))
+@given(st.builds(SentFile, WORDS, WORDS, st.integers(0), st.integers(), st.none() | WORDS, st.booleans()))
 def test_what_was_sent_is_read_as_it_was_written(sent: SentFile) -> None:
     text = write_sent(sent)
     assert read_sent(sent.file_id, text) == sent

@@ -116,6 +116,14 @@ def test_what_was_sent_last_comes_first_and_a_file_counts_once(opened: SqliteJou
     assert [one.file_id for one in opened.sent("place")] == ["a", "b"]
 
 
+def test_each_path_of_a_file_is_remembered_the_latest_ones(opened: SqliteJournal) -> None:
+    paths = [f"/copy-{number}/C0001.MP4" for number in range(journal_sqlite.SENT_PATHS + 2)]
+    for path in (*paths, paths[-2]):
+        opened.remember("place", sent("a", path))
+    found = [one.path for one in opened.sent("place")]
+    assert found == [paths[-2], paths[-1], *reversed(paths[2:-2])]
+
+
 def test_a_place_that_much_was_sent_to_is_answered_with_the_latest(opened: SqliteJournal) -> None:
     for number in range(journal_sqlite.SENT_ANSWERS + 3):
         opened.remember("place", sent(str(number)))

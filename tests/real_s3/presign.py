@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,14 +72,7 @@ class S3Server:
             raise ValueError(f"parts of {sum(part_sizes)} bytes for a file of {size}")
         file_id = str(uuid.uuid4())
         keys = [f"parts/{file_id}/{AWKWARD}/part_{number}" for number in range(1, len(part_sizes) + 1)]
-        signed_at = datetime.now(UTC) - timedelta(seconds=age)
-        # botocore signs with the current time and has no parameter for another. Where awscrt is installed it has that
-        # sign, with another clock, unless it is told to use its own code.
-        own = {"s3v4-query": botocore.auth.S3SigV4QueryAuth}
-        with (
-            mock.patch.dict(botocore.auth.AUTH_TYPE_MAPS, own),
-            mock.patch.object(botocore.auth, "get_current_datetime", return_value=signed_at),
-        ):
+        with signing_ago(age):
             urls = [self.sign_put(key, media_type, expires, at) for key in keys]
         return {
             "id": file_id,
@@ -104,6 +98,25 @@ class S3Server:
             url: str = self._client.generate_presigned_url("put_object", what, ExpiresIn=expires)
         finally:
             events.unregister("before-sign.s3.PutObject", lead_there)
+        return url
+
+    def store_original(self, parts: Sequence[bytes], *, expires: int = 3600, age: float = 0.0) -> str:
+        """Store an object, as a multipart upload if it has several parts, and return a link for one GET."""
+        key = f"uploads/{uuid.uuid4()}/original.mov"
+        if len(parts) == 1:
+            self._client.put_object(Bucket=BUCKET, Key=key, Body=parts[0])
+        else:
+            what = {"Bucket": BUCKET, "Key": key}
+            what["UploadId"] = self._client.create_multipart_upload(**what)["UploadId"]
+            etags = [
+                {"PartNumber": number, "ETag": self._client.upload_part(**what, PartNumber=number, Body=part)["ETag"]}
+                for number, part in enumerate(parts, 1)
+            ]
+            self._client.complete_multipart_upload(**what, MultipartUpload={"Parts": etags})
+        with signing_ago(age):
+            url: str = self._client.generate_presigned_url(
+                "get_object", {"Bucket": BUCKET, "Key": key}, ExpiresIn=expires
+            )
         return url
 
     def sha256(self, response: dict[str, Any]) -> str:
@@ -143,6 +156,19 @@ class S3Server:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                 raise
             return None
+
+
+@contextmanager
+def signing_ago(seconds: float) -> Iterator[None]:
+    """Let botocore sign as it did so long ago: it signs with the current time and has no parameter for another."""
+    signed_at = datetime.now(UTC) - timedelta(seconds=seconds)
+    # Where awscrt is installed, botocore has that sign, with another clock, unless it is told to use its own code.
+    own = {"s3v4-query": botocore.auth.S3SigV4QueryAuth}
+    with (
+        mock.patch.dict(botocore.auth.AUTH_TYPE_MAPS, own),
+        mock.patch.object(botocore.auth, "get_current_datetime", return_value=signed_at),
+    ):
+        yield
 
 
 def keys_of(response: dict[str, Any]) -> Iterator[str]:
