@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Event,
         FileCompleted,
         FileFailed,
+        FileLeftOut,
         FileSkipped,
         FileStarted,
         FolderCompleted,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
     from ._core.journal import PendingUpload
     from ._core.model import Part, Plan, Receipt, Statistics, UploadedFile, UploadStatus
+    from ._core.patterns import UnmatchedPattern
     from ._core.remote_records import RemoteAccount, RemoteFolder, RemoteProject, RemoteUser, RemoteWorkspace
     from ._core.settings import Limits, RetryPolicy, Timeouts
     from ._core.verifying import Verification
@@ -77,6 +79,7 @@ __all__ = [
     "Event",
     "FileCompleted",
     "FileFailed",
+    "FileLeftOut",
     "FileSkipped",
     "FileStarted",
     "FolderCompleted",
@@ -117,6 +120,7 @@ __all__ = [
     "SourceError",
     "Statistics",
     "Timeouts",
+    "UnmatchedPattern",
     "Upload",
     "UploadCancelled",
     "UploadCompleted",
@@ -134,7 +138,16 @@ __all__ = [
 
 _HOMES = (
     *("_core.errors", "_core.settings", "_core.model", "_core.events", "_core.journal"),
-    *("_core.remote_records", "_core.verifying", "_core.dry_run", "_io.journal", "_upload", "_uploader", "_sdk_compat"),
+    *(
+        "_core.remote_records",
+        "_core.verifying",
+        "_core.dry_run",
+        "_core.patterns",
+        "_io.journal",
+        "_upload",
+        "_uploader",
+        "_sdk_compat",
+    ),
 )
 """The modules that define the names. A name is imported on its first use: creating the dataclasses takes most of the
 import time, and neither `--help` nor a pytest run that only has the package's plugin installed needs them."""

@@ -51,7 +51,7 @@ PAGES = {
         (
             *("Limits", "Timeouts", "RetryPolicy", "UploadedFile", "UploadStatus", "Verification", "Plan", "Part"),
             *("Receipt", "PendingUpload", "FolderResult", "Statistics", "RemoteAccount", "RemoteWorkspace"),
-            *("RemoteProject", "RemoteUser", "RemoteFolder", "DryRunFile", "DryRunFolder"),
+            *("RemoteProject", "RemoteUser", "RemoteFolder", "DryRunFile", "DryRunFolder", "UnmatchedPattern"),
         ),
     ),
     "events": Page(
@@ -62,7 +62,8 @@ PAGES = {
         (
             *("Event", "UploadPlanned", "UploadResumed", "UploadReplanned", "PartStarted", "PartRaced", "PartRetrying"),
             *("PartCompleted", "ApiRetrying", "Progress", "UploadCompleted", "UploadFailed", "FolderPlanned"),
-            *("FolderCreated", "FileStarted", "FileCompleted", "FileSkipped", "FileFailed", "FolderCompleted"),
+            *("FolderCreated", "FileLeftOut", "FileStarted", "FileCompleted", "FileSkipped", "FileFailed"),
+            "FolderCompleted",
         ),
     ),
     "errors": Page(

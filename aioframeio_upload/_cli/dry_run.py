@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import DryRunFile, DryRunFolder, Limits, Timeouts, Uploader, UploadError
+from .. import DryRunFile, DryRunFolder, Limits, Timeouts, UnmatchedPattern, Uploader, UploadError
 from .._core.events import EMPTY, record_to_dict
 from . import exit_status
 from .account import with_account
 from .browse import find_folder
-from .format import escape, format_count, format_error, format_size
+from .format import escape, format_count, format_error, format_left_out, format_size
+from .line_display import json_line
 from .options import OutputOptions, UploadArguments, UsageError, absolute, journal_exists
 from .output import write_error, write_json, write_line
+from .pattern_use import NOTHING_LEFT, PatternCheck, record_of
+from .pattern_use import describe as describe_pattern
 from .quota import find_account, warn_of_lack
 from .service import Service
 
@@ -36,6 +37,8 @@ class Totals:
     files_empty: int = 0
     files_failed: int = 0
     folders_to_create: int = 0
+    left_out: int = 0
+    """Files and folders that the upload does not consider."""
 
     def add(self, file: DryRunFile) -> None:
         """Count a file."""
@@ -78,6 +81,8 @@ class DryRun:
         journal = self._journal
         if journal is not None and not await asyncio.to_thread(journal_exists, journal):
             journal = None
+        patterns = PatternCheck(arguments)
+        await self._warn(patterns.without_folders())
         async with self._service.uploader(journal=journal, limits=self._limits, timeouts=self._timeouts) as uploader:
             folder_id = await self._find_target(uploader, arguments)
             refusal = None
@@ -89,12 +94,18 @@ class DryRun:
                         refusal = found  # not raised in here: the group would wrap it
                         break
                     await self._show(path, found)
+                    if isinstance(found, DryRunFolder):
+                        await self._warn(patterns.add(len(found.files) + len(found.failures), found.unmatched))
+                    elif path in arguments.folders:
+                        await self._warn(patterns.skip())
                 for look in looks:
                     look.cancel()
             if refusal is not None:
                 raise refusal
         await self._show_totals()
-        return exit_status.FAILED if self._totals.files_failed else exit_status.OK
+        if patterns.leaves_nothing:
+            await asyncio.to_thread(write_error, NOTHING_LEFT)
+        return exit_status.FAILED if self._totals.files_failed or patterns.leaves_nothing else exit_status.OK
 
     async def _find_target(self, uploader: Uploader, arguments: UploadArguments) -> str | None:
         """Return the target folder; None if it would be created."""
@@ -111,6 +122,10 @@ class DryRun:
             case DryRunFile():
                 await self._show_file(source, source, found)
             case DryRunFolder():
+                self._totals.left_out += found.left_out_count
+                for left_out in found.left_out if self._output.as_json or self._output.verbose else ():
+                    text = f"{source}/{left_out.path}: left out: {left_out.reason}"
+                    await self._print(text, source, left_out.to_dict())
                 for path in found.folders:
                     await self._show_folder(source, path, f"{source}/{path}" if path != "." else source)
                 for file in found.files:
@@ -138,17 +153,23 @@ class DryRun:
     async def _show_totals(self) -> None:
         totals = self._totals
         record = {"event": "DryRunCompleted", **record_to_dict(totals)}
-        await self._print(f"dry run, nothing was sent: {', '.join(_counts(totals))}", None, record)
+        left_out = format_left_out(totals.left_out, is_listed=self._output.verbose)
+        await self._print(f"dry run, nothing was sent: {', '.join(_counts(totals))}{left_out}", None, record)
         if totals.bytes_to_send:
             account = await find_account(self._service)
             if account is not None:
                 await warn_of_lack(account, totals.bytes_to_send)
 
+    async def _warn(self, unmatched: list[UnmatchedPattern]) -> None:
+        for one in unmatched:
+            if self._output.as_json:
+                await self._print("", None, record_of(one))
+            await asyncio.to_thread(write_error, describe_pattern(one))
+
     async def _print(self, text: str, source: str | None, record: dict[str, Any]) -> None:
         """Print a line, or a line of JSON; in a thread, because the reader may be slow."""
         if self._output.as_json:
-            words = {"source": source, "at": datetime.now(UTC).isoformat(), **record}
-            await asyncio.to_thread(write_json, json.dumps(words, allow_nan=False))
+            await asyncio.to_thread(write_json, json_line(source, record))
         elif not self._output.quiet:
             await asyncio.to_thread(write_line, text)
 

@@ -61,6 +61,19 @@ def format_progress(progress: Progress, *, briefly: bool = False) -> str:
     return text if left is None else f"{text}  {format_seconds_left(left)}"
 
 
+LISTED = 10_000
+"""At most so many files that are left out are listed: the library returns no more (`FileLeftOut`)."""
+
+
+def format_left_out(count: int, *, is_listed: bool) -> str:
+    """Return how many files and folders are left out, to be added to a line; nothing if none is."""
+    if not count:
+        return ""
+    if not is_listed:
+        return f"; {count} left out (-v lists them)"
+    return f"; {count} left out" + f", of which {LISTED} are listed" * (count > LISTED)
+
+
 def format_api_retry(delay: float, error: ApiError) -> str:
     """Return the line for a call to Frame.io that is retried; users do not know the operations, so none is named."""
     status = "no answer" if error.status is None else str(error.status)

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from .. import Event, Progress
 from .format import format_progress
@@ -50,6 +50,15 @@ class Display(ABC):
     @abstractmethod
     async def show(self, view: EventView, event: Event) -> None:
         """Update the view with an event, and show it."""
+
+    async def warn(self, text: str, record: dict[str, Any]) -> None:
+        """Show a warning that is about no single upload.
+
+        Args:
+            text: The line for a person.
+            record: The fields of its line of JSON.
+        """
+        await asyncio.to_thread(write_error, text)
 
 
 class LineDisplay(Display):
@@ -101,9 +110,22 @@ class JsonDisplay(LineDisplay):
     _write = staticmethod(write_json)
 
     def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
-        return [
-            json.dumps({"source": view.label, "at": datetime.now(UTC).isoformat(), **event.to_dict()}, allow_nan=False)
-        ]
+        return [json_line(view.label, event.to_dict())]
+
+    async def warn(self, text: str, record: dict[str, Any]) -> None:
+        """Write a warning as a line of JSON, and for a person to stderr."""
+        await asyncio.to_thread(write_json, json_line(None, record))
+        await super().warn(text, record)
+
+
+def json_line(source: str | None, record: dict[str, Any]) -> str:
+    """Return a line of `--json`.
+
+    Args:
+        source: The path that it is about, as it was given; None for the whole command.
+        record: Its fields.
+    """
+    return json.dumps({"source": source, "at": datetime.now(UTC).isoformat(), **record}, allow_nan=False)
 
 
 class QuietDisplay(LineDisplay):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -72,6 +72,10 @@ class LiveDisplay(Display):
             self._errors.append(error)
         if line is not None:
             await asyncio.to_thread(self._console.print, Text(escape(line)), soft_wrap=True)
+
+    async def warn(self, text: str, record: dict[str, Any]) -> None:
+        """Keep a warning until the drawing has ended."""
+        self._errors.append(text)
 
 
 class UploadsDrawing:

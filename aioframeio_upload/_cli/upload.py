@@ -8,7 +8,17 @@ from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import FolderUpload, FolderWatch, Limits, Timeouts, Upload, Uploader, UploadError
+from .. import (
+    FolderPlanned,
+    FolderUpload,
+    FolderWatch,
+    Limits,
+    Timeouts,
+    UnmatchedPattern,
+    Upload,
+    Uploader,
+    UploadError,
+)
 from . import exit_status
 from .account import with_account
 from .browse import find_folder
@@ -16,6 +26,7 @@ from .format import format_count, format_size
 from .line_display import Display, JsonDisplay, PlainDisplay, QuietDisplay
 from .options import OutputOptions, UploadArguments, UsageError, absolute, journal_exists
 from .output import is_terminal, write_error, write_line
+from .pattern_use import NOTHING_LEFT, PatternCheck, describe, record_of
 from .quota import may_upload, said_already
 from .report import write_report
 from .service import Service
@@ -63,11 +74,16 @@ class UploadRun:
                         path,
                         _new_upload(uploader, path, folder_id, arguments),
                         keeps_rows=self._output.report is not None,
+                        lists_left_out=self._output.verbose,
                         uploader=uploader,
                     )
                     for path in arguments.paths
                 ]
-                return await self._watch(views)
+                status = await self._watch(views, patterns := PatternCheck(arguments))
+            if patterns.leaves_nothing:
+                await asyncio.to_thread(write_error, NOTHING_LEFT)
+                return exit_status.FAILED
+            return status
 
         with said_already():
             return await self._run_and_draw(run)
@@ -117,14 +133,16 @@ class UploadRun:
         if not self._output.as_json and not self._output.quiet:
             await asyncio.to_thread(write_line, "nothing is pending")
 
-    async def _watch(self, views: list[UploadView]) -> int:
+    async def _watch(self, views: list[UploadView], patterns: PatternCheck | None = None) -> int:
         """Start the uploads and show their events until all have ended; write the report however they end."""
         is_reported = True
         for view in views:
             view.upload.start()  # before the display: a terminal that blocks must not delay an upload
         try:
             async with self._display(views) as display:
-                listeners = [_listen(view, display) for view in views]
+                if patterns is not None:
+                    await _warn(display, patterns.without_folders())
+                listeners = [_listen(view, display, patterns) for view in views]
                 if self._timeline is not None:
                     # With a separate listener: a slow display would delay its times.
                     listeners += [self._timeline.watch(one, label) for label, one in _drawable(views)]
@@ -202,12 +220,23 @@ def _drawable(views: list[UploadView]) -> list[tuple[str, Upload | FolderUpload]
     return [(view.label, view.upload) for view in views if not isinstance(view.upload, FolderWatch)]
 
 
-async def _listen(view: UploadView, display: Display) -> None:
+async def _listen(view: UploadView, display: Display, patterns: PatternCheck | None) -> None:
+    is_planned = False
     async for event in view.upload:
         await display.show(view, event)
+        if isinstance(event, FolderPlanned) and patterns is not None:
+            is_planned = True
+            await _warn(display, patterns.add(event.files, event.unmatched))
+    if patterns is not None and view.is_folder and not is_planned:
+        await _warn(display, patterns.skip())
     # The error was shown as an event. Reading it here marks it as seen, or the library would log it.
     with suppress(UploadError):
         _ = view.upload.result
+
+
+async def _warn(display: Display, unmatched: list[UnmatchedPattern]) -> None:
+    for one in unmatched:
+        await display.warn(describe(one), record_of(one))
 
 
 def _report(views: list[UploadView], path: Path) -> bool:

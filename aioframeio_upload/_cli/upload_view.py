@@ -7,6 +7,7 @@ from .. import (
     Event,
     FileCompleted,
     FileFailed,
+    FileLeftOut,
     FileSkipped,
     FolderCompleted,
     FolderPlanned,
@@ -27,7 +28,7 @@ from .. import (
     UploadReplanned,
     UploadResumed,
 )
-from .format import escape, format_api_retry, format_count, format_error, format_size
+from .format import escape, format_api_retry, format_count, format_error, format_left_out, format_size
 from .report import ReportRow, row_of
 
 
@@ -40,6 +41,7 @@ class UploadView:
         upload: Upload | FolderUpload | FolderWatch,
         *,
         keeps_rows: bool,
+        lists_left_out: bool = False,
         uploader: Uploader | None = None,
     ) -> None:
         self.label = label
@@ -61,6 +63,8 @@ class UploadView:
         self.links: list[str] = []
         """Links to the files that have arrived, in order; the display removes those it has shown."""
         self.rows: list[ReportRow] = []
+        self._lists_left_out = lists_left_out
+        """Whether each file that is left out gets a line (`-v`)."""
         self._keeps_rows = keeps_rows
         """Whether a report needs the rows: a folder may have a hundred thousand files."""
 
@@ -97,6 +101,8 @@ class UploadView:
                 return self._line(format_api_retry(delay, error)), None
             case UploadPlanned() | UploadResumed() | UploadReplanned() | FolderPlanned():
                 return self._line(self._plan(event)), None
+            case FileLeftOut(path=path, reason=reason) if self._lists_left_out:
+                return self._line(f"{path}: left out: {reason}"), None
             case UploadCompleted() | FileCompleted() | FileSkipped() | FolderCompleted():
                 return self._complete(event), None
             case UploadFailed() | FileFailed():
@@ -118,7 +124,8 @@ class UploadView:
                 return f"begins anew: {event.reason}"
             case FolderPlanned():
                 folders = format_count(event.folders, "folder")
-                return f"{format_count(event.files, 'file')} in {folders}, {format_size(event.total_bytes)}"
+                counts = f"{format_count(event.files, 'file')} in {folders}, {format_size(event.total_bytes)}"
+                return counts + format_left_out(event.left_out, is_listed=self._lists_left_out)
 
     def _complete(self, event: UploadCompleted | FileCompleted | FileSkipped | FolderCompleted) -> str:
         match event:

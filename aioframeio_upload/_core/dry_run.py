@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from .events import FileFailed, FileSkipped
+from .events import FileFailed, FileLeftOut, FolderPlanned, FolderResult
 from .journal import Entry
 from .model import UploadedFile
+from .patterns import UnmatchedPattern
 from .public import public
 from .resuming import ResumeAction, Resumption
 
@@ -44,6 +45,12 @@ class DryRunFolder:
     """The folders that would be created at Frame.io, parents before children; the root itself is `.`."""
     failures: tuple[FileFailed, ...]
     """What would fail, as far as that can be known: what cannot be read here, or is refused by Frame.io."""
+    left_out: tuple[FileLeftOut, ...]
+    """The files and folders that the upload does not consider: hidden, excluded, … At most 10,000 of them."""
+    left_out_count: int
+    """How many there are."""
+    unmatched: tuple[UnmatchedPattern, ...]
+    """The patterns that matched nothing."""
 
     @property
     def bytes_to_send(self) -> int:
@@ -84,12 +91,22 @@ def skipped(path: str, reason: str | None, file: UploadedFile | None) -> DryRunF
 
 
 def folder_record(
-    files: Iterable[DryRunFile], left: Iterable[FileSkipped], failures: tuple[FileFailed, ...], folders: Iterable[str]
+    files: Iterable[DryRunFile], result: FolderResult, left_out: Iterable[FileLeftOut], planned: FolderPlanned
 ) -> DryRunFolder:
-    """Return the record of a folder, its files in the order of their paths."""
-    every = [*files, *(skipped(one.path, one.reason, one.file) for one in left)]
+    """Return the record of a folder.
+
+    Args:
+        files: The files that are not skipped.
+        result: Those that are, those that fail, and the folders that are missing.
+        left_out: What the walk left out.
+        planned: The counts of the walk.
+    """
+    every = [*files, *(skipped(one.path, one.reason, one.file) for one in result.skipped)]
     return DryRunFolder(
         files=tuple(sorted(every, key=lambda file: file.path)),
-        folders=tuple(sorted(folders, key=lambda path: (path != ".", path))),
-        failures=failures,
+        folders=tuple(sorted((folder.path for folder in result.folders), key=lambda path: (path != ".", path))),
+        failures=result.failures,
+        left_out=tuple(left_out),
+        left_out_count=planned.left_out,
+        unmatched=planned.unmatched,
     )

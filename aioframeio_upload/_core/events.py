@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from .errors import ApiError, PartError, UploadError
 from .model import UploadedFile
+from .patterns import UnmatchedPattern
 from .public import public
 
 
@@ -214,6 +215,25 @@ class FolderPlanned(EventBase):
     folders: int
     """Includes the root, unless only its contents are uploaded."""
     total_bytes: int
+    left_out: int = 0
+    """Files and folders that are not uploaded: hidden, excluded, links to folders, …; what is in such a folder does not
+    count. `FileLeftOut` follows for each, for at most 10,000 of them."""
+    unmatched: tuple[UnmatchedPattern, ...] = ()
+    """The patterns that matched nothing."""
+
+
+@public
+@dataclass(frozen=True, slots=True)
+class FileLeftOut(EventBase):
+    """A file of the folder, or a folder in it with everything that it contains, is not uploaded.
+
+    Published after `FolderPlanned`, for at most 10,000 of them, so that memory does not grow with their number. Files
+    that are empty or at Frame.io already are not among them; for these there is `FileSkipped`.
+    """
+
+    path: str
+    """A folder's ends with `/`."""
+    reason: str
 
 
 @public
@@ -324,6 +344,7 @@ Event = (
     | UploadCompleted
     | UploadFailed
     | FolderPlanned
+    | FileLeftOut
     | FolderCreated
     | FileStarted
     | FileCompleted

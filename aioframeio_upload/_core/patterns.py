@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 from unicodedata import normalize
+
+from .public import public
 
 OF_WINDOWS = frozenset(
     {
@@ -46,11 +49,25 @@ OF_CHKDSK = re.compile(r"FOUND\.[0-9]{3}")
 split archive."""
 
 
+HIDDEN = "its name begins with a dot"
+OF_SYSTEM = "systems create files of that name for themselves"
+
+
 def is_left_out(name: str) -> bool:
     """Return whether files and folders of this name are never uploaded: hidden, or created by a system for itself."""
+    return name.startswith(".") or _is_of_system(name)
+
+
+def why_left_out(name: str) -> str | None:
+    """Return why files and folders of this name are never uploaded; None if they are."""
+    if not is_left_out(name):
+        return None
+    return HIDDEN if name.startswith(".") else OF_SYSTEM
+
+
+def _is_of_system(name: str) -> bool:
     return (
-        name.startswith(".")
-        or name in OF_OTHERS
+        name in OF_OTHERS
         or name.lower() in OF_WINDOWS
         or (name.startswith("FOUND.") and OF_CHKDSK.fullmatch(name) is not None)
     )
@@ -86,9 +103,33 @@ class Patterns:
         for pattern in (*self.include, *self.exclude):
             compiled(pattern)
 
+    @property
+    def by_option(self) -> tuple[tuple[Literal["include", "exclude"], tuple[str, ...]], ...]:
+        """The patterns with the name of their argument."""
+        return ("include", self.include), ("exclude", self.exclude)
+
+    def excluding(self, path: str) -> str:
+        """Return the pattern of `exclude` that matches a path which is excluded."""
+        return next(one for one in self.exclude if compiled(one).fullmatch(same_name(path)))
+
     def matcher(self) -> Matcher:
         """Compile the patterns for one walk."""
         return Matcher(_any_of(self.include), _any_of(self.exclude))
+
+
+NOTHING = "it matches nothing"
+ONLY_LEFT_OUT = "it matches only what is never uploaded"
+
+
+@public
+@dataclass(frozen=True, slots=True)
+class UnmatchedPattern:
+    """A pattern that matched nothing in a folder; it may be misspelled. Upper and lower case differ."""
+
+    option: Literal["include", "exclude"]
+    pattern: str
+    reason: str
+    """That it matches nothing, or only what is never uploaded, such as hidden files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +146,49 @@ class Matcher:
     def includes(self, path: str) -> bool:
         """Return whether `include` matches a file, or a folder with everything in it."""
         return self._include is None or self._include.fullmatch(same_name(path)) is not None
+
+
+class PatternUse:
+    """Find the patterns of one walk that match nothing. Owned by that walk.
+
+    A pattern counts as used if it matches anything that the walk has seen, whether another pattern decides about that
+    or not: the question is whether it is misspelled. What is in a folder that is not walked is not seen.
+    """
+
+    def __init__(self, wanted: Patterns) -> None:
+        self._unused: list[tuple[UnmatchedPattern, re.Pattern[str]]] = [
+            (UnmatchedPattern(option, pattern, NOTHING), compiled(pattern))
+            for option, some in wanted.by_option
+            for pattern in dict.fromkeys(some)
+            # Often excluded to be safe, although it is left out anyway.
+            if option == "include" or not is_left_out(pattern.rstrip("/").rpartition("/")[2])
+        ]
+        self._only_left_out: set[str] = set()
+
+    def note(self, path: str, *, is_left_out: bool = False) -> None:
+        """Note a path that the walk has seen; a folder's ends with `/`.
+
+        Args:
+            path: The path.
+            is_left_out: Whether it is never uploaded, so that no `include` can select it.
+        """
+        if not self._unused:
+            return
+        key = same_name(path)
+        for one in [one for one in self._unused if one[1].fullmatch(key)]:
+            if is_left_out and one[0].option == "include":
+                self._only_left_out.add(one[0].pattern)
+            else:
+                self._unused.remove(one)
+
+    def unmatched(self) -> tuple[UnmatchedPattern, ...]:
+        """Return the patterns that have matched nothing, those of `include` first."""
+        return tuple(
+            replace(one, reason=ONLY_LEFT_OUT)
+            if one.option == "include" and one.pattern in self._only_left_out
+            else one
+            for one, _ in self._unused
+        )
 
 
 def patterns(include: Iterable[str], exclude: Iterable[str]) -> Patterns:

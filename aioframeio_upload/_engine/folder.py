@@ -34,7 +34,7 @@ from .._io.files import ReadThreads, in_thread
 from .._io.frameio_api import FrameioApi
 from .._io.session import Session
 from .._io.tree_path import TreePath
-from .._io.walk import Tree, check_unchanged, walk
+from .._io.walk import LeftOut, Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
 from .conflict import Evidence, Found, Sought, asking, find_elsewhere, find_there, skip_result, stack, why_known
@@ -531,7 +531,7 @@ async def foresee_folder(request: FolderRequest, session: Session, api: FrameioA
         result = await job.run()
     except FolderUploadError as error:
         result = error.result
-    return folder_record(files, result.skipped, result.failures, (folder.path for folder in result.folders))
+    return folder_record(files, result, job.left_out, job.planned)
 
 
 async def _plan_folder(
@@ -542,10 +542,11 @@ async def _plan_folder(
     api: FrameioApi,
     foresee: Foresee | None = None,
 ) -> FolderJob:
-    tree = await walk(request.root, request.wanted, session.executor)
+    left_out = LeftOut(request.wanted)
+    tree = await walk(request.root, request.wanted, session.executor, left_out)
     # In a thread, as the walk is: with a hundred thousand files each of these takes a tenth of a second.
     queue, to_compare, empty = await in_thread(session.executor, _sort, tree.files)
-    return FolderJob(request, tree, queue, to_compare, empty, events, control, session, api, foresee)
+    return FolderJob(request, tree, queue, to_compare, empty, left_out, events, control, session, api, foresee)
 
 
 def _sort(files: list[LocalFile]) -> tuple[FileQueue, Counter[str], list[str]]:
@@ -590,6 +591,7 @@ class FolderJob:
         queue: FileQueue,
         to_compare: Counter[str],
         empty: list[str],
+        left_out: LeftOut,
         events: FolderEventLog,
         control: UploadControl,
         session: Session,
@@ -601,9 +603,11 @@ class FolderJob:
         self._events = events
         self._empty = empty
         """Paths of the empty files, which Frame.io does not accept."""
+        self.left_out = left_out.paths
         size, count = tree.size, len(tree.files) + len(tree.failures)
         self._state = FolderState(count, size, anyio.current_time())
-        self._planned = FolderPlanned(count, len([path for path in tree.folders if path or request.name]), size)
+        folders = sum(bool(path or request.name) for path in tree.folders)
+        self.planned = FolderPlanned(count, folders, size, left_out.count, left_out.unmatched())
         tree.files.clear()  # for memory: from here on only the queue refers to a file, until its turn
         self._created = _CreatedFolders(events, self._state)
         self._folders = RemoteFolders(
@@ -630,7 +634,9 @@ class FolderJob:
                 await self._folders.place("")
         if caught.failure is not None:
             raise caught.failure
-        self._events.publish(self._planned)
+        self._events.publish(self.planned)
+        for one in self.left_out:
+            self._events.publish(one)
         self._created.release()
         for path, failure in self._tree.failures:
             self._pipeline.fail(path, failure)

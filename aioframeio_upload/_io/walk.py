@@ -5,20 +5,93 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
 from .._core.api_schema import is_text
 from .._core.errors import SourceChanged, SourceError
+from .._core.events import FileLeftOut
 from .._core.file_queue import LocalFile, folder_of
-from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
+from .._core.patterns import (
+    Matcher,
+    Patterns,
+    PatternUse,
+    UnmatchedPattern,
+    ambiguous,
+    is_left_out,
+    why_left_out,
+)
 from .files import in_thread, printable
 from .source_kinds import NO_TEXT
 from .tree_path import MOUNT_POINT, TreePath
 
 ON_WINDOWS = os.name == "nt"
+
+
+MOST_LEFT_OUT = 10_000
+"""Paths that are kept of what a walk leaves out: 2 MB. A tree may have a million files that no pattern wants."""
+
+LINK = "it is a link to a folder"
+NOT_INCLUDED = "no pattern of include matches it"
+
+
+class NothingNoted:
+    """What a walk leaves out, where nobody asks for it."""
+
+    def see(self, path: str) -> None:
+        """Note a path about which the patterns decide, a folder's with a `/` at its end."""
+
+    def leave_always(self, entry: os.DirEntry[str], path: str) -> None:
+        """Note an entry that is left out whatever the patterns are."""
+
+    def exclude(self, path: str) -> None:
+        """Note a path that `exclude` matches, a folder's with a `/` at its end."""
+
+    def not_include(self, path: str) -> None:
+        """Note a file that no pattern of `include` matches."""
+
+
+class LeftOut(NothingNoted):
+    """What one walk leaves out, and which patterns have matched nothing. Used by the thread of the walk."""
+
+    def __init__(self, wanted: Patterns) -> None:
+        self._wanted = wanted
+        self._use = PatternUse(wanted)
+        self.paths: list[FileLeftOut] = []
+        """The first of them."""
+        self.count = 0
+
+    def see(self, path: str) -> None:
+        """Note a path about which the patterns decide, a folder's with a `/` at its end."""
+        self._use.note(path)
+
+    def leave_always(self, entry: os.DirEntry[str], path: str) -> None:
+        """Note an entry that is left out whatever the patterns are."""
+        try:
+            slash = "/" * entry.is_dir()
+        except OSError:
+            slash = ""
+        self._use.note(path + slash, is_left_out=True)
+        self._add(path + slash, why_left_out(entry.name) or LINK)
+
+    def exclude(self, path: str) -> None:
+        """Note a path that `exclude` matches, a folder's with a `/` at its end."""
+        is_kept = len(self.paths) < MOST_LEFT_OUT  # finding the pattern costs a few matches
+        self._add(path, f"excluded by {self._wanted.excluding(path)!r}" if is_kept else "")
+
+    def not_include(self, path: str) -> None:
+        """Note a file that no pattern of `include` matches."""
+        self._add(path, NOT_INCLUDED)
+
+    def _add(self, path: str, reason: str) -> None:
+        self.count += 1
+        if len(self.paths) < MOST_LEFT_OUT:
+            self.paths.append(FileLeftOut(printable(path), reason))
+
+    def unmatched(self) -> tuple[UnmatchedPattern, ...]:
+        """Return the patterns that have matched nothing."""
+        return self._use.unmatched()
 
 
 @dataclass(slots=True)
@@ -38,6 +111,8 @@ class Tree:
     """Folders without any non-empty file below them."""
     look_alikes: frozenset[str] = frozenset()
     """Files and folders whose names differ from another one's only in Unicode normalization."""
+    left_out: NothingNoted = field(default_factory=NothingNoted)
+    """Notes what is left out."""
 
     def path(self, relative: str) -> str:
         """Return the path of a file."""
@@ -48,7 +123,12 @@ class Tree:
         return TreePath(self.root, relative)
 
 
-async def walk(root: str, wanted: Patterns, executor: Executor) -> Tree:
+async def walk(
+    root: str,
+    wanted: Patterns,
+    executor: Executor,
+    left_out: NothingNoted = NothingNoted(),  # noqa: B008  # stateless
+) -> Tree:
     """Walk a tree in a thread; a cancellation ends the thread at its next folder.
 
     Names that begin with a dot, files that systems create for themselves, and links to folders are left out; links to
@@ -59,13 +139,13 @@ async def walk(root: str, wanted: Patterns, executor: Executor) -> Tree:
     """
     stopped = threading.Event()
     try:
-        return await in_thread(executor, _walk, root, wanted.matcher(), bool(wanted.include), stopped)
+        return await in_thread(executor, _walk, root, wanted, left_out, stopped)
     finally:
         stopped.set()
 
 
-def _walk(root: str, matcher: Matcher, is_picky: bool, stopped: threading.Event) -> Tree:
-    tree = Tree(root)
+def _walk(root: str, wanted: Patterns, left_out: NothingNoted, stopped: threading.Event) -> Tree:
+    tree, matcher, is_picky = Tree(root, left_out=left_out), wanted.matcher(), bool(wanted.include)
     # Folders, and whether `include` covers all of each. A stack: the last one is walked first, in the order of names.
     waiting = [("", not is_picky)]
     while waiting and not stopped.is_set():
@@ -101,7 +181,8 @@ def read_folder(tree: Tree, folder: str, is_whole: bool, matcher: Matcher) -> li
     """
     path = tree.path(folder) if folder else tree.root
     try:
-        inside = sorted(_entries(path), key=lambda entry: entry.name)
+        with os.scandir(path) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "is not a valid path"
         away = isinstance(error, OSError) and not isinstance(error, NotADirectoryError)
@@ -113,31 +194,32 @@ def _sort_out(
     inside: list[os.DirEntry[str]], folder: str, is_whole: bool, matcher: Matcher, tree: Tree
 ) -> list[tuple[str, bool]]:
     """Add the wanted files of a folder to the tree, and return its wanted subfolders, as `_walk` has them waiting."""
-    below = []
+    below, left_out = [], tree.left_out
     for entry in inside:
         path = f"{folder}/{entry.name}" if folder else entry.name
+        # A link to a folder may lead out of the tree, or back into it in an endless loop.
+        if is_left_out(entry.name) or _is_link_to_folder(entry):
+            left_out.leave_always(entry, path)
+            continue
         try:
             # Some file systems do not return the kind with the name (a few of FUSE's): then this asks, and may fail.
             is_folder = entry.is_dir(follow_symlinks=False)
         except OSError as error:
             _add_failure(tree, path, error.strerror or type(error).__name__, entry, away=True)
             continue
-        if is_folder:
-            if not is_text(entry.name):
-                _add_failure(tree, path, NO_TEXT, entry)
-            elif not matcher.excludes(path + "/"):
-                below.append((path, is_whole or matcher.includes(path + "/")))
-        elif not matcher.excludes(path) and (is_whole or matcher.includes(path)):
+        key = path + "/" * is_folder
+        left_out.see(key)
+        if is_folder and not is_text(entry.name):
+            _add_failure(tree, path, NO_TEXT, entry)
+        elif matcher.excludes(key):
+            left_out.exclude(key)
+        elif is_folder:
+            below.append((path, is_whole or matcher.includes(key)))
+        elif is_whole or matcher.includes(path):
             _look_at(entry, path, tree)
+        else:
+            left_out.not_include(path)
     return below
-
-
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as found:
-        for entry in found:
-            # A link to a folder may lead out of the tree, or back into it in an endless loop.
-            if not is_left_out(entry.name) and not _is_link_to_folder(entry):
-                yield entry
 
 
 def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:

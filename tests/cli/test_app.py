@@ -634,7 +634,7 @@ def test_a_dry_run_says_what_the_upload_does_and_creates_nothing(
         "shoot/a.mov: would be sent, 1 byte",
         "shoot/zero.mov: would be skipped, 0 bytes: it is empty, and Frame.io does not accept empty files",
         "dry run, nothing was sent: 2 files to send (3.1 MB), 0 there before, 1 empty, 1 would fail,"
-        " 1 folder to create",
+        " 1 folder to create; 1 left out (-v lists them)",
     ]
     assert {seen.method for seen in fake.requests} == {"GET"}
     assert not program.state.exists()
@@ -644,11 +644,12 @@ def test_a_dry_run_says_what_the_upload_does_and_creates_nothing(
     lines = [json.loads(line) for line in said.splitlines()]
     assert [(line["source"], line["event"], line.get("action")) for line in lines] == [
         ("take.mov", "DryRunFile", "skip"),
+        ("shoot", "FileLeftOut", None),
         ("shoot", "DryRunFile", "skip"),
         ("shoot", "DryRunFile", "skip"),
         (None, "DryRunCompleted", None),
     ]
-    assert (lines[0]["reason"], lines[1]["path"]) == ("unchanged since it was sent", "a.mov")
+    assert (lines[0]["reason"], lines[2]["path"]) == ("unchanged since it was sent", "a.mov")
     assert {name: lines[-1][name] for name in ("files_to_send", "bytes_to_send", "files_there", "files_empty")} == {
         "files_to_send": 0,
         "bytes_to_send": 0,
@@ -676,3 +677,64 @@ def test_a_dry_run_tells_which_folders_of_the_target_would_be_created(
     assert program.run(*arguments, "-nq") == (0, "", "")
     status, _, complaint = program.run(*arguments, "-n", "--report", "x.csv")
     assert (status, complaint) == (2, "error: --report is about an upload, and --dry-run makes none\n")
+
+
+# -- patterns that match nothing, and what is left out -----------------------------------------------------------------
+
+
+@pytest.fixture
+def shoots(program: Program) -> Program:
+    for path in ("one/a.mov", "one/.hidden", "one/b.tmp", "two/c.wav"):
+        (program.folder / path).parent.mkdir(exist_ok=True)
+        (program.folder / path).write_bytes(path.encode())
+    return program
+
+
+def test_a_pattern_that_matches_nothing_is_a_warning_and_a_line_of_json(fake: FakeFrameio, shoots: Program) -> None:
+    arguments = ("upload", "one", "two", "--folder", fake.folder_id)
+    patterns = ("--include", "*.mov", "--include", "*.WAV", "--include", ".hidden", "--exclude", "*.bak")
+    warnings = [
+        "warning: --include '*.WAV': it matches nothing (upper and lower case differ)",
+        "warning: --include '.hidden': it matches only what is never uploaded",
+        "warning: --exclude '*.bak': it matches nothing (upper and lower case differ)",
+    ]
+    for how in (("--dry-run", "--json"), ("--json",)):
+        status, said, complaint = shoots.run(*arguments, *patterns, *how)
+        assert (status, complaint.splitlines()) == (0, warnings)
+        lines = [json.loads(line) for line in said.splitlines()]
+        found = [line for line in lines if line["event"] == "PatternUnmatched"]
+        assert [(line["source"], line["option"], line["pattern"]) for line in found] == [
+            (None, "--include", "*.WAV"),
+            (None, "--include", ".hidden"),
+            (None, "--exclude", "*.bak"),
+        ]
+        left_out = {(line["source"], line["path"]) for line in lines if line["event"] == "FileLeftOut"}
+        assert left_out == {("one", ".hidden"), ("one", "b.tmp"), ("two", "c.wav")}
+    assert [file.name for file in fake.files] == ["a.mov"]
+
+
+def test_patterns_that_leave_nothing_are_a_failure_and_those_without_a_folder_are_not(
+    fake: FakeFrameio, shoots: Program
+) -> None:
+    for how in ((), ("-n",)):
+        status, _, complaint = shoots.run("upload", "one", "--folder", fake.folder_id, "--exclude", "*", *how)
+        assert (status, complaint) == (1, "error: --include and --exclude leave nothing to upload\n")
+    for how in (("-nq",), ()):
+        status, _, complaint = shoots.run("upload", "one/a.mov", "--folder", fake.folder_id, "--include", "*.x", *how)
+        assert status == 0
+        assert complaint == "warning: --include '*.x': it is for the files of folders, and no PATH is one\n"
+    assert [file.name for file in fake.files] == ["a.mov"]
+
+
+def test_a_list_of_what_was_left_out_comes_with_verbose(fake: FakeFrameio, shoots: Program) -> None:
+    arguments = ("upload", "one", "--folder", fake.folder_id, "--exclude", "*.tmp")
+    said = shoots.run(*arguments, "-n")[1]
+    assert said.splitlines()[-1].endswith("; 2 left out (-v lists them)")
+    for how in (("-vn",), ("-v",)):
+        status, said, _ = shoots.run(*arguments, *how)
+        assert status == 0
+        lines = [line.replace("one: ", "one/") for line in said.splitlines() if ": left out: " in line]
+        assert lines == [
+            "one/.hidden: left out: its name begins with a dot",
+            "one/b.tmp: left out: excluded by '*.tmp'",
+        ]

@@ -17,6 +17,7 @@ from aioframeio_upload import (
     Event,
     FileCompleted,
     FileFailed,
+    FileLeftOut,
     FileSkipped,
     FileStarted,
     FolderCompleted,
@@ -29,6 +30,7 @@ from aioframeio_upload import (
     PartRetrying,
     PartStarted,
     Progress,
+    UnmatchedPattern,
     UploadCompleted,
     UploadedFile,
     UploadError,
@@ -73,7 +75,8 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     Progress: st.builds(Progress, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, FINITE, st.none() | FINITE),
     UploadCompleted: st.builds(UploadCompleted, FILES),
     UploadFailed: st.builds(UploadFailed, errors()),
-    FolderPlanned: st.builds(FolderPlanned, COUNTS, COUNTS, COUNTS),
+    FolderPlanned: st.builds(FolderPlanned, COUNTS, COUNTS, COUNTS, COUNTS),
+    FileLeftOut: st.builds(FileLeftOut, WORDS, WORDS),
     FolderCreated: CREATED,
     FileStarted: st.builds(FileStarted, WORDS, COUNTS),
     FileCompleted: st.builds(FileCompleted, WORDS, FILES),
@@ -95,6 +98,11 @@ def test_every_event_can_be_written_as_json(kind: type[Event], data: st.DataObje
     assert list(told) == ["event", *(field.name for field in dataclasses.fields(event))]
     assert told["event"] == kind.__name__
     assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_a_pattern_that_matched_nothing_is_a_dict_in_json() -> None:
+    planned = FolderPlanned(0, 0, 0, 3, (UnmatchedPattern("include", "*.MOV", "it matches nothing"),))
+    assert planned.to_dict()["unmatched"] == [{"option": "include", "pattern": "*.MOV", "reason": "it matches nothing"}]
 
 
 def test_an_event_as_json_has_records_as_dicts_and_errors_with_their_type() -> None:

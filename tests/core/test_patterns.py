@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.patterns import ambiguous, compiled, is_left_out, patterns, same_name
+from aioframeio_upload._core.patterns import (
+    Patterns,
+    PatternUse,
+    ambiguous,
+    compiled,
+    is_left_out,
+    patterns,
+    same_name,
+)
 
 MATCHES = [
     ("*.mov", "take.mov", True),
@@ -180,3 +188,34 @@ def test_only_names_that_look_the_same_are_ambiguous() -> None:
     composed, decomposed = "a/caf\u00e9", "a/cafe\u0301"
     assert ambiguous([composed, decomposed, "a/na\u00efve", "a/x"]) == {composed, decomposed}
     assert ambiguous([composed, "b/cafe\u0301", "x", "y"]) == frozenset()
+
+
+def use(include: tuple[str, ...], exclude: tuple[str, ...], *paths: str, left_out: tuple[str, ...] = ()) -> list[str]:
+    """Return the patterns that match none of the paths, each with its option."""
+    found = PatternUse(Patterns(include, exclude))
+    for path in paths:
+        found.note(path)
+    for path in left_out:
+        found.note(path, is_left_out=True)
+    return [f"{one.option} {one.pattern}: {one.reason}" for one in found.unmatched()]
+
+
+def test_a_pattern_is_used_if_it_matches_anything_that_was_seen() -> None:
+    seen = ("b/", "b/c.mov", "a.mov", "cafe\N{COMBINING ACUTE ACCENT}.mov")
+    assert use(("*.mov", "b", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.mov"), ("a.mov", "b/"), *seen) == []
+    assert use(("*.MOV",), ("c.mov/", "*.bak"), *seen) == [
+        "include *.MOV: it matches nothing",
+        "exclude c.mov/: it matches nothing",
+        "exclude *.bak: it matches nothing",
+    ]
+    assert use(("x", "x"), ("x",), "y") == ["include x: it matches nothing", "exclude x: it matches nothing"]
+
+
+def test_what_is_never_uploaded_can_be_excluded_and_not_included() -> None:
+    hidden = (".DS_Store", ".git/")
+    assert use((".git",), (".DS_Store",), "a.mov", left_out=hidden) == [
+        "include .git: it matches only what is never uploaded"
+    ]
+    assert use((), (".DS_Store", "Thumbs.db", "b/.git/"), "a.mov") == []
+    assert use(("*",), (), left_out=hidden) == ["include *: it matches only what is never uploaded"]
+    assert use(("*",), (), "a.mov", left_out=hidden) == []

@@ -69,7 +69,9 @@ async def test_a_folder_is_sent_as_its_dry_run_said(
 ) -> None:
     root = plant(tmp_path / "shoot", SHOOT)
     plant(root, {"zero.mov": 0})
-    first = await agreed(uploader, fake, root, conflict=conflict, exclude=["*.tmp"])
+    first = await agreed(uploader, fake, root, conflict=conflict, exclude=["*.tmp", "*.bak"])
+    assert [one.to_dict()["path"] for one in first.left_out] == ["b/d.tmp"]
+    assert (first.left_out_count, [one.pattern for one in first.unmatched]) == (1, ["*.bak"])
     assert first.folders == (".", "b", "empty", "g")
     assert [(file.path, file.action) for file in first.files] == [
         ("a.mov", "send"),

@@ -18,6 +18,7 @@ from aioframeio_upload import (
     ConfirmationError,
     FileCompleted,
     FileFailed,
+    FileLeftOut,
     FileSkipped,
     FileStarted,
     FolderCompleted,
@@ -33,6 +34,7 @@ from aioframeio_upload import (
     SourceChanged,
     SourceError,
     Timeouts,
+    UnmatchedPattern,
     Uploader,
     UploadError,
     UploadFailed,
@@ -116,7 +118,8 @@ async def test_where_nothing_is_wanted_nothing_is_asked_of_the_service(
     assert await upload == FolderResult((), (), (), ())
     assert fake.requests == []
     planned, progress, completed = await events_of(upload)
-    assert planned == FolderPlanned(0, 0, 0)
+    unmatched = (UnmatchedPattern("include", "*.nothing", "it matches nothing"),)
+    assert planned == FolderPlanned(0, 0, 0, left_out=7, unmatched=unmatched)
     assert isinstance(progress, Progress)
     assert isinstance(completed, FolderCompleted)
 
@@ -200,7 +203,8 @@ async def test_the_events_in_their_order(fake: FakeFrameio, uploader: Uploader, 
     upload = uploader.upload_folder(root, folder_id=fake.folder_id)
     events = [event for event in await events_of(upload) if not isinstance(event, Progress)]
     size = sum(len(path) for path in THERE)
-    assert events[0] == FolderPlanned(files=5, folders=5, total_bytes=size)
+    assert events[0] == FolderPlanned(files=5, folders=5, total_bytes=size, left_out=2)
+    assert [event.path for event in events[1:3] if isinstance(event, FileLeftOut)] == ["g/.hidden", "g/Thumbs.db"]
     assert events[-1] == FolderCompleted(upload.result)
     assert [event for event in events if isinstance(event, FolderCreated)] == list(upload.result.folders)
     started = [event for event in events if isinstance(event, FileStarted)]
@@ -213,7 +217,7 @@ async def test_the_events_in_their_order(fake: FakeFrameio, uploader: Uploader, 
     made = {folder.path: index for index, folder in enumerate(events) if isinstance(folder, FolderCreated)}
     for begun in started:
         assert made[begun.path.rpartition("/")[0] or "."] < events.index(begun)
-    assert len(events) == 2 + 5 + 5 + 5
+    assert len(events) == 2 + 2 + 5 + 5 + 5
 
 
 async def test_one_progress_tells_all_files_and_ends_at_their_sum(

@@ -14,9 +14,10 @@ import pytest
 
 from aioframeio_upload import SourceChanged, SourceError
 from aioframeio_upload._core.file_queue import LocalFile
-from aioframeio_upload._core.patterns import patterns
+from aioframeio_upload._core.patterns import HIDDEN, OF_SYSTEM, patterns
 from aioframeio_upload._io import tree_path
-from aioframeio_upload._io.walk import Tree, check_unchanged, walk
+from aioframeio_upload._io import walk as walk_module
+from aioframeio_upload._io.walk import LINK, NOT_INCLUDED, LeftOut, Tree, check_unchanged, walk
 from tests.conftest import on_disk
 
 TREE = """
@@ -299,3 +300,47 @@ async def test_a_hundred_thousand_files_are_found_in_seconds_and_beside_the_loop
     assert len(tree.files) == 100_000
     assert turns > 10, "the loop ran meanwhile"
     assert seconds < 30, "1.5 s on a machine of 2026"
+
+
+# -- what is left out --------------------------------------------------------------------------------------------------
+
+
+async def left_out_of(root: Path, executor: ThreadPoolExecutor, include: str = "", exclude: str = "") -> LeftOut:
+    wanted = patterns(include.split(), exclude.split())
+    left_out = LeftOut(wanted)
+    await walk(str(root), wanted, executor, left_out)
+    return left_out
+
+
+async def test_what_is_left_out_has_its_reason(root: Path, executor: ThreadPoolExecutor) -> None:
+    found = await left_out_of(root, executor, exclude="cache e.mov *.bak")
+    assert {one.path: one.reason for one in found.paths} == {
+        ".git/": HIDDEN,
+        "b/.hidden": HIDDEN,
+        "b/desktop.ini": OF_SYSTEM,
+        "b/d/Thumbs.db": OF_SYSTEM,
+        "b/d/e.mov": "excluded by 'e.mov'",
+        "cache/": "excluded by 'cache'",
+        "z/cache": "excluded by 'cache'",
+    }
+    assert (found.count, [one.pattern for one in found.unmatched()]) == (7, ["*.bak"])
+    found = await left_out_of(root, executor, include="b/*.mov")
+    assert {one.path for one in found.paths if one.reason == NOT_INCLUDED} == {
+        *("a.mov", "b/d/e.mov", "cache/x.mov", "z/cache")
+    }
+
+
+@posix
+async def test_a_link_to_a_folder_is_left_out_with_its_reason(root: Path, executor: ThreadPoolExecutor) -> None:
+    on_disk(os.symlink, root / "b", root / "link")
+    on_disk(os.symlink, root / "a.mov", root / "link.mov")
+    found = await left_out_of(root, executor)
+    assert [one.path for one in found.paths if one.reason == LINK] == ["link/"]
+
+
+async def test_a_tree_of_any_size_keeps_a_bounded_list_of_what_it_leaves_out(
+    root: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk_module, "MOST_LEFT_OUT", 3)
+    found = await left_out_of(root, executor, exclude="*")
+    assert ([one.path for one in found.paths], found.count) == ([".git/", "a.mov", "b/"], 6)

@@ -27,9 +27,12 @@ from aioframeio_upload import (
     ApiRetrying,
     AsyncFrameioUploader,
     ConfirmationError,
+    DryRunFile,
+    DryRunFolder,
     Event,
     FileCompleted,
     FileFailed,
+    FileLeftOut,
     FileSkipped,
     FileStarted,
     FolderCompleted,
@@ -62,6 +65,7 @@ from aioframeio_upload import (
     SourceError,
     Statistics,
     Timeouts,
+    UnmatchedPattern,
     Upload,
     UploadCompleted,
     UploadedFile,
@@ -139,6 +143,9 @@ def every_event_is_matched(event: Event) -> str:
             assert_type(event.error, UploadError)
         case FolderPlanned():
             assert_type(event.total_bytes, int)
+            assert_type(event.unmatched, tuple[UnmatchedPattern, ...])
+        case FileLeftOut():
+            assert_type(event.reason, str)
         case FolderCreated():
             assert_type(event.folder_id, str)
         case FileStarted():
@@ -155,6 +162,17 @@ def every_event_is_matched(event: Event) -> str:
             assert_never(event)
     assert_type(event.to_dict(), dict[str, Any])
     return ""
+
+
+async def a_dry_run(uploader: Uploader) -> None:
+    one = await uploader.dry_run("take.mov", folder_id=None, conflict="skip")
+    assert_type(one, DryRunFile)
+    assert_type(one.action, Literal["send", "resume", "confirm", "skip"])
+    folder = await uploader.dry_run_folder(Path("shoot"), folder_id=FOLDER, include=["*.mov"], contents_only=True)
+    assert_type(folder, DryRunFolder)
+    assert_type(folder.files, tuple[DryRunFile, ...])
+    assert_type(folder.left_out, tuple[FileLeftOut, ...])
+    assert_type(await uploader.missing_folders("a/b"), tuple[str, ...])
 
 
 async def asyncio_takes_an_upload(uploader: Uploader) -> None:
