@@ -357,7 +357,7 @@ class Uploader:
             size: As for `upload`.
             account_id: As for `upload`.
             conflict: As for `upload`.
-            compare: As for `upload`. What was compared is recorded in the journal, so that the upload need not read it.
+            compare: As for `upload`. What was compared is not recorded, so the upload reads and compares it again.
 
         Raises:
             SourceError: The source is missing, empty or unreadable.

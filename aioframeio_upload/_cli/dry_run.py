@@ -55,8 +55,6 @@ class Totals:
 class DryRun:
     """One run of `upload --dry-run`. It only reads: files, the journal if there is one, and Frame.io's lists.
 
-    What it compares is recorded in a journal that exists, so that the upload need not read it again.
-
     Args:
         service: How to reach Frame.io.
         output: What to print.

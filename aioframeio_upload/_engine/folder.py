@@ -365,6 +365,7 @@ class FilePipeline:
         folder = await self._folders.place(folder_of(file))
         job_request = self._file_request(file, folder.id)
         record = await open_record(job_request, self._session)
+        record.only_reads = self._foresee is not None
         found, base = await self._compare(file, record)
         doubt = found.reason if found.same is None else None
         if found.same is not None:

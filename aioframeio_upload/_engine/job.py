@@ -266,6 +266,7 @@ class UploadJob:
                 record, base, doubt = self.record, None, None
                 if record is None:
                     record = await open_record(self.request, self.resources)
+                    record.only_reads = True
                     there, doubt = await self._find_there(source, record)
                     if there is not None:
                         return skipped(self.request.name, there.reason, there)

@@ -42,6 +42,8 @@ class NullJournalSession:
     """Of the source as it is now; None before `look_at`."""
     path: str | None = None
     """The source's path, with links resolved; None if nothing is recorded."""
+    only_reads: bool = False
+    """Whether nothing may be remembered, in a dry run."""
 
     async def sent(self) -> tuple[SentFile, ...]:
         """Return what was sent from this machine to the same place under this name, the latest first.
@@ -119,6 +121,8 @@ class JournalSession(NullJournalSession):
 
         If that fails, it is logged: the next run compares them again.
         """
+        if self.only_reads:
+            return
         sent = SentFile(file_id, self._identity.path, size, mtime_ns, crc64nvme, is_compared=True)
         try:
             await self._journal.remember(self._identity.place, sent)

@@ -21,7 +21,7 @@ from aioframeio_upload import (
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, some_bytes, uploader_on
-from tests.support.journals import stopped_at
+from tests.support.journals import rows, stopped_at
 from tests.support.trees import events_of, folders
 from tests.support.trees import plant as plant_blocking
 
@@ -112,6 +112,20 @@ async def test_with_a_journal_contents_are_compared_as_for_the_upload(
         for root in (*cards, *cards):
             await agreed(uploader, fake, root)
     assert len(fake.files) == 2
+
+
+async def test_with_compare_content_a_dry_run_records_nothing(fake: FakeFrameio, tmp_path: Path, journal: Path) -> None:
+    root = plant(tmp_path / "shoot", {"a.mov": b"frames"})
+    async with uploader_on(fake) as uploader:
+        await uploader.upload_folder(root, folder_id=fake.folder_id, contents_only=True)
+    async with uploader_on(fake, journal=journal) as uploader:
+        said = await uploader.dry_run_folder(root, folder_id=fake.folder_id, contents_only=True, compare="content")
+        one = await said_of(uploader, fake, root / "a.mov", conflict="skip", compare="content")
+        assert [(file.action, file.reason) for file in (*said.files, one)] == [
+            ("skip", f"it is there already, as file {fake.files[0].id}: same content"),
+            ("skip", "same content"),
+        ]
+    assert rows(journal, "SELECT * FROM sent") == []
 
 
 @pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", lambda: 0)() == 0, reason="everything can be read")
