@@ -27,7 +27,8 @@ class DryRunFile:
     earlier run has sent all of it, and Frame.io is only asked whether the file is complete; `"skip"`: nothing."""
     bytes_to_send: int
     reason: str | None = None
-    """Why it would be skipped, or why an upload that an earlier run began would begin anew."""
+    """Why it would be skipped, why an upload that an earlier run began would begin anew, or why the content of a file
+    with its name and size could not be compared."""
     file_id: str | None = None
     """The file at Frame.io that is there already, or that would be resumed."""
     stacked_on: str | None = None

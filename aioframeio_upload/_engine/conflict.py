@@ -70,7 +70,7 @@ class Found:
     reason: str | None = None
     """Why that is the same. If there is none: why one could not be compared, if so."""
     others: tuple[RemoteFile, ...] = ()
-    """The namesakes that are not the same; they were removed from the listing."""
+    """The namesakes that are there and not the same; they were removed from the listing."""
 
 
 def asking(compare: Compare, api: FrameioApi, resources: Session, account_id: str) -> AskOriginal | None:
@@ -96,7 +96,10 @@ async def find_there(listing: Listing, sought: Sought, clocks: Clocks, evidence:
     # Until `remove` without an await: another source may match the same file.
     while (one := find_duplicate(listing, sought, clocks, by_content=evidence.ask is not None)) is not None:
         listing.remove(one)
-        is_same, reason = await _compare(one, sought, evidence)
+        try:
+            is_same, reason = await _compare(one, sought, evidence)
+        except NotFound:
+            continue  # deleted since it was listed: nothing is stacked on it either
         if is_same:
             return Found(one, reason, tuple(others))
         doubt = doubt or reason
@@ -153,10 +156,8 @@ async def _compare_original(
     log.debug("%r is compared with file %s", one.name, one.id)
     try:
         stored = await ask(one.id)
-    except NotFound:  # deleted since it was listed
-        return None, None
     except PermissionDenied:
-        return None, f"{NOT_COMPARED}: the file may not be read with this token"
+        return None, f"{NOT_COMPARED}: the file may not be read"
     if stored.size != one.size:
         return None, None
     if not stored.is_comparable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from .._core.errors import ApiError, PermissionDenied
@@ -14,6 +15,8 @@ from .._io.session import Session
 from .._io.source_kinds import Source
 from .._io.sources import check_size, open_source
 from .content import read_content
+
+log = logging.getLogger("aioframeio_upload")
 
 ORIGINAL = "media_links.original"
 
@@ -33,6 +36,8 @@ async def verify(
         stored = await ask_original(api, resources, account_id, file_id)
         if stored.size != length:
             return Verification(size=False, checksum=None, proved_by=None)
+        if not stored.is_comparable:
+            log.warning("file %s is compared by its size alone: %s", file_id, stored.obstacle)
         content = await read_content(found, stored.md5_parts, resources)
         return compare_original(stored, length, content.crc64nvme, content.md5s)
     finally:
@@ -51,7 +56,7 @@ async def ask_original(api: FrameioApi, resources: Session, account_id: str, fil
     except PermissionDenied:
         # The token may see the file but not download it (or the original is not ready): its size is known all the same.
         answer = await api.call(SHOW, account_id=account_id, file_id=file_id)
-        obstacle = "the original may not be downloaded with this token, or not yet"
+        obstacle = "the original may not be downloaded, or not yet"
     size = answer.get("file_size") if isinstance(answer, dict) else None
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ApiError("the answer has no file_size", operation=SHOW.name, status=200, file_id=file_id)

@@ -16,7 +16,6 @@ from .._core.failures import FailureKind
 from .._core.redact import Secret, without_frames
 from .http_client import request
 from .http_errors import FAILURES, describe, kind_of, send_once
-from .log import log
 from .session import Session
 
 ATTEMPTS = 3
@@ -49,7 +48,6 @@ async def read_headers(link: Secret[str], resources: Session) -> Mapping[str, st
             return found
         again = tries.fail(found.kind, found.status, found.retry_after, began=began, now=time.monotonic())
         if again is None:
-            log.warning("the stored original could not be asked for: %s", found.reason)
             return f"the original could not be asked for: {found.reason}"
         await anyio.sleep(again.delay)
 

@@ -249,6 +249,22 @@ async def test_a_stated_crc64nvme_counts_before_the_etag(fake: FakeFrameio, uplo
     assert told_of(await send(uploader, fake, "upload", take)) == ("uploaded", None)
 
 
+@VERBS
+async def test_nothing_is_stacked_on_a_file_that_was_deleted_meanwhile(
+    fake: FakeFrameio, uploader: Uploader, take: Path, verb: str
+) -> None:
+    kept = await store(fake, uploader, OTHER[::-1])
+    gone = await store(fake, uploader, OTHER)
+    hold = Fault(on="original", do="hold")
+    fake.add_fault(hold)
+    task = asyncio.create_task(send(uploader, fake, verb, take, conflict="version-changed"))
+    await reached(fake, hold)
+    await uploader.delete(gone)
+    fake.release(hold)
+    file = await task
+    assert stacks(fake) == [[kept, file.id]]
+
+
 # -- sources of every kind ---------------------------------------------------------------------------------------------
 
 
