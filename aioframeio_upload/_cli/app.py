@@ -16,6 +16,7 @@ from .options import (
     check_comparison,
     check_dry_run,
     check_names,
+    check_stdin,
     read_client_id,
     read_folder,
     read_journal,
@@ -166,13 +167,21 @@ def commands(
 @app.command()
 @report_usage_errors
 def upload(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders; - reads a file from stdin.")],
     folder: Folder,
     make_folders: Annotated[
         bool, typer.Option("--make-folders", help="Create the folders of a --folder path that are missing.")
     ] = False,
     account: Account = None,
     name: Annotated[str | None, typer.Option(help="Name of the file at Frame.io (one file only).")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES",
+            min=1,
+            help="Size of what comes from stdin; without it, stdin is first read into a temporary file.",
+        ),
+    ] = None,
     contents_only: Annotated[
         bool, typer.Option("--contents-only", help="Upload what is in a folder, without a folder of its name.")
     ] = False,
@@ -213,6 +222,7 @@ def upload(
         check_dry_run(report, timeline)
     journal = read_optional_journal(journal, no_journal)
     kept, folders = read_paths(paths)
+    check_stdin(kept, name, size, dry_run=dry_run)
     check_names(kept, folders, name, contents_only)
     check_comparison(compare, conflict)
     arguments = UploadArguments(
@@ -221,6 +231,7 @@ def upload(
         target=read_folder(folder, makes=make_folders),
         name=name,
         contents_only=contents_only,
+        size=size,
         conflict=conflict,
         compare=compare,
         include=include or (),

@@ -21,6 +21,7 @@ from .pattern_use import NOTHING_LEFT, PatternCheck, record_of
 from .pattern_use import describe as describe_pattern
 from .quota import find_account, warn_of_lack
 from .service import Service
+from .stdin import Stdin, open_stdin
 
 Found = DryRunFile | DryRunFolder | UploadError
 
@@ -75,6 +76,12 @@ class DryRun:
 
     async def run(self, arguments: UploadArguments) -> int:
         """Print what would be done and return the exit status: 1 if something would fail."""
+        if not arguments.is_stdin:
+            return await self._run(arguments, None)
+        async with open_stdin(arguments.size, self._output) as stdin:  # nothing is read: `check_stdin` wants its size
+            return await self._run(replace(arguments, size=stdin.size), stdin)
+
+    async def _run(self, arguments: UploadArguments, stdin: Stdin | None) -> int:
         self._service = await with_account(replace(self._service, has_chosen=False))  # remembers nothing
         journal = self._journal
         if journal is not None and not await asyncio.to_thread(journal_exists, journal):
@@ -85,7 +92,9 @@ class DryRun:
             folder_id = await self._find_target(uploader, arguments)
             refusal = None
             async with asyncio.TaskGroup() as group:
-                looks = [group.create_task(_look(uploader, path, folder_id, arguments)) for path in arguments.paths]
+                looks = [
+                    group.create_task(_look(uploader, path, folder_id, arguments, stdin)) for path in arguments.paths
+                ]
                 for path, look in zip(arguments.paths, looks, strict=True):
                     found = await look
                     if isinstance(found, UsageError):
@@ -172,7 +181,9 @@ class DryRun:
             await asyncio.to_thread(write_line, text)
 
 
-async def _look(uploader: Uploader, path: str, folder_id: str | None, arguments: UploadArguments) -> Found | UsageError:
+async def _look(
+    uploader: Uploader, path: str, folder_id: str | None, arguments: UploadArguments, stdin: Stdin | None
+) -> Found | UsageError:
     """Return what would be done with one path, or the error with which it would fail."""
     try:
         if path in arguments.folders:
@@ -186,11 +197,12 @@ async def _look(uploader: Uploader, path: str, folder_id: str | None, arguments:
                 compare=arguments.compare,
             )
         return await uploader.dry_run(
-            path,
+            path if stdin is None else stdin.source,
             folder_id=folder_id,
             name=arguments.name,
+            size=arguments.size,
             conflict=arguments.conflict,
-            compare=arguments.compare,
+            compare=arguments.comparison,
         )
     except UploadError as error:
         return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -76,6 +77,16 @@ class LiveDisplay(Display):
     async def warn(self, text: str, record: dict[str, Any]) -> None:
         """Keep a warning until the drawing has ended."""
         self._errors.append(text)
+
+
+class LineDrawing:
+    """One line that changes."""
+
+    def __init__(self, line: Callable[[], str]) -> None:
+        self._line = line
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self._line(), no_wrap=True, overflow="ellipsis")
 
 
 class UploadsDrawing:

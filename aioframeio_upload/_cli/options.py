@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -220,6 +221,10 @@ def read_folder(text: str, *, makes: bool = False) -> Target:
 # -- the sources -------------------------------------------------------------------------------------------------------
 
 
+STDIN = "-"
+"""The PATH that stands for stdin; a file of that name is `./-`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadArguments:
     """The sources of an upload, and its target."""
@@ -238,6 +243,19 @@ class UploadArguments:
     """The file's name at Frame.io, if it is not its own."""
     contents_only: bool = False
     """Upload what is in a folder, without a folder of its name."""
+    size: int | None = None
+    """Of what comes from stdin, if it is known."""
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether the file is read from stdin."""
+        return STDIN in self.paths
+
+    @property
+    def comparison(self) -> Literal["auto", "content"]:
+        """How a file is compared. By its content if it comes from stdin, since a pipe has no time of modification."""
+        is_compared = self.conflict in ("skip", "version-changed")
+        return "content" if self.is_stdin and is_compared else self.compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,7 +289,7 @@ def read_watched(path: str) -> str:
 def read_paths(paths: Iterable[str]) -> tuple[list[str], frozenset[str]]:
     """Return the paths without repetitions, and those of them that are folders."""
     kept = without_repetitions(paths)
-    return kept, frozenset(path for path in kept if os.path.isdir(path))
+    return kept, frozenset(path for path in kept if path != STDIN and os.path.isdir(path))
 
 
 def absolute(path: str) -> str:
@@ -285,6 +303,30 @@ def check_names(paths: Sequence[str], folders: frozenset[str], name: str | None,
         raise UsageError("--name is for one file: give one PATH that is not a folder")
     if contents_only and not folders:
         raise UsageError("--contents-only is for folders, and no PATH is one")
+
+
+def check_stdin(paths: Sequence[str], name: str | None, size: int | None, *, dry_run: bool) -> None:
+    """Raise UsageError if `-` or `--size` does not fit the rest."""
+    if STDIN not in paths:
+        if size is not None:
+            raise UsageError("--size is for what comes from stdin: give - as PATH")
+        return
+    if len(paths) > 1:
+        raise UsageError("- reads one file from stdin: give it as the only PATH (a file of that name is ./-)")
+    if sys.stdin.isatty():
+        raise UsageError(
+            "- reads the file from stdin, which is a terminal: end the command of another program with"
+            " | aioframeio-upload upload - --name NAME …, or give the PATH of a file"
+        )
+    if not name:
+        raise UsageError("- needs --name: what comes from stdin has no name of its own")
+    if dry_run and size is None and not is_stdin_on_disk():
+        raise UsageError("--dry-run reads nothing from stdin, and so needs --size")
+
+
+def is_stdin_on_disk() -> bool:
+    """Return whether stdin is a file on disk (`< take.mov`), whose size is known."""
+    return stat.S_ISREG(os.fstat(0).st_mode)
 
 
 def check_dry_run(report: Path | None, timeline: Path | None) -> None:
@@ -309,6 +351,9 @@ def without_repetitions(paths: Iterable[str]) -> list[str]:
     """
     found: dict[tuple[str, str], str] = {}
     for path in paths:
+        if path == STDIN:
+            found.setdefault((STDIN, STDIN), path)
+            continue
         try:
             full = os.path.abspath(path)
             key = os.path.normcase(os.path.realpath(full)), os.path.basename(full)

@@ -74,7 +74,7 @@ async def _total_size(arguments: UploadArguments) -> int:
         wanted = patterns(arguments.include, arguments.exclude)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    total = 0
+    total = arguments.size or 0
     threads = ThreadPoolExecutor(1, thread_name_prefix="aioframeio-upload-size")
     try:
         for path in arguments.paths:

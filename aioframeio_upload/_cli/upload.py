@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from .pattern_use import NOTHING_LEFT, PatternCheck, describe, record_of
 from .quota import may_upload, said_already
 from .report import write_report
 from .service import Service
+from .stdin import REMAINS, Stdin, open_stdin
 from .upload_view import UploadView
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class UploadRun:
         self._limits = limits
         self._timeouts = timeouts
         self._timeline: Timeline | None = None
+        self._is_stdin = False
         self._interrupted: list[UploadView] = []
         """The uploads that were running when a signal stopped the command."""
 
@@ -63,6 +66,20 @@ class UploadRun:
         """Upload the paths and return the exit status: 1 if a file failed."""
         self._service = await with_account(self._service)
         folder_id = await find_folder(self._service, arguments.target)
+        if not arguments.is_stdin:
+            return await self._upload(arguments, folder_id, None)
+        self._is_stdin = True
+        if arguments.size is None:
+            await self._check_target(folder_id)
+        async with open_stdin(arguments.size, self._output) as stdin:
+            return await self._upload(replace(arguments, size=stdin.size), folder_id, stdin)
+
+    async def _check_target(self, folder_id: str) -> None:
+        """Raise ApiError now if the target is wrong, and not after gigabytes were read from stdin."""
+        async with self._service.uploader(limits=self._limits, timeouts=self._timeouts) as uploader:
+            await uploader.dry_run(b"-", name="-", folder_id=folder_id, conflict="skip")
+
+    async def _upload(self, arguments: UploadArguments, folder_id: str, stdin: Stdin | None) -> int:
         if not await may_upload(self._service, arguments, asks=not arguments.is_agreed):
             await asyncio.to_thread(write_error, "error: nothing was uploaded")
             return exit_status.FAILED
@@ -72,7 +89,7 @@ class UploadRun:
                 views = [
                     UploadView(
                         path,
-                        _new_upload(uploader, path, folder_id, arguments),
+                        _new_upload(uploader, path, folder_id, arguments, stdin),
                         keeps_rows=self._output.report is not None,
                         lists_left_out=self._output.verbose,
                         uploader=uploader,
@@ -118,6 +135,8 @@ class UploadRun:
 
     def describe_remains(self) -> str:
         """Return what the journal keeps of the interrupted uploads, and how to continue."""
+        if self._is_stdin:
+            return REMAINS
         if self._journal is None:
             return "the same command starts unfinished files again; without --no-journal it would resume them"
         known = [kept for kept in (view.kept for view in self._interrupted) if kept is not None]
@@ -190,7 +209,9 @@ class UploadRun:
         return True
 
 
-def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: UploadArguments) -> Upload | FolderUpload:
+def _new_upload(
+    uploader: Uploader, path: str, folder_id: str, arguments: UploadArguments, stdin: Stdin | None
+) -> Upload | FolderUpload:
     try:
         if path in arguments.folders:
             return uploader.upload_folder(
@@ -203,11 +224,12 @@ def _new_upload(uploader: Uploader, path: str, folder_id: str, arguments: Upload
                 compare=arguments.compare,
             )
         return uploader.upload(
-            path,
+            path if stdin is None else stdin.source,
             folder_id=folder_id,
             name=arguments.name,
+            size=arguments.size,
             conflict=arguments.conflict,
-            compare=arguments.compare,
+            compare=arguments.comparison,
         )
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from None
