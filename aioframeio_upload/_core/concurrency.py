@@ -6,20 +6,21 @@ rate. While they wait, the link is full, and more connections would only share i
 each), and the number is doubled as long as the rate gains (`WORTH`). Elsewhere both are tried now and then, ever more
 seldom, and the rate alone decides. It looks at bytes that were acknowledged, so that it steers parts of 1.9 GB as well
 as small ones; it prefers large steps, because the noise of a link that loses packets is as large as the gain of a small
-one. A refusal by S3 lowers the number at once, and what was refused is a ceiling for a while.
+one. A refusal by S3 lowers the number at once, and what was refused is a ceiling for a while. Where BBR may cure the
+losses of a path (`congestion.py`), it is tried first, because more connections of BBR gain nothing.
 
 Compared in simulations (`python -m tests.support.control_laws`, 2026-11-29; 200 Mbit/s and 100 parts of 20 MB unless
 said), in seconds, and the most parts in flight in the second half:
 
                           search    gradient  regression  AIMD      8 fixed   32 fixed
     40 ms                 83, 3     81, 22    89, 20      81, 54    81, 8     83, 32
-    40 ms, 0.1 % lost     95, 64    95, 27    973, 1      85, 56    174, 8    85, 32
-    150 ms, 0.1 % lost    110, 40   109, 64   3183, 1     107, 57   472, 8    140, 32
+    40 ms, 0.1 % lost     84, 45    95, 27    973, 1      85, 56    174, 8    85, 32
+    150 ms, 0.1 % lost    107, 45   109, 64   3183, 1     107, 57   472, 8    140, 32
     12 Mbit/s             267, 3    267, 20   267, 4      267, 20   267, 8    267, 20
     1.5 MB/s each         28, 64    48, 54    163, 27     58, 44    174, 8    54, 32
     refuses more than 6   83, 3     81, 7     97, 7       81, 7     81, 8     83, 18
       parts refused       0         141       29          17        987       5386
-    beside one of others  105, 7    86, 28    92, 32      85, 56    92, 8     85, 32
+    beside one of others  105, 5    86, 28    92, 32      85, 56    92, 8     85, 32
       its share           23 %      7 %       12 %        5 %       12 %      4 %
 
 * The gradient (Netflix's concurrency-limits, of the time for a megabyte) and AIMD are as fast, but keep 20 to 60 parts
@@ -70,6 +71,10 @@ WASTEFUL = 0.03
 """The share of the bytes that are sent again from which fewer connections are tried, as where the link is full: a queue
 of a few milliseconds is not seen otherwise."""
 
+RECENT = 1.0
+"""Seconds. While packets were lost in that time and another congestion control may be the cure, there are no more than
+FIRST parts: with BBR, so many fill a link that loses packets, and more only send more again."""
+
 ROUNDS = 3
 """Rounds that a doubling at the start gets to show."""
 
@@ -101,6 +106,10 @@ LINEAR = 0.5
 SAME = 0.97
 """Of the best rate: fewer parts that reach it are as good."""
 
+WORSE = 0.8
+"""Of the best rate: a trial of fewer parts ends as soon as they reach less. On a far link the connections that are left
+take over slowly."""
+
 CHANGED = 1.25
 """Factor by which the rate at the same number changes, up or down, before the number is searched for again."""
 
@@ -115,8 +124,9 @@ ALONE = 30.0
 """Seconds at the present rate. With shorter parts, two are in flight at least: they hide the wait for the answer to
 each other."""
 
-FREE = 1.0
-"""Seconds at the present rate. As many parts as are sent in that time, up to FIRST, are not worth reducing."""
+FREE = 2.0
+"""Seconds at the present rate. As many parts as are sent in that time, up to FIRST, are not worth reducing: little is
+at risk, and on a far link the trial costs a second (150 ms: 1.22 of the time that the bytes need, 1.40 with it)."""
 
 PATIENCE = 4.0
 MOST_PATIENCE = 60.0
@@ -162,6 +172,8 @@ class Sample(NamedTuple):
     """Seconds that packets wait in queues on the path, the mean of the connections; None if unknown."""
     resent: int = 0
     """Bytes that were sent again since the beginning."""
+    awaits_congestion: bool = False
+    """Whether another congestion control is being tried, or may be tried soon if packets are lost."""
 
 
 class _Phase(Enum):
@@ -242,6 +254,9 @@ class Concurrency:
             return self.slots
         if not sample.waiting:
             self._since = sample.now  # something else limits the rate
+        elif sample.awaits_congestion and self.slots >= FIRST and self._resent_share(RECENT) >= LOSSY:
+            self._hold(sample.now, self.slots, self.rate)
+            self._up_next, self._try_at = True, sample.now  # if it is no cure, more connections are
         elif self._phase is _Phase.STARTING:
             self._start(sample)
         else:
@@ -338,6 +353,18 @@ class Concurrency:
         """Whether fewer connections would probably be as fast."""
         return self._full is None or self._full >= 0.5 or self._resent_share(MEASURE) >= WASTEFUL
 
+    @property
+    def _is_lossy(self) -> bool:
+        """Whether packets are lost, and not because the link is full: then each connection is slow."""
+        return self._may_rise and self._resent_share(MEASURE) >= LOSSY
+
+    def _is_clearly_worse(self, sample: Sample, seconds: float) -> bool:
+        """Return whether a trial of fewer parts need not be measured to its end."""
+        if self._phase is not _Phase.TRIMMING or sample.now - self._since < seconds:
+            return False
+        rate = self._rate(seconds)
+        return rate is not None and self._level(seconds) <= self.slots and rate < WORSE * self._best
+
     # -- starting ------------------------------------------------------------------------------------------------------
 
     def _start(self, sample: Sample) -> None:
@@ -374,7 +401,11 @@ class Concurrency:
     def _compare(self, sample: Sample) -> None:
         settle = max(SETTLE, ROUND_TRIPS * sample.round_trip)
         measure = max(MEASURE, ROUND_TRIPS * sample.round_trip)
-        if self._phase is not _Phase.RISING or self.slots < 2 * self._base[0]:
+        if self._is_clearly_worse(sample, measure):
+            self._end_trim(sample, 0.0)
+            return
+        is_first = self._phase is _Phase.HOLDING and self._patience == PATIENCE and self._is_lossy
+        if not is_first and (self._phase is not _Phase.RISING or self.slots < 2 * self._base[0]):
             settle, measure = CAREFUL * settle, CAREFUL * measure
         if not self._is_brief(sample, 2 * self.slots, self._rate(measure) or 0.0):
             settle, measure = max(settle, MOST_CAREFUL), max(measure, MOST_CAREFUL)
@@ -397,7 +428,7 @@ class Concurrency:
 
     def _watch(self, sample: Sample, level: int, rate: float) -> None:
         """Search again if the rate changed; otherwise try a neighbouring number now and then."""
-        fallen = FALLEN if self._resent_share(MEASURE) >= LOSSY and self._may_rise else CHANGED
+        fallen = FALLEN if self._is_lossy else CHANGED
         if not self._usual / fallen < rate < self._usual * CHANGED:
             self._step, self._up_next = 0, True
             # Where parts are long, those of a trial in vain are still in flight: a drop of the rate begins one more
@@ -417,7 +448,8 @@ class Concurrency:
         least = max(2 if sample.part_size <= ALONE * rate else 1, self._free(sample, rate))
         if is_up and self.slots < self._most:
             if self._may_rise:
-                self._rise(sample, self.slots, self._usual, self.slots + (self._step or max(1, self.slots // 8)))
+                step = self._step or (self.slots if self._is_lossy else max(1, self.slots // 8))
+                self._rise(sample, self.slots, self._usual, self.slots + step)
             elif self.slots < FIRST:
                 self._rise(sample, self.slots, self._usual, self.slots + 1)
         elif not is_up and self.slots > least and not self._is_proportional and self._is_crowded:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from statistics import fmean
 
 LONG = 0.02
 """Seconds. On a shorter path CUBIC recovers from a loss quickly enough."""
@@ -28,7 +29,7 @@ LEAST_LOSS, MOST_LOSS = 1e-4, 0.08
 """The share of the bytes that are sent again. With less, CUBIC is hardly slower; with more, something limits the rate
 by dropping packets, and sending on regardless would only lose more."""
 
-EMPTY, EMPTY_SHARE = 0.002, 0.03
+EMPTY, EMPTY_SHARE = 0.002, 0.05
 """The queue counts as empty while the round trip exceeds the least one by at most this many seconds, or this share."""
 
 WINDOW = 3.0
@@ -42,8 +43,11 @@ FALLEN = 0.85
 """The rate has fallen to this share of the best one: the losses cost something, so the trial begins at once. A new
 connection sends fast until its first losses, and compared with that BBR would seem to gain nothing."""
 
-PATIENCE = 2.0
+PATIENCE = 1.0
 """Seconds of evidence after which the trial begins anyway."""
+
+PENDING = 5.0
+"""Seconds after the first part within which a trial may be expected, if packets are lost."""
 
 SETTLE, SETTLE_ROUND_TRIPS, JUDGE = 2.0, 10, 3.0
 """Seconds and round trips of a trial that do not count, because BBR is still measuring the path; seconds that do."""
@@ -75,6 +79,8 @@ class PathLook:
     """Seconds; the least of all connections until now."""
     is_waiting_for_us: bool
     """Whether the connections waited for this program or for the receiver most of the time."""
+    sending: int
+    """Connections that sent; at least one."""
 
     @property
     def is_queue_empty(self) -> bool:
@@ -100,6 +106,9 @@ class BbrDecision:
     """Bytes per second, the best in a window since the path was last watched anew."""
     evident_since: float | None = None
     rate_before: float = 0.0
+    sending_before: float = 1.0
+    begun_at: float | None = None
+    """When the path was first looked at."""
     since: float = 0.0
     """When the stage began."""
     rest: float = FIRST_REST
@@ -111,8 +120,17 @@ class BbrDecision:
         """Whether BBR should be used now."""
         return self.stage is not Stage.WATCHING
 
+    def is_pending(self, now: float) -> bool:
+        """Return whether BBR is being tried, or may be tried soon."""
+        if self.stage is not Stage.WATCHING:
+            return self.stage is Stage.TRYING
+        is_new = self.begun_at is not None and now - self.begun_at < PENDING and not self.not_before
+        return is_new and bool(self.looks) and self.looks[-1].least_round_trip >= LONG
+
     def observe(self, look: PathLook) -> bool:
         """Include a look at the connection, and return whether BBR should be used from now on."""
+        if self.begun_at is None:
+            self.begun_at = look.now
         self.looks.append(look)
         while self.looks and look.now - self.looks[0].now >= WINDOW:
             self.looks.popleft()
@@ -134,7 +152,7 @@ class BbrDecision:
             self.evident_since = look.now
         costs = rate <= FALLEN * self.best_rate or look.now - self.evident_since >= PATIENCE
         if costs and look.now >= self.not_before:
-            self.rate_before = rate
+            self.rate_before, self.sending_before = rate, sending_of(self.looks, look.now - 1)
             self._enter(Stage.TRYING, look.now)
 
     def _judge(self, look: PathLook) -> None:
@@ -142,7 +160,9 @@ class BbrDecision:
         began = self.since + SETTLE + SETTLE_ROUND_TRIPS * look.least_round_trip
         if look.now - began < JUDGE:
             return
-        if rate_of(self.looks, began) >= GAIN * self.rate_before:
+        # At the end of a file, fewer connections are left: each has to be faster than before. With more, not each.
+        share = min(1.0, sending_of(self.looks, began) / self.sending_before)
+        if rate_of(self.looks, began) >= GAIN * share * self.rate_before:
             self.rest = FIRST_REST
             self._enter(Stage.USING, look.now)
         else:
@@ -173,3 +193,9 @@ def rate_of(looks: deque[PathLook], after: float) -> float:
     chosen = [look for look in looks if look.now > after]
     seconds = sum(look.seconds for look in chosen)
     return sum(look.acked for look in chosen) / seconds if seconds else 0.0
+
+
+def sending_of(looks: deque[PathLook], after: float) -> float:
+    """Return the mean number of connections that sent in the looks after an instant."""
+    chosen = [look.sending for look in looks if look.now > after]
+    return fmean(chosen) if chosen else 1.0

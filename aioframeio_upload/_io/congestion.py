@@ -132,6 +132,7 @@ class HostConnections:
             acked=sum(after.acked - before.acked for before, after in pairs),
             round_trip=fmean(after.round_trip for _, after in sending),
             least_round_trip=self.least_round_trip,
+            sending=len(sending),
             is_waiting_for_us=busy < BUSY * seconds * len(sending) or starved > BUSY * busy,
         )
 
@@ -162,6 +163,8 @@ class PartConnections:
 
     def __init__(self, setting: str, *, is_limited: bool = False) -> None:
         self.setting: str = "system" if setting == "auto" and is_limited else setting
+        self._can_try: bool | None = None
+        """Whether the kernel allows BBR and it is not the system's; None before that was asked."""
         self._hosts: dict[str, HostConnections] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
@@ -169,6 +172,18 @@ class PartConnections:
     def to(self, host: str) -> HostConnections:
         """Return the connections to a host."""
         return self._hosts.setdefault(host, HostConnections(host, self))
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether BBR is being tried, or may be tried soon."""
+        if self.setting != "auto" or not self._hosts:
+            return False
+        now = asyncio.get_running_loop().time()
+        if not any(host.decision.is_pending(now) for host in self._hosts.values()):
+            return False
+        if self._can_try is None:
+            self._can_try = can_replace(BBR)
+        return self._can_try
 
     def look_later(self) -> None:
         """Look at the connections periodically, as long as there are any."""
@@ -217,3 +232,17 @@ def chosen(sock: Any) -> str | None:
     except (OSError, ValueError):
         return None
     return found.partition(b"\0")[0].decode("ascii", "replace")
+
+
+def can_replace(name: str) -> bool:
+    """Return whether the kernel lets this program use an algorithm, and new connections do not use it anyway."""
+    if OPTION is None:
+        return False
+    try:
+        with socket.socket() as asked:
+            if chosen(asked) == name:
+                return False
+            asked.setsockopt(socket.IPPROTO_TCP, OPTION, name.encode("ascii"))
+    except OSError:
+        return False
+    return True

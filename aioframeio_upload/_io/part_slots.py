@@ -1,4 +1,8 @@
-"""Grant slots to parts, and adapt their number to what the parts in flight move."""
+"""Grant slots to parts, and adapt their number to what the parts in flight move.
+
+A new slot opens its connection when its part begins, not ahead of need: the others fill the link meanwhile, and even
+where the number grows most, connections that were opened early gained less than the noise (docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from .._core.concurrency import Concurrency, Reason, Sample
 from .._core.failures import AttemptFailure, FailureKind, is_throttle
 from .._core.model import Receipt
 from .._core.stragglers import MOST_RACES, SPACING, Flight, Stragglers
+from .congestion import PartConnections
 from .fair_limiter import FairLimiter
 from .log import log
 from .tcp_state import TcpState, read_tcp_state
@@ -70,12 +75,20 @@ class PartSlots:
         adaptive: Whether the rate decides on their number.
         unacknowledged: Returns how many bytes of a socket the other end does not have yet, where the kernel tells.
         slow: Gets the addresses of stragglers, and until when others are better.
+        connections: Their congestion control.
     """
 
     def __init__(
-        self, limit: int, *, adaptive: bool, unacknowledged: Callable[[Any], int], slow: dict[str, float]
+        self,
+        limit: int,
+        *,
+        adaptive: bool,
+        unacknowledged: Callable[[Any], int],
+        slow: dict[str, float],
+        connections: PartConnections,
     ) -> None:
         self._control = Concurrency(limit, adaptive)
+        self._connections = connections
         self._unacknowledged = unacknowledged
         self._flying: dict[Sending, Flight] = {}
         self._stragglers = Stragglers()
@@ -213,6 +226,7 @@ class PartSlots:
                 round_trip=trip,
                 queue=queue,
                 resent=self._resent,
+                awaits_congestion=self._connections.is_pending,
             )
         )
         if was_backing_off and self._control.reason != "backing off":

@@ -210,7 +210,10 @@ def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
     resolver = SteeredResolver(slow)
     own = open_http_session(settings.session, settings.traces, resolver)
     most = slots_within(limits, own.connector)
-    slots = PartSlots(most, adaptive=limits.parts == "auto", unacknowledged=unacknowledged, slow=slow)
+    connections = PartConnections(limits.congestion, is_limited=limits.bandwidth is not None)
+    slots = PartSlots(
+        most, adaptive=limits.parts == "auto", unacknowledged=unacknowledged, slow=slow, connections=connections
+    )
     return Session(
         session=own,
         resolver=resolver,
@@ -223,7 +226,7 @@ def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
         bandwidth=BandwidthLimiter(limits.bandwidth),
         clock=ServiceClock(),
         arrivals=Arrivals(),
-        connections=PartConnections(limits.congestion, is_limited=limits.bandwidth is not None),
+        connections=connections,
         file_slots=anyio.Semaphore(limits.files),
     )
 

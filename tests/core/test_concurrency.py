@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.concurrency import AGAIN, FIRST, FORGOTTEN, QUIET, Concurrency, Sample
+from aioframeio_upload._core.concurrency import AGAIN, FIRST, FORGOTTEN, QUIET, ROUND_TRIPS, Concurrency, Sample
 from tests.support.control_laws import MB, Searching
 from tests.support.link_model import Law, Link, Run, simulate
 
@@ -105,6 +106,32 @@ def test_a_link_that_loses_packets_gets_twice_the_rate_of_eight_connections() ->
     for seed in SEEDS:
         eight = simulate(link, Law(8), [20 * MB] * 50, seed=seed).seconds
         assert run(link, 20 * MB, 50, seed=seed).seconds < eight / 2
+
+
+@pytest.mark.parametrize("trip", [0.04, 0.15])
+def test_while_another_congestion_control_may_be_the_cure_for_losses_the_number_waits(trip: float) -> None:
+    for seed in SEEDS:
+        law = Searching(awaits_until=8)
+        found = simulate(Link(round_trip=trip, loss=0.001), law, [4 * MB] * 10**4, until=16, seed=seed)
+        assert max(found.slots(0, 8)) == FIRST
+        assert found.slots(16 - 0.1)[-1] >= 2 * FIRST, "it was none"
+
+
+def test_without_losses_nothing_is_waited_for() -> None:
+    found = simulate(Link(rate=125e6, per_connection=1.5e6), Searching(awaits_until=60), [4 * MB] * 10**4, until=15)
+    assert found.slots(10)[-1] == 64
+
+
+def test_a_trial_of_fewer_parts_ends_as_soon_as_they_are_seen_to_be_much_slower() -> None:
+    trip, size = 0.15, 10 * MB
+    control, moved, seen = Concurrency(64), 0.0, []
+    for tenth in range(600):
+        control.observe(Sample(tenth / 10, int(moved), control.slots, 1, size, trip, queue=0.05))
+        moved += 2 * MB if control.slots >= 5 else MB
+        seen.append(control.slots)
+    trials = [len(list(group)) / 10 for slots, group in groupby(seen[1:]) if slots < 5]
+    assert trials
+    assert max(trials) <= ROUND_TRIPS * trip + 0.2
 
 
 def test_parts_of_two_gigabytes_are_steered_by_their_bytes() -> None:

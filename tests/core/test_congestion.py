@@ -17,11 +17,14 @@ from aioframeio_upload._core.congestion import (
     LONGEST_REST,
     MOST_LOSS,
     PATIENCE,
+    PENDING,
     SETTLE,
     SETTLE_ROUND_TRIPS,
     WINDOW,
+    WITHOUT_QUEUE,
     BbrDecision,
     PathLook,
+    Stage,
 )
 
 PERIOD = 0.25
@@ -40,6 +43,7 @@ class Path:
     queue: float = 0.0
     """Seconds that packets wait in the queue when some are lost."""
     waits_for_us: bool = False
+    connections: int = 8
 
     def look(self, now: float, *, bbr: bool, lost: bool = True) -> PathLook:
         sent = round((self.bbr_rate if bbr else self.rate) * PERIOD)
@@ -52,6 +56,7 @@ class Path:
             round_trip=self.round_trip + self.queue,
             least_round_trip=self.round_trip,
             is_waiting_for_us=self.waits_for_us,
+            sending=self.connections,
         )
 
 
@@ -100,7 +105,38 @@ def test_a_trial_begins_at_once_when_the_rate_has_fallen() -> None:
     for number in range(8):
         assert not decision.observe(Path(rate=20e6).look(number * PERIOD, bbr=False, lost=False))
     (begun,) = changes(Path(), 20, decision, begin=2.0)
-    assert begun - 2.0 < PATIENCE
+    assert begun - 2.0 < WITHOUT_QUEUE * PERIOD + PATIENCE
+
+
+@pytest.mark.parametrize(("left", "stage"), [(2, Stage.USING), (8, Stage.WATCHING)])
+def test_a_trial_that_goes_on_with_fewer_connections_is_judged_by_what_each_gains(left: int, stage: Stage) -> None:
+    """As at the end of a file, where the rate of all together falls with any congestion control."""
+    decision = BbrDecision()
+    (begun,) = changes(Path(), WINDOW + PATIENCE, decision)
+    for number in range(round(TRIAL / PERIOD) + 1):
+        is_late = number > SETTLE / PERIOD
+        look = Path(bbr_rate=4e6 if is_late else 20e6).look(begun + number * PERIOD, bbr=True)
+        decision.observe(replace(look, sending=left if is_late else 8))
+    assert decision.stage is stage
+
+
+def test_a_trial_is_pending_at_the_beginning_of_a_long_path_and_while_it_runs() -> None:
+    decision = BbrDecision()
+    assert not decision.is_pending(0), "nothing is known of the path"
+    decision.observe(Path().look(100.0, bbr=False, lost=False))
+    assert decision.is_pending(100.0 + PENDING - 1)
+    assert not decision.is_pending(100.0 + PENDING + 1)
+    begun, ended = changes(Path(bbr_rate=5e6), 20, decision, begin=100.0)
+    assert ended > begun
+    assert not decision.is_pending(ended), "it was in vain"
+    assert BbrDecision(stage=Stage.TRYING).is_pending(0)
+    assert not BbrDecision(stage=Stage.USING).is_pending(0)
+
+
+def test_on_a_short_path_no_trial_is_pending() -> None:
+    decision = BbrDecision()
+    decision.observe(Path(round_trip=LONG * 0.9).look(0.0, bbr=False))
+    assert not decision.is_pending(0.0)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +179,7 @@ LOOKS = st.builds(
     round_trip=st.floats(1e-4, 5),
     least_round_trip=st.floats(1e-4, 1),
     is_waiting_for_us=st.booleans(),
+    sending=st.integers(1, 64),
 )
 
 

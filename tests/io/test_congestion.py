@@ -14,7 +14,7 @@ import pytest
 
 from aioframeio_upload import Limits
 from aioframeio_upload._core.congestion import HOLD, BbrDecision, Stage
-from aioframeio_upload._io.congestion import HostConnections, PartConnections, chosen
+from aioframeio_upload._io.congestion import HostConnections, PartConnections, can_replace, chosen
 from aioframeio_upload.testing import FakeFrameio
 from tests.conftest import PART, on_both_loops, sha256, some_bytes, uploader_on
 
@@ -139,6 +139,21 @@ async def test_where_bbr_is_the_systems_nothing_is_changed_or_changed_back() -> 
         assert not host.decision.is_bbr
         assert chosen(sock) == "bbr"
     owner.close()
+
+
+def test_whether_an_algorithm_can_replace_the_systems_is_asked_of_the_kernel() -> None:
+    assert not can_replace("no-such-thing")
+    assert not can_replace(systems() or "cubic"), "it is the system's"
+    assert can_replace("bbr") is (allowed("bbr") and systems() != "bbr")
+
+
+async def test_a_trial_is_pending_only_where_the_kernel_allows_it() -> None:
+    for setting, expected in [("auto", can_replace("bbr")), ("system", False), ("reno", False)]:
+        owner = PartConnections(setting)
+        assert not owner.is_pending
+        owner.to("s3.example:443").decision = BbrDecision(stage=Stage.TRYING)
+        assert owner.is_pending is expected
+        owner.close()
 
 
 async def test_a_refusal_is_remembered_so_that_the_kernel_is_asked_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aioframeio_upload._core.failures import AttemptFailure, FailureKind
+from aioframeio_upload._io.congestion import PartConnections
 from aioframeio_upload._io.part_slots import PartSlots, Path, is_starved, queue_of
 from aioframeio_upload._io.tcp_state import TcpState
 
@@ -26,7 +27,7 @@ class Body:
 
 @pytest.fixture
 async def slots() -> AsyncIterator[PartSlots]:
-    found = PartSlots(64, adaptive=True, unacknowledged=lambda sock: 0, slow={})
+    found = PartSlots(64, adaptive=True, unacknowledged=lambda sock: 0, slow={}, connections=PartConnections("system"))
     yield found
     found.close()
 

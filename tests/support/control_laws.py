@@ -13,18 +13,18 @@ MB = 10**6
 
 
 class Searching(Law):
-    """The library's."""
+    """The library's. Until `awaits_until`, another congestion control may be the cure for losses."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(self, limit: int = LIMIT, awaits_until: float = 0.0) -> None:
         self.control = Concurrency(limit)
+        self.awaits_until = awaits_until
         super().__init__(self.control.slots)
 
     def observe(self, seen: Seen) -> int:
         """Return the number of slots from now on."""
         trip = seen.round_trip or 0.0
-        sample = Sample(
-            seen.now, seen.moved, seen.in_flight, seen.waiting, seen.part_size, trip, seen.queue, seen.resent
-        )
+        counts = seen.now, seen.moved, seen.in_flight, seen.waiting, seen.part_size
+        sample = Sample(*counts, trip, seen.queue, seen.resent, seen.now < self.awaits_until)
         self.slots = self.control.observe(sample)
         for _ in seen.completed:
             self.control.completed()
