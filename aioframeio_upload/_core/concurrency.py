@@ -67,6 +67,9 @@ LOSSY = 2e-4
 """The share of the bytes that are sent again from which the path counts as lossy, if its queue is empty. Connections
 are then slow, however long they have been open, so that the end of slow start need not be awaited."""
 
+CLEAR = 1.5
+"""Seconds. Losses within that time after the link was full are those of its queue, which the connections then drain."""
+
 WASTEFUL = 0.03
 """The share of the bytes that are sent again from which fewer connections are tried, as where the link is full: a queue
 of a few milliseconds is not seen otherwise."""
@@ -356,7 +359,8 @@ class Concurrency:
     @property
     def _is_lossy(self) -> bool:
         """Whether packets are lost, and not because the link is full: then each connection is slow."""
-        return self._may_rise and self._resent_share(MEASURE) >= LOSSY
+        is_clear = self._history[-1][0] - self._full_at >= CLEAR
+        return is_clear and self._may_rise and self._resent_share(MEASURE) >= LOSSY
 
     def _is_clearly_worse(self, sample: Sample, seconds: float) -> bool:
         """Return whether a trial of fewer parts need not be measured to its end."""

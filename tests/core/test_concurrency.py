@@ -122,6 +122,18 @@ def test_without_losses_nothing_is_waited_for() -> None:
     assert found.slots(10)[-1] == 64
 
 
+@pytest.mark.parametrize(("fills", "expected"), [(True, 9), (False, 16)])
+def test_losses_of_a_queue_that_fills_now_and_then_do_not_double_the_number(fills: bool, expected: int) -> None:
+    """On a far link, connections that have lost packets to a full queue leave it empty for a while."""
+    control, highest = Concurrency(64), 0
+    for tenth in range(80):
+        is_full = tenth < 10 or (fills and tenth % 10 == 0)
+        queue, resent = 0.05 if is_full else 0.0, 1000 * tenth
+        control.observe(Sample(tenth / 10, 2 * MB * tenth, control.slots, 1, 4 * MB, 0.15, queue, resent))
+        highest = max(highest, control.slots)
+    assert highest == expected
+
+
 def test_a_trial_of_fewer_parts_ends_as_soon_as_they_are_seen_to_be_much_slower() -> None:
     trip, size = 0.15, 10 * MB
     control, moved, seen = Concurrency(64), 0.0, []
