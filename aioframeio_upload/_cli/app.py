@@ -86,7 +86,11 @@ Parts = Annotated[
 Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Maximum bytes per second, for example 50M.")]
 Stall = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="Retry a part if no byte moves for this long (default: 30)."),
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="Retry a part if no byte moves for this long (default: 30). The upload as a whole has no limit.",
+    ),
 ]
 JournalPath = Annotated[
     Path | None,

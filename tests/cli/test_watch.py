@@ -18,6 +18,7 @@ from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, some_bytes
 from tests.support.commands import Program
 from tests.support.journals import rows
+from tests.support.json_lines import read_line
 from tests.support.trees import arrived, content_of, plant
 
 pytestmark = [
@@ -84,7 +85,7 @@ def test_each_event_is_a_line_of_json(fake: FakeFrameio, program: Program) -> No
     with start(program, fake, "--json", "--include", "a.mov") as running:
         said = lines_until(running, lambda line: '"FileCompleted"' in line)
         status, rest, complaint = finish(running, signal.SIGTERM)
-    events = [json.loads(line) for line in [*said, *rest.splitlines()]]
+    events = [read_line(line) for line in [*said, *rest.splitlines()]]
     assert (status, complaint) == (0, "")
     assert {event["source"] for event in events} == {"in"}
     kinds = [event["event"] for event in events if event["event"] != "Progress"]
@@ -191,7 +192,7 @@ def test_it_may_be_killed_at_any_moment_and_sends_nothing_twice_and_forgets_noth
         missing = {path for path in content_of(root) if not path.endswith(".part")}
         while missing:
             (*_, line) = lines_until(running, lambda line: '"FileCompleted"' in line or '"FileSkipped"' in line)
-            missing.discard(json.loads(line)["path"])
+            missing.discard(read_line(line)["path"])
         status, _, complaint = finish(running, signal.SIGTERM)
     assert (status, complaint) == (0, "")
     whole = [file for file in fake.files if file.complete]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aioframeio_upload.testing import FakeFrameio
+from tests.support.json_lines import read_line
 
 OTHERS = ("FRAMEIO_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables that may be set on this machine, but on which no test may depend."""
@@ -45,7 +46,10 @@ class Program:
         return subprocess.Popen(command, cwd=self.folder, env=given, encoding="utf-8", **pipes)  # type: ignore[call-overload,no-any-return]
 
     def run(self, *arguments: str, environment: Mapping[str, str | None] | None = None) -> tuple[int, str, str]:
-        """Run a command to its end; return its exit status, stdout and stderr."""
+        """Run a command to its end; return its exit status, stdout and stderr. Lines of JSON fit their schema."""
         with self.start(*arguments, environment=environment) as running:
             stdout, stderr = running.communicate(timeout=50)
+        if "--json" in arguments:
+            for line in stdout.splitlines():
+                read_line(line)
         return running.returncode, stdout, stderr
