@@ -276,6 +276,14 @@ async def pieces() -> AsyncIterator[bytes]:
 class Slow(io.BytesIO):
     """A file object that is read in order: its own class may return anything."""
 
+    taken = 0
+    """Bytes that were read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self.taken += len(piece)
+        return piece
+
 
 @pytest.mark.parametrize("content", [CONTENT, OTHER], ids=["same", "other"])
 @pytest.mark.parametrize("kind", ["bytes", "file object", "slow file object"])
@@ -291,6 +299,14 @@ async def test_what_can_be_read_twice_is_compared_and_then_sent_whole(
     file = await uploader.upload(source, **how)
     assert told_of(file) == (("skipped", "same content") if content == CONTENT else ("uploaded", None))
     assert fake.files[-1].sha256 == sha256(content)
+
+
+async def test_what_cannot_be_compared_is_not_read_for_that(fake: FakeFrameio, uploader: Uploader) -> None:
+    await store(fake, uploader)
+    fake.add_fault(Fault(on="original", do="no_etag"))
+    source = Slow(CONTENT)
+    await uploader.upload(source, name="take.mov", folder_id=fake.folder_id, conflict="skip", compare="content")
+    assert source.taken == len(CONTENT)
 
 
 async def test_a_stream_cannot_be_compared_and_is_sent(fake: FakeFrameio, uploader: Uploader) -> None:

@@ -352,6 +352,7 @@ async def a_picture(uploader: Uploader, event: Event) -> None:
 
 def a_fleet(client: Client, uploader: Uploader) -> None:
     upload = upload_file(client, Path("take.mov"), uploader=uploader, folder_id=FOLDER, conflict="version")
+    upload_file(client, "take.mov", uploader=uploader, folder_id=FOLDER, conflict="skip", compare="content")
     assert_type(upload, Upload)
     upload_file(client, b"take", uploader=uploader, folder_id=FOLDER)  # type: ignore[arg-type]
 
