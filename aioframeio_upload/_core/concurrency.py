@@ -67,7 +67,7 @@ LOSSY = 2e-4
 """The share of the bytes that are sent again from which the path counts as lossy, if its queue is empty. Connections
 are then slow, however long they have been open, so that the end of slow start need not be awaited."""
 
-CLEAR = 1.5
+CLEAR = 1.0
 """Seconds. Losses within that time after the link was full are those of its queue, which the connections then drain."""
 
 WASTEFUL = 0.03

@@ -199,10 +199,14 @@ def number(value: float | None, form: str) -> str:
 
 
 def goal_table(links: Sequence[Link], rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
-    """Return a table of the goals that something was measured for."""
-    found = [(link, goal, compare(link, goal, rows)) for link in links for goal in link.goals]
+    """Return a table of the goals of the links that were measured; also of those whose variants were not."""
+    measured_links = {row["link"] for row in rows}
+    found = [
+        (link, goal, compare(link, goal, rows)) for link in links if link.name in measured_links for goal in link.goals
+    ]
     return ["link", "goal", "measured", "reached"], [
-        [link.name, str(goal), f"{measured:.3f}", "yes" if goal.holds(measured) else "no"]
+        [link.name, str(goal), "", "not measured"]
+        if measured is None
+        else [link.name, str(goal), f"{measured:.3f}", "yes" if goal.holds(measured) else "no"]
         for link, goal, measured in found
-        if measured is not None
     ]

@@ -151,7 +151,7 @@ def links_lines(record: Record) -> list[str]:
     if goals_found:
         lines += [table_row(["link", "goal", "measured"]), rule(3)]
     for name, goal, measured, reached in goals_found:
-        shown = f"**{measured}**" if reached == "yes" else str(measured)
+        shown = f"**{measured}**" if reached == "yes" else str(measured or reached)
         lines.append(table_row([str(name), str(goal), shown]))
     return [*lines, *([""] if goals_found else []), *costs_lines(rows)]
 
