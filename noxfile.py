@@ -66,9 +66,9 @@ def tests(session: nox.Session) -> None:
 
 
 def core(session: nox.Session) -> None:
-    """Run the suite without the tests that are slow or start a second program, and without those of every fault."""
+    """Run the suite without the tests that are slow or start a second program, and without those of faults and docs."""
     install(session, "-e", ".[test]")
-    pytest(session, "-m", CORE, *PARALLEL, *session.posargs or ["--ignore=tests/faults"])
+    pytest(session, "-m", CORE, *PARALLEL, *session.posargs or ["--ignore=tests/faults", "--ignore=tests/docs"])
 
 
 @nox.session
@@ -251,7 +251,7 @@ def package(session: nox.Session) -> None:
         shutil.copy(ROOT / "pyproject.toml", away)
         with session.chdir(away):
             session.run("python", "-c", PROVE_INSTALLED, str(ROOT), log=False)
-            pytest(session, "-m", QUICK, *WHEEL)
+            pytest(session, "-m", QUICK, *PARALLEL, *WHEEL)
 
 
 def refuse_another_version(session: nox.Session, sdist: Path) -> None:
