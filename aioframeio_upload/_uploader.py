@@ -486,7 +486,7 @@ class Uploader:
     ) -> DryRunFolder:
         """Return what `upload_folder` would do with these arguments; nothing is created or sent. See `dry_run`.
 
-        It takes a call for each folder that exists at Frame.io, of which the service allows five a second.
+        It takes a call for each folder that exists at Frame.io, of which the service allows 100 a minute.
 
         Args:
             root: As for `upload_folder`.

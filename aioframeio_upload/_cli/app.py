@@ -114,7 +114,13 @@ def _set_verbose(value: bool) -> None:
 
 
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", callback=_set_verbose, help="Also print the library's log to stderr.")
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_set_verbose,
+        help="Print more: what is left out of a folder, and the library's log (to stderr).",
+    ),
 ]
 
 
@@ -220,7 +226,8 @@ def upload(
 ) -> None:
     """Upload files and folders. Run the same command again to resume after a stop.
 
-    Exit status: 0, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    Exit status: 0, 1 if something failed or the patterns leave nothing to upload, 2 for wrong usage, 130 after Ctrl-C,
+    143 after SIGTERM, 129 after SIGHUP.
     """
     if dry_run:
         check_dry_run(report, timeline)

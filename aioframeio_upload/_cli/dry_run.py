@@ -23,6 +23,9 @@ from .quota import find_account, warn_of_lack
 from .service import Service
 from .stdin import Stdin, open_stdin
 
+PATIENCE = 10.0
+"""Seconds after which a person at the terminal wants to know what the command is doing."""
+
 Found = DryRunFile | DryRunFolder | UploadError
 
 
@@ -96,7 +99,7 @@ class DryRun:
                     group.create_task(_look(uploader, path, folder_id, arguments, stdin)) for path in arguments.paths
                 ]
                 for path, look in zip(arguments.paths, looks, strict=True):
-                    found = await look
+                    found = await self._wait(path, look)
                     if isinstance(found, UsageError):
                         refusal = found  # not raised in here: the group would wrap it
                         break
@@ -123,6 +126,14 @@ class DryRun:
         for path in missing:
             await self._show_folder(path, path)
         return None if missing else await find_folder(self._service, target)
+
+    async def _wait(self, path: str, look: asyncio.Task[Found | UsageError]) -> Found | UsageError:
+        """Return what was found; say what takes so long, if it does."""
+        _, waiting = await asyncio.wait([look], timeout=PATIENCE)
+        if waiting and not self._output.quiet:
+            words = "still comparing it with what is at Frame.io, which allows 100 lists of folders a minute"
+            await asyncio.to_thread(write_error, f"{path}: {words}")
+        return await look
 
     async def _show(self, source: str, found: Found) -> None:
         match found:

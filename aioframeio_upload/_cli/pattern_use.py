@@ -22,8 +22,9 @@ class PatternCheck:
 
     def __init__(self, arguments: UploadArguments) -> None:
         self._folders = len(arguments.folders)
-        self._patterns = [("include", one) for one in arguments.include] + [
-            ("exclude", one) for one in arguments.exclude
+        self._patterns = [
+            *(UnmatchedPattern("include", one, NO_FOLDER) for one in dict.fromkeys(arguments.include)),
+            *(UnmatchedPattern("exclude", one, NO_FOLDER) for one in dict.fromkeys(arguments.exclude)),
         ]
         self._has_files = len(arguments.paths) > self._folders
         self._unmatched: list[dict[tuple[str, str], UnmatchedPattern]] = []
@@ -60,12 +61,7 @@ class PatternCheck:
 
     def without_folders(self) -> list[UnmatchedPattern]:
         """Return all patterns if there is no folder that they could be for. Called before the others."""
-        if self._folders:
-            return []
-        return [
-            UnmatchedPattern("include" if option == "include" else "exclude", pattern, NO_FOLDER)
-            for option, pattern in self._patterns
-        ]
+        return [] if self._folders else self._patterns
 
     @property
     def leaves_nothing(self) -> bool:

@@ -64,11 +64,11 @@ class UploadRun:
 
     async def upload(self, arguments: UploadArguments) -> int:
         """Upload the paths and return the exit status: 1 if a file failed."""
+        self._is_stdin = arguments.is_stdin
         self._service = await with_account(self._service)
         folder_id = await find_folder(self._service, arguments.target)
         if not arguments.is_stdin:
             return await self._upload(arguments, folder_id, None)
-        self._is_stdin = True
         if arguments.size is None:
             await self._check_target(folder_id)
         async with open_stdin(arguments.size, self._output) as stdin:

@@ -102,7 +102,6 @@ HOMES = {
     "_cli/log": "cli/test_output",
     "_cli/loop": "cli/test_signals",
     "_cli/options": "cli/test_format",
-    "_cli/pattern_use": "cli/test_app",
     "_cli/runner": "cli/test_signals",
     "_cli/service": "cli/test_route",
     "_cli/typed_lines": "cli/test_login",
