@@ -17,6 +17,7 @@ from aioframeio_upload import (
     FolderUploadError,
     NotFound,
     SourceError,
+    Timeouts,
     Uploader,
 )
 from aioframeio_upload.testing import FakeFrameio, Fault
@@ -29,6 +30,13 @@ Conflict = Literal["create", "skip", "version", "version-changed"]
 CONFLICTS: tuple[Conflict, ...] = ("create", "skip", "version", "version-changed")
 SHOOT = "a.mov b/c.mov b/d.tmp g/h.wav empty/"
 READS = {"GET", "HEAD"}
+
+
+@pytest.fixture
+async def uploader(fake: FakeFrameio) -> AsyncIterator[Uploader]:
+    """Return an entered Uploader that waits for no confirmation: the fake has a file as soon as it has its parts."""
+    async with uploader_on(fake, timeouts=Timeouts(confirm=0)) as uploader:
+        yield uploader
 
 
 def plant(root: Path, files: dict[str, bytes | int] | str) -> Path:
