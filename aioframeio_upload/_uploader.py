@@ -30,6 +30,7 @@ from ._core.remote_records import RemoteAccount, RemoteFolder, RemoteProject, Re
 from ._core.settings import Limits, RetryPolicy, Timeouts
 from ._core.verifying import Verification
 from ._core.watching import check_settle
+from ._core.words import NAME_A_FOLDER
 from ._engine.confirm import confirm, read_status
 from ._engine.control import UploadControl
 from ._engine.event_log import EventLog, FolderEventLog
@@ -257,7 +258,9 @@ class Uploader:
         account_id, _, project_id = key.partition("/")
         project = await find_project(self._opened()[1], account_id, project_id)
         if project.root_folder_id is None:
-            raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200)
+            raise NotFound(
+                "the project has no root folder", operation=SHOW_PROJECT.name, status=200, advice=NAME_A_FOLDER
+            )
         return project.root_folder_id
 
     async def _in_folder(self, target: FolderTarget, account_id: str, begin: Callable[[str], Awaitable[R]]) -> R:

@@ -18,6 +18,7 @@ from .options import (
     check_names,
     check_stdin,
     read_client_id,
+    read_file_id,
     read_folder,
     read_journal,
     read_limits,
@@ -151,7 +152,7 @@ def _show_usage_error(error: Any) -> int:
             write_error(line)
         write_error(f"Try '{error.ctx.command_path} {error.ctx.help_option_names[0]}' for help.")
         write_error("")
-    write_error(f"Error: {error.format_message()}")
+    write_error(f"error: {error.format_message()}")
     return exit_status.USAGE
 
 
@@ -357,8 +358,9 @@ def status(
     """
     from .commands import run_status
 
+    found = read_file_id(file_id)
     service = read_service(account, proxy, ca)
-    finish(lambda: run_status(service, file_id, as_json), only_prints=True)
+    finish(lambda: run_status(service, found, as_json), only_prints=True)
 
 
 @app.command()
@@ -436,9 +438,9 @@ def discard(
     """Abandon unfinished uploads, and delete their incomplete files at Frame.io."""
     from .commands import run_discard
 
-    path = read_journal(journal)
+    path, found = read_journal(journal), [read_file_id(one) for one in file_ids]
     service = read_service(None, proxy, ca, needs_account=False)
-    finish(lambda: run_discard(service, path, file_ids))
+    finish(lambda: run_discard(service, path, found))
 
 
 @app.command()

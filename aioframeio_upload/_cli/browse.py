@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .. import ApiError, RemoteAccount, RemoteFolder
+from .. import NotFound, RemoteAccount, RemoteFolder
 from . import exit_status
 from .options import Target
 from .output import lost_output_warning, write_error, write_json, write_line
@@ -18,7 +18,8 @@ async def find_folder(service: Service, target: Target) -> str:
     """Return the id of the target folder; Frame.io is asked only for a project's root folder, and for a path.
 
     Raises:
-        ApiError: There is no such project or folder, or the service refused.
+        NotFound: There is no such project or folder.
+        ApiError: The service refused.
     """
     if target.folder_id is not None:
         return target.folder_id
@@ -28,8 +29,16 @@ async def find_folder(service: Service, target: Target) -> str:
         assert target.project_id is not None
         project = await uploader.project(target.project_id)
     if project.root_folder_id is None:
-        raise ApiError("the project has no root folder", operation="show_project", status=200)
+        raise NotFound(
+            "the project has no root folder", operation="show_project", status=200, advice="name a folder in it"
+        )
     return project.root_folder_id
+
+
+def _nothing_found(project: str | None) -> str:
+    if project is None:
+        return "this token can read no account; ask for a role in one"
+    return f"no project that this token can read matches {project!r}; list all: aioframeio-upload find"
 
 
 class TreeRow(NamedTuple):
@@ -56,7 +65,7 @@ async def run_find(service: Service, project: str | None, depth: int, as_json: b
         if lost_output_warning() is not None:
             return exit_status.FAILED  # the reader has gone, as `| head` does after its lines
     if not found:
-        write_error("error: no project that this token can read matches")
+        write_error(f"error: {_nothing_found(project)}")
     return exit_status.OK if found else exit_status.FAILED
 
 

@@ -79,7 +79,8 @@ async def run_pending(service: Service, journal: Path, as_json: bool) -> int:
 async def run_discard(service: Service, journal: Path, file_ids: list[str]) -> int:
     """Remove uploads from the journal, and their unfinished files from Frame.io."""
     if not await asyncio.to_thread(journal_exists, journal):
-        raise JournalError("there is no journal, and so nothing to discard", path=str(journal))
+        reason = "there is no journal, and so nothing to discard"
+        raise JournalError(reason, path=str(journal), advice="check the path, if --journal was given")
     async with service.uploader(journal=journal) as uploader:
         for file_id in dict.fromkeys(file_ids):  # one that was typed twice exists only the first time
             await uploader.discard(file_id)

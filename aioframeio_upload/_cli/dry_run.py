@@ -166,7 +166,7 @@ class DryRun:
         self._totals.files_failed += 1
         if self._output.as_json:
             await self._print("", source, record)
-        await asyncio.to_thread(write_error, escape(f"error: {label}: {format_error(error)}"))
+        await asyncio.to_thread(write_error, escape(f"error: {label}: {format_error(error, label)}"))
 
     async def _show_totals(self) -> None:
         totals = self._totals

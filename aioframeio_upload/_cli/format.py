@@ -6,8 +6,11 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING
 
+from .._core import words
+from .._core.words import format_count as format_count  # for its importers
+
 if TYPE_CHECKING:
-    from .. import ApiError, PendingUpload, Progress
+    from .. import ApiError, PendingUpload, Progress, UploadError
 
 SIZE_UNITS = ("kB", "MB", "GB", "TB")
 
@@ -30,11 +33,6 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8 (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
-
-
-def format_count(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where that is right: `1 folder`, `2 folders`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_size(size: float) -> str:
@@ -81,20 +79,65 @@ def format_api_retry(delay: float, error: ApiError) -> str:
     return f"Frame.io is asked again in {delay:.1f} s: {status}: {error.detail}{request}"
 
 
-def format_error(error: Exception) -> str:
-    """Return an error as one line, with the remedy if there is one."""
-    from .. import AuthenticationError
-    from .._io.http_errors import UNTRUSTED
+def format_error(error: Exception, source: str | None = None) -> str:
+    """Return an error as one line: its kind, which docs/errors.md lists, what is wrong, and what to do.
 
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, AuthenticationError) and error.status == 401:
-        if os.environ.get("FRAMEIO_TOKEN"):
-            return f"{text}; FRAMEIO_TOKEN is wrong or has expired"
-        if not os.environ.get("FRAMEIO_CLIENT_SECRET"):
-            return f"{text}; log in again: aioframeio-upload login"
-    if UNTRUSTED in str(error):
-        return f"{text}; --ca adds the certificate of its authority"
-    return text
+    Args:
+        error: The error.
+        source: The path that stands before the text already, so that it is not repeated.
+    """
+    from .. import SourceError, UploadError
+
+    if not isinstance(error, UploadError):
+        return f"{type(error).__name__}: {error}"
+    problem = error.problem
+    if isinstance(error, SourceError) and error.path is not None and source is not None:
+        problem = error.reason if _is_same_path(error.path, source) else problem
+    advice = _advice_at_terminal(error)
+    text = f"{type(error).__name__}: {problem}"
+    return f"{text}; {advice}" if advice else text
+
+
+def _is_same_path(one: str, other: str) -> bool:
+    """Return whether two texts are the same path; an error's path has bytes that are not UTF-8 escaped already."""
+    try:
+        return escape(os.path.abspath(one)) == escape(os.path.abspath(other))
+    except OSError:  # the working directory was removed
+        return one == other
+
+
+def _advice_at_terminal(error: UploadError) -> str:
+    """Return an error's advice, in terms of commands, options and variables where there are some for it."""
+    advice = error.advice
+    for neutral, ours in _AT_TERMINAL.items():
+        advice = advice.replace(neutral, ours)
+    if advice in (words.NEW_LOGIN, words.CHECK_LOGIN):
+        return _advise_on_login(is_refused=advice == words.NEW_LOGIN)
+    return advice
+
+
+_AT_TERMINAL = {
+    words.FIND_FOLDER: "look up its ID: aioframeio-upload find",
+    words.RESUME: "run the same command again: only the missing parts are sent, unless --no-journal is given",
+    words.WAIT_FOR_IT: "it is kept: run the same command again later, which only confirms it",
+    words.UPLOAD_AGAIN: "run the same command again",
+    words.TRUST: "--ca adds the certificate of its authority",
+    words.CHECK_PROXY: "check FRAMEIO_BASE_URL, --proxy and HTTPS_PROXY",
+    words.CHECK_ADDRESS: "check FRAMEIO_BASE_URL, and whether a proxy or a login page answers instead of Frame.io",
+    words.NAME_ANOTHER: "name another file with --journal",
+    words.UPLOAD_FOLDER: "name a file",
+    words.SEE_PENDING: "the IDs are listed by: aioframeio-upload pending",
+    words.SPOOL_ELSEWHERE: "free some space, or set TMPDIR to another folder",
+}
+"""What the library advises programs, and what helps at a terminal. The longer ones first: they contain others."""
+
+
+def _advise_on_login(*, is_refused: bool) -> str:
+    if os.environ.get("FRAMEIO_TOKEN"):
+        return "FRAMEIO_TOKEN is wrong or has expired: set a new one" if is_refused else "check FRAMEIO_TOKEN"
+    if os.environ.get("FRAMEIO_CLIENT_SECRET"):
+        return "check FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET"
+    return "log in again: aioframeio-upload login"
 
 
 def format_pending(upload: PendingUpload) -> str:

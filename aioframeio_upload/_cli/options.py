@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MISSING_LOGIN = (
     "no token: set FRAMEIO_TOKEN, or FRAMEIO_CLIENT_ID and FRAMEIO_CLIENT_SECRET for jobs that outlive a token, or"
-    " log in: aioframeio-upload login. There is no option for it: every user of this machine could read it"
+    " log in: aioframeio-upload login"
 )
 BAD_BASE_URL = "FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment"
 NO_SDK = "{} needs Frame.io's SDK: pip install 'aioframeio-upload[sdk]'"
@@ -174,7 +174,7 @@ def _read_ca(option: Path | None) -> ssl.SSLContext | None:
         else:
             context.load_verify_locations(path)
     except OSError as error:
-        raise UsageError(f"{path}: no certificates can be read there: {error.strerror or error}") from None
+        raise UsageError(f"{path}: no certificates can be read there: {error.strerror or error}; check --ca") from None
     return context
 
 
@@ -216,6 +216,24 @@ def read_folder(text: str, *, makes: bool = False) -> Target:
     except ValueError as error:
         raise UsageError(f"{error}, or {PATH_FORM}") from None
     return Target(folder_id=found.folder_id, project_id=found.project_id)
+
+
+FILE_LINK = re.compile(r"(?:https://)?next\.frame\.io/project/[^/]+/view/([^/?#]+)", re.ASCII)
+
+
+def read_file_id(text: str) -> str:
+    """Read the ID of a file, or its link as a browser and `upload` show it.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    word = text.strip()
+    found = FILE_LINK.match(word)
+    if found is not None:
+        return found[1]
+    if not word or "/" in word:
+        raise UsageError("FILE_ID takes a file's ID, or its link (https://next.frame.io/project/<project>/view/<file>)")
+    return word
 
 
 # -- the sources -------------------------------------------------------------------------------------------------------
@@ -281,7 +299,11 @@ def read_watched(path: str) -> str:
         UsageError: There is no such folder.
     """
     if not os.path.isdir(path):
-        reason = "is not a folder" if os.path.lexists(path) else "there is no such folder"
+        reason = (
+            "is not a folder; send files with `upload`"
+            if os.path.lexists(path)
+            else "there is no such folder; check the path"
+        )
         raise UsageError(f"{path}: {reason}")
     return os.path.abspath(path)
 
@@ -374,7 +396,7 @@ def read_remote_source(url: str, name: str | None) -> tuple[str, str]:
         parts = urlsplit(source)
         file_name = name or unquote(parts.path).rpartition("/")[2]
     except ValueError:
-        raise UsageError("the URL cannot be read") from None
+        raise UsageError("the URL cannot be read: it must begin with https:// or http://, and a host") from None
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise UsageError("the URL must begin with https:// or http://")
     if not file_name:
@@ -416,7 +438,7 @@ def read_limits(parts: str | None, bandwidth: str | None) -> Limits:
     try:
         return Limits(**given)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error).replace("Limits.", "--")) from None
 
 
 def read_timeouts(stall: float | None) -> Timeouts:
@@ -550,8 +572,8 @@ def check_writable(path: Path, option: str, *suffixes: str) -> None:
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"{option} takes a file that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
-        raise UsageError(f"{option}: there is no folder {path.parent}")
+        raise UsageError(f"{option}: there is no folder {path.parent}; make it first")
     if path.is_dir():
-        raise UsageError(f"{option}: {path} is a folder")
+        raise UsageError(f"{option}: {path} is a folder; name a file")
     if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"{option}: no permission to write into {path.parent}")
+        raise UsageError(f"{option}: no permission to write into {path.parent}; name another folder")

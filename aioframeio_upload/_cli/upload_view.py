@@ -132,9 +132,9 @@ class UploadView:
             case UploadCompleted(file=file):
                 return self._add_file(self.label, file)
             case FileCompleted(path=path, file=file):
-                return self._add_file(f"{self.label}/{path}", file)
+                return self._add_file(self._inside(path), file)
             case FileSkipped(path=path, reason=reason, file=file):
-                source = f"{self.label}/{path}"
+                source = self._inside(path)
                 if file is None:
                     self._add_row(ReportRow(source=source, outcome="skipped", error=reason))
                 else:
@@ -147,9 +147,10 @@ class UploadView:
     def _fail(self, event: UploadFailed | FileFailed) -> str:
         match event:
             case UploadFailed(error=error):
-                source, text = self.label, format_error(error)
+                source = self.label
             case FileFailed(path=path, error=error):
-                source, text = f"{self.label}/{path}", format_error(error)
+                source = self._inside(path)
+        text = format_error(error, source)
         self.failures += 1
         self._add_row(ReportRow(source=source, outcome="failed", error=text))
         return escape(f"error: {source}: {text}")
@@ -174,6 +175,9 @@ class UploadView:
     def _add_row(self, row: ReportRow) -> None:
         if self._keeps_rows:
             self.rows.append(row)
+
+    def _inside(self, path: str) -> str:
+        return f"{self.label}{'' if self.label.endswith('/') else '/'}{path}"
 
     def _line(self, text: str) -> str:
         return escape(f"{self.label}: {text}")

@@ -16,6 +16,7 @@ from .. import Uploader, UploadError, Verification
 from . import exit_status
 from .account import with_account
 from .format import escape, format_error
+from .options import read_file_id
 from .output import write_error, write_json, write_line
 from .report import defuse
 from .service import Service
@@ -35,12 +36,13 @@ def read_pairs(path: str | None, file_id: str | None, report: str | None, root: 
     """Return what to compare: the two that were given, or every file that a report has.
 
     Raises:
+        UsageError: FILE_ID is none.
         typer.BadParameter: The arguments do not say what to compare, or the report cannot be read.
     """
     if report is None:
         if path is None or file_id is None:
             raise typer.BadParameter("give PATH and FILE_ID, or --report")
-        return [Pair(Path(path), file_id)]
+        return [Pair(Path(path), read_file_id(file_id))]
     if path is not None:
         raise typer.BadParameter("give PATH and FILE_ID, or --report, and not both")
     try:
@@ -50,8 +52,10 @@ def read_pairs(path: str | None, file_id: str | None, report: str | None, root: 
             for row in rows
             if row.get("file_id") and row.get("outcome") != "failed"
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise typer.BadParameter(f"{report} is no report that can be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{report}: {error.strerror or type(error).__name__}; check the path") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise typer.BadParameter(f"{report} is not a report that `upload --report` wrote") from None
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +79,7 @@ async def run_verify(service: Service, pairs: list[Pair], as_json: bool) -> int:
     service = await with_account(service)
     failed = not pairs
     if not pairs:
-        await asyncio.to_thread(write_error, "the report has no file that was delivered")
+        await asyncio.to_thread(write_error, "error: nothing to compare: the report has no file that was delivered")
     async with service.uploader() as uploader:
         for pair in pairs:
             failed = not await _compare(uploader, pair, as_json) or failed
@@ -86,7 +90,7 @@ async def _compare(uploader: Uploader, pair: Pair, as_json: bool) -> bool:
     try:
         found = await uploader.verify(pair.file_id, pair.path)
     except UploadError as error:
-        await asyncio.to_thread(write_error, f"{escape(str(pair.path))}: {escape(format_error(error))}")
+        await asyncio.to_thread(write_error, f"error: {pair.path}: {format_error(error, str(pair.path))}")
         return False
     is_sent = None if pair.sent is None or found.crc64nvme is None else pair.sent == found.crc64nvme
     if as_json:

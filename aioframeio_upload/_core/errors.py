@@ -28,6 +28,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 from .public import public
+from .words import (
+    CHECK_MACHINE,
+    RESUME,
+    UPLOAD_AGAIN,
+    WAIT_FOR_IT,
+    advise_on_call,
+    advise_on_rejection,
+    name_call,
+)
 
 
 @public
@@ -36,6 +45,23 @@ class UploadError(Exception):
 
     fields: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that `to_dict()` includes."""
+
+    advice: str = ""
+    """What to do about it, for a person to read; `str()` ends with it. Empty where the message itself says it, or there
+    is nothing to do."""
+
+    def __init__(self, message: str = "", *, advice: str | None = None) -> None:
+        super().__init__(message)
+        if advice is not None:
+            self.advice = advice
+
+    @property
+    def problem(self) -> str:
+        """The message without the advice."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.advice}" if self.advice else self.problem
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON types: `type`, `message` and its fields."""
@@ -61,10 +87,12 @@ class SourceError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
 
-    def __init__(self, message: str, *, path: str | None = None, away: bool = False) -> None:
-        super().__init__(message if path is None else f"{path}: {message}")
+    def __init__(self, reason: str, *, path: str | None = None, away: bool = False, advice: str | None = None) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}", advice=advice)
         self.path = path
         """The file's path, or None if the source is not a file."""
+        self.reason = reason
+        """The message without the path and the advice."""
         self.is_away = away
         """Whether it could not be reached: missing, unreadable, an I/O error, no response in time. It may come back
         unchanged, so the journal keeps its entry. False if the error is about what the source is: empty, a directory,
@@ -74,6 +102,8 @@ class SourceError(UploadError):
 @public
 class SourceChanged(SourceError):
     """The file changed while it was being sent, so its parts would be a mixture of two versions."""
+
+    advice = "upload it again when nothing writes to it"
 
 
 @public
@@ -86,9 +116,10 @@ class LinksExpired(UploadError):
     """S3 refuses the part links because they have expired."""
 
     fields: ClassVar[tuple[str, ...]] = ("file_id",)
+    advice = UPLOAD_AGAIN
 
-    def __init__(self, message: str, *, file_id: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, file_id: str | None = None, advice: str | None = None) -> None:
+        super().__init__(message, advice=advice)
         self.file_id = file_id
 
 
@@ -98,7 +129,7 @@ class ApiError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("status", "detail", "request_id", "file_id")
 
-    def __init__(
+    def __init__(  # a record of what is known of the call
         self,
         detail: str,
         *,
@@ -106,11 +137,17 @@ class ApiError(UploadError):
         status: int | None = None,
         request_id: str | None = None,
         file_id: str | None = None,
+        advice: str | None = None,
     ) -> None:
         # Without a status the token callable failed, so that no request was made.
-        missing = "not asked" if isinstance(self, AuthenticationError) else "no answer"
-        outcome = missing if status is None else str(status)
-        super().__init__(f"{operation}: {outcome}: {detail}" + (f" (request {request_id})" if request_id else ""))
+        missing = "no request was made" if isinstance(self, AuthenticationError) else "no answer"
+        outcome = f"{missing if status is None else status}: "
+        if isinstance(self, NotFound) and status == 200:
+            outcome = ""  # the call succeeded, and what was looked for is not in its answer
+        request = f" (request {request_id})" if request_id else ""
+        if advice is None:
+            advice = advise_on_call(operation, status)
+        super().__init__(f"{name_call(operation)}: {outcome}{detail}{request}", advice=advice)
         self.operation = operation
         """The call, as named in the API reference: `create_local_upload`, `show_file_upload_status`, …"""
         self.status = status
@@ -148,7 +185,7 @@ class PartError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("number", "attempts", "status", "code", "request_id")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a record of what is known of the attempt
         self,
         reason: str,
         *,
@@ -157,10 +194,14 @@ class PartError(UploadError):
         status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
+        advice: str | None = None,
     ) -> None:
         answer = " ".join(str(word) for word in (status, code) if word is not None)
         tail = f" (request {request_id})" if request_id else ""
-        super().__init__(f"part {number}, attempt {attempts}: {answer}{': ' if answer else ''}{reason}{tail}")
+        if advice is None and isinstance(self, PartRejected):
+            advice = advise_on_rejection(code)
+        message = f"part {number}, attempt {attempts}: {answer}{': ' if answer else ''}{reason}{tail}"
+        super().__init__(message, advice=advice)
         self.number = number
         """The part, from 1."""
         self.attempts = attempts
@@ -173,7 +214,7 @@ class PartError(UploadError):
         """S3's `x-amz-request-id`, which AWS support asks for."""
 
     @classmethod
-    def of(cls, error: PartError, reason: str) -> Self:
+    def of(cls, error: PartError, reason: str, *, advice: str | None = None) -> Self:
         """Return an error of this class about the same part and response, with another reason."""
         return cls(
             reason,
@@ -182,6 +223,7 @@ class PartError(UploadError):
             status=error.status,
             code=error.code,
             request_id=error.request_id,
+            advice=advice,
         )
 
 
@@ -194,10 +236,14 @@ class PartRejected(PartError):
 class PartExhausted(PartError):
     """Every attempt that the policy allows has failed; `__cause__` is the last failure."""
 
+    advice = RESUME
+
 
 @public
 class IntegrityError(PartError):
     """S3 repeatedly reported other bytes than were sent."""
+
+    advice = CHECK_MACHINE
 
 
 @public
@@ -207,7 +253,7 @@ class ConfirmationError(UploadError):
     fields: ClassVar[tuple[str, ...]] = ("file_id", "reason")
 
     def __init__(self, reason: str, *, file_id: str, failed: bool = False) -> None:
-        super().__init__(f"file {file_id}: {reason}")
+        super().__init__(f"file {file_id}: {reason}", advice=UPLOAD_AGAIN if failed else WAIT_FOR_IT)
         self.file_id = file_id
         self.reason = reason
         self.failed = failed
@@ -220,12 +266,12 @@ class JournalError(UploadError):
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
 
-    def __init__(self, reason: str, *, path: str, file_id: str | None = None) -> None:
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, reason: str, *, path: str, file_id: str | None = None, advice: str | None = None) -> None:
+        super().__init__(f"{path}: {reason}", advice=advice)
         self.path = path
         """The journal's file."""
         self.reason = reason
-        """The message without the path."""
+        """The message without the path and the advice."""
         self.file_id = file_id
         """The recorded upload that the error is about, as in `pending()`; None if it is about the whole journal."""
 

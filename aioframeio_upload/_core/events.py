@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from .errors import ApiError, PartError, UploadError
+from .errors import ApiError, PartError, SourceError, UploadError
 from .model import UploadedFile
 from .patterns import UnmatchedPattern
 from .public import public
@@ -322,8 +322,13 @@ class FolderUploadError(UploadError):
         failed = len(result.failures)
         done = failed + len(result.files) + len(result.skipped)
         first = result.failures[0] if failed else None
-        tail = f"; the first: {first.path!r}: {first.error}" if first is not None else ""
-        super().__init__(f"{failed} of {done} files failed{tail}")
+        tail, advice = "", ""
+        if first is not None:
+            error = first.error
+            # A `SourceError` names the file's own path, too.
+            reason = error.reason if isinstance(error, SourceError) else error.problem
+            tail, advice = f"; the first: {first.path!r}: {reason}", error.advice
+        super().__init__(f"{failed} of {done} {'file' if done == 1 else 'files'} failed{tail}", advice=advice)
         self.result = result
 
     def to_dict(self) -> dict[str, Any]:

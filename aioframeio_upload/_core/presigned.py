@@ -136,6 +136,9 @@ REPLANS = 3
 lifetime of a link, will never arrive; and with shorter lifetimes, files would be created and deleted endlessly."""
 
 
+CLOCKS_DIFFER = "the links were just issued: the clocks of S3 and of the service differ; try again later"
+
+
 def why_not_replaced(links: Links, now: Now, *, replaced: int, has_sent: bool, size: int, rate: float) -> str | None:
     """Return why a new plan would not help, or None if it may.
 
@@ -150,18 +153,18 @@ def why_not_replaced(links: Links, now: Now, *, replaced: int, has_sent: bool, s
         rate: The measured bytes per second; 0 if there is no measurement.
     """
     if replaced >= REPLANS:
-        return f"this upload's links have expired {replaced + 1} times"
+        return f"this upload's links have expired {replaced + 1} times: use a faster connection, or send smaller files"
     if links.are_new(now):
         # S3 would refuse new ones as well. The exception: links of unknown lifetime of which S3 just accepted one may
         # really have been that short-lived.
         may_help = links.life is None and has_sent
-        return None if may_help else "the links were just issued: the clocks of S3 and of the service differ"
+        return None if may_help else CLOCKS_DIFFER
     usable = [] if links.life is None else [links.life.seconds - links.life.margin]
     if links.is_own:
         # They may expire earlier than they say, together with the credentials that signed them (`ExpiredToken`).
         usable.append(links.spent(now))
     if usable and is_hopeless(size, rate, min(usable)):
-        return f"at {rate:.0f} bytes/s the file takes longer than new links would be valid"
+        return f"at {rate:.0f} bytes/s the file takes longer than new links would be valid: use a faster connection"
     return None
 
 

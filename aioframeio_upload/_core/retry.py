@@ -16,6 +16,7 @@ from .errors import IntegrityError, LinksExpired, PartError, PartExhausted, Part
 from .failures import AttemptFailure, FailureKind, Verdict, explain, rule_for
 from .model import Receipt
 from .settings import RetryPolicy
+from .words import CHECK_NETWORK, CHECK_PROXY, LOOK_ON_THE_WAY, TRUST
 
 _SPOILING = (FailureKind.CRC, FailureKind.ETAG)
 """Failures after which S3 may have other bytes than were sent."""
@@ -144,7 +145,7 @@ def _after_failure(
     error = _error_of(failure, reason, situation)
     final: UploadError | None = None
     if rule.verdict is Verdict.GIVE_UP:
-        final = PartRejected.of(error, reason)
+        final = PartRejected.of(error, reason, advice=_ADVICE.get(failure.kind))
     elif rule.verdict is Verdict.NEW_LINKS:
         expired = f"part {situation.number}: S3 says that its link has expired"
         final = LinksExpired(expired, file_id=situation.file_id)
@@ -154,7 +155,8 @@ def _after_failure(
         elif situation.memory.crc_differed and situation.may_be_whole:
             final = IntegrityError.of(error, f"{SPOILED}; the last attempt: {reason}")
         else:
-            final = PartExhausted.of(error, f"every attempt failed; the last: {reason}")
+            words = f"every attempt failed; the last: {reason}"
+            final = PartExhausted.of(error, words, advice=_ADVICE.get(failure.kind))
             final.__cause__ = error
     if final is not None:
         action, delay = Action.GIVE_UP, 0.0
@@ -162,6 +164,15 @@ def _after_failure(
         attempt = outages if is_patient else situation.attempts
         action, delay = Action.RETRY, wait_before(policy, attempt, failure.retry_after, jitter)
     return Decision(action, delay, final or error, is_counted=not is_patient)
+
+
+_ADVICE = {
+    FailureKind.UNTRUSTED: TRUST,
+    FailureKind.MISCONFIGURED: CHECK_PROXY,
+    FailureKind.UNREACHABLE: CHECK_NETWORK,
+    FailureKind.REDIRECTED: LOOK_ON_THE_WAY,
+}
+"""Where the kind of failure says more than S3's answer does."""
 
 
 def _error_of(failure: AttemptFailure, reason: str, situation: Situation) -> PartError:

@@ -21,6 +21,7 @@ from .._core.model import Plan, Receipt
 from .._core.presigned import Links
 from .._core.receipts import merge
 from .._core.settings import most_parts
+from .._core.words import advise_on_file
 from .._engine.control import CLEAN_UP
 from .._engine.event_log import PartEventSink
 from .._engine.parts import PROGRESS_PERIOD
@@ -167,7 +168,9 @@ class DaskPartSender:
         try:
             path: str = await in_thread(resources.executor, os.path.abspath, self._source.path)
         except OSError as error:  # a relative path, and no working directory any more
-            raise SourceError(reason_of(error), path=self._source.path, away=True) from error
+            raise SourceError(
+                reason_of(error), path=self._source.path, away=True, advice=advise_on_file(error)
+            ) from error
         return UploadWorkerPlugin(name, path, fingerprint, resources.settings.portable())
 
     def _submit(self, batch: PartBatch, name: str) -> Future[Any]:

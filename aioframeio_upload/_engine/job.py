@@ -455,7 +455,7 @@ class UploadJob:
                         is_resumed = False
                         await record.begin(plan)
                         log.debug("%s; file %s is replaced by %s", error, old.file_id, plan.file_id)
-                        self.feed.publish(UploadReplanned(plan.file_id, old.file_id, str(error)))
+                        self.feed.publish(UploadReplanned(plan.file_id, old.file_id, error.problem))
                         sender = self._sender(plan, found, record)
                 await found.check()
             except BaseException as error:
@@ -501,15 +501,15 @@ class UploadJob:
             return
         reason = self._why_not_replaced(plan, found, sender, replacements.expired)
         if reason is not None:
-            raise LinksExpired(f"{error}; {reason}", file_id=plan.file_id)
+            raise LinksExpired(f"{error.problem}; {reason}", file_id=plan.file_id, advice="")
         replacements.expired += 1
 
     def _why_not_replaced(self, plan: Plan, found: OpenSource, sender: PartSender, replaced: int) -> str | None:
         """Return why new links would not help; None if they might."""
         if not found.replayable:
-            return "a stream cannot be sent a second time"
+            return "a stream cannot be sent a second time: open it again, and upload it again"
         if self.request.folder_id is None:
-            return "the plan does not contain its folder"
+            return "the plan does not contain its folder: plan it again"
         return why_not_replaced(
             sender.links,
             self.resources.now(),
@@ -570,7 +570,7 @@ class UploadJob:
         except UploadError as error:
             failure = error
         if failure is not None:
-            reason = f"{words}, and sending again did not work: {failure}"
+            reason = f"{words}, and sending again did not work: {failure.problem}"
             raise ConfirmationError(reason, file_id=plan.file_id) from failure
         try:
             return await settle(plan, receipts)

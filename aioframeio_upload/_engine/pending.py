@@ -8,6 +8,7 @@ from .._core.backoff import may_pass
 from .._core.errors import ApiError, JournalError
 from .._core.journal import Entry, PendingUpload, Row
 from .._core.listing import STACKING
+from .._core.words import LET_IT_END, SEE_PENDING
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .confirm import find_status
@@ -85,7 +86,7 @@ async def discard(journal: AsyncJournal, api: FrameioApi, file_id: str, account_
     """
     rows = [row for row in await journal.pending() if row.pending.file_id == file_id]
     if not rows:
-        raise JournalError(f"holds no upload of file {file_id}", path=journal.path)
+        raise JournalError(f"holds no upload of file {file_id}", path=journal.path, advice=SEE_PENDING)
     identity = rows[0].identity
     if identity is None:
         await _discard_damaged(journal, api, rows[0], rows[0].account_id or account_id)
@@ -105,7 +106,8 @@ async def _discard_damaged(journal: AsyncJournal, api: FrameioApi, row: Row, acc
     """Drop an unreadable entry; delete its placeholder if the entry still names the file and an account is known."""
     owner, file_id = object(), row.pending.file_id
     if not await journal.own(row.key, owner):
-        raise JournalError(f"{file_id}: another process, or another upload, is at it", path=journal.path)
+        held = f"the upload of {file_id} is in use by another upload or process"
+        raise JournalError(held, path=journal.path, advice=LET_IT_END)
     try:
         reason = "its account is not known" if row.has_file and account_id is None else None
         if row.has_file and account_id is not None:

@@ -20,6 +20,7 @@ from .._core.remote_records import (
     read_user,
     read_workspace,
 )
+from .._core.words import CHECK_PATH, NAME_A_FOLDER
 from .._io.frameio_api import (
     ACCOUNTS,
     LIST_CHILDREN,
@@ -118,7 +119,7 @@ async def find_folder(api: FrameioApi, account_id: str, names: list[str], *, mak
     """
     project = await _find_named_project(api, account_id, names[0])
     if project.root_folder_id is None:
-        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200)
+        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200, advice=NAME_A_FOLDER)
     if make:
         folders = RemoteFolders(
             api,
@@ -138,7 +139,7 @@ async def find_folder(api: FrameioApi, account_id: str, names: list[str], *, mak
         if inside is None:
             there = [one for alike in listing.folders.values() for one, _ in alike]
             words = f"there is no folder {name!r} in {way!r}; {_list('folder', there)}"
-            raise NotFound(words, operation=LIST_CHILDREN.name, status=200)
+            raise NotFound(words, operation=LIST_CHILDREN.name, status=200, advice=CHECK_PATH)
         found, way = RemoteFolder(inside, name), f"{way}/{name}"
     return found
 
@@ -177,10 +178,15 @@ async def _find_named_project(api: FrameioApi, account_id: str, name: str) -> Re
     ]
     if not found:
         words = f"there is no project {name!r}; {_list('project', [one.name for one in projects])}"
-        raise NotFound(words, operation=PROJECTS.name, status=200)
+        raise NotFound(words, operation=PROJECTS.name, status=200, advice=CHECK_PATH)
     if len(found) > 1:
         ids = ", ".join(one.id for one in found)
-        raise ApiError(f"several projects are called {name!r}: use the ID of one: {ids}", operation=PROJECTS.name)
+        raise ApiError(
+            f"several projects are called {name!r}",
+            operation=PROJECTS.name,
+            status=200,
+            advice=f"use the ID of one: {ids}",
+        )
     return found[0]
 
 

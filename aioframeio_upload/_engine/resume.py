@@ -10,6 +10,7 @@ from .._core.errors import JournalError, LinksExpired
 from .._core.journal import Entry, Fingerprint, Identity, SentFile
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.resuming import ResumeAction, Resumption, next_step
+from .._core.words import LET_IT_END
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .._io.session import Session
@@ -184,7 +185,7 @@ class JournalSession(NullJournalSession):
     def held(self) -> JournalError:
         """Return the error for an entry that another upload has claimed."""
         reason = f"the upload of {self._identity.name!r} is in use by another upload or process"
-        return JournalError(reason, path=self._journal.path)
+        return JournalError(reason, path=self._journal.path, advice=LET_IT_END)
 
     async def look_at(self, source: OpenSource) -> None:
         """Read the source's fingerprint."""
@@ -204,7 +205,8 @@ class JournalSession(NullJournalSession):
             await self._journal.begin(entry)
         except JournalError as error:
             self.is_begun = False
-            raise JournalError(f"{error.reason}; {plan.name!r} was not begun", path=error.path) from error
+            reason = f"{error.reason}; {plan.name!r} was not begun"
+            raise JournalError(reason, path=error.path, advice=error.advice) from error
 
     async def note(self, receipt: Receipt) -> None:
         """Record that S3 has a part.
@@ -216,7 +218,7 @@ class JournalSession(NullJournalSession):
             await self._journal.note(self._key, receipt)
         except JournalError as error:
             reason = f"{error.reason}; {self._identity.name!r} was stopped, and can be resumed"
-            raise JournalError(reason, path=error.path) from error
+            raise JournalError(reason, path=error.path, advice=error.advice) from error
 
     async def drop(self, control: UploadControl) -> None:
         """Erase the entry, links included; log a warning if that fails."""
@@ -314,7 +316,7 @@ async def take_up(
     await record.drop(control)
     if entry.identity.folder_id is None:
         reason = "it cannot be resumed, and its plan does not contain its folder"
-        raise LinksExpired(reason, file_id=entry.plan.file_id)
+        raise LinksExpired(reason, file_id=entry.plan.file_id, advice="plan it again")
     return found
 
 

@@ -60,7 +60,7 @@ async def read_answer(
     if gives == "nothing" and 200 <= response.status < 300:
         return answer()
     if 300 <= response.status < 400:
-        return answer(trouble="a redirect, which is not followed; is base_url right?")
+        return answer(trouble="a redirect, which is not followed")
     if not text:
         return answer(trouble="the answer is empty")
     try:

@@ -132,7 +132,7 @@ class Claims:
         try:
             check_file(found, self._journal, os.path.basename(path))
         except JournalError as error:
-            raise JournalError(error.reason, path=error.path, file_id=key[:16]) from None
+            raise JournalError(error.reason, path=error.path, file_id=key[:16], advice=error.advice) from None
 
     # -- the owners ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import anyio
 
 from .._core.errors import SourceChanged, SourceError
 from .._core.redact import redact
+from .._core.words import CHECK_SHARE, advise_on_file
 from .foreign import await_foreign
 
 T = TypeVar("T")
@@ -90,7 +91,7 @@ class ReadThreads(ThreadPoolExecutor):
         except TimeoutError:
             if not deadline.expired():
                 raise  # an ETIMEDOUT of the system
-        raise SourceError(f"does not answer for {self._stall:g} s", path=path, away=True)
+        raise SourceError(f"does not answer for {self._stall:g} s", path=path, away=True, advice=CHECK_SHARE)
 
 
 def in_thread(executor: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
@@ -192,10 +193,13 @@ class SharedFile:
                 is_long = self._owner is not None and os.fstat(self.file.fileno()).st_size >= offset + len(buffer)
             except Exception as error:  # a caller's file object may raise anything; it is chained as the cause
                 reason = f"cannot be read: {reason_of(error)}"
-                raise SourceError(reason, path=self.path, away=isinstance(error, OSError)) from error
+                raise SourceError(
+                    reason, path=self.path, away=isinstance(error, OSError), advice=advise_on_file(error)
+                ) from error
         missing = f"it ends {len(buffer) - done} bytes early"
         if is_long:
-            raise SourceError(f"cannot be read: {missing}, and is as long as before", path=self.path, away=True)
+            reason = f"cannot be read: {missing}, and is as long as before"
+            raise SourceError(reason, path=self.path, away=True, advice=CHECK_SHARE)
         raise SourceChanged(f"changed while it was sent: {missing}", path=self.path)
 
     def leave(self) -> None:
@@ -302,7 +306,7 @@ def reason_of(error: Exception) -> str:
     Credentials are removed: an object that reads from a network may quote the presigned URL that it reads.
     """
     if isinstance(error, SourceError):
-        return str(error)
+        return error.reason
     if isinstance(error, OSError) and error.strerror:
         return redact(str(error.strerror))
     return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

@@ -30,6 +30,7 @@ from .._core.links import is_secure
 from .._core.listing import BadListing, Cursors, Listing
 from .._core.presigned import Now
 from .._core.redact import PartUrl, Secret, redact, without_frames
+from .._core.words import CHECK_LOGIN, CHECK_PROXY, TRUST, USE_ROOT_FOLDER, advise_on_call, name_call
 from .api_pace import ApiPace, Turn
 from .api_response import Answer, Shape, read_answer, read_text, summarize
 from .files import in_thread
@@ -144,8 +145,8 @@ class FrameioApi:
         self._pace = ApiPace()
         self._passed_at: dict[str, float] = {}
         """By operation: when the service last let a call pass its rate limit. Shared by all views."""
-        self._missing: dict[tuple[str, str], str] = {}
-        """By account and folder: what is known of a folder that was not found. Shared by all views."""
+        self._missing: dict[tuple[str, str], tuple[str, str]] = {}
+        """By account and folder: why a folder was not found, and what to do. Shared by all views."""
         self._publish: Callable[[ApiRetrying], None] | None = None
 
     def publishing(self, publish: Callable[[ApiRetrying], None]) -> FrameioApi:
@@ -232,28 +233,37 @@ class FrameioApi:
                 refusals=None if turn is None else turn.refusals,
             )
             if again is None:
-                raise await self._explained(failure, account_id, ids.get("folder_id"))
+                raise await self._explained(failure, answer.kind, account_id, ids.get("folder_id"))
             self._log_retry(operation, again, answer)
             self._publish_retry(operation, again, failure)
             if again.is_patient and answer.kind is FailureKind.UNREACHABLE:
                 on_outage(now - began + again.delay)
             await anyio.sleep(again.delay)
 
-    async def _explained(self, error: ApiError, account_id: str | None, folder_id: str | None) -> ApiError:
-        """Return an error that says more if it is about a folder that was not found: perhaps the ID is a project's."""
+    async def _explained(
+        self, error: ApiError, kind: FailureKind, account_id: str | None, folder_id: str | None
+    ) -> ApiError:
+        """Return the error with what to do; if a folder was not found, with why: perhaps the ID is a project's."""
+        error.advice = _ADVICE.get(kind) or advise_on_call(error.operation, error.status)
         if not isinstance(error, NotFound) or account_id is None or folder_id is None:
             return error
-        words = self._missing.get((account_id, folder_id))
-        if words is None:
+        found = self._missing.get((account_id, folder_id))
+        if found is None:
             words = f"there is no folder {folder_id} in account {account_id}, or this token cannot read it"
+            found = words, error.advice
             with suppress(ApiError), anyio.move_on_after(EXPLAINING):
                 project = await self.call(SHOW_PROJECT, account_id=account_id, project_id=folder_id)
                 if (root := read_id(project.get("root_folder_id"))) is not None:
-                    words = f"{folder_id} is a project, not a folder; its root folder is {root}"
+                    found = f"{folder_id} is a project, not a folder; its root folder is {root}", USE_ROOT_FOLDER
             if len(self._missing) < MOST_EXPLAINED:
-                self._missing[account_id, folder_id] = words
+                self._missing[account_id, folder_id] = found
+        words, advice = found
         return NotFound(
-            f"{error.detail}; {words}", operation=error.operation, status=error.status, request_id=error.request_id
+            f"{error.detail}; {words}",
+            operation=error.operation,
+            status=error.status,
+            request_id=error.request_id,
+            advice=advice,
         )
 
     def _recording(self, operation: Operation, url: URL, attempt: int) -> Recording:
@@ -261,7 +271,7 @@ class FrameioApi:
         return self._resources.settings.telemetry.call(operation.name, facts)
 
     def _log_retry(self, operation: Operation, again: Again, answer: Answer) -> None:
-        log.debug("%s: %s; again in %.1f s", operation.name, summarize(answer), again.delay)
+        log.debug("%s: %s; again in %.1f s", name_call(operation.name), summarize(answer), again.delay)
         if self._publish is None:
             # The call belongs to no upload, so there is no event: without this, half a minute could pass silently.
             log.info("Frame.io is asked again in %.1f s: %s", again.delay, summarize(answer))
@@ -350,7 +360,7 @@ class FrameioApi:
 
     async def _fresh_token(self, operation: Operation) -> Secret[str]:
         """Return the token for a call; a callable that hangs in its thread is abandoned after the API timeout."""
-        refuse = partial(AuthenticationError, operation=operation.name)
+        refuse = partial(AuthenticationError, operation=operation.name, advice=CHECK_LOGIN)
         # No variable here holds the plain token, nor the callable: the repr of a `partial` shows its arguments.
         given: Secret[Any] = self._token
         if callable(given.reveal()):
@@ -360,7 +370,7 @@ class FrameioApi:
                     given = await await_foreign(self._ask(given))
                 except AuthenticationError as error:
                     # The callable's own words, such as how to log in again; redacted, as any foreign text.
-                    raise refuse(redact(error.detail)) from error
+                    raise refuse(redact(error.detail), advice="") from error
                 except ForeignCancellation as error:
                     raise refuse(f"the token callable returned none: {error}") from error
                 except Exception as error:  # the caller's code may raise anything; it is chained as the cause
@@ -414,7 +424,12 @@ def _ignore(_: object) -> None:
     """Stand in for a callback that was not given."""
 
 
+_ADVICE = {FailureKind.UNTRUSTED: TRUST, FailureKind.MISCONFIGURED: CHECK_PROXY}
+"""Where the kind of failure says more than the lack of an answer."""
+
+
 def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiError:
+    """Return the error of an attempt, which may be followed by another, so that it advises nothing yet."""
     kind = ERRORS.get(answer.status or 0, ApiError)
     return kind(
         answer.trouble or "no reason was given",
@@ -422,6 +437,7 @@ def _error(operation: Operation, answer: Answer, file_id: str | None) -> ApiErro
         status=answer.status,
         request_id=answer.request_id,
         file_id=file_id,
+        advice="",
     )
 
 

@@ -16,6 +16,7 @@ from .._core.journal import Entry, Row, SentFile
 from .._core.model import Receipt
 from .._core.public import public
 from .._core.redact import without_frames
+from .._core.words import RESUME
 
 if TYPE_CHECKING:
     from .journal_sqlite import SqliteJournal
@@ -159,7 +160,8 @@ class AsyncJournal:
             if reason is None:
                 note.recorded.set_result(None)
             else:
-                refusal = JournalError(reason, path=self.path)
+                advice = cause.advice if isinstance(cause, JournalError) else RESUME
+                refusal = JournalError(reason, path=self.path, advice=advice)
                 refusal.__cause__ = cause
                 note.recorded.set_exception(refusal)
 

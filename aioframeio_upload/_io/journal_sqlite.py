@@ -32,6 +32,7 @@ from .._core.journal import (
     write_sent,
 )
 from .._core.model import Receipt
+from .._core.words import LET_IT_END, NAME_ANOTHER, advise_on_file
 from .claims import Claims
 from .ownership import NO_FOLLOW, check_file, folder_warning, hide
 
@@ -86,21 +87,26 @@ END
 HEAD = 4096
 """Characters of a recorded plan that are searched for its IDs if the rest of its row is damaged."""
 
+MOVE_AWAY = "move it away, or name another file as the journal: unfinished uploads start over then"
+ON_A_LOCAL_DISK = "keep the journal on a local disk"
+LET_WRITE = "let this user write to it, or name another file as the journal"
+
 MESSAGES = {
-    sqlite3.SQLITE_BUSY: "database is locked",
-    sqlite3.SQLITE_LOCKED: "database is locked",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_NOTADB: "is not a database",
-    sqlite3.SQLITE_CORRUPT: "is damaged: parts of the file are not SQLite's",
-    sqlite3.SQLITE_READONLY: "cannot be written to",
-    sqlite3.SQLITE_PERM: "cannot be used: permission denied",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk reports an error",
-    sqlite3.SQLITE_PROTOCOL: "cannot be locked; is it on a network file system?",
-    sqlite3.SQLITE_NOMEM: "cannot be used: there is not enough memory",
-    sqlite3.SQLITE_CONSTRAINT: "refused the record",
-    sqlite3.SQLITE_ERROR: "has other tables than a journal",
+    sqlite3.SQLITE_BUSY: ("database is locked by another program", LET_IT_END),
+    sqlite3.SQLITE_LOCKED: ("database is locked by another program", LET_IT_END),
+    sqlite3.SQLITE_FULL: ("the disk is full", "free some space"),
+    sqlite3.SQLITE_NOTADB: ("is not a database", NAME_ANOTHER),
+    sqlite3.SQLITE_CORRUPT: ("is damaged: parts of the file are not SQLite's", MOVE_AWAY),
+    sqlite3.SQLITE_READONLY: ("cannot be written to", LET_WRITE),
+    sqlite3.SQLITE_PERM: ("cannot be used: permission denied", LET_WRITE),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", LET_WRITE),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk reports an error", "check the disk"),
+    sqlite3.SQLITE_PROTOCOL: ("cannot be locked, as on network file systems", ON_A_LOCAL_DISK),
+    sqlite3.SQLITE_NOMEM: ("cannot be used: there is not enough memory", "close other programs"),
+    sqlite3.SQLITE_CONSTRAINT: ("refused the record", MOVE_AWAY),
+    sqlite3.SQLITE_ERROR: ("has other tables than a journal", NAME_ANOTHER),
 }
+"""Our words for SQLite's primary result codes, and what to do."""
 """Our messages for SQLite's errors, by primary code. SQLite's own may quote stored text, which includes part links."""
 
 SENT = """
@@ -190,7 +196,8 @@ class SqliteJournal:
         self._upgrade()
         (mode,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
-            raise JournalError("SQLite cannot keep a WAL there; is it a network file system?", path=self.path)
+            reason = "SQLite cannot keep a WAL there, as on network file systems"
+            raise JournalError(reason, path=self.path, advice=ON_A_LOCAL_DISK)
 
     def _upgrade(self) -> None:
         """Create the tables of this version, and have the file name it, so that no earlier library reads the receipts.
@@ -217,9 +224,11 @@ class SqliteJournal:
         try:
             yield
         except sqlite3.Error as error:
-            raise JournalError(message_for(error), path=self.path) from None
+            reason, advice = message_for(error)
+            raise JournalError(reason, path=self.path, advice=advice) from None
         except OSError as error:
-            raise JournalError(error.strerror or type(error).__name__, path=self.path) from error
+            advice = LET_WRITE if isinstance(error, PermissionError) else advise_on_file(error)
+            raise JournalError(error.strerror or type(error).__name__, path=self.path, advice=advice) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -348,7 +357,7 @@ class SqliteJournal:
             return entry
         self._damaged[key] = "its entry cannot be read"
         row = self._row(mark_of(key), found[0][0])
-        raise JournalError(row.complaint, path=self.path, file_id=row.pending.file_id)
+        raise JournalError(row.complaint, path=self.path, file_id=row.pending.file_id, advice="discard it")
 
     def pending(self) -> list[Row]:
         """Return all recorded uploads without their plans; of damaged ones, what can be read."""
@@ -426,7 +435,7 @@ def make_file(path: str) -> None:
         check_file(found, path)
         if found.st_size == 0 and _size_of(f"{path}-wal"):
             # Not left to SQLite, which would delete the WAL with the records in it.
-            raise JournalError("is empty, but its WAL file is not", path=path) from None
+            raise JournalError("is empty, but its WAL file is not", path=path, advice=MOVE_AWAY) from None
 
 
 def check_beside(path: str) -> None:
@@ -476,9 +485,10 @@ def _is_blank(connection: sqlite3.Connection) -> bool:
 
 def _check_mark(connection: sqlite3.Connection, path: str) -> None:
     if _read(connection, "application_id") != APPLICATION_ID:
-        raise JournalError("is a database, but not a journal", path=path)
+        raise JournalError("is a database, but not a journal", path=path, advice=NAME_ANOTHER)
     if not 1 <= (version := _read(connection, "user_version")) <= VERSION:
-        raise JournalError(f"is a journal of version {version}; this library has version {VERSION}", path=path)
+        reason = f"is a journal of version {version}, and this library has version {VERSION}"
+        raise JournalError(reason, path=path, advice=f"update the library, or {NAME_ANOTHER}")
 
 
 def _decoded(raw: bytes) -> str:
@@ -500,12 +510,12 @@ def primary_code(error: sqlite3.Error) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def message_for(error: sqlite3.Error) -> str:
-    """Return our message for an error of SQLite."""
+def message_for(error: sqlite3.Error) -> tuple[str, str]:
+    """Return our message for an error of SQLite, and what to do."""
     code = primary_code(error)
     if code is None:
-        return f"cannot be used: {type(error).__name__}"
-    return MESSAGES.get(code, f"cannot be used: SQLite's error {code}")
+        return f"cannot be used: {type(error).__name__}", NAME_ANOTHER
+    return MESSAGES.get(code, (f"cannot be used: SQLite's error {code}", NAME_ANOTHER))
 
 
 def _read(connection: sqlite3.Connection, pragma: str) -> int:

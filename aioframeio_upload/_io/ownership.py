@@ -11,6 +11,7 @@ import os
 import stat
 
 from .._core.errors import JournalError
+from .._core.words import NAME_ANOTHER
 
 OTHERS_READ = 0o077
 
@@ -30,30 +31,31 @@ def check_file(found: os.stat_result, journal: str, name: str = "") -> None:
     Raises:
         JournalError: It is not a regular file, has a second name, belongs to another user, or others may write to it.
     """
-    reason = _objection(found)
-    if reason is None:
+    objection = _objection(found)
+    if objection is None:
         return
-    raise JournalError(f"{name}, which belongs to it, {reason}" if name else reason, path=journal)
+    reason, advice = objection
+    raise JournalError(f"{name}, which belongs to it, {reason}" if name else reason, path=journal, advice=advice)
 
 
-def _objection(found: os.stat_result) -> str | None:
-    """Return what is wrong with a file, if anything."""
+def _objection(found: os.stat_result) -> tuple[str, str] | None:
+    """Return what is wrong with a file, and what to do about it; None if nothing is."""
     if stat.S_ISLNK(found.st_mode):
-        return "is a symbolic link; name the file itself, or remove the link if it is not yours"
+        return "is a symbolic link", "name the file itself, or remove the link if it is not yours"
     if stat.S_ISDIR(found.st_mode):
-        return "is a folder; name a file in it"
+        return "is a folder", "name a file in it"
     if not stat.S_ISREG(found.st_mode):
-        return "is not a regular file"
+        return "is not a regular file", NAME_ANOTHER
     if not hasattr(os, "geteuid"):
         return None
     if found.st_uid != os.geteuid():
-        return "belongs to another user"
+        return "belongs to another user", NAME_ANOTHER
     # Under its other name the file would have another WAL. And an attacker could plant a hard link to any file of this
     # user as the WAL, which SQLite would overwrite (Linux prevents that with `fs.protected_hardlinks`; macOS does not).
     if found.st_nlink > 1:
-        return "is a hard link to a file that has another name too; make it a copy"
+        return "is a hard link to a file that has another name too", "make it a copy"
     if others_may_write(found):
-        return f"may be written to by other users (mode {stat.S_IMODE(found.st_mode):o}); if they did not, chmod 600"
+        return f"may be written to by other users (mode {stat.S_IMODE(found.st_mode):o})", "if they did not, chmod 600"
     return None
 
 
@@ -76,7 +78,8 @@ def hide(path: str) -> None:
     except FileNotFoundError:
         return
     if mode & OTHERS_READ:
-        raise JournalError(f"can be read by others (mode {mode:o}), and its mode cannot be changed", path=path)
+        reason = f"can be read by others (mode {mode:o}), and its mode cannot be changed"
+        raise JournalError(reason, path=path, advice=NAME_ANOTHER)
 
 
 def folder_warning(folder: str) -> str | None:

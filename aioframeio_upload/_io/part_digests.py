@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .._core.checksums import Checksum, Digest
 from .._core.errors import SourceError
 from .._core.model import ChecksumName
+from .._core.words import CHECK_SHARE
 from .buffers import BufferPool
 from .files import PartReader
 
@@ -60,7 +61,8 @@ async def digest_part(digests: Sequence[Digest], lent: PartReader, size: int, bl
                 await asyncio.sleep(0)  # so that a part in the page cache does not keep the loop to itself
         except TimeoutError:
             blocks.lost()
-            raise SourceError(f"does not answer: no block could be read in {stall:g} s", away=True) from None
+            words = f"does not answer: no block could be read in {stall:g} s"
+            raise SourceError(words, away=True, advice=CHECK_SHARE) from None
         except BaseException:
             blocks.lost()  # a thread may still write into it
             raise

@@ -141,4 +141,4 @@ def check_name(name: str, source: Any) -> None:
     """
     if not is_text(name):
         path = printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
-        raise SourceError(f"{NO_TEXT}; pass name=, or rename the file", path=path)
+        raise SourceError(NO_TEXT, path=path, advice="rename it, or pass name=")

@@ -20,6 +20,7 @@ import aiofiles
 from .._core.errors import SourceChanged, SourceError
 from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
+from .._core.words import CHECK_PATH, LEAVE_OUT, UPLOAD_FOLDER, advise_on_file, format_count
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, opened, reason_of
 from .foreign import await_foreign
 from .source_kinds import Source, is_stream
@@ -81,14 +82,15 @@ async def open_source(
             raise
     if found.size < 1:
         found.close()
-        raise SourceError("is empty, and Frame.io does not accept empty files", path=found.path)
+        raise SourceError("is empty, and Frame.io does not accept empty files", path=found.path, advice=LEAVE_OUT)
     return found
 
 
 def check_size(source: OpenSource, declared: int | None) -> int:
     """Return the source's size; raise SourceError if another one was declared."""
     if declared is not None and declared != source.size:
-        raise SourceError(f"has {source.size} bytes, not {declared} as declared", path=source.path)
+        reason = f"has {format_count(source.size, 'byte')}, not {declared} as declared"
+        raise SourceError(reason, path=source.path, advice="pass its own size, or none")
     return source.size
 
 
@@ -156,7 +158,7 @@ class PathSource(FileSource):
             now = _look(self.path or "")
         except OSError as error:
             reason = f"cannot be reached any more: {reason_of(error)}"
-            raise SourceError(reason, path=self.path, away=True) from error
+            raise SourceError(reason, path=self.path, away=True, advice=advise_on_file(error)) from error
         how = None
         if not now.is_file:
             how = "is no regular file any more"
@@ -236,18 +238,23 @@ async def _open_path(path: str, executor: ReadThreads, opener: Callable[[str, in
         # The type is checked before the file is opened: opening a FIFO would wait for a writer.
         mode = (await executor.ask(os.stat, path, path=path)).st_mode
         if not stat.S_ISREG(mode):
-            raise SourceError("is a directory" if stat.S_ISDIR(mode) else "is not a regular file", path=path)
+            is_folder = stat.S_ISDIR(mode)
+            raise SourceError(
+                "is a folder" if is_folder else "is not a regular file",
+                path=path,
+                advice=UPLOAD_FOLDER if is_folder else "name a file",
+            )
         handle = partial(aiofiles.open, path, "rb", executor=executor, opener=opener)
         file = await executor.answer(lambda: opened(handle(), path), path)
     except OSError as error:
-        raise SourceError(reason_of(error), path=path, away=True) from error
+        raise SourceError(reason_of(error), path=path, away=True, advice=advise_on_file(error)) from error
     except ValueError:  # the path contains a NUL byte
-        raise SourceError("is not a valid path", path=path.replace("\0", "\\0")) from None
+        raise SourceError("is not a valid path", path=path.replace("\0", "\\0"), advice=CHECK_PATH) from None
     try:
         found = await executor.ask(_look, file.file.fileno(), path=path)
     except OSError as error:  # for example, the network share disappeared meanwhile
         file.close()
-        raise SourceError(reason_of(error), path=path, away=True) from error
+        raise SourceError(reason_of(error), path=path, away=True, advice=advise_on_file(error)) from error
     except BaseException:
         file.close()
         raise
@@ -298,7 +305,8 @@ async def _open_object(
     except SourceError as error:
         if not error.is_away:
             raise
-        raise SourceError(f"the file object {error}; with size= its end is not looked for", away=True) from error
+        words = f"the file object {error.reason}"
+        raise SourceError(words, away=True, advice="pass size=, so that its end is not looked for") from error
     except Exception as error:  # a caller's file object may raise anything; it is chained as the cause
         raise unreadable(error) from error
     return SeekableSource(source, start, measured, executor, spool, returned, modified_ns)
@@ -320,7 +328,7 @@ def _open_anywhere(file: Any, returned: Callable[[], None]) -> tuple[SharedFile,
     if raw is None:
         return None
     if not file.readable():
-        raise SourceError("the file object cannot be read: it is not open for reading")
+        raise SourceError("the file object cannot be read: it is not open for reading", advice='open it with "rb"')
     file.flush()  # the buffer may contain bytes that are not in the file yet
     start, found = file.tell(), os.fstat(raw.fileno())
     size = max(0, found.st_size - start)

@@ -18,6 +18,7 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
+from .._core.words import DECLARE_SIZE, SPOOL_ELSEWHERE, format_count
 from .fair_limiter import FairLimiter
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, carried, in_thread, opened, reason_of
 from .foreign import ForeignCancellation, await_foreign
@@ -49,7 +50,7 @@ class Spool:
             SourceError: Another upload is reading it.
         """
         if id(source) in self._borrowed:
-            raise SourceError("the file object is being read by another upload")
+            raise SourceError("the file object is being read by another upload", advice="open it a second time")
         self._borrowed.add(id(source))
         return partial(self._borrowed.discard, id(source))
 
@@ -64,7 +65,8 @@ class Spool:
                 make = partial(tempfile.TemporaryFile, "w+b", buffering=0, dir=directory)
                 file = await opened(in_thread(executor, make))
             except OSError as error:
-                raise SourceError(f"cannot spool: {error.strerror}", path=directory) from error
+                reason = f"cannot be spooled to: {error.strerror}"
+                raise SourceError(reason, path=directory, advice=SPOOL_ELSEWHERE) from error
             try:
                 yield file
             finally:
@@ -85,9 +87,7 @@ def default_directory() -> str:
             places.append(find())
     usable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
     if not usable:
-        raise SourceError(
-            "cannot spool: there is no temporary directory; pass spool_dir= to the Uploader, or set TMPDIR"
-        )
+        raise SourceError("cannot spool: there is no temporary folder", advice=SPOOL_ELSEWHERE)
     return next((place for place in usable if _on_disk(place, mounts)), usable[0])
 
 
@@ -171,18 +171,21 @@ class StreamSource:
             if not self._rest:
                 self._rest = await self._chunk()
                 if not self._rest:
-                    raise SourceError(f"{self.what} ended {self._left} bytes early")
+                    early = format_count(self._left, "byte")
+                    raise SourceError(f"{self.what} ended {early} early", advice=DECLARE_SIZE)
             block = self._rest[: min(missing, WRITE_SIZE)]
             self._rest = self._rest[len(block) :]
             try:
                 await in_thread(self._executor, file.append, block)
             except OSError as error:
-                raise SourceError(f"cannot spool part {part.number}: {error.strerror}") from error
+                reason = f"cannot spool part {part.number}: {error.strerror}"
+                raise SourceError(reason, advice=SPOOL_ELSEWHERE) from error
             missing -= len(block)
             self._left -= len(block)
         # Checked before the last part is sent, so that a stream that is too long makes no finished file at Frame.io.
         if not self._left and (self._rest or await self._chunk()):
-            raise SourceError(f"{self.what} is longer than the {self.size} bytes that were planned")
+            words = f"{self.what} is longer than the {format_count(self.size, 'byte')} that were planned"
+            raise SourceError(words, advice=DECLARE_SIZE)
 
     async def _chunk(self) -> memoryview:
         try:

@@ -89,5 +89,7 @@ class TreePath(os.PathLike[str]):
     def _changed(self, folders: list[str]) -> SourceChanged:
         where = "/".join(folders)
         return SourceChanged(
-            f"its folder {where!r} became a link after the walk, and is not followed", path=os.fspath(self)
+            f"its folder {where!r} became a link after the walk, and is not followed",
+            path=os.fspath(self),
+            advice="put the folder itself in its place, then upload it again",
         )

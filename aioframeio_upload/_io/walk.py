@@ -22,6 +22,7 @@ from .._core.patterns import (
     is_left_out,
     why_left_out,
 )
+from .._core.words import CHECK_PATH, LEAVE_OUT, RENAME, advise_on_file
 from .files import in_thread, printable
 from .source_kinds import NO_TEXT
 from .tree_path import MOUNT_POINT, TreePath
@@ -186,7 +187,8 @@ def read_folder(tree: Tree, folder: str, is_whole: bool, matcher: Matcher) -> li
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "is not a valid path"
         away = isinstance(error, OSError) and not isinstance(error, NotADirectoryError)
-        raise SourceError(reason, path=printable(path), away=away) from error
+        advice = advise_on_file(error) or CHECK_PATH
+        raise SourceError(reason, path=printable(path), away=away, advice=advice) from error
     return _sort_out(inside, folder, is_whole, matcher, tree)
 
 
@@ -205,12 +207,13 @@ def _sort_out(
             # Some file systems do not return the kind with the name (a few of FUSE's): then this asks, and may fail.
             is_folder = entry.is_dir(follow_symlinks=False)
         except OSError as error:
-            _add_failure(tree, path, error.strerror or type(error).__name__, entry, away=True)
+            reason = error.strerror or type(error).__name__
+            _add_failure(tree, path, reason, advise_on_file(error), entry, away=True)
             continue
         key = path + "/" * is_folder
         left_out.see(key)
         if is_folder and not is_text(entry.name):
-            _add_failure(tree, path, NO_TEXT, entry)
+            _add_failure(tree, path, NO_TEXT, RENAME, entry)
         elif matcher.excludes(key):
             left_out.exclude(key)
         elif is_folder:
@@ -240,18 +243,22 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
         # to (Python's documentation of `os.DirEntry.stat`). `check_unchanged` would take that for a change.
         found = os.stat(entry.path) if ON_WINDOWS else entry.stat()
     except OSError as error:
-        _add_failure(tree, path, error.strerror or type(error).__name__, entry, away=True)
+        reason = error.strerror or type(error).__name__
+        _add_failure(tree, path, reason, advise_on_file(error), entry, away=True)
         return
     if not stat.S_ISREG(found.st_mode):
-        _add_failure(tree, path, "is not a regular file", entry)
+        _add_failure(tree, path, "is not a regular file", LEAVE_OUT, entry)
     elif not is_text(entry.name):
-        _add_failure(tree, path, NO_TEXT, entry)
+        _add_failure(tree, path, NO_TEXT, RENAME, entry)
     else:
         tree.files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
 
 
-def _add_failure(tree: Tree, path: str, reason: str, entry: os.DirEntry[str], *, away: bool = False) -> None:
-    tree.failures.append((printable(path), SourceError(reason, path=printable(entry.path), away=away)))
+def _add_failure(
+    tree: Tree, path: str, reason: str, advice: str, entry: os.DirEntry[str], *, away: bool = False
+) -> None:
+    error = SourceError(reason, path=printable(entry.path), away=away, advice=advice)
+    tree.failures.append((printable(path), error))
 
 
 def _leading(files: list[LocalFile]) -> set[str]:
@@ -276,6 +283,7 @@ async def check_unchanged(path: str | TreePath, file: LocalFile, executor: Execu
     try:
         now = await in_thread(executor, path.stat if isinstance(path, TreePath) else partial(os.stat, path))
     except OSError as error:
-        raise SourceError(error.strerror or type(error).__name__, path=shown, away=True) from error
+        reason = error.strerror or type(error).__name__
+        raise SourceError(reason, path=shown, away=True, advice=advise_on_file(error)) from error
     if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
         raise SourceChanged("changed since the folder was walked", path=shown)

@@ -15,6 +15,7 @@ from .._core.api_schema import is_text
 from .._core.errors import SourceChanged, SourceError
 from .._core.patterns import Matcher, Patterns, ambiguous, is_left_out
 from .._core.watching import Stamp, is_network_system, is_temporary
+from .._core.words import CHECK_PATH, advise_on_file
 from .sent_files import Sent, SentFiles
 from .tree_path import MOUNT_POINT, TreePath
 from .walk import Tree, read_folder
@@ -83,9 +84,10 @@ class FolderScanner:
             found = os.stat(self._root)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or "is not a valid path"
-            raise SourceError(reason, path=self._root, away=True) from error
+            advice = advise_on_file(error) or CHECK_PATH
+            raise SourceError(reason, path=self._root, away=True, advice=advice) from error
         if not stat.S_ISDIR(found.st_mode):
-            raise SourceError("is not a folder", path=self._root)
+            raise SourceError("is not a folder", path=self._root, advice=CHECK_PATH)
         return RootId(found.st_dev, found.st_ino)
 
     def is_shared(self) -> bool:
@@ -130,7 +132,8 @@ class FolderScanner:
             return Inspection(self._stamp(path), self._sent.find(path), self._has_look_alike(path))
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise SourceError(reason, path=os.path.join(self._root, path), away=True) from error
+            whole = os.path.join(self._root, path)
+            raise SourceError(reason, path=whole, away=True, advice=advise_on_file(error)) from error
 
     def _stamp(self, path: str) -> Stamp | None:
         try:

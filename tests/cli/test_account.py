@@ -83,7 +83,7 @@ def test_what_is_remembered_counts_only_if_the_token_can_read_it(
 def test_a_refused_list_is_an_error_and_no_upload_begins(fake: FakeFrameio, program: Program) -> None:
     fake.add_fault(Fault(on="accounts", status=403, message="locked"))
     status, _, complaint = upload(program, fake)
-    assert (status, complaint.startswith("error: PermissionDenied: accounts: 403: locked")) == (1, True)
+    assert (status, complaint.startswith("error: PermissionDenied: listing the accounts: 403: locked")) == (1, True)
     assert fake.files == ()
 
 

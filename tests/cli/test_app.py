@@ -85,7 +85,7 @@ def test_files_and_folders_are_uploaded_together_and_the_report_has_each(
         *("--exclude", "*.tmp", "--report", "delivered.json"),
     )
     assert status == 1
-    assert complaint == "error: nowhere.mov: SourceError: nowhere.mov: No such file or directory\n"
+    assert complaint == "error: nowhere.mov: SourceError: No such file or directory; check the path\n"
     assert "shoot: 2 sent, 0 there before, 0 failed" in said
     rows = {row["source"]: row for row in json.loads((tmp_path / "delivered.json").read_text(encoding="utf-8"))}
     assert {source: row["outcome"] for source, row in rows.items()} == {
@@ -216,7 +216,7 @@ NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user a
     [
         (["--folder", "https://app.frame.io/player/1"], {}, NOT_A_FOLDER),
         (["--folder", "f", "--bandwidth", "fast"], {}, "error: --bandwidth takes bytes per second"),
-        (["--folder", "f", "--bandwidth", "1"], {}, "error: Limits.bandwidth must be at least 1024"),
+        (["--folder", "f", "--bandwidth", "1"], {}, "error: --bandwidth must be at least 1024"),
         (["--folder", "f", "--timeout", "0"], {}, "error: --timeout takes a number of seconds greater than 0"),
         (["--folder", "f", "--timeout", "inf"], {}, "error: --timeout takes a number of seconds greater than 0"),
         (["--folder", "f", "--report", "out.txt"], {}, "error: --report takes a file that ends in"),
@@ -252,10 +252,12 @@ def test_a_refused_token_is_reported_in_a_line_without_it(fake: FakeFrameio, pro
     status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
     assert status == 1
     assert complaint.startswith("error: take.mov: AuthenticationError: ")
-    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has expired\n")
+    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has expired: set a new one\n")
     assert len(complaint.splitlines()) == 1
     assert "of-somebody-else" not in complaint
-    assert program.run("find", environment=refused)[2].endswith("; FRAMEIO_TOKEN is wrong or has expired\n")
+    assert program.run("find", environment=refused)[2].endswith(
+        "; FRAMEIO_TOKEN is wrong or has expired: set a new one\n"
+    )
 
 
 def test_a_missing_folder_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
@@ -440,7 +442,9 @@ def test_looking_for_what_is_pending_makes_no_journal(program: Program, journal:
     assert program.run("resume", *journal) == (0, "nothing is pending\n", "")
     status, said, complaint = program.run("discard", "f1", *journal)
     assert (status, said) == (1, "")
-    assert complaint.endswith("uploads.sqlite3: there is no journal, and so nothing to discard\n")
+    assert complaint.endswith(
+        "uploads.sqlite3: there is no journal, and so nothing to discard; check the path, if --journal was given\n"
+    )
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -592,10 +596,13 @@ def test_find_retries_a_busy_service_and_reports_a_refusal(fake: FakeFrameio, pr
     assert program.run("find", fake.project_id)[0] == 0
     assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
     status, _, complaint = program.run("find", "No such project")
-    assert (status, complaint) == (1, "error: no project that this token can read matches\n")
+    assert (status, complaint) == (
+        1,
+        "error: no project that this token can read matches 'No such project'; list all: aioframeio-upload find\n",
+    )
     fake.add_fault(Fault(on="workspaces", do="answer", status=403, message="not yours"))
     status, _, complaint = program.run("find")
-    refused = r"error: PermissionDenied: workspaces: 403: not yours \(request \w+\)\n"
+    refused = r"error: PermissionDenied: listing the workspaces: 403: not yours \(request \w+\); ask for a role .*\n"
     assert (status, bool(re.fullmatch(refused, complaint))) == (1, True), complaint
 
 
@@ -627,7 +634,7 @@ def test_a_dry_run_says_what_the_upload_does_and_creates_nothing(
         (program.folder / "shoot" / name).write_bytes(content)
     arguments = ("upload", "take.mov", "shoot", "nowhere.mov", "--folder", fake.folder_id, "--exclude", "*.tmp")
     status, said, complaint = program.run(*arguments, "--dry-run")
-    assert (status, complaint) == (1, "error: nowhere.mov: SourceError: nowhere.mov: No such file or directory\n")
+    assert (status, complaint) == (1, "error: nowhere.mov: SourceError: No such file or directory; check the path\n")
     assert said.splitlines() == [
         "take.mov: would be sent, 3.1 MB",
         "shoot: would be created",

@@ -130,7 +130,7 @@ def test_on_a_terminal_it_is_drawn_and_its_ends_and_retries_stay(tmp_path: Path)
     assert "\x1b[" in shown
     assert re.search(r"take\.mov: again in \d", shown)
     assert "take.mov: uploaded, 2.1 MB  https://next.frame.io/" in shown
-    assert shown.splitlines()[-1].endswith("error: nowhere.mov: SourceError: nowhere.mov: No such file or directory")
+    assert shown.splitlines()[-1].endswith("error: nowhere.mov: SourceError: No such file or directory; check the path")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGPIPE to be told of")

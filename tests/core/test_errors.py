@@ -41,11 +41,12 @@ from aioframeio_upload._core import events as folders_module
 from aioframeio_upload._core.api_schema import MalformedAnswer
 from tests.support.strategies import errors, part_errors
 
-API: dict[str, Any] = {"operation": "show", "status": 401, "request_id": "r1", "file_id": "f1"}
+API: dict[str, Any] = {"operation": "show_file", "status": 401, "request_id": "r1", "file_id": "f1"}
 API_403: dict[str, Any] = {**API, "status": 403}
 API_404: dict[str, Any] = {**API, "status": 404}
 API_429: dict[str, Any] = {**API, "status": 429}
 API_TOLD = {"detail": "no", "status": 401, "request_id": "r1", "file_id": "f1"}
+API_TOLD_418 = {"detail": "no", "status": 418, "request_id": None, "file_id": None}
 PART: dict[str, Any] = {"number": 3, "attempts": 8, "status": 503, "code": "SlowDown", "request_id": "r1"}
 
 FAILED_FOLDER = FolderResult((), (FileSkipped("b", "there"),), (FileFailed("a", UploadError("no")),), ())
@@ -58,32 +59,77 @@ FAILED_FOLDER_TOLD = {
 
 SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (UploadError("the upload has not ended"), "the upload has not ended", {}),
+    (UploadError("it failed", advice="try again"), "it failed; try again", {}),
     (SourceError("is empty", path="a.mov"), "a.mov: is empty", {"path": "a.mov"}),
+    (SourceError("is empty", path="a.mov", advice="leave it out"), "a.mov: is empty; leave it out", {"path": "a.mov"}),
     (SourceError("needs size="), "needs size=", {"path": None}),
-    (SourceChanged("was written to", path="a.mov"), "a.mov: was written to", {"path": "a.mov"}),
+    (
+        SourceChanged("was written to", path="a.mov"),
+        "a.mov: was written to; upload it again when nothing writes to it",
+        {"path": "a.mov"},
+    ),
     (PlanError("2 parts hold 3 bytes"), "2 parts hold 3 bytes", {}),
     (MalformedAnswer("no upload_urls"), "no upload_urls", {}),
-    (LinksExpired("part 1: too old", file_id="f1"), "part 1: too old", {"file_id": "f1"}),
-    (ApiError("no", **API), "show: 401: no (request r1)", API_TOLD),
+    (LinksExpired("part 1: too old", file_id="f1"), "part 1: too old; upload it again", {"file_id": "f1"}),
+    (ApiError("no", **API), "looking up the file: 401: no (request r1); get a new token", API_TOLD),
+    (ApiError("no", operation="tickle", status=418), "calling Frame.io: 418: no", API_TOLD_418),
     (
-        ApiError("the connection broke", operation="show"),
-        "show: no answer: the connection broke",
+        ApiError("the connection broke", operation="show_file"),
+        "looking up the file: no answer: the connection broke;"
+        " check the network of this machine and its proxy, then try again",
         {"detail": "the connection broke", "status": None, "request_id": None, "file_id": None},
     ),
-    (AuthenticationError("no", **API), "show: 401: no (request r1)", API_TOLD),
-    (PermissionDenied("no", **API_403), "show: 403: no (request r1)", API_TOLD | {"status": 403}),
-    (NotFound("no", **API_404), "show: 404: no (request r1)", API_TOLD | {"status": 404}),
-    (RateLimited("no", **API_429), "show: 429: no (request r1)", API_TOLD | {"status": 429}),
+    (AuthenticationError("no", **API), "looking up the file: 401: no (request r1); get a new token", API_TOLD),
+    (
+        PermissionDenied("no", **API_403),
+        "looking up the file: 403: no (request r1);"
+        " ask for a role that allows it, or use the token of a user who has one",
+        API_TOLD | {"status": 403},
+    ),
+    (
+        NotFound("no", **API_404),
+        "looking up the file: 404: no (request r1); check the ID, and that of the account",
+        API_TOLD | {"status": 404},
+    ),
+    (
+        RateLimited("no", **API_429),
+        "looking up the file: 429: no (request r1); wait a minute; other programs of the same user count, too",
+        API_TOLD | {"status": 429},
+    ),
     (PartError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
     (
         PartError("the connection broke", number=3, attempts=1),
         "part 3, attempt 1: the connection broke",
         {"number": 3, "attempts": 1, "status": None, "code": None, "request_id": None},
     ),
-    (PartRejected("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
-    (PartExhausted("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
-    (IntegrityError("slow", **PART), "part 3, attempt 8: 503 SlowDown: slow (request r1)", PART),
-    (ConfirmationError("too late", file_id="f1"), "file f1: too late", {"file_id": "f1", "reason": "too late"}),
+    (
+        PartRejected("slow", **PART),
+        "part 3, attempt 8: 503 SlowDown: slow (request r1);"
+        " upload it again; if it stays, report it with the request's ID",
+        PART,
+    ),
+    (
+        PartExhausted("slow", **PART),
+        "part 3, attempt 8: 503 SlowDown: slow (request r1);"
+        " upload it again; with a journal, only the missing parts are sent",
+        PART,
+    ),
+    (
+        IntegrityError("slow", **PART),
+        "part 3, attempt 8: 503 SlowDown: slow (request r1);"
+        " check the memory and the network of this machine, then upload it again",
+        PART,
+    ),
+    (
+        ConfirmationError("too late", file_id="f1"),
+        "file f1: too late; it is kept: ask for its status later; uploading it again with its journal only confirms it",
+        {"file_id": "f1", "reason": "too late"},
+    ),
+    (
+        ConfirmationError("it failed", file_id="f1", failed=True),
+        "file f1: it failed; upload it again",
+        {"file_id": "f1", "reason": "it failed"},
+    ),
     (JournalError("is no database", path="a.db"), "a.db: is no database", {"path": "a.db"}),
     (UploadCancelled("the upload was cancelled"), "the upload was cancelled", {}),
     (FolderUploadError(FAILED_FOLDER), "1 of 2 files failed; the first: 'a': no", {"result": FAILED_FOLDER_TOLD}),
@@ -102,6 +148,18 @@ def test_an_error_has_this_message_and_these_fields(error: UploadError, message:
     assert error.to_dict() == {"type": type(error).__name__, "message": message, **told}
     for name, value in told.items():
         assert (FAILED_FOLDER_TOLD if name == "result" else getattr(error, name)) == value
+
+
+def test_the_advice_is_the_end_of_the_text_and_can_be_told_from_it() -> None:
+    error = SourceError("is empty", path="a.mov", advice="leave it out")
+    assert (error.problem, error.advice, error.reason) == ("a.mov: is empty", "leave it out", "is empty")
+    assert str(error) == f"{error.problem}; {error.advice}"
+
+
+def test_a_folders_error_names_the_path_of_its_first_failure_once() -> None:
+    failed = FileFailed("sub/a.mov", SourceError("is empty", path="/shoot/sub/a.mov", advice="leave it out"))
+    error = FolderUploadError(FolderResult((), (), (failed,), ()))
+    assert str(error) == "1 of 1 file failed; the first: 'sub/a.mov': is empty; leave it out"
 
 
 def test_the_table_above_has_every_error() -> None:

@@ -179,7 +179,9 @@ def test_an_upload_gets_new_links_a_few_times_at_most(
 ) -> None:
     links, now = links_of(seconds, own=own), Now(1000.0 + age, None if skew is None else NOW + timedelta(seconds=skew))
     assert REPLANS == 3
-    assert why(links, now, replaced=REPLANS, has_sent=has_sent) == "this upload's links have expired 4 times"
+    assert why(links, now, replaced=REPLANS, has_sent=has_sent) == (
+        "this upload's links have expired 4 times: use a faster connection, or send smaller files"
+    )
 
 
 @given(st.none() | st.integers(1, WEEK), SKEWS.filter(lambda skew: skew is None or skew < 0.4))

@@ -116,8 +116,8 @@ def test_different_bytes_at_the_service_are_a_failure(program: Program) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nowhere.mov"], r"error: SourceError: nowhere.mov: No such file or directory"),
-        (["."], r"error: SourceError: \.: is a directory"),
+        (["nowhere.mov"], r"error: SourceError: nowhere.mov: No such file or directory; check the path"),
+        (["."], r"error: SourceError: \.: is a folder; name a file"),
         (
             ["--size", "1", "--faults", '[{"do": "answer", "status": 403, "number": 2}]'],
             r"error: PartRejected: part 2, attempt 1: 403 AccessDenied: .*",

@@ -251,7 +251,8 @@ def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio, tmp_path: Path
         (empty,) = announced(client, about(size=0))
         assert (put(client, empty, b"", 0).status_code, fake.files) == (400, ())
         assert (
-            listened(client, empty, is_now("failed"))["error"] == "is empty, and Frame.io does not accept empty files"
+            listened(client, empty, is_now("failed"))["error"]
+            == "is empty, and Frame.io does not accept empty files; leave it out"
         )
 
 
@@ -1053,6 +1054,6 @@ def test_the_bars_are_full_at_the_end(fake: FakeFrameio, two: list[Path], many: 
 
 def test_the_bars_report_a_failure_in_one_line(fake: FakeFrameio, two: list[Path]) -> None:
     status, said = ended(begun("progress_bar/bars.py", fake, "nowhere.mov", *two, COLUMNS="120"))
-    assert (status, said.splitlines()[0]) == (1, "nowhere.mov: nowhere.mov: No such file or directory")
+    assert (status, said.splitlines()[0]) == (1, "nowhere.mov: nowhere.mov: No such file or directory; check the path")
     assert "Traceback" not in said
     assert arrived(fake) == {path.name: sha256(path.read_bytes()) for path in two}

@@ -100,7 +100,7 @@ def test_an_example_that_takes_a_token_takes_the_address_of_the_service(example:
 def test_one_file_reports_an_error_in_one_line(tmp_path: Path) -> None:
     ended = run("one_file", str(tmp_path / "nowhere.mov"))
     assert ended.returncode == 1
-    assert ended.stderr == f"error: {tmp_path / 'nowhere.mov'}: No such file or directory\n"
+    assert ended.stderr == f"error: {tmp_path / 'nowhere.mov'}: No such file or directory; check the path\n"
 
 
 def test_a_folder_reaches_the_fake_and_a_second_run_sends_nothing(take: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_folder_says_which_file_failed(tmp_path: Path) -> None:
     assert "  take.mov" in ended.stdout.splitlines()
     assert f"  gone.mov failed: {tmp_path / 'gone.mov'}: " in ended.stdout
     ended = run("folder", str(tmp_path / "nowhere"))
-    assert ended.stderr == f"error: {tmp_path / 'nowhere'}: No such file or directory\n"
+    assert ended.stderr == f"error: {tmp_path / 'nowhere'}: No such file or directory; check the path\n"
 
 
 def test_resume_sends_only_what_is_missing() -> None:

@@ -111,6 +111,7 @@ HOMES = {
     "_core/api_schema": "core/test_listing",
     "_core/dry_run": "engine/test_dry_run",
     "_core/file_queue": "core/test_folder_state",
+    "_core/words": "cli/test_words",
     "_core/progress": "core/test_part_state",
     "_core/receipts": "core/test_batches",
     "_core/remote_records": "engine/test_remote_tree",

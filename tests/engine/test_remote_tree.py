@@ -79,7 +79,7 @@ async def test_a_project_is_read_in_one_call(fake: FakeFrameio) -> None:
         project = await uploader.project(fake.project_id)
         assert isinstance(project, RemoteProject)
         assert (project.id, project.root_folder_id) == (fake.project_id, fake.folder_id)
-        with pytest.raises(NotFound, match="show_project"):
+        with pytest.raises(NotFound, match="looking up the project: 404"):
             await uploader.project("nowhere")
     assert [seen.operation for seen in fake.requests] == ["show_project"] * 2
 
@@ -90,7 +90,7 @@ async def test_a_refused_list_is_an_error_and_a_busy_service_is_waited_for(fake:
         assert len(await uploader.find()) == 1
         assert [seen.status for seen in fake.requests if seen.operation == "workspaces"] == [503, 200]
         fake.add_fault(Fault(on="projects", do="answer", status=403, message="not yours"))
-        with pytest.raises(PermissionDenied, match="projects: 403: not yours"):
+        with pytest.raises(PermissionDenied, match="listing the projects: 403: not yours"):
             await uploader.find()
 
 
@@ -169,7 +169,7 @@ async def test_a_missing_folder_and_a_missing_project_are_named(fake: FakeFramei
     expected = f"there is no folder nowhere in account {fake.account_id}, or this token cannot read it"
     with pytest.raises(NotFound, match=expected):
         await uploader.upload(b"x", name="x", folder_id="nowhere")
-    with pytest.raises(NotFound, match="show_project"):
+    with pytest.raises(NotFound, match="looking up the project: 404"):
         await uploader.upload(b"x", name="x", folder_id=link_of("nowhere"))
     fake.add_fault(Fault(on="show_project", status=403))
     with pytest.raises(NotFound, match="there is no folder elsewhere"):

@@ -240,7 +240,7 @@ async def test_a_source_that_is_nothing_to_send_any_more_removes_what_was_begun(
     await stopped_at(fake, path, journal, 3)
     on_disk(change, path)
     async with uploader_on(fake, journal=journal) as uploader:
-        with pytest.raises(SourceError, match=r"is a directory|is empty") as caught:
+        with pytest.raises(SourceError, match=r"is a folder|is empty") as caught:
             await uploader.upload(path, folder_id=fake.folder_id, conflict=conflict)
         assert not caught.value.is_away
         assert (fake.files, len(fake.deleted), await uploader.pending()) == ((), 1, ())
@@ -254,7 +254,7 @@ async def test_one_that_had_arrived_stays_although_its_source_is_a_directory_now
     on_disk(path.mkdir)
     async with uploader_on(fake, journal=journal) as uploader:
         (upload,) = await uploader.resume_pending()
-        with pytest.raises(SourceError, match="is a directory"):
+        with pytest.raises(SourceError, match="is a folder"):
             await upload
         assert ([file.complete for file in fake.files], await uploader.pending()) == ([True], ())
 

@@ -55,7 +55,7 @@ async def test_an_answer_that_is_not_a_plan_raises_an_error_with_the_reason(
 ) -> None:
     fault = Fault(on="create", status=status, body=body, times=None)
     fake.add_fault(fault)
-    with pytest.raises(ApiError, match=f"create_local_upload: 20[01]: .*{said}"):
+    with pytest.raises(ApiError, match=f"creating the file: 20[01]: .*{said}"):
         await uploader.plan(b"x", name="x", folder_id=fake.folder_id)
     assert fake.hits(fault) == 1, "it is not asked to make another file"
 
@@ -87,7 +87,7 @@ async def test_a_plan_with_a_missing_or_wrong_field_says_which_and_is_deleted(
     fake: FakeFrameio, uploader: Uploader, data: dict[str, Any], said: str
 ) -> None:
     fake.add_fault(Fault(on="create", status=201, body=json.dumps({"data": data})))
-    with pytest.raises(ApiError, match=f"create_local_upload: 201: .*{said}") as caught:
+    with pytest.raises(ApiError, match=f"creating the file: 201: .*{said}") as caught:
         await uploader.plan(b"0123456789", name="a", folder_id=fake.folder_id)
     known = isinstance(data.get("id"), str)
     assert caught.value.file_id == ("made" if known else None)
@@ -145,7 +145,7 @@ async def test_a_time_that_cannot_be_read_is_left_out_of_a_status(
 async def test_an_empty_answer_to_a_remote_upload_is_an_api_error(fake: FakeFrameio, uploader: Uploader) -> None:
     for body, said in (("", "empty"), ('{"data": {"name": "a"}}', "id is missing")):
         fake.add_fault(Fault(on="remote", status=202, body=body))
-        with pytest.raises(ApiError, match=f"create_remote_upload: 202: .*{said}"):
+        with pytest.raises(ApiError, match=f"asking Frame.io to fetch the file: 202: .*{said}"):
             await uploader.remote_upload("https://example.com/a", folder_id=fake.folder_id, name="a")
 
 

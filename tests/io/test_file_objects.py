@@ -73,7 +73,7 @@ async def test_its_end_is_not_looked_for_where_a_size_is_declared(fake: FakeFram
 
 @pytest.mark.parametrize("size", [SIZE - 1, SIZE + 1])
 async def test_a_wrong_size_leaves_no_file(fake: FakeFrameio, uploader: Uploader, size: int) -> None:
-    with pytest.raises(SourceError, match=r"longer than the|1 bytes early"):
+    with pytest.raises(SourceError, match=r"longer than the|1 byte early"):
         await send(fake, uploader, Packed(), size=size)
     assert fake.files == ()
 

@@ -282,7 +282,7 @@ async def test_a_429_without_retry_after_waits_a_second_at_least(
     fake.add_fault(Fault(on="status", status=429, message="slowly"))
     asking = asyncio.create_task(uploader.status("x"))
     try:
-        assert await waits.said.get() == "show_file_upload_status: 429: slowly; again in 1.0 s"
+        assert await waits.said.get() == "reading the file's status: 429: slowly; again in 1.0 s"
         assert calls(fake, "status") == [429]
     finally:
         asking.cancel()
@@ -329,7 +329,7 @@ async def test_a_refusal_is_the_error_of_its_status_with_the_services_words(
 ) -> None:
     headers = {"x-request-id": "request-77"}
     fake.add_fault(Fault(on="create", status=status, message="the account is locked", headers=headers))
-    with pytest.raises(ApiError, match=f"create_local_upload: {status}: the account is locked") as caught:
+    with pytest.raises(ApiError, match=f"creating the file: {status}: the account is locked") as caught:
         await uploader.plan(b"x", name="x", folder_id=fake.folder_id)
     error = caught.value
     assert type(error) is kind
@@ -364,7 +364,7 @@ async def test_a_refusal_of_any_shape_is_an_api_error(
     fake: FakeFrameio, uploader: Uploader, body: str, said: str
 ) -> None:
     fake.add_fault(Fault(on="status", status=409, body=body))
-    with pytest.raises(ApiError, match="show_file_upload_status: 409: ") as caught:
+    with pytest.raises(ApiError, match="reading the file's status: 409: ") as caught:
         await uploader.status("x")
     assert said in caught.value.detail
 

@@ -139,7 +139,7 @@ async def test_a_running_upload_whose_entry_was_damaged_since_cannot_be_discarde
         async with uploader_on(fake, journal=journal) as other:
             await fake.until(lambda fake: fake.hits(hold) == 1)
             rows(journal, DAMAGES["its words cut short"])
-            with pytest.raises(JournalError, match="is at it"):
+            with pytest.raises(JournalError, match="in use by another upload"):
                 await other.discard(upload.file_id or "")
         fake.release()
         await upload

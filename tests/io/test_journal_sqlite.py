@@ -381,7 +381,8 @@ async def test_a_batch_that_fails_as_a_whole_raises_in_each_caller_at_once(opene
             waiting = [*await asked(opened, one, 1), *await asked(opened, two, 1, 2), *await asked(opened, one, 2)]
         told = await asyncio.gather(*waiting, return_exceptions=True)
         on_disk(other.execute, "ROLLBACK")
-    assert [str(each) for each in told] == [f"{opened.path}: database is locked"] * 4
+    words = f"{opened.path}: database is locked by another program; wait until that has ended"
+    assert [str(each) for each in told] == [words] * 4
     assert (len(set(map(id, told))), statements.count("BEGIN IMMEDIATE")) == (4, 2)
     await opened.note(one, Receipt(1, 10, "e1", None))
     assert await recorded(opened) == [[1], []]

@@ -109,7 +109,7 @@ async def test_a_retry_is_a_line(fake: FakeFrameio, caplog: pytest.LogCaptureFix
 
 async def test_a_retry_of_an_api_call_is_a_line(fake: FakeFrameio, caplog: pytest.LogCaptureFixture) -> None:
     (said,) = await lines(fake, caplog, Fault(on="status", status=503, headers={"Retry-After": "0"}))
-    assert said.startswith("show_file_upload_status: 503: ")
+    assert said.startswith("reading the file's status: 503: ")
     assert said.endswith("; again in 0.0 s")
 
 

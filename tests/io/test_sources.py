@@ -219,7 +219,7 @@ async def test_a_missing_path(fake: FakeFrameio, uploader: Uploader, tmp_path: P
 
 
 async def test_a_directory(fake: FakeFrameio, uploader: Uploader, tmp_path: Path) -> None:
-    await refused(fake, uploader, tmp_path, "is a directory")
+    await refused(fake, uploader, tmp_path, "is a folder")
 
 
 async def test_a_path_below_a_file(fake: FakeFrameio, uploader: Uploader, make_file: Callable[..., Path]) -> None:

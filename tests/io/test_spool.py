@@ -152,7 +152,7 @@ async def text() -> AsyncIterator[Any]:
 @pytest.mark.parametrize(
     ("stream", "match"),
     [
-        (lambda: chunks(DATA[:-1]), "ended 1 bytes early"),
+        (lambda: chunks(DATA[:-1]), "ended 1 byte early"),
         (lambda: chunks(DATA[:PART]), f"ended {SIZE - PART} bytes early"),
         (lambda: chunks(b""), f"ended {SIZE} bytes early"),
         (lambda: chunks(DATA + b"x"), "longer than the"),
@@ -250,7 +250,7 @@ async def test_no_generator_of_ours_outlives_a_cancelled_stream(fake: FakeFramei
 
 async def test_a_spool_directory_that_is_not_there(fake: FakeFrameio, tmp_path: Path) -> None:
     async with uploader_on(fake, spool_dir=tmp_path / "none") as uploader:
-        with pytest.raises(SourceError, match="cannot spool: No such file") as caught:
+        with pytest.raises(SourceError, match="cannot be spooled to: No such file") as caught:
             await send(fake, uploader, chunks(DATA))
     assert caught.value.path == str(tmp_path / "none")
     assert (fake.files, len(fake.deleted)) == ((), 1)

@@ -111,7 +111,7 @@ async def test_links_to_files_are_followed_and_links_to_folders_left_out(
     assert "far.mov" in paths(tree)
     assert not [path for path in paths(tree) if path.startswith(("deep", "loop"))]
     ((path, error),) = tree.failures
-    assert (path, str(error)) == ("nowhere.mov", f"{root / 'nowhere.mov'}: No such file or directory")
+    assert (path, error.problem) == ("nowhere.mov", f"{root / 'nowhere.mov'}: No such file or directory")
 
 
 LITTER = """
@@ -167,8 +167,11 @@ async def test_entries_that_are_not_files_and_names_that_are_not_text_are_report
 ) -> None:
     on_disk(os.mkfifo, root / "pipe")
     on_disk((root / "no\udcff.mov").write_bytes, b"1")
-    told = {path: str(error).rpartition(": ")[2] for path, error in (await found(root, executor)).failures}
-    assert told == {"pipe": "is not a regular file", "no\\xff.mov": "its name is not valid UTF-8, so it cannot be sent"}
+    told = {path: (error.reason, error.advice) for path, error in (await found(root, executor)).failures}
+    assert told == {
+        "pipe": ("is not a regular file", "leave it out"),
+        "no\\xff.mov": ("its name is not valid UTF-8, so it cannot be sent", "rename it"),
+    }
 
 
 @posix
