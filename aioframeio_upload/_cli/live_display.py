@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -10,14 +11,15 @@ from typing import Any, Self
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from .. import Event, Progress
-from .format import escape, format_count, format_progress
+from .format import escape, format_count, format_progress, format_seconds_left
 from .line_display import Display, EventView
 from .log import log_held
-from .output import FINAL_WRITE_TIMEOUT, open_console, write_error
+from .output import FINAL_WRITE_TIMEOUT, has_hyperlinks, is_plain_link, open_console, write_error
 from .upload_view import UploadView, WatchView
 
 MAX_LINES = 8
@@ -27,6 +29,7 @@ LONGEST_BAR, SHORTEST_BAR = 24, 8
 SHORTEST_NAME = 12
 
 WIDTH, BRIEF_WIDTH = len("999.9 MB of 999.9 MB  999.9 MB/s  599:59 left"), len("999.9 MB  999.9 MB/s  599:59 left")
+LEFT_WIDTH = len("599:59 left")
 """Columns reserved beside a bar for bytes, rate and time left, so that the bar does not move with every digit."""
 
 
@@ -40,6 +43,7 @@ class LiveDisplay(Display):
 
     def __init__(self, drawing: RenderableType, *, transient: bool = True) -> None:
         self._console = open_console()
+        self._has_hyperlinks = has_hyperlinks(os.environ)
         self._live = Live(drawing, console=self._console, refresh_per_second=10, transient=transient)
         self._errors: list[str] = []
         self._log = log_held()
@@ -68,11 +72,21 @@ class LiveDisplay(Display):
     async def show(self, view: EventView, event: Event) -> None:
         """Print the line for this event above the drawing; keep an error until the drawing has ended."""
         line, error = view.update(event)
+        links = view.links.copy()
         view.links.clear()
         if error is not None:
             self._errors.append(error)
         if line is not None:
-            await asyncio.to_thread(self._console.print, Text(escape(line)), soft_wrap=True)
+            await asyncio.to_thread(self._console.print, self._with_hyperlink(line, links), soft_wrap=True)
+
+    def _with_hyperlink(self, line: str, links: list[str]) -> Text:
+        """Return a line whose link, which is longer than most terminals are wide, is behind one word if it can be."""
+        text = Text(escape(line))
+        link = links[-1] if links else ""
+        if self._has_hyperlinks and is_plain_link(link) and line.endswith(f"  {link}"):
+            text.right_crop(len(link))
+            text.append("link", Style(link=link, underline=True))
+        return text
 
     async def warn(self, text: str, record: dict[str, Any]) -> None:
         """Keep a warning until the drawing has ended."""
@@ -129,12 +143,16 @@ class WatchDrawing:
 
 
 def progress_table(rows: list[tuple[str, Progress]], width: int) -> Table:
-    """Return a table with a line for each file. From 60 columns on it shows percent, rate and time left in full."""
+    """Return a table with a line for each file: with bytes, rate and time left, of which narrow terminals show less."""
     words = [format_progress(progress) for _, progress in rows]
     beside = max(WIDTH, *map(len, words)) + len("100%") + 3
     if width - beside < SHORTEST_BAR + SHORTEST_NAME:
         words = [format_progress(progress, briefly=True) for _, progress in rows]
         beside = max(BRIEF_WIDTH, *map(len, words)) + len("100%") + 3
+    if width - beside < SHORTEST_BAR + SHORTEST_NAME:
+        lefts = [progress.seconds_left for _, progress in rows]
+        words = ["" if left is None else format_seconds_left(left) for left in lefts]
+        beside = max(LEFT_WIDTH, *map(len, words)) + len("100%") + 3
     # Two thirds of the remaining columns are for the name.
     bar = max(SHORTEST_BAR, min(LONGEST_BAR, (width - beside) // 3))
     table = Table.grid(padding=(0, 1))

@@ -12,7 +12,7 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .format import escape
@@ -65,6 +65,27 @@ def can_ask() -> bool:
     from .typed_lines import has_person
 
     return sys.stderr.isatty() and has_person()
+
+
+def has_hyperlinks(environment: Mapping[str, str]) -> bool:
+    """Return whether the terminal shows hyperlinks (OSC 8), as far as its variables say; `FORCE_HYPERLINK` decides.
+
+    No terminal can be asked. The variables are those of the npm package `supports-hyperlinks`, whose `FORCE_HYPERLINK`
+    other programs obey, too; the versions are not compared, as all are older than five years.
+    """
+    forced = environment.get("FORCE_HYPERLINK")
+    if forced is not None:
+        return forced not in ("", "0", "false")
+    if environment.get("TERM_PROGRAM") in ("iTerm.app", "WezTerm", "vscode", "ghostty"):
+        return True
+    if environment.get("TERM") in ("xterm-kitty", "alacritty", "foot", "xterm-ghostty"):
+        return True
+    return any(environment.get(name) for name in ("WT_SESSION", "VTE_VERSION", "KONSOLE_VERSION", "DOMTERM"))
+
+
+def is_plain_link(link: str) -> bool:
+    """Return whether a link can be part of an escape sequence: nothing in it could end that."""
+    return link.startswith("https://") and link.isascii() and link.isprintable()
 
 
 def open_console() -> Console:

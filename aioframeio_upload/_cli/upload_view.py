@@ -140,7 +140,8 @@ class UploadView:
                 else:
                     self._add_row(row_of(source, file))
                     self._add_link(file)
-                return self._line(f"{path}: {reason}")
+                link = f"  {file.view_url}" if file is not None and file.view_url else ""
+                return self._line(f"{path}: {reason}{link}")
             case FolderCompleted(result=result):
                 return self._line(_summary(result))
 

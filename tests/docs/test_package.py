@@ -97,7 +97,6 @@ HOMES = {
     "_cli/exit_status": "cli/test_app",
     "_cli/ims": "cli/test_stored_login",
     "_cli/keyrings": "cli/test_login_store",
-    "_cli/live_display": "cli/test_format",
     "_cli/loopback": "cli/test_login",
     "_cli/log": "cli/test_output",
     "_cli/loop": "cli/test_signals",

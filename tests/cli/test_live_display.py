@@ -1,0 +1,128 @@
+"""The live display, as a terminal of a given size shows it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from aioframeio_upload import Progress
+from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, progress_table
+from aioframeio_upload._cli.output import has_hyperlinks, is_plain_link
+from aioframeio_upload._cli.upload_view import UploadView
+from aioframeio_upload.testing import FakeFrameio, Fault
+from tests.conftest import PART, uploader_on
+
+pyte = pytest.importorskip("pyte")
+
+NAMES = [
+    "a.mov",
+    "テイク" * 12 + ".mov",
+    "e\u0301" * 40 + ".mov",
+    "\N{WOMAN}\u200d\N{MICROPHONE}.mov",
+    "long" * 30 + ".mov",
+]
+HOSTILE = "b\x1b[2J\x1b]0;title\a\r\n.mov"
+
+
+def progress_of(*, left: float | None = 5.0) -> Progress:
+    return Progress(
+        bytes_uploaded=17_400_000,
+        bytes_confirmed=0,
+        total_bytes=64_000_000,
+        parts_completed=0,
+        total_parts=64,
+        bytes_per_second=7_200_000.0,
+        seconds_left=left,
+    )
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 50, 40])
+def test_a_row_fits_and_shows_name_percent_and_time(width: int) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None, legacy_windows=False)
+    console.print(progress_table([(name, progress_of()) for name in [*NAMES, HOSTILE]], width))
+    lines = file.getvalue().splitlines()
+    assert len(lines) == len(NAMES) + 1
+    assert all(cell_len(line.rstrip()) <= width for line in lines)
+    assert all(" 27%" in line and "0:05 left" in line for line in lines)
+    assert lines[0].startswith("a.mov")
+    assert "\x1b" not in file.getvalue()
+
+
+WRITTEN = NAMES if sys.platform == "win32" else [*NAMES, HOSTILE]
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    """A folder of files whose names are long, wide, combined or hostile."""
+    folder = tmp_path / "shoot"
+    folder.mkdir()
+    for name in WRITTEN:
+        (folder / name).write_bytes(b"frames")
+    return folder
+
+
+class Screen(io.StringIO):
+    """A terminal's output: what was written, and that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("has_them", [True, False])
+@pytest.mark.parametrize(("width", "height"), [(60, 15), (40, 8)])
+async def test_a_folder_leaves_its_links_and_no_bars_on_the_screen(
+    shoot: Path, monkeypatch: pytest.MonkeyPatch, width: int, height: int, has_them: bool
+) -> None:
+    written = Screen()
+    monkeypatch.setattr("sys.stdout", written)
+    for name, value in {"COLUMNS": width, "LINES": height, "FORCE_HYPERLINK": int(has_them), "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    async with FakeFrameio(rate_limits=False, part_size=PART, faults=[Fault(number=1)]) as fake:
+        async with uploader_on(fake) as uploader:
+            upload = uploader.upload_folder(shoot, folder_id=fake.folder_id)
+            view = UploadView("shoot", upload, keeps_rows=False, uploader=uploader)
+            async with LiveDisplay(UploadsDrawing([view])) as display:
+                async for event in upload:
+                    await display.show(view, event)
+            await upload
+        links = [f"https://next.frame.io/project/{fake.project_id}/view/{file.id}" for file in fake.files]
+    screen = pyte.HistoryScreen(width, height, history=500)
+    # pyte 0.8 drops what follows a joiner in the same text.
+    pyte.Stream(screen).feed(written.getvalue().replace("\n", "\r\n").replace("\N{ZERO WIDTH JOINER}", ""))
+    # pyte 0.8 keeps the rows that have scrolled away as they were, one cell for each column.
+    gone = ["".join(row[x].data for x in range(width)) for row in screen.history.top]
+    shown = "".join([*gone, *screen.display])
+    assert "shoot: " in shown
+    assert f"{len(WRITTEN)} sent, 0 there before, 0 failed" in shown
+    assert "%" not in shown, "a bar was left behind"
+    assert screen.title == "", "a name set the title"
+    assert all((link in shown.replace(" ", "")) is not has_them for link in links)
+    assert all((f";{link}\x1b\\" in written.getvalue()) is has_them for link in links)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"TERM": "xterm-256color"}, False),
+        ({"TERM": "xterm-kitty"}, True),
+        ({"TERM_PROGRAM": "iTerm.app"}, True),
+        ({"VTE_VERSION": "7600"}, True),
+        ({"VTE_VERSION": "7600", "FORCE_HYPERLINK": "0"}, False),
+        ({"FORCE_HYPERLINK": "1"}, True),
+    ],
+)
+def test_hyperlinks_are_used_where_the_variables_say_so(environment: dict[str, str], expected: bool) -> None:
+    assert has_hyperlinks(environment) is expected
+
+
+@pytest.mark.parametrize("link", ["https://a/\x1b\\", "javascript:alert(1)", "https://a/\u202e", "https://a/\n", ""])
+def test_only_a_plain_link_becomes_a_hyperlink(link: str) -> None:
+    assert not is_plain_link(link)
