@@ -72,19 +72,25 @@ Compare = Annotated[
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATTERN", help="Upload only the files of a folder that match; may be repeated."),
+    typer.Option(
+        metavar="PATTERN", help="Upload only the files of a folder that match, for example '*.mov'; may be repeated."
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATTERN", help="Leave out the files of a folder that match; may be repeated."),
+    typer.Option(
+        metavar="PATTERN", help="Leave out the files of a folder that match, for example '*.tmp'; may be repeated."
+    ),
 ]
 Parts = Annotated[
     str | None,
     typer.Option(
-        metavar="N|auto", help="Number of parts to send at the same time; by default, as many as the link needs."
+        metavar="N|auto", help="Number of parts to send at the same time (default: auto, as many as the link needs)."
     ),
 ]
-Bandwidth = Annotated[str | None, typer.Option(metavar="RATE", help="Maximum bytes per second, for example 50M.")]
+Bandwidth = Annotated[
+    str | None, typer.Option(metavar="RATE", help="Maximum bytes per second: 800k, 50M, 1.5G (default: no limit).")
+]
 Stall = Annotated[
     float | None,
     typer.Option(
@@ -106,6 +112,7 @@ TimelinePath = Annotated[
     Path | None,
     typer.Option("--timeline", metavar="FILE", help="Draw the parts over time (.svg or .png; needs the extra `plot`)."),
 ]
+FILE_HELP = "The file at Frame.io: its ID or its link."
 Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the links of the files that have arrived.")]
 
@@ -167,7 +174,7 @@ def commands(
     """Upload files to Frame.io.
 
     Log in once (`login`), or set FRAMEIO_TOKEN. For jobs without a person, set FRAMEIO_CLIENT_ID and
-    FRAMEIO_CLIENT_SECRET instead. Both logins need the extra `sdk`.
+    FRAMEIO_CLIENT_SECRET instead. All but FRAMEIO_TOKEN need the extra `sdk`.
     """
     if context.invoked_subcommand is None:
         for line in context.get_help().splitlines():
@@ -175,7 +182,13 @@ def commands(
         raise typer.Exit(exit_status.USAGE)
 
 
-@app.command()
+@app.command(
+    epilog="""\b
+Examples:
+  aioframeio-upload upload a.mov --folder Spring/Dailies
+  aioframeio-upload upload shoot --folder ID --dry-run
+  aioframeio-upload upload shoot --folder ID --json"""
+)
 @report_usage_errors
 def upload(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders; - reads a file from stdin.")],
@@ -184,7 +197,9 @@ def upload(
         bool, typer.Option("--make-folders", help="Create the folders of a --folder path that are missing.")
     ] = False,
     account: Account = None,
-    name: Annotated[str | None, typer.Option(help="Name of the file at Frame.io (one file only).")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the file at Frame.io (one file only; default: its own).")
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -213,7 +228,9 @@ def upload(
         bool, typer.Option("--dry-run", "-n", help="Only print what would be sent, and what would be skipped and why.")
     ] = False,
     journal: JournalPath = None,
-    no_journal: Annotated[bool, typer.Option("--no-journal", help="Do not record uploads.")] = False,
+    no_journal: Annotated[
+        bool, typer.Option("--no-journal", help="Do not record uploads, so that none can be resumed.")
+    ] = False,
     report: Report = None,
     timeline: TimelinePath = None,
     yes: Annotated[
@@ -294,10 +311,10 @@ def watch(
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Upload what is in a folder, and then what comes into it, until it is stopped.
+    """Upload a folder and what comes into it.
 
-    The first SIGTERM lets it finish the files that it has begun. Ctrl-C stops it at once, as does a second signal; the
-    same command resumes them.
+    Runs until it is stopped. The first SIGTERM lets it finish the files that it has begun. Ctrl-C stops it at once, as
+    does a second signal; the same command resumes them.
 
     Exit status: 0, 1 if a file that failed was never uploaded, 2 for wrong usage, 130 after Ctrl-C, 129 after SIGHUP.
     """
@@ -325,7 +342,9 @@ def watch(
 def remote(
     url: Annotated[str, typer.Argument(metavar="URL", help="A public or presigned URL; - reads it from stdin.")],
     folder: Folder,
-    name: Annotated[str | None, typer.Option(help="Name of the file at Frame.io (default: from the URL).")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the file at Frame.io (default: from the URL).")
+    ] = None,
     account: Account = None,
     as_json: Json = False,
     proxy: Proxy = None,
@@ -344,7 +363,7 @@ def remote(
 @app.command()
 @report_usage_errors
 def status(
-    file_id: Annotated[str, typer.Argument(metavar="FILE_ID")],
+    file_id: Annotated[str, typer.Argument(metavar="FILE_ID", help=FILE_HELP)],
     account: Account = None,
     as_json: Json = False,
     proxy: Proxy = None,
@@ -366,8 +385,8 @@ def status(
 @app.command()
 @report_usage_errors
 def verify(
-    path: Annotated[str | None, typer.Argument(metavar="[PATH]", help="A file here.")] = None,
-    file_id: Annotated[str | None, typer.Argument(metavar="[FILE_ID]", help="The file at Frame.io.")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="A file on this machine.")] = None,
+    file_id: Annotated[str | None, typer.Argument(metavar="FILE_ID", help=FILE_HELP)] = None,
     report: Annotated[
         str | None, typer.Option(metavar="FILE", help="Compare every file of a report that `upload --report` wrote.")
     ] = None,
@@ -378,7 +397,9 @@ def verify(
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Compare files here with the originals at Frame.io, and say what that proves.
+    """Compare local files with those at Frame.io.
+
+    Each line says what proves the result: a checksum of the original, or only its size.
 
     Exit status: 1 if any differs, is missing or cannot be read. A file of which only the size could be compared is no
     failure: the line says so, and `proved_by` with --json.
@@ -429,13 +450,18 @@ def resume(
 @app.command()
 @report_usage_errors
 def discard(
-    file_ids: Annotated[list[str], typer.Argument(metavar="FILE_ID", help="As `pending` lists them.")],
+    file_ids: Annotated[
+        list[str], typer.Argument(metavar="FILE_ID", help="IDs of the files, as `pending` lists them, or their links.")
+    ],
     journal: JournalPath = None,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Abandon unfinished uploads, and delete their incomplete files at Frame.io."""
+    """Give up unfinished uploads.
+
+    Their incomplete files at Frame.io are deleted.
+    """
     from .commands import run_discard
 
     path, found = read_journal(journal), [read_file_id(one) for one in file_ids]
@@ -447,16 +473,19 @@ def discard(
 @report_usage_errors
 def find(
     project: Annotated[
-        str | None, typer.Argument(metavar="[PROJECT]", help="Show only this project, by its name or ID.")
+        str | None, typer.Argument(metavar="PROJECT", help="Show only this project, by its name or ID.")
     ] = None,
-    depth: Annotated[int, typer.Option(min=0, help="How many levels of folders to show.")] = 1,
+    depth: Annotated[int, typer.Option(metavar="N", min=0, help="How many levels of folders to show.")] = 1,
     account: Account = None,
     as_json: Json = False,
     proxy: Proxy = None,
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Show accounts, workspaces, projects and folders, with the IDs that an upload needs."""
+    """Show projects and folders, with their IDs.
+
+    Each line has the kind (account, workspace, project, folder), the ID, and the name.
+    """
     from .browse import run_find
 
     service = read_service(account, proxy, ca, needs_account=False)
@@ -513,7 +542,10 @@ def logout(proxy: Proxy = None, ca: Ca = None, _verbose: Verbose = False) -> Non
 @app.command()
 @report_usage_errors
 def whoami(as_json: Json = False, proxy: Proxy = None, ca: Ca = None, _verbose: Verbose = False) -> None:
-    """Show the user, the accounts, and how long the login holds."""
+    """Show the user, the accounts and the login.
+
+    That includes how long the login holds.
+    """
     from .login import run_whoami
 
     service = read_service(None, proxy, ca, needs_account=False)
@@ -538,7 +570,9 @@ def demo(
     ] = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Watch an upload recover from faults, on a fake Frame.io on this machine.
+    """Watch an upload recover, on a fake Frame.io.
+
+    The fake runs on this machine, and nothing leaves it.
 
     Needs no account and no network. Two parts fail during the upload and are sent again. At the end, the SHA-256 of the
     stored file is compared with that of the source: exit status 0 and the word "identical", or 1.

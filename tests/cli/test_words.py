@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from aioframeio_upload import Limits, RetryPolicy, SourceError, Timeouts, Uploader, UploadError
-from aioframeio_upload._cli.app import run
+from aioframeio_upload._cli.app import app, run
 from aioframeio_upload._cli.format import format_error
 from aioframeio_upload._core.words import CALLS, format_count
 from aioframeio_upload._io import frameio_api
@@ -387,3 +388,18 @@ def test_wrong_usage_says_what_is_right(
             monkeypatch.setenv(name, value)
     assert run(arguments) == 2
     assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+EVERY_COMMAND = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # of click's `Group`
+
+
+@pytest.mark.parametrize("command", ["", *EVERY_COMMAND])
+def test_help_fits_sixty_columns_and_cuts_nothing_off(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERMINAL_WIDTH", "60")
+    assert run([*command.split(), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > 60] == []
+    assert [line for line in lines if line.endswith("...") and not line.startswith("Usage: ")] == []
