@@ -126,6 +126,7 @@ _AT_TERMINAL = {
     words.CHECK_ADDRESS: "check FRAMEIO_BASE_URL, and whether a proxy or a login page answers instead of Frame.io",
     words.NAME_ANOTHER: "name another file with --journal",
     words.UPLOAD_FOLDER: "name a file",
+    words.SEND_STREAM: "pipe what comes out of it into: aioframeio-upload upload - --name NAME",
     words.SEE_PENDING: "the IDs are listed by: aioframeio-upload pending",
     words.SPOOL_ELSEWHERE: "free some space, or set TMPDIR to another folder",
 }

@@ -15,7 +15,7 @@ import anyio
 
 from .._core.errors import SourceChanged, SourceError
 from .._core.redact import redact
-from .._core.words import CHECK_SHARE, advise_on_file
+from .._core.words import CHECK_SHARE, advise_on_file, format_count
 from .foreign import await_foreign
 
 T = TypeVar("T")
@@ -196,7 +196,7 @@ class SharedFile:
                 raise SourceError(
                     reason, path=self.path, away=isinstance(error, OSError), advice=advise_on_file(error)
                 ) from error
-        missing = f"it ends {len(buffer) - done} bytes early"
+        missing = f"it ends {format_count(len(buffer) - done, 'byte')} early"
         if is_long:
             reason = f"cannot be read: {missing}, and is as long as before"
             raise SourceError(reason, path=self.path, away=True, advice=CHECK_SHARE)

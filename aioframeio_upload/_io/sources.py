@@ -20,7 +20,7 @@ import aiofiles
 from .._core.errors import SourceChanged, SourceError
 from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
-from .._core.words import CHECK_PATH, LEAVE_OUT, UPLOAD_FOLDER, advise_on_file, format_count
+from .._core.words import CHECK_PATH, LEAVE_OUT, SEND_STREAM, UPLOAD_FOLDER, advise_on_file, format_count
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, opened, reason_of
 from .foreign import await_foreign
 from .source_kinds import Source, is_stream
@@ -242,7 +242,7 @@ async def _open_path(path: str, executor: ReadThreads, opener: Callable[[str, in
             raise SourceError(
                 "is a folder" if is_folder else "is not a regular file",
                 path=path,
-                advice=UPLOAD_FOLDER if is_folder else "name a file",
+                advice=UPLOAD_FOLDER if is_folder else SEND_STREAM,
             )
         handle = partial(aiofiles.open, path, "rb", executor=executor, opener=opener)
         file = await executor.answer(lambda: opened(handle(), path), path)

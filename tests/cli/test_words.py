@@ -228,6 +228,12 @@ SCENES = [
     ),
     Scene("a folder for a file", "SourceError: shoot: is a folder; name a file", send_path("shoot")),
     Scene(
+        "a device for a file",
+        f"SourceError: {os.devnull}: is not a regular file; "
+        "pipe what comes out of it into: aioframeio-upload upload - --name NAME",
+        send_path(os.devnull),
+    ),
+    Scene(
         "empty file",
         "SourceError: empty.mov: is empty, and Frame.io does not accept empty files; leave it out",
         send_path("empty.mov"),
