@@ -128,7 +128,7 @@ _AT_TERMINAL = {
     words.UPLOAD_FOLDER: "name a file",
     words.SEND_STREAM: "pipe what comes out of it into: aioframeio-upload upload - --name NAME",
     words.SEE_PENDING: "the IDs are listed by: aioframeio-upload pending",
-    words.SPOOL_ELSEWHERE: "free some space, or set TMPDIR to another folder",
+    words.NAME_SPOOL: "set TMPDIR to another folder",
 }
 """What the library advises programs, and what helps at a terminal. The longer ones first: they contain others."""
 

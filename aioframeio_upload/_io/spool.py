@@ -18,7 +18,7 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
-from .._core.words import DECLARE_SIZE, SPOOL_ELSEWHERE, format_count
+from .._core.words import DECLARE_SIZE, NAME_SPOOL, SPOOL_ELSEWHERE, format_count
 from .fair_limiter import FairLimiter
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, carried, in_thread, opened, reason_of
 from .foreign import ForeignCancellation, await_foreign
@@ -87,7 +87,7 @@ def default_directory() -> str:
             places.append(find())
     usable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
     if not usable:
-        raise SourceError("cannot spool: there is no temporary folder", advice=SPOOL_ELSEWHERE)
+        raise SourceError("cannot spool: there is no temporary folder", advice=NAME_SPOOL)
     return next((place for place in usable if _on_disk(place, mounts)), usable[0])
 
 

@@ -83,7 +83,7 @@ async def test_without_a_temporary_folder_a_stream_needs_one_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     take_temporary_folders(monkeypatch)
-    with pytest.raises(SourceError, match="there is no temporary directory; pass spool_dir="):
+    with pytest.raises(SourceError, match="there is no temporary folder; pass spool_dir="):
         await uploader.upload(stream(), size=SIZE, name="a", folder_id=fake.folder_id)
     assert fake.files == ()
     await uploader.upload(make_file(SIZE), folder_id=fake.folder_id)
@@ -193,5 +193,5 @@ def test_a_folder_that_is_gone_is_told(service: FakeFrameio, program: Any) -> No
         "error: .: the working directory was removed; give an absolute path\n",
     )
     status, _, complaint = program("upload", "take.mov", *target)
-    assert (status, complaint) == (1, "error: take.mov: SourceError: take.mov: No such file or directory\n")
+    assert (status, complaint) == (1, "error: take.mov: SourceError: No such file or directory; check the path\n")
     assert service.files == ()
