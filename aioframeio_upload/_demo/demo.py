@@ -23,10 +23,9 @@ import aiohttp
 from rich.console import Console
 
 from .. import Uploader, UploadError
-from .._cli.format import format_size
+from .._cli.format import format_error, format_size
 from .._cli.line_display import Display, PlainDisplay
 from .._cli.live_display import LiveDisplay
-from .._cli.output import is_terminal, open_console, write_error
 from .drawing import DemoDrawing
 from .report import digest_report, memory_report, time_report
 from .state import DemoState
@@ -71,9 +70,9 @@ async def run_demo(demo: Demo) -> int:
         async with _source(demo, console) as (source, name, size):
             return await _show(demo, source, name, size, console)
     except (UploadError, DemoError, OSError, aiohttp.ClientError) as error:
-        kind = f"{type(error).__name__}: " if isinstance(error, UploadError) else ""
         reason = error.strerror if isinstance(error, OSError) and error.filename is None else None
-        await asyncio.to_thread(write_error, f"error: {kind}{reason or error}")
+        text = format_error(error) if isinstance(error, UploadError) else str(reason or error)
+        await asyncio.to_thread(write_error, f"error: {text}")
         return 1
 
 
