@@ -196,6 +196,9 @@ class Concurrency:
     limit: int
     adaptive: bool = True
     """Whether the rate decides. Otherwise `limit` is the number, except while S3 refuses parts."""
+    bandwidth: int | None = None
+    """Bytes per second that all parts may send together; None for no limit. With one, more parts than fill it would all
+    be half sent when the upload is stopped."""
     slots: int = field(init=False)
     _phase: _Phase = _Phase.STARTING
     _history: deque[tuple[float, int, int, int]] = field(default_factory=deque)
@@ -315,7 +318,8 @@ class Concurrency:
         self._phase, self._since, self._patience, self._step = _Phase.STARTING, sample.now, PATIENCE, 0
         self._base, self._full, self._full_at = (0, 0.0), None, -math.inf
         if self.adaptive and not self._is_backing_off:
-            first = max(LEAST_FIRST, min(FIRST, AT_RISK // max(1, sample.part_size)))
+            at_risk = AT_RISK if self.bandwidth is None else min(AT_RISK, int(self.bandwidth * FREE))
+            first = max(LEAST_FIRST, min(FIRST, at_risk // max(1, sample.part_size)))
             self.slots = min(first, self.limit, self._ceiling)
 
     def _rate(self, seconds: float, before: float = 0.0) -> float | None:

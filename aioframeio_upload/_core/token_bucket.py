@@ -199,13 +199,14 @@ class SharedRate:
         self.granted += 1
         self.refusals = 0
         self._refill(now)
+        most = min(PLENTY, self.limit - 1)
         is_less = remaining is not None and self._is_less(sent_at, now, remaining)
         if self.room is None:
-            if is_less and self.granted <= self.limit:
+            # With plenty left, others need not be there any more: it may be what a run before this one used.
+            if is_less and remaining < most and self.granted <= self.limit:
                 self._begin_to_share(now, chance)
             return
         self.hope = min(1.0, self.hope + MORE)
-        most = min(PLENTY, self.limit - 1)
         seen, weight = 1.0, WEIGHT_UNTOLD
         if remaining is not None and most >= 1:
             seen = min(remaining, most) / most

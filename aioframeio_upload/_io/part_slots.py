@@ -76,6 +76,7 @@ class PartSlots:
         unacknowledged: Returns how many bytes of a socket the other end does not have yet, where the kernel tells.
         slow: Gets the addresses of stragglers, and until when others are better.
         connections: Their congestion control.
+        bandwidth: Bytes per second that all parts may send together; None for no limit.
     """
 
     def __init__(
@@ -86,8 +87,9 @@ class PartSlots:
         unacknowledged: Callable[[Any], int],
         slow: dict[str, float],
         connections: PartConnections,
+        bandwidth: int | None = None,
     ) -> None:
-        self._control = Concurrency(limit, adaptive)
+        self._control = Concurrency(limit, adaptive, bandwidth)
         self._connections = connections
         self._unacknowledged = unacknowledged
         self._flying: dict[Sending, Flight] = {}

@@ -212,7 +212,12 @@ def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
     most = slots_within(limits, own.connector)
     connections = PartConnections(limits.congestion, is_limited=limits.bandwidth is not None)
     slots = PartSlots(
-        most, adaptive=limits.parts == "auto", unacknowledged=unacknowledged, slow=slow, connections=connections
+        most,
+        adaptive=limits.parts == "auto",
+        unacknowledged=unacknowledged,
+        slow=slow,
+        connections=connections,
+        bandwidth=limits.bandwidth,
     )
     return Session(
         session=own,

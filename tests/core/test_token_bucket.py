@@ -137,6 +137,18 @@ def test_other_processes_are_noticed_by_what_the_first_answer_says_is_left() -> 
     assert rate.take(0.01) > 0
 
 
+def test_what_a_run_before_this_one_used_is_no_sign_of_others_while_plenty_is_left() -> None:
+    rate, now = SharedRate.full(100, 60, 0.0), 0.0
+    for remaining in range(60, 10, -1):
+        now = when_taken(rate, now)
+        rate.end()
+        rate.grant(now, now + 0.01, remaining, 0.5)
+    assert rate.share == 1
+    assert now < 2, "the first ones wait for answers"
+    taken = [now := when_taken(rate, now) for _ in range(40)]
+    assert taken[-1] > 5, "no more than the answers say is left"
+
+
 @pytest.mark.parametrize("order", [(4, 3, 2, 1, 0), (0, 1, 2, 3, 4), (2, 0, 4, 1, 3)])
 def test_answers_to_our_own_calls_in_any_order_are_no_sign_of_others(order: tuple[int, ...]) -> None:
     rate = SharedRate.full(5, 1, 0.0)

@@ -95,4 +95,4 @@ def test_every_runtime_package_is_named() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [re.split(r"[<>=~ ]", requirement)[0] for requirement in project["dependencies"]]
     assert required
-    assert "It stands on " + ", ".join(required[:-1]) + " and " + required[-1] in README.read_text(encoding="utf-8")
+    assert "It uses " + ", ".join(required[:-1]) + " and " + required[-1] in README.read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ MB = 10**6
 class Searching(Law):
     """The library's. Until `awaits_until`, another congestion control may be the cure for losses."""
 
-    def __init__(self, limit: int = LIMIT, awaits_until: float = 0.0) -> None:
-        self.control = Concurrency(limit)
+    def __init__(self, limit: int = LIMIT, awaits_until: float = 0.0, bandwidth: int | None = None) -> None:
+        self.control = Concurrency(limit, bandwidth=bandwidth)
         self.awaits_until = awaits_until
         super().__init__(self.control.slots)
 
