@@ -26,6 +26,7 @@ from .. import Uploader, UploadError
 from .._cli.format import format_error, format_size
 from .._cli.line_display import Display, PlainDisplay
 from .._cli.live_display import LiveDisplay
+from .._cli.output import is_terminal, open_console, write_error
 from .drawing import DemoDrawing
 from .report import digest_report, memory_report, time_report
 from .state import DemoState

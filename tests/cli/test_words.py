@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ SCENES = [
 ]
 
 
-async def _stream() -> Any:
+async def _stream() -> AsyncIterator[bytes]:
     yield b"ab"
 
 
