@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from ._core.errors import UploadCancelled, UploadError
+from ._core.errors import UploadCancelled, UploadError, noted
 from ._core.events import (
     Event,
     FolderCompleted,
@@ -93,6 +93,8 @@ class BaseUpload(Coroutine[Any, Any, R]):
     ) -> None:
         self.name = name
         """Its name at Frame.io."""
+        self._shown = name
+        """What the note of its error names: the path as it was passed, else the name."""
         self._deliver = deliver
         self._events = events
         self._control = control
@@ -242,7 +244,8 @@ class BaseUpload(Coroutine[Any, Any, R]):
             self._seen = True
             self._end(State.CANCELLED, UploadCancelled(f"the upload of {self.name!r} was cancelled"))
         elif (error := task.exception()) is not None:
-            self._end(State.FAILED, unwrapped(error))
+            found = unwrapped(error)
+            self._end(State.FAILED, noted(found, self._shown) if isinstance(found, UploadError) else found)
         else:
             self._outcome = (task.result(),)
             self._state = State.SUCCEEDED
@@ -398,6 +401,7 @@ class Upload(BaseUpload[UploadedFile]):
         """The path as it was passed, or as it was recorded for `resume_pending()`; None for other sources."""
         if isinstance(request.source, str | os.PathLike):
             self.source = request.source
+            self._shown = printable(os.fspath(request.source))
         self.folder_id: str | None = request.folder_id
         """ID of the target folder; None for a plan that does not contain it, and for the link of a project."""
 
@@ -458,6 +462,7 @@ class FolderUpload(BaseUpload[FolderResult]):
         events, control = FolderEventLog(), UploadControl()
         super().__init__(name, lambda: deliver(events, control), events, control, registry)
         self.source = source
+        self._shown = printable(os.fspath(source))
         """Path of the folder, as it was passed."""
         self.folder_id = folder_id
         """ID of the target folder; `FolderCreated` reports the folders that are created in it."""
@@ -510,6 +515,7 @@ class FolderWatch(BaseUpload[None]):
         super().__init__(name, lambda: deliver(events, control), events, control, registry)
         self._watch_control = control
         self.source = source
+        self._shown = printable(os.fspath(source))
         """Path of the folder, as it was passed."""
         self.folder_id = folder_id
         """ID of the target folder."""

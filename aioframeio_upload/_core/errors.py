@@ -25,7 +25,8 @@ defined in `events`, with the records that it holds.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from copy import copy
+from typing import Any, ClassVar, Self, TypeVar
 
 from .public import public
 from .words import (
@@ -41,7 +42,12 @@ from .words import (
 
 @public
 class UploadError(Exception):
-    """Base class of every error that this library raises about an upload."""
+    """Base class of every error that this library raises about an upload.
+
+    The error that an upload ends with, and that of each file of a folder, has a note (`__notes__`, PEP 678) that names
+    the source: `while uploading 'takes/take-07.mov'`. Python and `logging` print it with the traceback; `str()`,
+    `to_dict()` and events do not repeat it.
+    """
 
     fields: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that `to_dict()` includes."""
@@ -79,6 +85,24 @@ class UploadError(Exception):
         # `args` in its constructor only.
         state["args"] = self.args
         return type(self).__new__, (type(self), *self.args), state
+
+
+E = TypeVar("E", bound=UploadError)
+
+NOTE = "while uploading "
+
+
+def noted(error: E, what: str) -> E:
+    """Return the error with a note that names what was uploaded; a copy, if several files share the error."""
+    note = f"{NOTE}{what!r}"
+    notes: list[str] = getattr(error, "__notes__", [])
+    if note in notes:
+        return error
+    if any(one.startswith(NOTE) for one in notes):
+        error = copy(error)
+        error.__notes__ = [one for one in notes if not one.startswith(NOTE)]
+    error.add_note(note)
+    return error
 
 
 @public

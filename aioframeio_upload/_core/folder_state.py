@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from .errors import UploadError
+from .errors import UploadError, noted
 from .events import FileCompleted, FileFailed, FileSkipped, FolderCreated, FolderResult, Progress
 from .model import UploadedFile
 from .progress import ProgressMeter
@@ -67,7 +67,11 @@ class FolderCounts(ABC):
         return FileCompleted(path, file)
 
     def fail(self, path: str, error: UploadError) -> FileFailed:
-        """Record that a file was given up; its error loses its tracebacks, which would keep many frames alive."""
+        """Record that a file was given up.
+
+        Its error gets a note with the path, and loses its tracebacks, which would keep many frames alive.
+        """
+        error = noted(error, path)
         raised: BaseException | None = error
         while raised is not None:
             raised = raised.with_traceback(None).__cause__ or raised.__context__

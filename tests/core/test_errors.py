@@ -39,6 +39,7 @@ from aioframeio_upload import (
 from aioframeio_upload._core import errors as errors_module
 from aioframeio_upload._core import events as folders_module
 from aioframeio_upload._core.api_schema import MalformedAnswer
+from aioframeio_upload._core.errors import noted
 from tests.support.strategies import errors, part_errors
 
 API: dict[str, Any] = {"operation": "show_file", "status": 401, "request_id": "r1", "file_id": "f1"}
@@ -271,6 +272,15 @@ def test_notes_travel_with_an_error() -> None:
     error = PlanError("2 parts hold 3 bytes")
     error.add_note("take.mov")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["take.mov"]
+
+
+@given(errors())
+def test_an_error_is_noted_once_and_copied_where_files_share_it(error: UploadError) -> None:
+    first = noted(noted(error, "a.mov"), "a.mov")
+    other = noted(first, "b.mov")
+    assert first is error
+    assert (type(other), str(other), other.args) == (type(error), str(error), error.args)
+    assert (error.__notes__, other.__notes__) == (["while uploading 'a.mov'"], ["while uploading 'b.mov'"])
 
 
 @given(errors())

@@ -388,6 +388,8 @@ async def test_a_folder_that_is_refused_fails_what_is_in_it_and_nothing_else(
     assert all("is reserved" in str(failure.error) for failure in result.failures)
     assert set(arrived(fake)) == {"shoot/a.mov", "shoot/g/h.wav"}
     assert count(fake, "create_folder", 422) == 2, "each was asked for once"
+    for failure in result.failures:
+        assert failure.error.__notes__ == [f"while uploading {failure.path!r}"], "although they share the error"
 
 
 async def test_a_destination_that_is_not_there_fails_the_whole(

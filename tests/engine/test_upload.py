@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import traceback
 import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -74,6 +75,21 @@ async def test_awaiting_it_again_raises_the_same_error(fake: FakeFrameio, make: 
     with pytest.raises(PartRejected) as third:
         _ = upload.result
     assert first.value is second.value is third.value
+
+
+async def test_the_traceback_of_its_error_names_the_source_once(
+    fake: FakeFrameio, uploader: Uploader, make_file: Callable[..., Path]
+) -> None:
+    fake.add_fault(REJECT)
+    path = make_file(1000)
+    uploads = [uploader.upload(source, name="a.mov", folder_id=fake.folder_id) for source in (path, DATA)]
+    for upload, shown in zip(uploads, (str(path), "a.mov"), strict=True):
+        for _ in range(2):
+            with pytest.raises(PartRejected) as caught:
+                await upload
+        assert caught.value.__notes__ == [f"while uploading {shown!r}"]
+        assert "while uploading" not in str(caught.value)
+        assert "".join(traceback.format_exception_only(caught.value)).endswith(f"\nwhile uploading {shown!r}\n")
 
 
 async def test_several_may_await_it_at_once(fake: FakeFrameio, make: Make) -> None:
