@@ -203,7 +203,7 @@ class SharedRate:
         is_less = remaining is not None and self._is_less(sent_at, now, remaining)
         if self.room is None:
             # With plenty left, others need not be there any more: it may be what a run before this one used.
-            if is_less and remaining < most and self.granted <= self.limit:
+            if remaining is not None and remaining < most and is_less and self.granted <= self.limit:
                 self._begin_to_share(now, chance)
             return
         self.hope = min(1.0, self.hope + MORE)
