@@ -76,10 +76,11 @@ class UploadView:
     @property
     def kept(self) -> tuple[int, int] | None:
         """The bytes that the journal keeps, and the total; None if they are not known yet."""
-        if self.is_folder:
-            progress = self.upload.progress
-            return None if progress is None else (progress.bytes_confirmed, progress.total_bytes)
-        return None if self.size is None else (self.bytes_done, self.size)
+        # Events that a slow display has not shown yet are not in `bytes_done`, and the latest parts not in `progress`.
+        progress = self.upload.progress
+        if progress is None:
+            return None if self.size is None else (self.bytes_done, self.size)
+        return max(progress.bytes_confirmed, 0 if self.is_folder else self.bytes_done), progress.total_bytes
 
     def update(self, event: Event) -> tuple[str | None, str | None]:
         """Apply an event; return a line for stdout and a line for stderr, or None for either."""

@@ -54,6 +54,15 @@ def test_a_row_fits_and_shows_name_percent_and_time(width: int) -> None:
     assert "\x1b" not in file.getvalue()
 
 
+async def test_what_is_kept_counts_parts_that_a_slow_terminal_has_not_shown() -> None:
+    async with FakeFrameio(rate_limits=False, part_size=PART) as fake, uploader_on(fake) as uploader:
+        upload = uploader.upload(bytes(3 * PART), name="take.mov", folder_id=fake.folder_id)
+        view = UploadView("take.mov", upload, keeps_rows=False, uploader=uploader)
+        assert view.kept is None
+        await upload
+        assert view.kept == (3 * PART, 3 * PART)
+
+
 WRITTEN = NAMES if sys.platform == "win32" else [*NAMES, HOSTILE]
 
 
