@@ -462,8 +462,8 @@ class FolderUpload(BaseUpload[FolderResult]):
         events, control = FolderEventLog(), UploadControl()
         super().__init__(name, lambda: deliver(events, control), events, control, registry)
         self.source = source
-        self._shown = printable(os.fspath(source))
         """Path of the folder, as it was passed."""
+        self._shown = printable(os.fspath(source))
         self.folder_id = folder_id
         """ID of the target folder; `FolderCreated` reports the folders that are created in it."""
 
@@ -515,8 +515,8 @@ class FolderWatch(BaseUpload[None]):
         super().__init__(name, lambda: deliver(events, control), events, control, registry)
         self._watch_control = control
         self.source = source
-        self._shown = printable(os.fspath(source))
         """Path of the folder, as it was passed."""
+        self._shown = printable(os.fspath(source))
         self.folder_id = folder_id
         """ID of the target folder."""
 

@@ -490,6 +490,7 @@ class PartUploader:
                         outcome = await put.put(self._resources)
                         ended(outcome)
                         _record(recording, outcome)
+                        self._note_outage(part, outcome)
                 if outcome is None and running.is_replaced:
                     outcome = AttemptFailure(FailureKind.SLOW, "its connection is far slower than the others")
                 return key, outcome
@@ -522,6 +523,11 @@ class PartUploader:
         facts = RequestFacts("PUT", (host and host.hostname) or "", host and host.port, attempt)
         slots = self._resources.part_slots.limiter.total
         return self._resources.settings.telemetry.part(part.number, part.size, facts, slots)
+
+    def _note_outage(self, part: Part, outcome: Receipt | AttemptFailure | None) -> None:
+        kind, words = (outcome.kind, outcome.reason) if isinstance(outcome, AttemptFailure) else (None, "")
+        if outcome is not None:
+            self._resources.outages.note(address_of(part.url), kind, words)
 
     async def _pass_gate(self) -> None:
         await self._gate.passed()

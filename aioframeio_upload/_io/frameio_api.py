@@ -36,7 +36,7 @@ from .api_response import Answer, Shape, read_answer, read_text, summarize
 from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
 from .http_client import request
-from .http_errors import FAILURES, cancelled_by_us_alone, describe, kind_of, send_once
+from .http_errors import FAILURES, cancelled_by_us_alone, describe, host_of, kind_of, send_once
 from .session import Session
 
 log = logging.getLogger("aioframeio_upload")
@@ -208,6 +208,9 @@ class FrameioApi:
                     without_frames(error)
                     raise
             is_again = True
+            self._resources.outages.note(
+                host_of(url), answer.kind if answer.status is None else None, summarize(answer)
+            )
             if answer.trouble is None:
                 return answer.document
             on_flight(False)
@@ -337,13 +340,13 @@ class FrameioApi:
             ):
                 text = await read_text(response)
         except FAILURES as error:
-            kind, words = kind_of(error), describe(error, url.raw_host)
+            kind, words = kind_of(error), describe(error, host_of(url))
             if kind is FailureKind.LOST and not flight.has_left:
                 # `sock_connect` covers TCP alone: a name look-up that hangs, or a full pool of a caller's connector, is
                 # ended by the timeout of the whole call.
                 kind, words = (
                     FailureKind.UNREACHABLE,
-                    "no connection in time" if isinstance(error, TimeoutError) else words,
+                    f"no connection to {host_of(url)} in time" if isinstance(error, TimeoutError) else words,
                 )
             return Answer(None, trouble=words, kind=kind)
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())

@@ -107,21 +107,28 @@ def _tls_reason(error: BaseException) -> str | None:
     return cause.reason if isinstance(cause, ssl.SSLError) else None
 
 
+def host_of(url: URL) -> str:
+    """Return a URL's host, with its port unless that is the usual one: neither is secret, as user and password are."""
+    return url.host_port_subcomponent or ""
+
+
 def describe(error: BaseException, host: str | None = None) -> str:
     """Return a description of an exception that does not quote its message.
 
     Args:
         error: The exception that the request raised.
-        host: The host of the request, to tell an invalid URL of the request from one of the proxy.
+        host: The host of the request, as of `host_of`.
     """
     if isinstance(error, Lost | Misrouted):
         return str(error)
     if isinstance(error, aiohttp.InvalidURL):
-        its = error.url.raw_host if isinstance(error.url, URL) else str(error.url)
-        return f"the URL of host {host} is not valid" if host and its == host else "the proxy's URL is not valid"
+        its = host_of(error.url) if isinstance(error.url, URL) else str(error.url)
+        is_own = host is not None and its in (host, host.rpartition(":")[0])
+        return f"the URL of host {host} is not valid" if is_own else "the proxy's URL is not valid"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused ({error.status})"
     text = next((text for kinds, text in _DESCRIPTIONS if isinstance(error, kinds)), "the request failed")
+    text = text.format(named=f" {host}" if host else "", to=f" to {host}" if host else "")
     if isinstance(error, aiohttp.ClientConnectorSSLError) and (reason := _tls_reason(error)):
         return f"{text} ({reason})"
     return text + _errno(error)
@@ -138,12 +145,12 @@ def _errno(error: BaseException) -> str:
 
 # The first match counts, so subclasses come before their base classes.
 _DESCRIPTIONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
-    (aiohttp.ClientConnectorDNSError, "the host's name could not be resolved"),
+    (aiohttp.ClientConnectorDNSError, "the name of the host{named} could not be resolved"),
     (aiohttp.ClientConnectorCertificateError, UNTRUSTED),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ClientProxyConnectionError, "the proxy could not be reached"),
-    (aiohttp.ConnectionTimeoutError, "no connection in time"),
-    (aiohttp.ClientConnectorError, "no connection"),
+    (aiohttp.ConnectionTimeoutError, "no connection{to} in time"),
+    (aiohttp.ClientConnectorError, "no connection{to}"),
     (aiohttp.ServerTimeoutError, "no answer in time"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "the answer broke off"),

@@ -15,7 +15,7 @@ from .._core.backoff import CallTries, read_retry_after
 from .._core.failures import FailureKind
 from .._core.redact import Secret, without_frames
 from .http_client import request
-from .http_errors import FAILURES, describe, kind_of, send_once
+from .http_errors import FAILURES, describe, host_of, kind_of, send_once
 from .session import Session
 
 ATTEMPTS = 3
@@ -56,7 +56,7 @@ async def _try(url: Secret[URL], resources: Session) -> Mapping[str, str] | _Ref
     try:
         return await _get(url, resources)
     except FAILURES as error:
-        return _Refused(describe(error, url.reveal().raw_host), kind_of(error))
+        return _Refused(describe(error, host_of(url.reveal())), kind_of(error))
     except BaseException as error:
         without_frames(error)
         raise

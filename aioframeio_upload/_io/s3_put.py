@@ -20,7 +20,7 @@ from .._core.settings import Timeouts
 from .files import PartReader
 from .flow_control import PauseGate, StallGuard
 from .http_client import request
-from .http_errors import FAILURES, describe, kind_of, read_bounded
+from .http_errors import FAILURES, describe, host_of, kind_of, read_bounded
 from .part_digests import PartDigests, read_again
 from .part_payload import PartPayload
 from .session import Session
@@ -265,11 +265,9 @@ class PutAttempt:
             if is_late and question.is_sent and not body.begun:
                 return AskAgainWithoutExpect()
             connected = question.is_sent or body.begun
-            outcome = broke = (
-                self._late(guard, connected, resources.timeouts) if is_late else _lost(error, link.reveal().raw_host)
-            )
+            outcome = broke = self._late(guard, connected, link, resources.timeouts) if is_late else _lost(error, link)
         except FAILURES as error:
-            outcome = broke = _lost(error, link.reveal().raw_host)
+            outcome = broke = _lost(error, link)
         if isinstance(outcome, AttemptFailure) and question.is_sent and not body.begun and may_be_asking(outcome):
             return AskAgainWithoutExpect(broke)
         return outcome
@@ -294,12 +292,14 @@ class PutAttempt:
             return AttemptFailure(FailureKind.REDIRECTED, f"redirected {why_not}", status=307)
         return Redirected(Secret(URL(target, encoded=True)))
 
-    def _late(self, guard: StallGuard, connected: bool, timeouts: Timeouts) -> AttemptFailure:
+    def _late(self, guard: StallGuard, connected: bool, link: Secret[URL], timeouts: Timeouts) -> AttemptFailure:
         """Return the failure of an attempt that ran out of time."""
         if guard.is_paused or not self._gate.is_open:
             return AttemptFailure(FailureKind.PAUSED, "paused for longer than S3 keeps a silent connection")
         if not connected:
-            return AttemptFailure(FailureKind.UNREACHABLE, f"no connection in {timeouts.stall:g} s")
+            return AttemptFailure(
+                FailureKind.UNREACHABLE, f"no connection to {host_of(link.reveal())} in {timeouts.stall:g} s"
+            )
         if guard.is_sent:
             seconds = timeouts.answer_for(self._part.size)
             return AttemptFailure(
@@ -308,8 +308,8 @@ class PutAttempt:
         return AttemptFailure(FailureKind.STALLED, f"no byte moved for {timeouts.stall:g} s")
 
 
-def _lost(error: BaseException, host: str | None) -> AttemptFailure:
-    return AttemptFailure(kind_of(error), describe(error, host))
+def _lost(error: BaseException, link: Secret[URL]) -> AttemptFailure:
+    return AttemptFailure(kind_of(error), describe(error, host_of(link.reveal())))
 
 
 def _address(link: Secret[URL]) -> str:

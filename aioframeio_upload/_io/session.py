@@ -29,6 +29,7 @@ from .flow_control import BandwidthLimiter
 from .http_client import open_http_session
 from .http_errors import Misrouted
 from .journal import AsyncJournal
+from .outages import Outages
 from .part_payload import unacknowledged
 from .part_slots import PartSlots
 from .proxies import Proxies
@@ -79,6 +80,7 @@ class Session:
     bandwidth: BandwidthLimiter
     clock: ServiceClock
     arrivals: Arrivals
+    outages: Outages
     connections: PartConnections
     file_slots: anyio.Semaphore
     api_slots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(API_CALLS))
@@ -231,6 +233,7 @@ def _open_session(settings: UploaderSettings, executor: ReadThreads) -> Session:
         bandwidth=BandwidthLimiter(limits.bandwidth),
         clock=ServiceClock(),
         arrivals=Arrivals(),
+        outages=Outages(settings.retry.patience),
         connections=connections,
         file_slots=anyio.Semaphore(limits.files),
     )

@@ -70,7 +70,7 @@ EXPECTED: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
         AGAIN,
     ),
     (FailureKind.STALLED, None, None, "no byte moved for 30 s", AGAIN),
-    (FailureKind.UNREACHABLE, None, None, "the host's name could not be resolved", AGAIN),
+    (FailureKind.UNREACHABLE, None, None, "the name of the host x could not be resolved", AGAIN),
     (FailureKind.UNREACHABLE, None, None, "no connection in time", AGAIN),
     (FailureKind.CRC, 200, None, "S3 acknowledged other bytes than were sent: their CRC64NVME differs", AGAIN),
     (FailureKind.ETAG, 200, None, "S3 acknowledged other bytes than were sent", AGAIN),

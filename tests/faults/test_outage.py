@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -65,7 +66,9 @@ async def held_in_its_first_part(fake: FakeFrameio, upload: Upload) -> None:
 # -- no connection -----------------------------------------------------------------------------------------------------
 
 
-async def test_an_upload_survives_an_outage_that_is_longer_than_all_its_attempts(fake: FakeFrameio) -> None:
+async def test_an_upload_survives_an_outage_that_is_longer_than_all_its_attempts(
+    fake: FakeFrameio, caplog: pytest.LogCaptureFixture
+) -> None:
     async with uploader_on(fake, retry=FEW, limits=Limits(parts=1, api_pacing=False)) as uploader:
         upload = uploader.upload(CONTENT, name="a", folder_id=fake.folder_id)
         await held_in_its_first_part(fake, upload)
@@ -76,6 +79,7 @@ async def test_an_upload_survives_an_outage_that_is_longer_than_all_its_attempts
     # A connection that was cut is an ordinary fault; connections that were not made use up no attempt.
     assert [event.attempt for event in failed] == [1] + [2] * 8
     assert "no connection" in str(failed[1].error)
+    assert len([line for line in told(caplog) if "waiting for it" in line]) == 1
     assert all(event.delay <= FEW.cap for event in failed)
     assert part_facts(facts, 1)[-2:] == [("PartStarted", 2), ("PartCompleted", 2)]
     assert fake.files[0].sha256 == sha256(CONTENT)
@@ -155,7 +159,7 @@ async def test_a_host_whose_name_is_not_found_uses_up_no_attempt(fake: FakeFrame
     failed = await sent_to_nobody(fake, resolver := Resolver(), 4, Timeouts(confirm=0))
     assert resolver.asked > 4
     assert {(event.number, event.attempt) for event in failed} == {(2, 1)}
-    assert "the host's name could not be resolved" in str(failed[0].error)
+    assert "the name of the host " in str(failed[0].error)
 
 
 @pytest.mark.slow
@@ -166,7 +170,7 @@ async def test_a_connection_that_is_not_made_in_time_uses_up_no_attempt(fake: Fa
     unreached = [event for event in failed if "no byte moved" not in str(event.error)]
     assert len(unreached) >= 3
     assert len({event.attempt for event in unreached[:3]}) == 1
-    assert "no connection in 0.3 s" in str(unreached[0].error)
+    assert re.search(r"no connection to \S+ in 0\.3 s", str(unreached[0].error))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ that close without a close_notify, certificates that are not trusted.
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ async def test_a_handshake_that_never_succeeds_counts_as_no_connection(s3_server
     async with Uploader("t", **tls.settings(do, attempts=2, patience=0)) as uploader:
         with pytest.raises(PartExhausted) as caught:
             await send_all(uploader, response, BYTES)
-    assert str(caught.value).partition("the last: ")[2] in NO_CONNECTION
+    words = str(caught.value).partition("the last: ")[2]
+    assert re.sub(r" to \S+", "", words) in NO_CONNECTION
     assert caught.value.attempts == 2
     assert await stored(s3_server, response) == [None, None]
 
