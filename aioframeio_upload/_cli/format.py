@@ -124,6 +124,7 @@ _AT_TERMINAL = {
     words.TRUST: "--ca adds the certificate of its authority",
     words.CHECK_PROXY: "check FRAMEIO_BASE_URL, --proxy and HTTPS_PROXY",
     words.CHECK_ADDRESS: "check FRAMEIO_BASE_URL, and whether a proxy or a login page answers instead of Frame.io",
+    words.AWAIT_THAT: "name each file once",
     words.NAME_ANOTHER: "name another file with --journal",
     words.UPLOAD_FOLDER: "name a file",
     words.SEND_STREAM: "pipe what comes out of it into: aioframeio-upload upload - --name NAME",

@@ -120,6 +120,7 @@ _BY_ERRNO = {
 
 NAME_ANOTHER = "name another file as the journal"
 LET_IT_END = "wait until that has ended"
+AWAIT_THAT = "await that one, which resume_pending() or upload() has returned; `Uploader.uploads` lists it"
 SEE_PENDING = "pending() lists what it holds"
 NAME_SPOOL = "pass spool_dir= to the Uploader, or set TMPDIR"
 SPOOL_ELSEWHERE = f"free some space, or {NAME_SPOOL}"

@@ -8,13 +8,13 @@ from .._core.backoff import may_pass
 from .._core.errors import ApiError, JournalError
 from .._core.journal import Entry, PendingUpload, Row
 from .._core.listing import STACKING
-from .._core.words import LET_IT_END, SEE_PENDING
+from .._core.words import SEE_PENDING
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .confirm import find_status
 from .control import UploadControl
 from .placeholder import delete_file
-from .resume import JournalSession
+from .resume import JournalSession, held
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -106,8 +106,7 @@ async def _discard_damaged(journal: AsyncJournal, api: FrameioApi, row: Row, acc
     """Drop an unreadable entry; delete its placeholder if the entry still names the file and an account is known."""
     owner, file_id = object(), row.pending.file_id
     if not await journal.own(row.key, owner):
-        held = f"the upload of {file_id} is in use by another upload or process"
-        raise JournalError(held, path=journal.path, advice=LET_IT_END)
+        raise await held(journal, row.key, file_id)
     try:
         reason = "its account is not known" if row.has_file and account_id is None else None
         if row.has_file and account_id is not None:

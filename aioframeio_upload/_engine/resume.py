@@ -10,7 +10,7 @@ from .._core.errors import JournalError, LinksExpired
 from .._core.journal import Entry, Fingerprint, Identity, SentFile
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.resuming import ResumeAction, Resumption, next_step
-from .._core.words import LET_IT_END
+from .._core.words import AWAIT_THAT, LET_IT_END
 from .._io.frameio_api import FrameioApi
 from .._io.journal import AsyncJournal
 from .._io.session import Session
@@ -156,7 +156,7 @@ class JournalSession(NullJournalSession):
             JournalError: Another upload has claimed it.
         """
         if not self._is_claimed and self.entry is None and not await self.try_claim():
-            raise self.held()
+            raise await held(self._journal, self._key, self._identity.name)
 
     async def try_claim(self) -> bool:
         """Claim the entry and read it; return False if another upload has claimed it."""
@@ -180,12 +180,7 @@ class JournalSession(NullJournalSession):
         """
         before = self._file_id
         if not self._is_claimed and (not await self.try_claim() or self._file_id != before):
-            raise self.held()
-
-    def held(self) -> JournalError:
-        """Return the error for an entry that another upload has claimed."""
-        reason = f"the upload of {self._identity.name!r} is in use by another upload or process"
-        return JournalError(reason, path=self._journal.path, advice=LET_IT_END)
+            raise await held(self._journal, self._key, self._identity.name)
 
     async def look_at(self, source: OpenSource) -> None:
         """Read the source's fingerprint."""
@@ -259,6 +254,15 @@ class JournalSession(NullJournalSession):
             await step
 
         await run_shielded(run(), control, lambda: control.seconds_left(at_most))
+
+
+async def held(journal: AsyncJournal, key: str, name: str) -> JournalError:
+    """Return the error for an entry that another upload has claimed."""
+    if await journal.has(key):
+        reason, advice = f"{name!r} is being uploaded by this Uploader already", AWAIT_THAT
+    else:
+        reason, advice = f"the upload of {name!r} is in use by another upload or process", LET_IT_END
+    return JournalError(reason, path=journal.path, advice=advice)
 
 
 async def open_journal_session(  # noqa: PLR0913  # the fields of an entry's identity, each named

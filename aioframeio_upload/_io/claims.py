@@ -56,7 +56,7 @@ class Claims:
             JournalError: The file in its place does not belong to this user.
         """
         path = self._claim(key)
-        if key in self._taken.values():
+        if self.has(key):
             return False
         if (holder := self._read(path, key)) is not None:
             if holder != self._id and self._is_alive(holder):
@@ -71,6 +71,10 @@ class Claims:
             raise
         self._taken[owner] = key
         return True
+
+    def has(self, key: str) -> bool:
+        """Return whether an owner in this process has claimed an upload."""
+        return key in self._taken.values()
 
     def release(self, owner: object) -> None:
         """Release an owner's claim, if any."""

@@ -193,6 +193,10 @@ class AsyncJournal:
         """Claim an upload; return False if another process, or another owner here, has claimed it."""
         return await self._call(lambda: self._opened.own(key, owner))
 
+    async def has(self, key: str) -> bool:
+        """Return whether an owner here, and no other process or Uploader, has claimed an upload."""
+        return await self._call(lambda: self._opened.has(key))
+
     async def find(self, key: str) -> Entry | None:
         """Return the entry with that key, or None."""
         return await self._call(lambda: self._opened.find(key))

@@ -412,6 +412,10 @@ class SqliteJournal:
             finally:
                 self._connection.execute("ROLLBACK")
 
+    def has(self, key: str) -> bool:
+        """Return whether an owner has claimed an upload through this open journal."""
+        return self._claims.has(key)
+
     def release(self, owner: object) -> None:
         """Release the owner's claim, if any."""
         self._claims.release(owner)

@@ -250,8 +250,8 @@ SCENES = [
     ),
     Scene(
         "another upload of the same file",
-        "JournalError: uploads.sqlite3: the upload of 'take.mov' is in use by another upload or process;"
-        " wait until that has ended",
+        "JournalError: uploads.sqlite3: 'take.mov' is being uploaded by this Uploader already;"
+        " name each file once",
         send_twice,
         settings={"journal": "uploads.sqlite3"},
     ),
