@@ -198,6 +198,8 @@ def error_schema() -> Schema:
         "result": {"$ref": "#/$defs/FolderResult", "unevaluatedProperties": False},
         **dict.fromkeys(("number", "attempts"), COUNT),
         "status": {"type": ["integer", "null"]},
+        **dict.fromkeys(("failed", "is_away"), FLAG),
+        "operation": TEXT,
     }
     return {
         "description": "An error: its class, its text, and the fields of that class.",

@@ -70,7 +70,7 @@ class UploadError(Exception):
         return f"{self.problem}; {self.advice}" if self.advice else self.problem
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the error as JSON types: `type`, `message` and its fields."""
+        """Return the error as JSON types: `type`, `message` (the text of `str()`), and every field of its class."""
         values = {name: getattr(self, name) for name in self.fields}
         return {"type": type(self).__name__, "message": str(self), **values}
 
@@ -109,7 +109,7 @@ def noted(error: E, what: str) -> E:
 class SourceError(UploadError):
     """The source cannot be sent: it is missing, empty, unreadable, or not as long as declared."""
 
-    fields: ClassVar[tuple[str, ...]] = ("path",)
+    fields: ClassVar[tuple[str, ...]] = ("path", "reason", "is_away")
 
     def __init__(self, reason: str, *, path: str | None = None, away: bool = False, advice: str | None = None) -> None:
         super().__init__(reason if path is None else f"{path}: {reason}", advice=advice)
@@ -151,7 +151,7 @@ class LinksExpired(UploadError):
 class ApiError(UploadError):
     """Frame.io's API refused a call, did not answer, or sent an answer that could not be understood."""
 
-    fields: ClassVar[tuple[str, ...]] = ("status", "detail", "request_id", "file_id")
+    fields: ClassVar[tuple[str, ...]] = ("operation", "status", "detail", "request_id", "file_id")
 
     def __init__(  # a record of what is known of the call
         self,
@@ -274,7 +274,7 @@ class IntegrityError(PartError):
 class ConfirmationError(UploadError):
     """Every part was acknowledged, but the service did not confirm the file, which is kept there."""
 
-    fields: ClassVar[tuple[str, ...]] = ("file_id", "reason")
+    fields: ClassVar[tuple[str, ...]] = ("file_id", "reason", "failed")
 
     def __init__(self, reason: str, *, file_id: str, failed: bool = False) -> None:
         super().__init__(f"file {file_id}: {reason}", advice=UPLOAD_AGAIN if failed else WAIT_FOR_IT)
@@ -288,7 +288,7 @@ class ConfirmationError(UploadError):
 class JournalError(UploadError):
     """The journal is not valid, cannot be read or written, or another upload owns the entry at the moment."""
 
-    fields: ClassVar[tuple[str, ...]] = ("path",)
+    fields: ClassVar[tuple[str, ...]] = ("path", "reason", "file_id")
 
     def __init__(self, reason: str, *, path: str, file_id: str | None = None, advice: str | None = None) -> None:
         super().__init__(f"{path}: {reason}", advice=advice)

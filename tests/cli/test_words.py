@@ -250,8 +250,7 @@ SCENES = [
     ),
     Scene(
         "another upload of the same file",
-        "JournalError: uploads.sqlite3: 'take.mov' is being uploaded by this Uploader already;"
-        " name each file once",
+        "JournalError: uploads.sqlite3: 'take.mov' is being uploaded by this Uploader already; name each file once",
         send_twice,
         settings={"journal": "uploads.sqlite3"},
     ),

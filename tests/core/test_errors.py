@@ -46,8 +46,9 @@ API: dict[str, Any] = {"operation": "show_file", "status": 401, "request_id": "r
 API_403: dict[str, Any] = {**API, "status": 403}
 API_404: dict[str, Any] = {**API, "status": 404}
 API_429: dict[str, Any] = {**API, "status": 429}
-API_TOLD = {"detail": "no", "status": 401, "request_id": "r1", "file_id": "f1"}
-API_TOLD_418 = {"detail": "no", "status": 418, "request_id": None, "file_id": None}
+API_TOLD = {"operation": "show_file", "detail": "no", "status": 401, "request_id": "r1", "file_id": "f1"}
+API_TOLD_418 = {"operation": "tickle", "detail": "no", "status": 418, "request_id": None, "file_id": None}
+SOURCE_TOLD = {"path": "a.mov", "reason": "is empty", "is_away": False}
 PART: dict[str, Any] = {"number": 3, "attempts": 8, "status": 503, "code": "SlowDown", "request_id": "r1"}
 
 FAILED_FOLDER = FolderResult((), (FileSkipped("b", "there"),), (FileFailed("a", UploadError("no")),), ())
@@ -61,13 +62,17 @@ FAILED_FOLDER_TOLD = {
 SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (UploadError("the upload has not ended"), "the upload has not ended", {}),
     (UploadError("it failed", advice="try again"), "it failed; try again", {}),
-    (SourceError("is empty", path="a.mov"), "a.mov: is empty", {"path": "a.mov"}),
-    (SourceError("is empty", path="a.mov", advice="leave it out"), "a.mov: is empty; leave it out", {"path": "a.mov"}),
-    (SourceError("needs size="), "needs size=", {"path": None}),
+    (SourceError("is empty", path="a.mov"), "a.mov: is empty", SOURCE_TOLD),
+    (SourceError("is empty", path="a.mov", advice="leave it out"), "a.mov: is empty; leave it out", SOURCE_TOLD),
+    (
+        SourceError("needs size=", away=True),
+        "needs size=",
+        {"path": None, "reason": "needs size=", "is_away": True},
+    ),
     (
         SourceChanged("was written to", path="a.mov"),
         "a.mov: was written to; upload it again when nothing writes to it",
-        {"path": "a.mov"},
+        SOURCE_TOLD | {"reason": "was written to"},
     ),
     (PlanError("2 parts hold 3 bytes"), "2 parts hold 3 bytes", {}),
     (MalformedAnswer("no upload_urls"), "no upload_urls", {}),
@@ -78,7 +83,13 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
         ApiError("the connection broke", operation="show_file"),
         "looking up the file: no answer: the connection broke;"
         " check the network of this machine and its proxy, then try again",
-        {"detail": "the connection broke", "status": None, "request_id": None, "file_id": None},
+        {
+            "operation": "show_file",
+            "detail": "the connection broke",
+            "status": None,
+            "request_id": None,
+            "file_id": None,
+        },
     ),
     (AuthenticationError("no", **API), "looking up the file: 401: no (request r1); get a new token", API_TOLD),
     (
@@ -124,14 +135,18 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (
         ConfirmationError("too late", file_id="f1"),
         "file f1: too late; it is kept: ask for its status later; uploading it again with its journal only confirms it",
-        {"file_id": "f1", "reason": "too late"},
+        {"file_id": "f1", "reason": "too late", "failed": False},
     ),
     (
         ConfirmationError("it failed", file_id="f1", failed=True),
         "file f1: it failed; upload it again",
-        {"file_id": "f1", "reason": "it failed"},
+        {"file_id": "f1", "reason": "it failed", "failed": True},
     ),
-    (JournalError("is no database", path="a.db"), "a.db: is no database", {"path": "a.db"}),
+    (
+        JournalError("is no database", path="a.db"),
+        "a.db: is no database",
+        {"path": "a.db", "reason": "is no database", "file_id": None},
+    ),
     (UploadCancelled("the upload was cancelled"), "the upload was cancelled", {}),
     (FolderUploadError(FAILED_FOLDER), "1 of 2 files failed; the first: 'a': no", {"result": FAILED_FOLDER_TOLD}),
 ]
@@ -149,6 +164,14 @@ def test_an_error_has_this_message_and_these_fields(error: UploadError, message:
     assert error.to_dict() == {"type": type(error).__name__, "message": message, **told}
     for name, value in told.items():
         assert (FAILED_FOLDER_TOLD if name == "result" else getattr(error, name)) == value
+
+
+@pytest.mark.parametrize("error", [error for error, *_ in SAID], ids=NAMES)
+def test_no_public_field_of_an_error_is_missing_in_its_dict(error: UploadError) -> None:
+    """`problem` and `advice` are the two halves of `message`."""
+    public = {name for name in dir(error) if not name.startswith("_") and not callable(getattr(error, name))}
+    of_exceptions = {"args", "fields", "problem", "advice"}
+    assert error.to_dict().keys() - {"type", "message"} == public - of_exceptions
 
 
 def test_the_advice_is_the_end_of_the_text_and_can_be_told_from_it() -> None:

@@ -540,7 +540,8 @@ async def test_the_same_file_twice_in_one_process_is_refused(
     async with uploader_on(fake, journal=journal) as uploader, uploader_on(fake, journal=journal) as other:
         first = uploader.upload(path, folder_id=fake.folder_id).start()
         await reached(fake, hold)
-        for one, words in (uploader, "'take.mov' is being uploaded by this Uploader"), (other, "in use by another upload"):
+        ours, theirs = "'take.mov' is being uploaded by this Uploader already", "in use by another upload or process"
+        for one, words in (uploader, ours), (other, theirs):
             with pytest.raises(JournalError, match=words) as caught:
                 await one.upload(path, folder_id=fake.folder_id)
             assert caught.value.path == str(journal)
