@@ -18,15 +18,19 @@ def time_report(state: DemoState) -> Iterator[Text]:
     yield _row("planning", state.planned_at - state.begun_at)
     yield _row("sending", sending, f"{format_size(state.size / moving)}/s while bytes moved")
     if state.retries:
-        yield _row("  failed attempts", state.failed_seconds, f"{state.retries} of {state.attempts}, beside the others")
-        yield _row("  pauses after them", state.pause_seconds, f"{state.idle_seconds:.2f} s with no other part to send")
+        yield _row("  failed attempts", state.failed_seconds, f"added up; {state.retries} of {state.attempts}")
+        yield _row(
+            "  pauses after them",
+            state.pause_seconds,
+            f"added up; {state.idle_seconds:.2f} s with no other part to send",
+        )
     yield _row("confirmation", state.ended_at - state.sent_at)
 
 
 def memory_report(before: int, after: int) -> Text:
     """Return the line about the peak memory of this process, in bytes, before and after the upload."""
-    more = f"{format_size(after - before)} more than before the upload"
-    return Text(f"  {'peak memory':<19}{format_size(after):>9}  {more}")
+    rest = f"of which Python and this display took {format_size(before)} before the upload"
+    return Text(f"  {'peak memory':<19}{format_size(after):>9}  {rest}")
 
 
 def digest_report(sent: str, arrived: str | None) -> Iterator[Text]:

@@ -34,7 +34,7 @@ async def shutdown(ctx: dict[str, Any]) -> None:
 async def deliver(ctx: dict[str, Any], path: str) -> str | None:
     """Upload a file, and return its link. arq cancels a job after `job_timeout`, and that ends the upload."""
     uploader: Uploader = ctx["uploader"]
-    file = await uploader.upload(path, folder_id=os.environ["FRAMEIO_FOLDER"])
+    file = await uploader.upload(path, folder_id=os.environ["FRAMEIO_FOLDER"], conflict="skip")
     return file.view_url
 
 

@@ -17,10 +17,10 @@ PARTS, PART = 8, 1_000_000
 
 async def upload(url: str, token: str, account_id: str, folder_id: str, folder: str) -> None:
     """Run a worker: resume the uploads of the journal; if there are none, start one."""
-    journal = Path(folder, "uploads.sqlite3")
+    journal, source = Path(folder, "uploads.sqlite3"), Path(folder, "take.mov")
     async with Uploader(token, account_id=account_id, base_url=url, journal=journal) as uploader:
         pending = await uploader.resume_pending()
-        for one in pending or [uploader.upload(Path(folder, "take.mov"), folder_id=folder_id)]:
+        for one in pending or [uploader.upload(source, folder_id=folder_id, conflict="skip")]:
             async for event in one:
                 match event:
                     case UploadResumed(parts_completed=parts, bytes_completed=size):

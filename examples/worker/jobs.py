@@ -12,7 +12,7 @@ from typing import Any
 from taskiq import AsyncBroker, AsyncTaskiqTask, Context, InMemoryBroker, TaskiqDepends, TaskiqEvents, TaskiqState
 from taskiq.depends.progress_tracker import ProgressTracker
 
-from aioframeio_upload import PartRetrying, Progress, Uploader
+from aioframeio_upload import PartRetrying, Progress, Upload, Uploader
 from aioframeio_upload.testing import FakeFrameio
 
 
@@ -59,9 +59,10 @@ async def open_uploader(state: TaskiqState) -> None:
     """Open one Uploader for all jobs together, and resume the uploads of an earlier worker."""
     state.stack = AsyncExitStack()
     state.uploader, state.folder_id = await state.stack.enter_async_context(connected())
-    if JOURNAL is not None:
-        for upload in await state.uploader.resume_pending():
-            print(f"{upload.name} goes on")
+    pending: tuple[Upload, ...] = await state.uploader.resume_pending() if JOURNAL is not None else ()
+    state.resumed = {upload.source: upload for upload in pending}
+    for upload in pending:
+        print(f"{upload.name} goes on")
 
 
 @broker.on_event(TaskiqEvents.WORKER_SHUTDOWN)
@@ -77,8 +78,11 @@ async def deliver(
     context: Context = TaskiqDepends(),  # noqa: B008  # taskiq injects dependencies by defaults
     tracker: ProgressTracker[dict[str, Any]] = TaskiqDepends(),  # noqa: B008  # as above
 ) -> dict[str, Any]:
-    """Upload a file, and report the job's progress."""
-    async with context.state.uploader.upload(path, folder_id=context.state.folder_id) as upload:
+    """Upload a file, and report the job's progress; a job that is given again repeats nothing."""
+    state = context.state
+    # A second upload of a file that is being resumed would be a JournalError.
+    running: Upload | None = state.resumed.pop(path, None)
+    async with running or state.uploader.upload(path, folder_id=state.folder_id, conflict="skip") as upload:
         async for event in upload:
             if isinstance(event, Progress | PartRetrying):
                 await tracker.set_progress("UPLOADING", event.to_dict())
@@ -115,4 +119,5 @@ async def main(paths: list[str]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: jobs.py PATH…")
-    sys.exit(asyncio.run(main(sys.argv[1:])))
+    # Absolute, as a worker may run in another folder, and the journal has them so.
+    sys.exit(asyncio.run(main([os.path.abspath(path) for path in sys.argv[1:]])))

@@ -57,8 +57,8 @@ def test_the_report_has_the_duration_of_each_phase_and_the_rate_without_idle_tim
         "\nWhere the time went",
         "  planning              1.00 s",
         "  sending               4.00 s  1.3 MB/s while bytes moved",
-        "    failed attempts     1.00 s  1 of 3, beside the others",
-        "    pauses after them   2.00 s  1.00 s with no other part to send",
+        "    failed attempts     1.00 s  added up; 1 of 3",
+        "    pauses after them   2.00 s  added up; 1.00 s with no other part to send",
         "  confirmation          0.50 s",
     ]
 
@@ -69,5 +69,5 @@ def test_the_report_says_whether_the_digests_are_equal() -> None:
     assert [line.plain for line in digest_report("a", None)][-2:] == ["arrived  not as a whole", "DIFFERENT"]
     assert (
         memory_report(1_000_000, 3_000_000).plain
-        == "  peak memory           3.0 MB  2.0 MB more than before the upload"
+        == "  peak memory           3.0 MB  of which Python and this display took 1.0 MB before the upload"
     )

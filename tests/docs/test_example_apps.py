@@ -993,6 +993,23 @@ def test_the_next_worker_resumes_the_job_of_a_killed_one(fake: FakeFrameio, two:
     assert fake.deleted == ()
 
 
+def test_the_same_job_again_joins_the_upload_that_is_resumed_or_finds_the_file(
+    fake: FakeFrameio, two: list[Path], tmp_path: Path
+) -> None:
+    held = Fault(do="hold", number=2)
+    fake.add_fault(held)
+    journal = str(tmp_path / "uploads.sqlite3")
+    killed = begun("worker/jobs.py", fake, two[0], JOURNAL=journal)
+    fake.wait_until(lambda fake: fake.hits(held) == 1, timeout=50)
+    killed.kill()
+    ended(killed)
+    for _ in range(2):
+        status, said = ended(begun("worker/jobs.py", fake, two[0], JOURNAL=journal))
+        assert status == 0, said
+        assert re.search(rf"^{re.escape(str(two[0]))}: https://\S+{fake.files[0].id}$", said, re.MULTILINE)
+    assert arrived(fake) == {two[0].name: sha256(two[0].read_bytes())}
+
+
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
     """The URL of a Redis server started for these tests, on a socket in the file system."""

@@ -136,6 +136,10 @@ def beside(
         asyncio.run(leave_pending(fake, tmp_path))
         yield
         assert ([file.name for file in fake.deleted], fake.files) == (["take-08.mov"], ())
+    elif "resume_pending()" in block:
+        asyncio.run(leave_pending(fake, tmp_path))
+        yield
+        assert [(file.name, file.complete) for file in fake.files] == [("take-08.mov", True)]
     elif "SIGTERM" in block:
         asyncio.run(leave_pending(fake, tmp_path))
         with stopped_once(fake, 2):
@@ -374,7 +378,9 @@ def test_the_names_that_a_page_for_tools_mentions_exist(page: Path) -> None:
     mentioned = {
         found for code in re.findall(r"`([^`]+)`", prose) for found in re.findall(r"\b[A-Z][a-z]\w+(?:\.\w+)?", code)
     }
-    ours = {name for name in mentioned if name.partition(".")[0] not in {"ClientError", "Path"}}
+    ours = {
+        name for name in mentioned if name.partition(".")[0] not in {"ClientError", "Path", "TypeError", "ValueError"}
+    }
     assert len(ours) >= 5
     for name in ours:
         kind, _, attribute = name.partition(".")

@@ -241,6 +241,40 @@ def test_a_task_group_uploads_what_is_rendered(fake: FakeFrameio, monkeypatch: p
     assert all(file.complete for file in fake.files)
 
 
+def test_a_producer_waits_for_files_that_are_not_delivered(
+    fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a file is made, at most one of the earlier ones is neither confirmed nor failed."""
+    module = recipe("bounded_producer", monkeypatch=monkeypatch)
+    bodies = {tmp_path / f"{number}.mov": bytes([number]) * 150_000 for number in range(1, 6)}
+    lost = tmp_path / "3.mov"
+
+    async def made() -> AsyncIterator[Path]:
+        for number, (path, body) in enumerate(bodies.items()):
+            settled = sum(file.complete for file in fake.files) + (number > 2)
+            assert settled >= number - 1
+            if path != lost:
+                await asyncio.to_thread(path.write_bytes, body)
+            yield path
+
+    delivery = asyncio.run(module.deliver(made(), at_once=2))
+    assert list(delivery.failures) == [lost]
+    assert "No such file" in str(delivery.failures[lost])
+    assert sorted(delivery.files) == sorted(bodies.keys() - {lost})
+    assert {file.name: file.sha256 for file in fake.files} == {
+        path.name: hashlib.sha256(body).hexdigest() for path, body in bodies.items() if path != lost
+    }
+    assert not any(path.exists() for path in bodies)
+
+
+def test_what_is_rendered_is_delivered_and_removed(fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = recipe("bounded_producer", monkeypatch=monkeypatch)
+    delivery = asyncio.run(module.deliver(module.render(*TAKES)))
+    assert [path.name for path in sorted(delivery.files)] == ["take-07.rendered", "take-08.rendered"]
+    assert (delivery.failures, list(Path().glob("*.rendered"))) == ({}, [])
+    assert all(file.complete for file in fake.files)
+
+
 def test_the_page_names_every_recipe() -> None:
     assert sorted(path.name for path in RECIPES.glob("*.py")) == sorted(
         line.split("](")[1].split(")")[0] for line in text_of(PAGE).splitlines() if line.startswith("| [")
