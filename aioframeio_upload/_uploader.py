@@ -136,6 +136,9 @@ class Uploader:
             log.warning(
                 "base_url %s is not https: anyone on the network path can read the token", self._address.reveal()
             )
+        for given, kind in ((limits, Limits), (timeouts, Timeouts), (retry, RetryPolicy)):
+            if not isinstance(given, kind):
+                raise TypeError(f"expected {kind.__name__}(...), not {given!r}")
         if checksum not in get_args(ChecksumMode):
             raise ValueError(f"checksum is {checksum!r}; it can be 'auto', 'md5' or 'off'")
         self._account_id = account_id

@@ -437,7 +437,7 @@ def read_limits(parts: str | None, bandwidth: str | None) -> Limits:
         given["bandwidth"] = read_rate(bandwidth)
     try:
         return Limits(**given)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(str(error).replace("Limits.", "--")) from None
 
 

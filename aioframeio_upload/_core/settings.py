@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from math import inf
-from typing import Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
 from .public import public
 
@@ -18,8 +21,25 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+_TYPES: dict[Any, tuple[str, Callable[[object], bool]]] = {
+    int: ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    float: ("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)),
+    bool: ("True or False", lambda value: isinstance(value, bool)),
+    str: ("a text", lambda value: isinstance(value, str)),
+    NoneType: ("None", lambda value: value is None),
+    Literal["auto"]: ('"auto"', lambda value: value == "auto"),
+}
+"""The types in the annotations of settings: what each is called, and whether a value has it."""
+
+
+def _check_types(settings: Limits | Timeouts | RetryPolicy) -> None:
+    """Raise TypeError for the first field whose value is not of a type in its annotation."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        types = [_TYPES[kind] for kind in get_args(field.type) or (field.type,)]  # `public` has resolved them
+        if not any(fits(value) for _, fits in types):
+            words = " or ".join(words for words, _ in types)
+            raise TypeError(f"{type(settings).__name__}.{field.name} must be {words}, not {reprlib.repr(value)}")
 
 
 @public
@@ -53,9 +73,10 @@ class Limits:
     """Keep to the rates that Frame.io documents for each operation, instead of provoking 429 answers."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.bandwidth is None or self.bandwidth >= 1024, "Limits.bandwidth must be at least 1024 bytes/s")
-        _require(self.parts == "auto" or _is_count(self.parts), 'Limits.parts must be at least 1, or "auto"')
-        _require(_is_count(self.max_parts), "Limits.max_parts must be at least 1")
+        _require(self.parts == "auto" or self.parts >= 1, 'Limits.parts must be at least 1, or "auto"')
+        _require(self.max_parts >= 1, "Limits.max_parts must be at least 1")
         _require(CONGESTION_NAME.fullmatch(self.congestion) is not None, "Limits.congestion is no name of an algorithm")
         _require(self.files >= 1, "Limits.files must be at least 1")
 
@@ -90,6 +111,7 @@ class Timeouts:
     """For the service to assemble the parts. None for 300 s plus 60 s for each 100 GB; 0 for not waiting at all."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         for name in ("connect", "api", "stall"):
             _require(0 < getattr(self, name) < inf, f"Timeouts.{name} must be more than 0, and finite")
         _require(self.answer is None or 0 < self.answer < inf, "Timeouts.answer must be more than 0, and finite")
@@ -126,6 +148,7 @@ class RetryPolicy:
     this time: many processes may share the limits of one user."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.attempts >= 1, "RetryPolicy.attempts must be at least 1")
         _require(0 <= self.base <= self.cap < inf, "RetryPolicy needs 0 <= base <= cap, both finite")
         _require(0 <= self.patience < inf, "RetryPolicy.patience must be 0 or more, and finite")

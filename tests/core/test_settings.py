@@ -47,6 +47,31 @@ def test_a_value_that_could_not_work_is_refused_with_its_name(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (Limits, {"parts": "8"}, "Limits.parts must be a whole number or \"auto\", not '8'"),
+        (Limits, {"parts": True}, 'Limits.parts must be a whole number or "auto", not True'),
+        (Limits, {"max_parts": 8.0}, "Limits.max_parts must be a whole number, not 8.0"),
+        (Limits, {"files": "2"}, "Limits.files must be a whole number, not '2'"),
+        (Limits, {"files": 2.5}, "Limits.files must be a whole number, not 2.5"),
+        (Limits, {"congestion": None}, "Limits.congestion must be a text, not None"),
+        (Limits, {"bandwidth": "5M"}, "Limits.bandwidth must be a whole number or None, not '5M'"),
+        (Limits, {"api_pacing": "false"}, "Limits.api_pacing must be True or False, not 'false'"),
+        (Timeouts, {"stall": "30"}, "Timeouts.stall must be a number, not '30'"),
+        (Timeouts, {"confirm": False}, "Timeouts.confirm must be a number or None, not False"),
+        (RetryPolicy, {"attempts": None}, "RetryPolicy.attempts must be a whole number, not None"),
+        (RetryPolicy, {"patience": "1 h"}, "RetryPolicy.patience must be a number, not '1 h'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_name(
+    kind: type[Any], fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        kind(**fields)
+    assert str(caught.value) == message
+
+
 def test_the_least_values_are_accepted() -> None:
     Limits(parts=1, files=1)
     Timeouts(connect=0.001, api=0.001, stall=0.001, confirm=0)

@@ -415,3 +415,9 @@ async def test_an_upload_that_fails_frees_its_place(fake: FakeFrameio) -> None:
             await start(fake, uploader)
         await start(fake, uploader)
     assert len(fake.files) == 1
+
+
+@pytest.mark.parametrize("given", [{"limits": {"files": 2}}, {"timeouts": 30}, {"retry": None}])
+def test_settings_of_another_type_are_refused_at_once(given: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"^expected (Limits|Timeouts|RetryPolicy)\(\.\.\.\), not "):
+        Uploader("t", **given)
