@@ -67,8 +67,7 @@ Compare = Annotated[
     Literal["auto", "content"],
     typer.Option(
         help="How to tell whether a file is the same: by what is known here, else by name, size and time; or by its"
-        " content, unless it is unchanged since it was sent from here (reads the file once, and sends what cannot be"
-        " compared)."
+        " content in any case (reads the file once, and sends what cannot be compared)."
     ),
 ]
 Include = Annotated[

@@ -16,7 +16,7 @@ Conflict: TypeAlias = Literal["create", "skip", "version", "version-changed"]
 it is the same file, or stack the new file on it as a version: always, or unless it is the same file."""
 
 Compare: TypeAlias = Literal["auto", "content"]
-"""What tells whether a remote file is the same as a source: what is known here, or the content of any that is not."""
+"""What tells whether a remote file is the same as a source: what is known here, or its content in any case."""
 
 
 SKIPPING = ("skip", "version-changed")

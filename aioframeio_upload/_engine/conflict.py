@@ -94,10 +94,10 @@ async def find_there(listing: Listing, sought: Sought, clocks: Clocks, evidence:
     others: list[RemoteFile] = []
     doubt: str | None = None
     # Until `remove` without an await: another source may match the same file.
-    while (one := find_duplicate(listing, sought, clocks, by_content=evidence.ask is not None)) is not None:
+    while (one := find_duplicate(listing, sought, clocks, evidence)) is not None:
         listing.remove(one)
         try:
-            is_same, reason = await _compare(one, sought, evidence)
+            is_same, reason = await compare(one, sought, evidence)
         except NotFound:
             continue  # deleted since it was listed: nothing is stacked on it either
         if is_same:
@@ -107,31 +107,36 @@ async def find_there(listing: Listing, sought: Sought, clocks: Clocks, evidence:
     return Found(None, doubt, tuple(others))
 
 
-def find_duplicate(listing: Listing, sought: Sought, clocks: Clocks, *, by_content: bool = False) -> RemoteFile | None:
+def find_duplicate(listing: Listing, sought: Sought, clocks: Clocks, evidence: Evidence) -> RemoteFile | None:
     """Return the next file that a source may only repeat: one that it was sent as, else one of its name and size.
 
     Args:
         listing: The target folder's.
         sought: The source.
         clocks: The service's time and ours.
-        by_content: Whether the contents will be compared, so that no time matters.
+        evidence: What it will be compared by. Where that is the content, no time matters.
     """
     namesakes = listing.namesakes(sought.name, exact=sought.exact, but=sought.but)
-    there = find_known(namesakes, sought.known)
-    if there is None and by_content:
-        return find_same(namesakes, sought.size, None)
-    if there is None and sought.by_time:
-        return find_same(namesakes, sought.size, sought.modified_ns, clocks)
-    return there
+    if (there := find_known(namesakes, sought.known)) is not None:
+        return there
+    # A copy, or a file that was touched, is later than what was sent.
+    with_content = namesakes if evidence.ask else [one for one in namesakes if _crcs(one, evidence)]
+    if (there := find_same(with_content, sought.size, None)) is not None or not sought.by_time:
+        return there
+    return find_same(namesakes, sought.size, sought.modified_ns, clocks)
 
 
-async def _compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[bool, str | None]:
+def _crcs(one: RemoteFile, evidence: Evidence) -> set[str | None]:
+    """Return the checksums that the journal knows of a file."""
+    return {sent.crc64nvme for sent in evidence.sent if sent.file_id == one.id} - {None}
+
+
+async def compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[bool, str | None]:
     """Return whether a file counts as the same, and why; or why that is not known."""
-    if one.id in sought.known:
+    if one.id in sought.known and evidence.ask is None:
         return True, why_known(one.id, evidence)
     content, doubt = None, None
-    crcs = {sent.crc64nvme for sent in evidence.sent if sent.file_id == one.id} - {None}
-    if crcs:
+    if crcs := _crcs(one, evidence):
         read = await evidence.reader.read()
         content = read if read.crc64nvme in crcs else None
     elif evidence.ask is None:
@@ -142,7 +147,7 @@ async def _compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple
         content, doubt = await _compare_original(one, evidence.ask, evidence.reader)
     if content is None:
         return False, doubt
-    if content.modified_ns is not None:
+    if content.modified_ns is not None and one.id not in sought.known:
         await evidence.record.remember(one.id, content.size, content.modified_ns, content.crc64nvme)
     return True, SAME_CONTENT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 
 from .._core.dry_run import DryRunFile, DryRunFolder, folder_record
-from .._core.errors import AuthenticationError, UploadError
+from .._core.errors import AuthenticationError, NotFound, UploadError
 from .._core.events import (
     EMPTY,
     Event,
@@ -37,7 +38,7 @@ from .._io.tree_path import TreePath
 from .._io.walk import LeftOut, Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
-from .conflict import Evidence, Found, Sought, asking, find_elsewhere, find_there, skip_result, stack, why_known
+from .conflict import Evidence, Found, Sought, asking, compare, find_elsewhere, find_there, skip_result, stack
 from .content import SourceReader, opened
 from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
@@ -438,14 +439,23 @@ class FilePipeline:
         )
         found = await find_there(listing, sought, session.clocks(), evidence) if how.skips else Found()
         if found.same is None and sent_as is not None and how.anywhere:
-            elsewhere = await find_elsewhere(self._api, sent_as, account_id)
-            found = replace(found, same=elsewhere, reason=why_known(sent_as, evidence) if elsewhere else found.reason)
+            found = await self._compare_elsewhere(sent_as, sought, evidence, found)
         base = None
         if how.stacks and found.same is None:
             base = find_below([*listing.namesakes(file.name, exact=exact, but=own), *found.others])
         if self._source.note_compared(file):
             listing.files.clear()
         return found, base
+
+    async def _compare_elsewhere(self, file_id: str, sought: Sought, evidence: Evidence, found: Found) -> Found:
+        elsewhere = await find_elsewhere(self._api, file_id, self._request.account_id)
+        if elsewhere is None:
+            return found
+        with contextlib.suppress(NotFound):  # deleted meanwhile
+            is_same, reason = await compare(elsewhere, sought, evidence)
+            if is_same:
+                return replace(found, same=elsewhere, reason=reason)
+        return found
 
     def _file_request(self, file: LocalFile, folder_id: str) -> UploadRequest:
         return UploadRequest(

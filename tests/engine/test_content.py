@@ -1,4 +1,4 @@
-"""With `compare="content"`, a file that the journal does not know is compared with the original at Frame.io."""
+"""With `compare="content"`, a file is compared with the original at Frame.io, or with what the journal knows of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,9 @@ async def test_what_was_compared_is_remembered_so_that_nothing_is_asked_again(
     async with uploader_on(fake, journal=journal) as recording:
         assert told_of(await send(recording, fake, verb, take)) == ("skipped", "same content")
     fake.requests.clear()
-    for compare in ("content", "auto"):
+    for compare, reason in (("content", "same content"), ("auto", "unchanged since it was compared")):
         async with uploader_on(fake, journal=journal) as recording:
-            file = await send(recording, fake, verb, take, compare=compare)
-            assert told_of(file) == ("skipped", "unchanged since it was compared")
+            assert told_of(await send(recording, fake, verb, take, compare=compare)) == ("skipped", reason)
     assert set(operations(fake)) == {"list_children"}
     on_disk(take.write_bytes, OTHER)
     async with uploader_on(fake, journal=journal) as recording:
@@ -132,15 +132,38 @@ async def test_what_the_journal_knows_is_not_asked_for(
 ) -> None:
     copy = on_disk(plant, tmp_path / "copy", {"take.mov": CONTENT}) / "take.mov"
     async with uploader_on(fake, journal=journal) as recording:
-        found = [told_of(await send(recording, fake, verb, path)) for path in (take, take, copy, copy, take)]
-    assert found == [
-        ("uploaded", None),
-        ("skipped", "unchanged since it was sent"),
-        ("skipped", "same content"),
-        ("skipped", "unchanged since it was compared"),
-        ("skipped", "unchanged since it was sent"),
-    ]
+        assert (await send(recording, fake, verb, take)).outcome == "uploaded"
+        found = [told_of(await send(recording, fake, verb, path)) for path in (take, copy, copy, take)]
+        quick = [told_of(await send(recording, fake, verb, path, compare="auto")) for path in (copy, take)]
+    assert found == [("skipped", "same content")] * 4
+    assert quick == [("skipped", "unchanged since it was compared"), ("skipped", "unchanged since it was sent")]
     assert count(fake, "show") == count(fake, "original") == 0
+
+
+@VERBS
+async def test_a_file_with_its_old_size_and_time_and_other_content_is_sent(
+    fake: FakeFrameio, take: Path, verb: str, journal: Path
+) -> None:
+    async with uploader_on(fake, journal=journal) as recording:
+        await send(recording, fake, verb, take)
+        before = on_disk(take.stat)
+        on_disk(take.write_bytes, OTHER)
+        on_disk(os.utime, take, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert told_of(await send(recording, fake, verb, take)) == ("uploaded", None)
+    assert [file.sha256 for file in fake.files] == [sha256(CONTENT), sha256(OTHER)]
+
+
+@VERBS
+async def test_a_file_that_was_only_touched_is_not_sent_again(
+    fake: FakeFrameio, take: Path, verb: str, journal: Path
+) -> None:
+    """A copy of a card has new times, too. Its content is what the journal knows of the file at Frame.io."""
+    async with uploader_on(fake, journal=journal) as recording:
+        await send(recording, fake, verb, take, compare="auto")
+        later = time.time_ns() + 10**12
+        on_disk(os.utime, take, ns=(later, later))
+        assert told_of(await send(recording, fake, verb, take, compare="auto")) == ("skipped", "same content")
+    assert len(fake.files) == 1
 
 
 @VERBS
