@@ -181,7 +181,7 @@ class Writer:
         """Return the line of an attribute: its name, its type, its default, its text."""
         kind = f" (`{one.annotation}`" if one.annotation is not None else " ("
         value = str(one.value) if one.value is not None and "property" not in one.labels else ""
-        shown = re.fullmatch(r"field\(default=([^,()]+).*\)", value)
+        shown = re.fullmatch(r"field\(default=([^,()]+|\(\)).*\)", value)
         value = shown[1] if shown else ("" if value.startswith("field(") else value)
         if value and "instance-attribute" in one.labels and "class-attribute" not in one.labels:
             value = ""  # assigned in __init__: not a default

@@ -136,13 +136,10 @@ class UploadView:
                 return self._add_file(self._inside(path), file)
             case FileSkipped(path=path, reason=reason, file=file):
                 source = self._inside(path)
-                if file is None:
-                    self._add_row(ReportRow(source=source, outcome="skipped", error=reason))
-                else:
-                    self._add_row(row_of(source, file))
-                    self._add_link(file)
-                link = f"  {file.view_url}" if file is not None and file.view_url else ""
-                return self._line(f"{path}: {reason}{link}")
+                if file is not None:
+                    return self._add_file(source, file)
+                self._add_row(ReportRow(source=source, outcome="skipped", error=reason))
+                return self._line(f"{path}: {reason}")
             case FolderCompleted(result=result):
                 return self._line(_summary(result))
 

@@ -112,7 +112,7 @@ class SourceError(UploadError):
     fields: ClassVar[tuple[str, ...]] = ("path", "reason", "is_away")
 
     def __init__(self, reason: str, *, path: str | None = None, away: bool = False, advice: str | None = None) -> None:
-        super().__init__(reason if path is None else f"{path}: {reason}", advice=advice)
+        super().__init__(reason if path is None else f"{path or repr(path)}: {reason}", advice=advice)
         self.path = path
         """The file's path, or None if the source is not a file."""
         self.reason = reason

@@ -272,6 +272,8 @@ class FileSkipped(EventBase):
 
     path: str
     reason: str
+    """Why: that it is empty (`is_empty`), or the `reason` of the `file` that was there before, such as
+    `"unchanged since it was sent"`."""
     file: UploadedFile | None = field(default=None, compare=False)
     """The file that was there before."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -285,7 +285,7 @@ class UploadStatus:
 @public
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file at Frame.io."""
+    """A file at Frame.io. Its `repr` leaves out what it has for each part."""
 
     id: str
     name: str
@@ -296,18 +296,18 @@ class UploadedFile:
     view_url: str | None
     status: str
     """`created` until the service has confirmed it, then `uploaded`."""
-    etags: tuple[str | None, ...] = ()
+    etags: tuple[str | None, ...] = field(default=(), repr=False)
     """One per part; None where S3 sent none."""
     outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
     """`skipped`: nothing was sent, for the `reason`."""
-    md5s: tuple[str | None, ...] = ()
+    md5s: tuple[str | None, ...] = field(default=(), repr=False)
     """One per part, in hex, of the bytes that were sent; None where it was not needed."""
     crc64nvme: str | None = None
     """CRC64NVME of the whole file, in base64: what `aws s3api head-object --checksum-mode ENABLED` shows. Combined from
     those of the parts that were sent; None if a part has none (`checksum="off"`), or if nothing was sent."""
-    part_crc64nvmes: tuple[str | None, ...] = ()
+    part_crc64nvmes: tuple[str | None, ...] = field(default=(), repr=False)
     """One per part, in base64, of the bytes that were sent."""
-    checked_by: tuple[ChecksumName | None, ...] = ()
+    checked_by: tuple[ChecksumName | None, ...] = field(default=(), repr=False)
     """One per part: the checksum by which S3's answer proves that it stored the bytes that were sent."""
     reason: str | None = None
     """Why nothing was sent: `"unchanged since it was sent"` or `"unchanged since it was compared"`, as the journal

@@ -374,8 +374,7 @@ class FilePipeline:
                 found.same, record, file.size, account_id=request.account_id, folder_id=folder.id, reason=found.reason
             )
             if there is not None:
-                reason = f"it is there already, as file {there.id}: {found.reason}"
-                self._events.publish(self._state.skip(file.path, file.size, reason, there))
+                self._events.publish(self._state.skip(file.path, file.size, there.reason or "", there))
                 return
         if not self._control.pause.is_open:
             sending.slot.release()  # other uploads can use it meanwhile

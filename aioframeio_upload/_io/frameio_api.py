@@ -380,9 +380,9 @@ class FrameioApi:
                     raise refuse(f"the token callable raised {type(error).__name__}") from error
             if waiting.cancelled_caught:
                 raise refuse(f"the token callable did not return within {seconds:g} s")
-        if not _is_word(given.reveal()):
-            # Checked here because aiohttp's error about an invalid header quotes its value.
-            raise refuse("the token is not a word of printable ASCII characters")
+        # Checked here because aiohttp's error about an invalid header quotes its value.
+        if (trouble := _find_trouble(given)) is not None:
+            raise refuse(f"the token {trouble}")
         return given
 
     async def _ask(self, give: Secret[Any]) -> Secret[Any]:
@@ -396,8 +396,16 @@ class FrameioApi:
         return Secret(await asked.reveal()) if isawaitable(asked.reveal()) else asked
 
 
-def _is_word(given: Any) -> bool:
-    return isinstance(given, str) and bool(given) and given.isascii() and given.isprintable() and " " not in given
+def _find_trouble(given: Secret[Any]) -> str | None:
+    """Return why a token cannot be sent in a header, without quoting it; None if it can."""
+    if not isinstance(given.reveal(), str):
+        return f"must be a str, not an object of type {type(given.reveal()).__name__}"
+    if not given.reveal():
+        return "is empty"
+    if given.reveal() != given.reveal().strip():
+        return "begins or ends with a space or a line end"
+    is_word = given.reveal().isascii() and given.reveal().isprintable() and " " not in given.reveal()
+    return None if is_word else "is not a word of printable ASCII characters"
 
 
 def _segment(value: str) -> str:

@@ -70,10 +70,10 @@ def check_kind(source: Any) -> None:
         kind = type(source).__name__
         if callable(getattr(source, "read", None)):
             raise TypeError(
-                f"cannot upload a {kind}: its read() takes no size, so that all of it would be held in memory;"
-                " pass the stream that it reads from, such as the `content` of an aiohttp response"
+                f"cannot upload an object of type {kind}: its read() takes no size, so that all of it would be held"
+                " in memory; pass the stream that it reads from, such as the `content` of an aiohttp response"
             )
-        raise TypeError(f"cannot upload a {kind}: pass a path, bytes, a binary file or an async stream")
+        raise TypeError(f"cannot upload an object of type {kind}: pass a path, bytes, a binary file or an async stream")
     if isinstance(source, memoryview) and not source.c_contiguous:
         raise TypeError("the memoryview is not contiguous")
 

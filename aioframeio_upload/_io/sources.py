@@ -82,7 +82,10 @@ async def open_source(
             raise
     if found.size < 1:
         found.close()
-        raise SourceError("is empty, and Frame.io does not accept empty files", path=found.path, advice=LEAVE_OUT)
+        subject = "the source " if found.path is None else ""
+        raise SourceError(
+            f"{subject}is empty, and Frame.io does not accept empty files", path=found.path, advice=LEAVE_OUT
+        )
     return found
 
 

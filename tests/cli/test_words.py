@@ -100,8 +100,8 @@ SCENES = [
     ),
     Scene(
         "a token that is none",
-        "AuthenticationError: creating the file: no request was made: the token is not a word of printable ASCII"
-        " characters; log in again: aioframeio-upload login",
+        "AuthenticationError: creating the file: no request was made: the token must be a str, not an object"
+        " of type NoneType; log in again: aioframeio-upload login",
         settings={"token": give(None)},
     ),
     Scene(

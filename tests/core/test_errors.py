@@ -180,6 +180,10 @@ def test_the_advice_is_the_end_of_the_text_and_can_be_told_from_it() -> None:
     assert str(error) == f"{error.problem}; {error.advice}"
 
 
+def test_an_empty_path_is_shown() -> None:
+    assert str(SourceError("No such file or directory", path="")) == "'': No such file or directory"
+
+
 def test_a_folders_error_names_the_path_of_its_first_failure_once() -> None:
     failed = FileFailed("sub/a.mov", SourceError("is empty", path="/shoot/sub/a.mov", advice="leave it out"))
     error = FolderUploadError(FolderResult((), (), (failed,), ()))

@@ -370,3 +370,11 @@ def test_more_parts_than_s3_takes_are_no_plan() -> None:
         Plan.from_response(data)
     del links[-1]
     assert len(Plan.from_response(data | {"file_size": len(links)}).parts) == 10_000
+
+
+def test_the_repr_of_a_file_of_many_parts_is_short() -> None:
+    file = UploadedFile("f", "a.mov", 1, "a", None, None, None, "uploaded", ("e",) * 10_000, md5s=("m",) * 10_000)
+    assert repr(file) == (
+        "UploadedFile(id='f', name='a.mov', size=1, account_id='a', folder_id=None, media_type=None, view_url=None,"
+        " status='uploaded', outcome='uploaded', crc64nvme=None, reason=None)"
+    )

@@ -252,7 +252,7 @@ def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio, tmp_path: Path
         assert (put(client, empty, b"", 0).status_code, fake.files) == (400, ())
         assert (
             listened(client, empty, is_now("failed"))["error"]
-            == "is empty, and Frame.io does not accept empty files; leave it out"
+            == "the source is empty, and Frame.io does not accept empty files; leave it out"
         )
 
 

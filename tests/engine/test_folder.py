@@ -619,4 +619,5 @@ async def test_a_folder_whose_answer_was_lost_is_asked_for_again_with_a_warning(
 async def test_a_skipped_file_tells_why(fake: FakeFrameio, uploader: Uploader, root: Path) -> None:
     await send(uploader, fake, root, include=["a.mov"])
     result = await send(uploader, fake, root, include=["a.mov"])
-    assert result.skipped == (FileSkipped("a.mov", f"it is there already, as file {fake.files[0].id}: {NOT_COMPARED}"),)
+    assert result.skipped == (FileSkipped("a.mov", NOT_COMPARED),)
+    assert [one.file and one.file.id for one in result.skipped] == [fake.files[0].id]

@@ -147,13 +147,29 @@ async def test_a_callable_that_raises_is_an_authentication_error_and_nothing_is_
     assert told(caplog) == [], "nothing was sent, so no file can have been made"
 
 
+NOT_A_WORD = "is not a word of printable ASCII characters"
+
+
 @pytest.mark.parametrize(
-    "token", ["", "two words", "line\nbreak", "trailing\n", "schlüssel", "nul\0", None, b"bytes", 7]
+    ("token", "trouble"),
+    [
+        ("", "is empty"),
+        ("two words", NOT_A_WORD),
+        ("line\nbreak", NOT_A_WORD),
+        ("trailing\n", "begins or ends with a space or a line end"),
+        (" leading", "begins or ends with a space or a line end"),
+        ("schlüssel", NOT_A_WORD),
+        ("nul\0", NOT_A_WORD),
+        (None, "must be a str, not an object of type NoneType"),
+        (b"bytes", "must be a str, not an object of type bytes"),
+        (7, "must be a str, not an object of type int"),
+    ],
 )
-async def test_an_invalid_token_is_refused_without_being_shown(fake: FakeFrameio, token: Any) -> None:
+async def test_an_invalid_token_is_refused_without_being_shown(fake: FakeFrameio, token: Any, trouble: str) -> None:
     async with Uploader(lambda: token, account_id=fake.account_id, base_url=fake.url) as uploader:
-        with pytest.raises(AuthenticationError, match="not a word of printable ASCII") as caught:
+        with pytest.raises(AuthenticationError) as caught:
             await uploader.status("x")
+    assert caught.value.detail == f"the token {trouble}"
     assert fake.requests == []
     assert not token or str(token) not in str(caught.value)
 
