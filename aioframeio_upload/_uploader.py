@@ -787,7 +787,8 @@ class Uploader:
         lists of projects a minute, and 5 lists of folders a second.
 
         Args:
-            project: ID or name of a project; all others are left out.
+            project: ID or name of a project; all others are left out. If there is none of that name, the projects
+                whose names contain it, in upper or lower case.
             depth: How many levels of folders to read below each project's root folder.
 
         Raises:

@@ -473,7 +473,8 @@ def discard(
 @report_usage_errors
 def find(
     project: Annotated[
-        str | None, typer.Argument(metavar="PROJECT", help="Show only this project, by its name or ID.")
+        str | None,
+        typer.Argument(metavar="PROJECT", help="Show only this project: its ID, its name or a part of it."),
     ] = None,
     depth: Annotated[int, typer.Option(metavar="N", min=0, help="How many levels of folders to show.")] = 1,
     account: Account = None,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .. import NotFound, RemoteAccount, RemoteFolder
 from . import exit_status
+from .format import escape
 from .options import Target
 from .output import lost_output_warning, write_error, write_json, write_line
 from .service import Service
@@ -35,10 +36,20 @@ async def find_folder(service: Service, target: Target) -> str:
     return project.root_folder_id
 
 
-def _nothing_found(project: str | None) -> str:
+LISTED = 20
+"""Names of projects in an error."""
+
+
+def _nothing_found(project: str | None, accounts: tuple[RemoteAccount, ...]) -> str:
     if project is None:
         return "this token can read no account; ask for a role in one"
-    return f"no project that this token can read matches {project!r}; list all: aioframeio-upload find"
+    names = sorted(one.name for account in accounts for space in account.workspaces for one in space.projects)
+    there = ", ".join(map(repr, names[:LISTED])) or "none"
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (
+        f"no project has the ID {project!r} or a name that contains it, in upper or lower case;"
+        f" this token can read: {there}{more}"
+    )
 
 
 class TreeRow(NamedTuple):
@@ -55,6 +66,8 @@ async def run_find(service: Service, project: str | None, depth: int, as_json: b
     """Print the tree and return the exit status: 1 if nothing, or no such project, was found."""
     async with service.uploader() as uploader:
         accounts = await uploader.find(project, depth=depth)
+        has_projects = any(space.projects for account in accounts for space in account.workspaces)
+        there = accounts if has_projects or project is None else await uploader.find(depth=0)
     found = False
     for row in tree_rows(accounts):
         found = found or project is None or row.kind == "project"
@@ -65,7 +78,7 @@ async def run_find(service: Service, project: str | None, depth: int, as_json: b
         if lost_output_warning() is not None:
             return exit_status.FAILED  # the reader has gone, as `| head` does after its lines
     if not found:
-        write_error(f"error: {_nothing_found(project)}")
+        write_error(escape(f"error: {_nothing_found(project, there)}"))
     return exit_status.OK if found else exit_status.FAILED
 
 

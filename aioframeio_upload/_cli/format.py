@@ -46,9 +46,14 @@ def format_size(size: float) -> str:
     return f"{size / 1000:.1f} {SIZE_UNITS[-1]}"
 
 
+def format_seconds(seconds: float) -> str:
+    """Return minutes and seconds: `2:05`."""
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+
+
 def format_seconds_left(seconds: float) -> str:
     """Return the remaining time: `2:05 left`."""
-    return f"{seconds // 60:.0f}:{seconds % 60:02.0f} left"
+    return f"{format_seconds(seconds)} left"
 
 
 def format_progress(progress: Progress, *, briefly: bool = False) -> str:
@@ -118,6 +123,7 @@ def _advice_at_terminal(error: UploadError) -> str:
 
 _AT_TERMINAL = {
     words.FIND_FOLDER: "look up its ID: aioframeio-upload find",
+    words.MAKE_FOLDER: "check the path, or create the folder with: upload --make-folders",
     words.RESUME: "run the same command again: only the missing parts are sent, unless --no-journal is given",
     words.WAIT_FOR_IT: "it is kept: run the same command again later, which only confirms it",
     words.UPLOAD_AGAIN: "run the same command again",

@@ -26,7 +26,7 @@ MAX_LINES = 8
 """Files that have a line at the same time; the others are counted."""
 
 LONGEST_BAR, SHORTEST_BAR = 24, 8
-SHORTEST_NAME = 12
+SHORTEST_NAME = 10
 
 WIDTH, BRIEF_WIDTH = len("999.9 MB of 999.9 MB  999.9 MB/s  599:59 left"), len("999.9 MB  999.9 MB/s  599:59 left")
 LEFT_WIDTH = len("599:59 left")

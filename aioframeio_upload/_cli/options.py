@@ -201,10 +201,10 @@ def read_folder(text: str, *, makes: bool = False) -> Target:
     Raises:
         UsageError: It is none of them.
     """
-    from .._core.folder_target import FOLDER_FORMS, HOST, ID, read_target
+    from .._core.folder_target import FOLDER_FORMS, HOST, NO_NAME, read_target
 
     word = text.strip()
-    if "://" not in word and not word.startswith(f"{HOST}/") and not ID.fullmatch(word):
+    if "://" not in word and not word.startswith(f"{HOST}/") and not NO_NAME.fullmatch(word):
         names = [name for name in word.split("/") if name]
         if not names or {".", ".."} & set(names):
             raise UsageError(f"--folder takes {FOLDER_FORMS}, or {PATH_FORM}")

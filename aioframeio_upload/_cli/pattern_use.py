@@ -76,9 +76,10 @@ def _words(one: UnmatchedPattern) -> int:
 
 def describe(one: UnmatchedPattern) -> str:
     """Return the warning about a pattern."""
-    has_case = one.reason == NOTHING and one.pattern.swapcase() != one.pattern
-    hint = " (upper and lower case differ)" if has_case else ""
-    return f"warning: --{one.option} {one.pattern!r}: {one.reason}{hint}"
+    if one.reason != NOTHING:
+        return f"warning: --{one.option} {one.pattern!r}: {one.reason}"
+    hint = "; *.mov does not match A.MOV" if one.pattern.swapcase() != one.pattern else ""
+    return f"warning: --{one.option} {one.pattern!r} matches nothing{hint}"
 
 
 def record_of(one: UnmatchedPattern) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .. import (
     ApiRetrying,
     Event,
@@ -28,7 +30,7 @@ from .. import (
     UploadReplanned,
     UploadResumed,
 )
-from .format import escape, format_api_retry, format_count, format_error, format_left_out, format_size
+from .format import escape, format_api_retry, format_count, format_error, format_left_out, format_seconds, format_size
 from .report import ReportRow, row_of
 
 
@@ -46,6 +48,7 @@ class UploadView:
     ) -> None:
         self.label = label
         self.upload = upload
+        self._began = time.monotonic()
         self.statistics: Statistics | None = None
         """Of the Uploader, as of the last `Progress`: it belongs to the loop, and the display to another thread."""
         self._uploader = uploader
@@ -141,7 +144,7 @@ class UploadView:
                 self._add_row(ReportRow(source=source, outcome="skipped", error=reason))
                 return self._line(f"{path}: {reason}")
             case FolderCompleted(result=result):
-                return self._line(_summary(result))
+                return self._line(_summary(result, time.monotonic() - self._began))
 
     def _fail(self, event: UploadFailed | FileFailed) -> str:
         match event:
@@ -205,8 +208,9 @@ class WatchView(UploadView):
         return super().update(event)
 
 
-def _summary(result: FolderResult) -> str:
+def _summary(result: FolderResult, seconds: float) -> str:
     empty = sum(one.is_empty for one in result.skipped)
     counts = [f"{len(result.files)} sent", f"{len(result.skipped) - empty} there before"]
     counts += [f"{empty} empty"] * bool(empty)
-    return ", ".join([*counts, f"{len(result.failures)} failed"])
+    sent = f"; {format_size(sum(file.size for file in result.files))} in {format_seconds(seconds)}"
+    return ", ".join([*counts, f"{len(result.failures)} failed"]) + sent * bool(result.files)

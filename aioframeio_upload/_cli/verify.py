@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from .. import Uploader, UploadError, Verification
+from .. import NotFound, Uploader, UploadError, Verification
 from . import exit_status
 from .account import with_account
 from .format import escape, format_error
@@ -75,30 +75,50 @@ def _restore(cell: Any) -> Any:
 
 
 async def run_verify(service: Service, pairs: list[Pair], as_json: bool) -> int:
-    """Compare each pair and print what is proved; the exit status is 1 if any differs or cannot be compared."""
+    """Compare each pair and print what is proved, and of a report the counts.
+
+    The exit status is 1 if any differs or cannot be compared.
+    """
     service = await with_account(service)
-    failed = not pairs
     if not pairs:
         await asyncio.to_thread(write_error, "error: nothing to compare: the report has no file that was delivered")
     async with service.uploader() as uploader:
-        for pair in pairs:
-            failed = not await _compare(uploader, pair, as_json) or failed
-    return exit_status.FAILED if failed else exit_status.OK
+        outcomes = [await _compare(uploader, pair, as_json) for pair in pairs]
+    if len(pairs) > 1 and not as_json:
+        await asyncio.to_thread(write_line, _summary(outcomes))
+    return exit_status.OK if pairs and set(outcomes) <= {SAME, SAME_SIZE} else exit_status.FAILED
 
 
-async def _compare(uploader: Uploader, pair: Pair, as_json: bool) -> bool:
+SAME, SAME_SIZE, DIFFERENT, MISSING, UNKNOWN = OUTCOMES = (
+    "same",
+    "of the same size (contents cannot be compared)",
+    "DIFFERENT",
+    "missing at Frame.io",
+    "could not be compared",
+)
+
+
+def _summary(outcomes: list[str]) -> str:
+    """Return how many files had each outcome, for the last line."""
+    counts = [(outcomes.count(one), one) for one in OUTCOMES]
+    return ", ".join(f"{count} {one}" for count, one in counts if count or one == SAME)
+
+
+async def _compare(uploader: Uploader, pair: Pair, as_json: bool) -> str:
     try:
         found = await uploader.verify(pair.file_id, pair.path)
     except UploadError as error:
         await asyncio.to_thread(write_error, f"error: {pair.path}: {format_error(error, str(pair.path))}")
-        return False
+        return MISSING if isinstance(error, NotFound) else UNKNOWN
     is_sent = None if pair.sent is None or found.crc64nvme is None else pair.sent == found.crc64nvme
     if as_json:
         record = {"path": str(pair.path), "file_id": pair.file_id, **dataclasses.asdict(found), "is_sent": is_sent}
         await asyncio.to_thread(write_json, json.dumps(record))
     else:
         await asyncio.to_thread(write_line, f"{escape(str(pair.path))}: {describe(found, is_sent)}")
-    return found.is_same and is_sent is not False
+    if not found.is_same or is_sent is False:
+        return DIFFERENT
+    return SAME_SIZE if found.proved_by is None else SAME
 
 
 def describe(found: Verification, is_sent: bool | None) -> str:

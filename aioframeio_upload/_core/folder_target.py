@@ -18,6 +18,9 @@ FOLDER_FORMS = (
 ID = re.compile(r"(?:adobe:)?[\w-]+(?::[\w-]+)*", re.ASCII)
 """A UUID, or an Adobe ID with its prefix; only the service knows whether it exists."""
 
+NO_NAME = re.compile(r"adobe:[\w:-]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+"""An ID where a name may be meant too: the API's reference has UUIDs, and Adobe IDs with their prefix."""
+
 
 @dataclass(frozen=True, slots=True)
 class FolderTarget:

@@ -20,7 +20,7 @@ from .._core.remote_records import (
     read_user,
     read_workspace,
 )
-from .._core.words import CHECK_PATH, NAME_A_FOLDER
+from .._core.words import CHECK_PATH, MAKE_FOLDER, NAME_A_FOLDER
 from .._io.frameio_api import (
     ACCOUNTS,
     LIST_CHILDREN,
@@ -50,7 +50,7 @@ async def find_accounts(
     Args:
         api: The API as the token's user.
         account_id: Read this account only.
-        project: Read only the projects that have this id or this name.
+        project: Read only the projects that have this id or this name; if there is none, those whose name contains it.
         depth: The levels of folders to read below each project's root folder.
 
     Raises:
@@ -63,13 +63,36 @@ async def find_accounts(
         workspaces = []
         for workspace in await _read_all(api, WORKSPACES, read_workspace, account_id=account.id):
             rows = await _read_all(api, PROJECTS, read_project, account_id=account.id, workspace_id=workspace.id)
-            wanted = [row for row in rows if project is None or project in (row.id, row.name)]
-            projects = [
-                replace(row, folders=await _read_folders(api, account.id, row.root_folder_id, depth)) for row in wanted
-            ]
-            workspaces.append(replace(workspace, projects=tuple(projects)))
+            workspaces.append(replace(workspace, projects=tuple(rows)))
         accounts.append(replace(account, workspaces=tuple(workspaces)))
-    return tuple(accounts)
+    is_wanted = _choose(accounts, project)
+    return tuple([await _read_chosen(api, account, is_wanted, depth) for account in accounts])
+
+
+async def _read_chosen(
+    api: FrameioApi, account: RemoteAccount, is_wanted: Callable[[RemoteProject], bool], depth: int
+) -> RemoteAccount:
+    """Return an account with the wanted projects alone, each with its folders."""
+    workspaces = []
+    for workspace in account.workspaces:
+        projects = [
+            replace(row, folders=await _read_folders(api, account.id, row.root_folder_id, depth))
+            for row in workspace.projects
+            if is_wanted(row)
+        ]
+        workspaces.append(replace(workspace, projects=tuple(projects)))
+    return replace(account, workspaces=tuple(workspaces))
+
+
+def _choose(accounts: list[RemoteAccount], text: str | None) -> Callable[[RemoteProject], bool]:
+    """Return which projects are meant: all, those of this ID or name, or else those whose name contains it."""
+    if text is None:
+        return lambda _: True
+    rows = [row for account in accounts for space in account.workspaces for row in space.projects]
+    if any(text in (row.id, row.name) for row in rows):
+        return lambda row: text in (row.id, row.name)
+    part = same_name(text).casefold()
+    return lambda row: part in same_name(row.name).casefold()
 
 
 async def list_accounts(api: FrameioApi) -> tuple[RemoteAccount, ...]:
@@ -139,7 +162,7 @@ async def find_folder(api: FrameioApi, account_id: str, names: list[str], *, mak
         if inside is None:
             there = [one for alike in listing.folders.values() for one, _ in alike]
             words = f"there is no folder {name!r} in {way!r}; {_list('folder', there)}"
-            raise NotFound(words, operation=LIST_CHILDREN.name, status=200, advice=CHECK_PATH)
+            raise NotFound(words, operation=LIST_CHILDREN.name, status=200, advice=MAKE_FOLDER)
         found, way = RemoteFolder(inside, name), f"{way}/{name}"
     return found
 

@@ -86,7 +86,7 @@ def test_files_and_folders_are_uploaded_together_and_the_report_has_each(
     )
     assert status == 1
     assert complaint == "error: nowhere.mov: SourceError: No such file or directory; check the path\n"
-    assert "shoot: 2 sent, 0 there before, 0 failed" in said
+    assert re.search(r"shoot: 2 sent, 0 there before, 0 failed; 24 bytes in \d+:\d\d\n", said)
     rows = {row["source"]: row for row in json.loads((tmp_path / "delivered.json").read_text(encoding="utf-8"))}
     assert {source: row["outcome"] for source, row in rows.items()} == {
         "take.mov": "uploaded",
@@ -173,6 +173,7 @@ def test_a_file_gets_another_name_in_a_folder_that_is_made(fake: FakeFrameio, pr
     target = f"{project}/Dailies/Monday"
     missing = program.run("upload", "take.mov", "--folder", target)
     assert (missing[0], "there is no folder 'Dailies'" in missing[2]) == (1, True)
+    assert missing[2].endswith("; check the path, or create the folder with: upload --make-folders\n")
     arguments = ("upload", "take.mov", "--folder", target, "--make-folders", "--name", "take 7.mov")
     assert program.run(*arguments)[0] == 0
     assert [file.name for file in fake.files] == ["take 7.mov"]
@@ -208,6 +209,7 @@ NOT_A_FOLDER = (
     " or a project's link (https://next.frame.io/project/<project>) for its root folder,"
     ' or a path that begins with a project ("Project/Folder")\n'
 )
+NOWHERE = "00000000-0000-4000-8000-000000000000"
 NOT_A_BASE_URL = "error: FRAMEIO_BASE_URL must be http(s)://host, without user and password, query and fragment\n"
 
 
@@ -262,13 +264,13 @@ def test_a_refused_token_is_reported_in_a_line_without_it(fake: FakeFrameio, pro
 
 def test_a_missing_folder_is_named_with_its_account(fake: FakeFrameio, program: Program, take: Path) -> None:
     (program.folder / "shoot").mkdir()
-    expected = f"; there is no folder nowhere in account {fake.account_id}, or this token cannot read it"
+    expected = f"; there is no folder {NOWHERE} in account {fake.account_id}, or this token cannot read it"
     for paths in (["take.mov", "shoot"], ["take.mov", "--conflict", "create"]):
-        status, _, complaint = program.run("upload", *paths, "--folder", "nowhere")
+        status, _, complaint = program.run("upload", *paths, "--folder", NOWHERE)
         lines = complaint.splitlines()
         assert (status, len(lines)) == (1, 2 if "shoot" in paths else 1)
         assert all(": NotFound: " in line and expected in line for line in lines)
-    status, _, complaint = program.run("remote", "https://renders.example/a.mov", "--folder", "nowhere")
+    status, _, complaint = program.run("remote", "https://renders.example/a.mov", "--folder", NOWHERE)
     assert (status, complaint.startswith("error: NotFound: ")) == (1, True)
     assert expected in complaint
 
@@ -595,10 +597,13 @@ def test_find_retries_a_busy_service_and_reports_a_refusal(fake: FakeFrameio, pr
     fake.add_fault(Fault(on="accounts", do="answer", status=429))
     assert program.run("find", fake.project_id)[0] == 0
     assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
+    project = json.loads(program.run("find", "--json")[1].splitlines()[2])
+    assert project["id"] in program.run("find", project["name"][1:4].upper())[1]
     status, _, complaint = program.run("find", "No such project")
     assert (status, complaint) == (
         1,
-        "error: no project that this token can read matches 'No such project'; list all: aioframeio-upload find\n",
+        "error: no project has the ID 'No such project' or a name that contains it, in upper or lower case;"
+        f" this token can read: {project['name']!r}\n",
     )
     fake.add_fault(Fault(on="workspaces", do="answer", status=403, message="not yours"))
     status, _, complaint = program.run("find")
@@ -701,9 +706,9 @@ def test_a_pattern_that_matches_nothing_is_a_warning_and_a_line_of_json(fake: Fa
     arguments = ("upload", "one", "two", "--folder", fake.folder_id)
     patterns = ("--include", "*.mov", "--include", "*.WAV", "--include", ".hidden", "--exclude", "*.bak")
     warnings = [
-        "warning: --include '*.WAV': it matches nothing (upper and lower case differ)",
+        "warning: --include '*.WAV' matches nothing; *.mov does not match A.MOV",
         "warning: --include '.hidden': it matches only what is never uploaded",
-        "warning: --exclude '*.bak': it matches nothing (upper and lower case differ)",
+        "warning: --exclude '*.bak' matches nothing; *.mov does not match A.MOV",
     ]
     for how in (("--dry-run", "--json"), ("--json",)):
         status, said, complaint = shoots.run(*arguments, *patterns, *how)

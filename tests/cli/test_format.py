@@ -37,6 +37,7 @@ FOLDER = "e086bd62-7cc6-4cb9-b339-b15a712c1744"
         ("Feature Film", Target(path="Feature Film")),
         ("Commercial/Dailies", Target(path="Commercial/Dailies")),
         ("Commercial/", Target(path="Commercial/")),
+        ("Commercial", Target(path="Commercial")),
     ],
 )
 def test_a_folder_is_an_id_a_link_or_a_path(text: str, target: Target) -> None:

@@ -117,7 +117,7 @@ def test_a_stopped_command_says_that_stdin_cannot_be_resumed(fake: FakeFrameio, 
 @pytest.mark.needs_program
 @pytest.mark.slow
 def test_a_wrong_target_is_reported_before_stdin_is_read(fake: FakeFrameio, program: Program) -> None:
-    arguments = ("upload", "-", "--name", "a.mov", "--folder", "nowhere")
+    arguments = ("upload", "-", "--name", "a.mov", "--folder", "00000000-0000-4000-8000-000000000000")
     with program.start(*arguments, stdin=subprocess.PIPE) as running:  # whose end never comes
         assert running.wait(timeout=40) == 1
         assert running.stderr is not None

@@ -53,10 +53,12 @@ def test_every_file_of_a_report_is_compared(fake: FakeFrameio, program: Program,
     status, said, complaint = program.run("verify", "--report", report)
     proof = "the same content, by the ETag of the original; its CRC64NVME is that of what was sent"
     assert (status, complaint) == (0, "")
-    assert set(said.splitlines()) == {f"take.mov: {proof}", f"shoot/a.mov: {proof}"}
+    assert set(said.splitlines()) == {f"take.mov: {proof}", f"shoot/a.mov: {proof}", "2 same"}
+    assert said.endswith("\n2 same\n")
     (program.folder / "take.mov").rename(program.folder / "=take.mov")
     status, said, complaint = program.run("verify", "--report", report)
-    assert (status, len(said.splitlines())) == (1, 1)
+    assert (status, len(said.splitlines())) == (1, 2)
+    assert said.endswith("\n1 same, 1 could not be compared\n")
     assert "take.mov: SourceError: " in complaint
 
 

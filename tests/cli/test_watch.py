@@ -148,9 +148,9 @@ def test_wrong_usage_is_refused(fake: FakeFrameio, program: Program) -> None:
         status, said, told = program.run("watch", *arguments, "--folder", fake.folder_id)
         assert (status, said) == (2, "")
         assert complaint in told
-    status, _, told = program.run("watch", "in", "--folder", "no-such-folder")
+    status, _, told = program.run("watch", "in", "--folder", "No such project")
     assert status == 1
-    assert "no folder no-such-folder in account" in told
+    assert "there is no project 'No such project'; there is " in told
 
 
 def test_a_live_display_is_drawn_on_a_terminal(fake: FakeFrameio, program: Program) -> None:

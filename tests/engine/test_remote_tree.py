@@ -14,10 +14,13 @@ from aioframeio_upload import (
     FolderUploadError,
     NotFound,
     PermissionDenied,
+    RemoteAccount,
     RemoteFolder,
     RemoteProject,
+    RemoteWorkspace,
     Uploader,
 )
+from aioframeio_upload._engine.remote_tree import _choose
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import on_disk, uploader_on
 from tests.support.canned import answer, canned
@@ -66,6 +69,16 @@ async def test_a_project_is_found_by_its_id_or_its_name(fake: FakeFrameio) -> No
         for wanted, count in ((project.id, 1), (project.name, 1), ("no such project", 0)):
             (account,) = await uploader.find(wanted)
             assert [len(workspace.projects) for workspace in account.workspaces] == [count]
+
+
+def test_a_part_of_a_name_counts_where_no_project_has_the_name() -> None:
+    names = {"1": "Spring", "2": "Spring campaign", "3": "Cafe\u0301"}
+    projects = tuple(RemoteProject(id, name, None) for id, name in names.items())
+    account = RemoteAccount("a", "A", workspaces=(RemoteWorkspace("w", "W", projects=projects),))
+    wanted = {"Spring": "1", "spring": "12", "CAMP": "2", "2": "2", "CAF\u00c9": "3", "x": ""}
+    for text, ids in wanted.items():
+        is_wanted = _choose([account], text)
+        assert "".join(one.id for one in projects if is_wanted(one)) == ids
 
 
 async def test_an_uploader_with_an_account_reads_that_account_alone(fake: FakeFrameio) -> None:
