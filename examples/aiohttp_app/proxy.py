@@ -33,7 +33,10 @@ async def frameio(app: web.Application) -> AsyncIterator[None]:
 
 
 async def put(request: web.Request) -> web.Response:
-    """Answer when the file is complete at Frame.io; if the client disconnects before, its file is deleted."""
+    """Answer when the file is complete at Frame.io.
+
+    If the client disconnects in the middle of the body, its file is deleted; after the body, the upload goes on.
+    """
     if request.content_length is None:
         raise web.HTTPLengthRequired
     try:
@@ -45,6 +48,8 @@ async def put(request: web.Request) -> web.Response:
         )
     except SourceError as error:
         return web.json_response(error.to_dict(), status=400)
+    except ValueError as error:  # the name cannot be used
+        return web.json_response({"type": "ValueError", "message": str(error)}, status=400)
     except UploadError as error:
         return web.json_response(error.to_dict(), status=502)
     return web.json_response({"id": file.id, "size": file.size, "view_url": file.view_url}, status=201)

@@ -42,9 +42,10 @@ async def receive(request: web.Request) -> web.Response:
             try:
                 uploader = request.app[UPLOADER]
                 file = await uploader.upload(part, folder_id=os.environ["FRAMEIO_FOLDER"], size=sizes.pop(0))
+            except (SourceError, ValueError) as error:  # it is empty, of another size, or without a usable name
+                return web.json_response({"message": str(error)}, status=400)
             except UploadError as error:
-                status = 400 if isinstance(error, SourceError) else 502
-                return web.json_response(error.to_dict(), status=status)
+                return web.json_response(error.to_dict(), status=502)
             results.append({"name": file.name, "size": file.size, "link": file.view_url})
     return web.json_response(results, status=201)
 

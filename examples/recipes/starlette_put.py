@@ -34,8 +34,10 @@ async def receive(request: Request) -> JSONResponse:
     size, name = int(request.headers["content-length"]), request.path_params["name"]
     try:
         file = await uploader.upload(request.stream(), folder_id=os.environ["FRAMEIO_FOLDER"], name=name, size=size)
+    except (SourceError, ValueError) as error:  # another length than announced, or a name that cannot be used
+        return JSONResponse({"message": str(error)}, 400)
     except UploadError as error:
-        return JSONResponse(error.to_dict(), 400 if isinstance(error, SourceError) else 502)
+        return JSONResponse(error.to_dict(), 502)
     return JSONResponse({"name": file.name, "size": file.size, "link": file.view_url}, 201)
 
 

@@ -242,6 +242,7 @@ async def put_a_body(app: Any) -> None:
     if isinstance(app, web.Application):
         async with TestClient(TestServer(app)) as client:
             answers = [await client.put("/takes/take.mov", data=body) for body in (b"frames", b"", chunked())]
+            answers.append(await client.put(URL("/takes/%0A", encoded=True), data=b"frames"))
             told, statuses = await answers[0].json(), [answer.status for answer in answers]
     else:
         transport = httpx.ASGITransport(app=app)
@@ -250,8 +251,9 @@ async def put_a_body(app: Any) -> None:
             httpx.AsyncClient(transport=transport, base_url="http://app") as http,
         ):
             replies = [await http.put("/takes/take.mov", content=body) for body in (b"frames", b"", chunked())]
+            replies.append(await http.put("/takes/%0A", content=b"frames"))
             told, statuses = replies[0].json(), [reply.status_code for reply in replies]
-    assert (told["size"], statuses) == (6, [201, 400, 411])
+    assert (told["size"], statuses) == (6, [201, 400, 411, 400])
 
 
 async def post_a_form(app: Any) -> None:

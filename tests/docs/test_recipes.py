@@ -137,6 +137,7 @@ def test_starlette_forwards_a_body(fake: FakeFrameio, monkeypatch: pytest.Monkey
             answers = [await http.put(f"/takes/{name}", content=body) for name, body in TAKES.items()]
             assert [(one.status_code, one.json()["name"]) for one in answers] == [(201, name) for name in TAKES]
             assert (await http.put("/takes/empty.mov", content=b"")).status_code == 400
+            assert (await http.put("/takes/%0A", content=b"frames")).status_code == 400
             assert (await http.put("/takes/no-size.mov", content=chunked())).status_code == 411
 
     asyncio.run(put())
