@@ -129,6 +129,8 @@ LEAVE_OUT = "leave it out"
 RENAME = "rename it"
 DECLARE_SIZE = "declare the size that it has"
 
+SEND_AGAIN = "upload it again; a web server that stops cancels what its handlers read"
+
 CHECK_SHARE = "check the disk or the network share, then upload it again"
 
 

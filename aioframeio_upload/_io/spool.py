@@ -18,7 +18,7 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
-from .._core.words import DECLARE_SIZE, NAME_SPOOL, SPOOL_ELSEWHERE, format_count
+from .._core.words import DECLARE_SIZE, NAME_SPOOL, SEND_AGAIN, SPOOL_ELSEWHERE, format_count
 from .fair_limiter import FairLimiter
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, carried, in_thread, opened, reason_of
 from .foreign import ForeignCancellation, await_foreign
@@ -197,8 +197,9 @@ class StreamSource:
 
     def _unreadable(self, error: Exception) -> SourceError:
         # Without its message: that of an HTTP client may contain a presigned link.
-        reason = str(error) if isinstance(error, ForeignCancellation) else type(error).__name__
-        return SourceError(f"the stream cannot be read: {reason}", away=isinstance(error, OSError))
+        is_cancelled = isinstance(error, ForeignCancellation)
+        reason, advice = (str(error), SEND_AGAIN) if is_cancelled else (type(error).__name__, None)
+        return SourceError(f"the stream cannot be read: {reason}", away=isinstance(error, OSError), advice=advice)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._reading = self._executor.submit(carried, function, arguments)

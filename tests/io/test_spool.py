@@ -284,7 +284,7 @@ async def test_a_stream_whose_own_task_was_cancelled_has_not_ended(fake: FakeFra
         asyncio.get_running_loop().call_soon(producer.cancel)
         await producer
 
-    with pytest.raises(SourceError, match="what it waited for was cancelled"):
+    with pytest.raises(SourceError, match="was cancelled; upload it again; a web server"):
         await send(fake, spooling, cut())
     assert (fake.files, len(fake.deleted)) == ((), 1)
 
