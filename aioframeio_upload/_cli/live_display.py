@@ -121,24 +121,30 @@ class UploadsDrawing:
             yield _part_states(running[0], options)
         waiting = len(self._views) - ended - min(len(running), MAX_LINES)
         if waiting or not running:
-            yield Text(f"{ended} of {len(self._views)} done, {waiting} more under way", style="dim")
+            waits = "" if running else ", waiting for Frame.io"
+            yield Text(f"{ended} of {len(self._views)} done, {waiting} more under way{waits}", style="dim")
 
 
 class WatchDrawing:
-    """The view of a watched folder as a Rich renderable: its progress, or that it waits."""
+    """The view of a watched folder as a Rich renderable: its progress, or that it waits.
 
-    def __init__(self, view: WatchView) -> None:
+    Args:
+        view: The view.
+        waits: What it waits for while nothing is to be sent.
+    """
+
+    def __init__(self, view: WatchView, waits: str) -> None:
         self._view = view
+        self._waits = waits
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        view, progress = self._view, self._view.upload.progress
-        counts = [f"{format_count(view.completed, 'file')} sent"]
-        counts += [f"{len(view.failed)} failed, to be tried again"] * bool(view.failed)
+        view, progress = self._view, self._view.since_idle
+        counts = [view.counts]
         if progress is not None and progress.parts_completed < progress.total_parts:
             yield progress_table([(view.label, progress)], options.max_width)
             counts.append(f"{progress.total_parts - progress.parts_completed} waiting or under way")
         else:
-            counts.append(f"watching {view.label}")
+            counts.append(f"watching {view.label}: {self._waits}")
         yield Text(escape(", ".join(counts)), style="dim", no_wrap=True, overflow="ellipsis")
 
 
@@ -173,8 +179,8 @@ def _part_states(view: UploadView, options: ConsoleOptions) -> Text:
     """Return the parts of a file grouped by state, not in order; for a folder, how many files have arrived."""
     progress = view.upload.progress
     if view.is_folder or not view.parts:
-        done, total = (progress.parts_completed, progress.total_parts) if progress is not None else (0, 0)
-        return Text(f"{done} of {format_count(total, 'file')}{_slots(view)}", style="dim")
+        line = "0 files" if progress is None else files_line(progress, view.files_done, compares=view.is_folder)
+        return Text(line + _slots(view) * (not line.endswith(COMPARING)), style="dim")
     done, sending, again = len(view.done) + view.parts_before, len(view.sending), len(view.retrying)
     waiting = max(0, view.parts - done - sending - again)
     text = Text(no_wrap=True, overflow="ellipsis")
@@ -186,6 +192,22 @@ def _part_states(view: UploadView, options: ConsoleOptions) -> Text:
     return text.append(
         f"  {done} of {view.parts} parts, {sending} sending" + f", {again} again" * bool(again) + _slots(view)
     )
+
+
+COMPARING = "; comparing with Frame.io"
+
+
+def files_line(progress: Progress, shown: int, *, compares: bool) -> str:
+    """Return how many files have arrived, and that they are being compared as long as nothing was sent.
+
+    Args:
+        progress: Of the folder.
+        shown: Files whose lines were shown: `progress` is published only twice a second.
+        compares: Whether it is a folder, whose files are compared before they are sent.
+    """
+    done = min(max(progress.parts_completed, shown), progress.total_parts)
+    is_comparing = compares and progress.bytes_uploaded == progress.bytes_before and done < progress.total_parts
+    return f"{done} of {format_count(progress.total_parts, 'file')}" + COMPARING * is_comparing
 
 
 def _slots(view: UploadView) -> str:

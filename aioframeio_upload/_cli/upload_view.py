@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from .. import (
     ApiRetrying,
@@ -63,6 +64,8 @@ class UploadView:
         self.bytes_done = 0
         """Bytes in whole parts, including those of an earlier run."""
         self.failures = 0
+        self.files_done = 0
+        """Files of a folder whose lines were shown as sent or there before; `Progress` tells of them a moment later."""
         self.links: list[str] = []
         """Links to the files that have arrived, in order; the display removes those it has shown."""
         self.rows: list[ReportRow] = []
@@ -87,6 +90,7 @@ class UploadView:
 
     def update(self, event: Event) -> tuple[str | None, str | None]:
         """Apply an event; return a line for stdout and a line for stderr, or None for either."""
+        self.files_done += isinstance(event, FileCompleted | FileSkipped)
         match event:
             case Progress():
                 self.statistics = None if self._uploader is None else self._uploader.statistics()
@@ -194,6 +198,8 @@ class WatchView(UploadView):
         """Paths of the files that failed and have not arrived since."""
         self.completed = 0
         """Files that were sent."""
+        self.settled: Progress | None = None
+        """The latest progress at which nothing was left to send: what came since is drawn, and not everything."""
 
     def update(self, event: Event) -> tuple[str | None, str | None]:
         """Apply an event; return a line for stdout and a line for stderr, or None for either."""
@@ -205,7 +211,36 @@ class WatchView(UploadView):
                 self.failed.discard(path)
             case FileFailed(path=path):
                 self.failed.add(path)
+            case Progress() if event.parts_completed == event.total_parts:
+                self.settled = event
         return super().update(event)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all files that were found have been sent, or were there before."""
+        progress = self.upload.progress
+        return progress is not None and progress.parts_completed == progress.total_parts and not self.failed
+
+    @property
+    def since_idle(self) -> Progress | None:
+        """The progress of what came since nothing was left to send."""
+        progress = self.upload.progress
+        return progress if progress is None or self.settled is None else came_since(progress, self.settled)
+
+    @property
+    def counts(self) -> str:
+        """How many files were sent, and how many failed."""
+        failed = f", {len(self.failed)} failed, to be tried again" if self.failed else ""
+        return f"{format_count(self.completed, 'file')} sent{failed}"
+
+
+def came_since(progress: Progress, settled: Progress) -> Progress:
+    """Return the progress without the bytes of an earlier one, after which more came."""
+    return replace(
+        progress,
+        bytes_uploaded=progress.bytes_uploaded - settled.bytes_uploaded,
+        total_bytes=progress.total_bytes - settled.total_bytes,
+    )
 
 
 def _summary(result: FolderResult, seconds: float) -> str:

@@ -35,6 +35,7 @@ class WatchRun:
         self._limits = limits
         self._timeouts = timeouts
         self._watch: FolderWatch | None = None
+        self._view: WatchView | None = None
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -50,28 +51,34 @@ class WatchRun:
             journal=self._journal, limits=self._limits, timeouts=self._timeouts
         ) as uploader:
             self._watch = watch = _new_watch(uploader, folder_id, arguments)
-            view = WatchView(arguments.label, watch)
+            self._view = view = WatchView(arguments.label, watch)
+            waits = f"a file is sent when it has not changed for {arguments.settle:g} s"
             if self._is_stopped:  # while the target was looked up
                 watch.stop()
             watch.start()
-            async with self._display(view) as display:
+            async with self._display(view, waits) as display:
                 if isinstance(display, PlainDisplay):
-                    await asyncio.to_thread(write_line, f"{view.label}: watching")
+                    await asyncio.to_thread(write_line, f"{view.label}: watching; {waits}")
                 async for event in watch:
                     await display.show(view, event)
             try:
                 await watch
             except UploadError:
                 return exit_status.FAILED  # it was shown as an event
+            if not self._output.as_json and not self._output.quiet:
+                await asyncio.to_thread(write_line, f"{view.label}: stopped; {view.counts}")
             return exit_status.FAILED if view.failed else exit_status.OK
 
     def describe_remains(self) -> str:
         """Return what to do to go on after the command was stopped at once."""
+        view = self._view
+        if view is not None and view.is_idle:
+            return f"{view.counts}, nothing was waiting"
         if self._journal is None:
             return "the same command starts unfinished files again; without --no-journal it would resume them"
         return "run the same command again to go on"
 
-    def _display(self, view: WatchView) -> Display:
+    def _display(self, view: WatchView, waits: str) -> Display:
         if self._output.as_json:
             return JsonDisplay()
         if self._output.quiet:
@@ -79,7 +86,7 @@ class WatchRun:
         if is_terminal() and not self._output.verbose:
             from .live_display import LiveDisplay, WatchDrawing
 
-            return LiveDisplay(WatchDrawing(view))
+            return LiveDisplay(WatchDrawing(view, waits))
         return PlainDisplay()
 
 

@@ -77,6 +77,10 @@ class FolderCounts(ABC):
             raised = raised.with_traceback(None).__cause__ or raised.__context__
         return FileFailed(path, error)
 
+    def rest(self, now: float) -> None:
+        """Record that no file is being sent: this time does not count for the rate."""
+        self._meter.rest(now)
+
     def progress(self, under_way: UnderWay, now: float) -> Progress:
         """Return the event for this moment."""
         files, self._meter.total = self._totals(under_way)

@@ -22,6 +22,11 @@ class Rate:
     def __init__(self, now: float, total: int = 0) -> None:
         self._samples: deque[tuple[float, int]] = deque([(now, total)])
 
+    def restart(self, now: float, total: int) -> None:
+        """Begin a new window, without the time in which there was nothing to move."""
+        self._samples.clear()
+        self._samples.append((now, total))
+
     def at(self, now: float, total: int) -> float:
         """Record the bytes moved in all until now, and return the rate."""
         samples = self._samples
@@ -52,6 +57,10 @@ class ProgressMeter:
         self._sent_at_start = sent
         self.busy = 0.0
         """Seconds in which bytes could move."""
+
+    def rest(self, now: float) -> None:
+        """Record that there is nothing to send at the moment: this time does not count for the rate."""
+        self._rate.restart(now, self._most_moved)
 
     def mean_rate(self, sent: int) -> float:
         """Return the bytes a second over the time in which bytes could move, up to `sent`."""

@@ -479,4 +479,6 @@ class WatchJob:
             known = self._state.done, len(self._files.waiting)
             if self._pipeline.is_sending or known != told:
                 self._pipeline.publish_progress()
+            if not self._pipeline.is_sending:
+                self._state.rest(anyio.current_time())
             told = known

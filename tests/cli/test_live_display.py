@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aioframeio_upload import Progress
-from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, progress_table
+from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, files_line, progress_table
 from aioframeio_upload._cli.output import has_hyperlinks, is_plain_link
-from aioframeio_upload._cli.upload_view import UploadView
+from aioframeio_upload._cli.upload_view import UploadView, came_since
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, uploader_on
 
@@ -52,6 +53,22 @@ def test_a_row_fits_and_shows_name_percent_and_time(width: int) -> None:
     assert all(" 27%" in line and "0:05 left" in line for line in lines)
     assert lines[0].startswith("a.mov")
     assert "\x1b" not in file.getvalue()
+
+
+def test_the_line_of_a_folder_keeps_up_with_the_lines_above_it() -> None:
+    progress = replace(progress_of(), total_parts=22, parts_completed=6)
+    assert files_line(progress, 11, compares=True) == "11 of 22 files"
+    assert files_line(progress, 0, compares=True) == "6 of 22 files"
+    unsent = replace(progress, bytes_before=progress.bytes_uploaded)
+    assert files_line(unsent, 7, compares=True) == "7 of 22 files; comparing with Frame.io"
+    assert files_line(unsent, 22, compares=True) == "22 of 22 files"
+
+
+def test_the_bar_of_a_watch_is_of_what_came_since_all_was_sent() -> None:
+    settled = replace(progress_of(), bytes_uploaded=64_000_000, parts_completed=64)
+    since = came_since(replace(settled, bytes_uploaded=70_000_000, total_bytes=84_000_000, total_parts=65), settled)
+    assert (since.bytes_uploaded, since.total_bytes) == (6_000_000, 20_000_000)
+    assert (since.parts_completed, since.total_parts) == (64, 65)
 
 
 async def test_what_is_kept_counts_parts_that_a_slow_terminal_has_not_shown() -> None:

@@ -73,12 +73,20 @@ def finish(running: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
 def test_what_is_there_and_what_comes_is_uploaded_until_sigterm(fake: FakeFrameio, program: Program) -> None:
     with start(program, fake, "--exclude", "cache", "--exclude", "*.wav") as running:
         said = lines_until(running, lambda line: "in/a.mov: uploaded" in line)
-        assert said[0] == "in: watching"
+        assert said[0] == "in: watching; a file is sent when it has not changed for 0.3 s"
         plant(program.folder / "in", "d.mov")
         lines_until(running, lambda line: "in/d.mov: uploaded" in line)
-        status, _, complaint = finish(running, signal.SIGTERM)
+        status, rest, complaint = finish(running, signal.SIGTERM)
     assert (status, complaint) == (0, "")
+    assert rest.splitlines()[-1] == "in: stopped; 2 files sent"
     assert sorted(arrived(fake)) == ["a.mov", "d.mov"]
+
+
+def test_ctrl_c_while_nothing_waits_says_so(fake: FakeFrameio, program: Program) -> None:
+    with start(program, fake, "--include", "a.mov", "--json") as running:
+        lines_until(running, lambda line: '"Progress"' in line and '"parts_completed": 1' in line)
+        status, _, complaint = finish(running, signal.SIGINT)
+    assert (status, complaint) == (130, "interrupted; 1 file sent, nothing was waiting\n")
 
 
 def test_each_event_is_a_line_of_json(fake: FakeFrameio, program: Program) -> None:

@@ -19,7 +19,7 @@ from aioframeio_upload._core import part_state as state_module
 from aioframeio_upload._core.backoff import Asking
 from aioframeio_upload._core.failures import AttemptFailure, FailureKind
 from aioframeio_upload._core.part_state import AttemptKey, PartState, PartTable
-from aioframeio_upload._core.progress import Rate
+from aioframeio_upload._core.progress import ProgressMeter, Rate
 from tests.support.strategies import plans, tiled
 
 LINK = "https://s3.example/part?X-Amz-Signature=1"
@@ -462,6 +462,13 @@ def test_the_rate_forgets_what_is_older_than_its_window() -> None:
     standing = [rate.at(tick / 10, 100_000) for tick in range(101, 201)]
     assert standing == sorted(standing, reverse=True)
     assert standing[-1] == 0
+
+
+def test_time_in_which_there_was_nothing_to_send_does_not_lower_the_rate() -> None:
+    meter = ProgressMeter(2_000, 0.0)
+    meter.rest(60.0)
+    progress = meter.progress(61.0, sent=1_000, confirmed=0, before=0, parts=(0, 1))
+    assert (progress.bytes_per_second, progress.seconds_left) == (1_000, 1.0)
 
 
 def test_the_rate_remembers_a_bounded_number_of_samples() -> None:
