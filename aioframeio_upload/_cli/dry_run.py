@@ -81,7 +81,7 @@ class DryRun:
         """Print what would be done and return the exit status: 1 if something would fail."""
         if not arguments.is_stdin:
             return await self._run(arguments, None)
-        async with open_stdin(arguments.size, self._output) as stdin:  # nothing is read: `check_stdin` wants its size
+        async with open_stdin(arguments, self._output) as stdin:  # nothing is read: `check_stdin` wants its size
             return await self._run(replace(arguments, size=stdin.size), stdin)
 
     async def _run(self, arguments: UploadArguments, stdin: Stdin | None) -> int:
@@ -103,7 +103,7 @@ class DryRun:
                     if isinstance(found, UsageError):
                         refusal = found  # not raised in here: the group would wrap it
                         break
-                    await self._show(path, found)
+                    await self._show(path, found, arguments.name or path)
                     if isinstance(found, DryRunFolder):
                         await self._warn(patterns.add(len(found.files) + len(found.failures), found.unmatched))
                     elif path in arguments.folders:
@@ -135,10 +135,10 @@ class DryRun:
             await asyncio.to_thread(write_error, f"{path}: {words}")
         return await look
 
-    async def _show(self, source: str, found: Found) -> None:
+    async def _show(self, source: str, found: Found, label: str) -> None:
         match found:
             case DryRunFile():
-                await self._show_file(source, source, found)
+                await self._show_file(source, label, found)
             case DryRunFolder():
                 self._totals.left_out += found.left_out_count
                 for left_out in found.left_out if self._output.as_json or self._output.verbose else ():
@@ -152,7 +152,7 @@ class DryRun:
                     await self._show_failure(source, f"{source}/{failure.path}", failure.error, failure.to_dict())
             case UploadError():
                 record = {"event": "UploadFailed", "error": found.to_dict()}
-                await self._show_failure(source, source, found, record)
+                await self._show_failure(source, label, found, record)
 
     async def _show_folder(self, source: str, path: str, label: str | None = None) -> None:
         self._totals.folders_to_create += 1

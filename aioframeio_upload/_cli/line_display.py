@@ -22,7 +22,10 @@ PROGRESS_PERIOD = 10.0
 class EventView(Protocol):
     """The state of one upload as a display needs it: `UploadView`, and the view of the demo."""
 
+    source: str
+    """The path as it was given."""
     label: str
+    """What is shown."""
     links: list[str]
     """Links to show; the display removes those it has shown."""
 
@@ -110,7 +113,7 @@ class JsonDisplay(LineDisplay):
     _write = staticmethod(write_json)
 
     def _lines(self, view: EventView, event: Event, line: str | None) -> list[str]:
-        return [json_line(view.label, event.to_dict())]
+        return [json_line(view.source, event.to_dict())]
 
     async def warn(self, text: str, record: dict[str, Any]) -> None:
         """Write a warning as a line of JSON, and for a person to stderr."""

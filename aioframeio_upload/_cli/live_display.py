@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -162,17 +163,27 @@ def progress_table(rows: list[tuple[str, Progress]], width: int) -> Table:
     # Two thirds of the remaining columns are for the name.
     bar = max(SHORTEST_BAR, min(LONGEST_BAR, (width - beside) // 3))
     table = Table.grid(padding=(0, 1))
-    table.add_column(max_width=max(1, width - beside - bar), no_wrap=True, overflow="ellipsis")
+    names = max(1, width - beside - bar)
+    table.add_column(max_width=names, no_wrap=True, overflow="ellipsis")
     for _ in range(3):
         table.add_column(no_wrap=True)
     for (label, progress), text in zip(rows, words, strict=True):
         table.add_row(
-            Text(escape(label), no_wrap=True, overflow="ellipsis"),
+            Text(shorten(escape(label), names), no_wrap=True, overflow="ellipsis"),
             ProgressBar(total=max(1, progress.total_bytes), completed=progress.bytes_uploaded, width=bar),
             f"{progress.bytes_uploaded / max(1, progress.total_bytes):4.0%}",
             Text(text, no_wrap=True),
         )
     return table
+
+
+def shorten(path: str, width: int) -> str:
+    """Return a path that is too long without its first folders: its last name tells files apart."""
+    names = path.rstrip(os.sep).split(os.sep)
+    while cell_len(path) > width and len(names) > 1:
+        names = names[1:]
+        path = os.sep.join(["…", *names])
+    return path
 
 
 def _part_states(view: UploadView, options: ConsoleOptions) -> Text:

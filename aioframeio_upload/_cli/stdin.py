@@ -18,7 +18,7 @@ from .. import SourceError
 from .._io.spool import default_directory
 from .format import format_size
 from .line_display import json_line
-from .options import STDIN, OutputOptions, is_stdin_on_disk
+from .options import STDIN, OutputOptions, UploadArguments, is_stdin_on_disk
 from .output import is_terminal, write_json, write_line
 
 BLOCK = 1 << 20
@@ -66,27 +66,29 @@ class Stdin:
 class _Copy:
     """The state of reading stdin into a temporary file. Written by the thread that reads, read by the display."""
 
+    label: str
     done: int = 0
 
     @property
     def line(self) -> str:
         """How far it is."""
-        return f"{STDIN}: {format_size(self.done)} read from stdin"
+        return f"{self.label}: {format_size(self.done)} read from stdin"
 
 
 @asynccontextmanager
-async def open_stdin(size: int | None, output: OutputOptions) -> AsyncIterator[Stdin]:
+async def open_stdin(arguments: UploadArguments, output: OutputOptions) -> AsyncIterator[Stdin]:
     """Yield stdin as a source. If its size is not known, it is read into a temporary file first.
 
     Frame.io has to know the size before the first byte.
 
     Args:
-        size: As it was declared.
+        arguments: The file's name, and its size if it was declared.
         output: How to show the progress of reading.
 
     Raises:
         SourceError: It cannot be read, or the temporary file cannot be written.
     """
+    size = arguments.size
     if is_stdin_on_disk():
         given = io.FileIO(0, "rb", closefd=False)
         yield Stdin(given, os.fstat(0).st_size - given.tell() if size is None else size)
@@ -95,7 +97,7 @@ async def open_stdin(size: int | None, output: OutputOptions) -> AsyncIterator[S
     else:
         directory = await asyncio.to_thread(default_directory)
         with await asyncio.to_thread(_open_temporary, directory) as file:
-            yield Stdin(file, await _spool(file, output))
+            yield Stdin(file, await _spool(file, arguments.name or STDIN, output))
 
 
 def _open_temporary(directory: str) -> IO[bytes]:
@@ -106,9 +108,9 @@ def _open_temporary(directory: str) -> IO[bytes]:
         raise SourceError(f"cannot spool: {error.strerror}", path=directory) from error
 
 
-async def _spool(file: IO[bytes], output: OutputOptions) -> int:
+async def _spool(file: IO[bytes], label: str, output: OutputOptions) -> int:
     """Copy stdin to a file, show how far that is, and return the number of bytes."""
-    copy, failure = _Copy(), None
+    copy, failure = _Copy(label), None
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[OSError | None] = loop.create_future()
 

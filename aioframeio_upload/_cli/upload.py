@@ -71,7 +71,7 @@ class UploadRun:
             return await self._upload(arguments, folder_id, None)
         if arguments.size is None:
             await self._check_target(folder_id)
-        async with open_stdin(arguments.size, self._output) as stdin:
+        async with open_stdin(arguments, self._output) as stdin:
             return await self._upload(replace(arguments, size=stdin.size), folder_id, stdin)
 
     async def _check_target(self, folder_id: str) -> None:
@@ -90,6 +90,7 @@ class UploadRun:
                     UploadView(
                         path,
                         _new_upload(uploader, path, folder_id, arguments, stdin),
+                        name=arguments.name,
                         keeps_rows=self._output.report is not None,
                         lists_left_out=self._output.verbose,
                         uploader=uploader,

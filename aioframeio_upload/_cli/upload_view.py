@@ -43,11 +43,15 @@ class UploadView:
         label: str,
         upload: Upload | FolderUpload | FolderWatch,
         *,
+        name: str | None = None,
         keeps_rows: bool,
         lists_left_out: bool = False,
         uploader: Uploader | None = None,
     ) -> None:
-        self.label = label
+        self.source = label
+        """The path as it was given, for reports and JSON."""
+        self.label = name or label
+        """What is shown: the name at Frame.io where one was given, as for stdin."""
         self.upload = upload
         self._began = time.monotonic()
         self.statistics: Statistics | None = None
@@ -138,7 +142,7 @@ class UploadView:
     def _complete(self, event: UploadCompleted | FileCompleted | FileSkipped | FolderCompleted) -> str:
         match event:
             case UploadCompleted(file=file):
-                return self._add_file(self.label, file)
+                return self._add_file(self.source, file, self.label)
             case FileCompleted(path=path, file=file):
                 return self._add_file(self._inside(path), file)
             case FileSkipped(path=path, reason=reason, file=file):
@@ -153,26 +157,26 @@ class UploadView:
     def _fail(self, event: UploadFailed | FileFailed) -> str:
         match event:
             case UploadFailed(error=error):
-                source = self.label
+                source, label = self.source, self.label
             case FileFailed(path=path, error=error):
-                source = self._inside(path)
+                source = label = self._inside(path)
         text = format_error(error, source)
         self.failures += 1
         self._add_row(ReportRow(source=source, outcome="failed", error=text))
-        return escape(f"error: {source}: {text}")
+        return escape(f"error: {label}: {text}")
 
     def interrupt(self) -> None:
         """Add the row of an upload that a signal stopped."""
         if not self.upload.done and not self.is_folder:
-            self._add_row(ReportRow(source=self.label, outcome="failed", error="interrupted"))
+            self._add_row(ReportRow(source=self.source, outcome="failed", error="interrupted"))
 
-    def _add_file(self, source: str, file: UploadedFile) -> str:
+    def _add_file(self, source: str, file: UploadedFile, label: str | None = None) -> str:
         self._add_row(row_of(source, file))
         self._add_link(file)
         outcome = "there before" if file.outcome == "skipped" else file.outcome
         reason = f", {file.reason}" if file.reason else ""
         link = f"  {file.view_url}" if file.view_url else ""
-        return escape(f"{source}: {outcome}, {format_size(file.size)}{reason}{link}")
+        return escape(f"{label or source}: {outcome}, {format_size(file.size)}{reason}{link}")
 
     def _add_link(self, file: UploadedFile) -> None:
         if file.view_url:

@@ -42,7 +42,7 @@ class DemoState:
     is_folder = False
 
     def __init__(self, label: str, clock: Callable[[], float]) -> None:
-        self.label = label
+        self.source = self.label = label
         self.links: list[str] = []
         """Always empty: the fake has no web pages to link to."""
         self.cells: list[Cell] = []

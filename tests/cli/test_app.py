@@ -178,7 +178,7 @@ def test_a_file_gets_another_name_in_a_folder_that_is_made(fake: FakeFrameio, pr
     assert program.run(*arguments)[0] == 0
     assert [file.name for file in fake.files] == ["take 7.mov"]
     assert fake.files[0].folder_id != fake.folder_id
-    assert "take.mov: there before, " in program.run(*arguments)[1]
+    assert "take 7.mov: there before, " in program.run(*arguments)[1]
     status, _, complaint = program.run("upload", "take.mov", "no.mov", "--folder", target, "--name", "a")
     assert (status, complaint) == (2, "error: --name is for one file: give one PATH that is not a folder\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from aioframeio_upload import Progress
-from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, files_line, progress_table
+from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, files_line, progress_table, shorten
 from aioframeio_upload._cli.output import has_hyperlinks, is_plain_link
 from aioframeio_upload._cli.upload_view import UploadView, came_since
 from aioframeio_upload.testing import FakeFrameio, Fault
@@ -69,6 +70,20 @@ def test_the_bar_of_a_watch_is_of_what_came_since_all_was_sent() -> None:
     since = came_since(replace(settled, bytes_uploaded=70_000_000, total_bytes=84_000_000, total_parts=65), settled)
     assert (since.bytes_uploaded, since.total_bytes) == (6_000_000, 20_000_000)
     assert (since.parts_completed, since.total_parts) == (64, 65)
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "shown"),
+    [
+        ("/mnt/cards/A001/take-07.mov", 27, "/mnt/cards/A001/take-07.mov"),
+        ("/mnt/cards/A001/take-07.mov", 20, "…/A001/take-07.mov"),
+        ("/mnt/cards/A001/take-07.mov", 8, "…/take-07.mov"),
+        ("take-07.mov", 8, "take-07.mov"),
+        ("/", 0, "/"),
+    ],
+)
+def test_a_path_loses_its_first_folders_and_keeps_its_name(path: str, width: int, shown: str) -> None:
+    assert shorten(path.replace("/", os.sep), width) == shown.replace("/", os.sep)
 
 
 async def test_what_is_kept_counts_parts_that_a_slow_terminal_has_not_shown() -> None:

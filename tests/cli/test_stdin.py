@@ -49,9 +49,9 @@ def test_a_pipe_without_a_size_is_read_first_and_compared_by_its_content(fake: F
     arguments = ("upload", "-", "--name", "take.mov", "--folder", fake.folder_id)
     status, said, complaint = piped(program, DATA, *arguments)
     assert (status, complaint) == (0, "")
-    assert said.startswith("-: 2.1 MB read from stdin\n-: 2.1 MB in 3 parts\n")
+    assert said.startswith("take.mov: 2.1 MB read from stdin\ntake.mov: 2.1 MB in 3 parts\n")
     assert [(file.name, file.sha256) for file in fake.files] == [("take.mov", sha256(DATA))]
-    assert "-: there before, 2.1 MB, same content" in piped(program, DATA, *arguments)[1]
+    assert "take.mov: there before, 2.1 MB, same content" in piped(program, DATA, *arguments)[1]
     other = bytes(len(DATA))
     status, said, _ = piped(program, other, *arguments, "--json")
     assert status == 0
@@ -72,12 +72,12 @@ def test_a_pipe_with_a_size_is_sent_as_it_comes_and_only_if_the_size_is_right(
     assert [file.sha256 for file in fake.files] == [sha256(DATA)]
     for wrong in (len(DATA) - 1, len(DATA) + 1):
         status, _, complaint = piped(program, DATA, *arguments, str(wrong))
-        assert (status, complaint.startswith("error: -: SourceError: the stream ")) == (1, True)
+        assert (status, complaint.startswith("error: take.mov: SourceError: the stream ")) == (1, True)
     assert len(fake.files) == 1
     status, said, _ = piped(program, DATA, *arguments, str(len(DATA)), "--dry-run")
     assert (status, said.splitlines()[0]) == (
         0,
-        "-: would be sent, 2.1 MB: same name and size, content not compared: a stream can be read only once",
+        "take.mov: would be sent, 2.1 MB: same name and size, content not compared: a stream can be read only once",
     )
 
 
@@ -92,7 +92,7 @@ def test_a_file_on_stdin_needs_no_size_and_no_copy(fake: FakeFrameio, program: P
             with program.start(*arguments, stdin=file.fileno()) as running:
                 said, _ = running.communicate(timeout=50)
         assert running.returncode == 0
-        assert f"-: {action}, 2.1 MB" in said
+        assert f"a.mov: {action}, 2.1 MB" in said
         assert "read from stdin" not in said
     assert [file.sha256 for file in fake.files] == [sha256(DATA)]
 
