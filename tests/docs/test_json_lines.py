@@ -73,7 +73,7 @@ def test_a_line_that_is_not_in_the_schema_is_noticed() -> None:
 @given(st.data())
 @settings(max_examples=15)
 def test_every_event_is_printed_as_the_schema_has_it(kind: type[Event], data: st.DataObject) -> None:
-    view: Any = SimpleNamespace(label="take.mov")
+    view: Any = SimpleNamespace(source="take.mov", label="take.mov")
     (line,) = JsonDisplay()._lines(view, data.draw(EVENTS[kind]), None)
     assert type_of(read_line(line)) == kind.__name__
 
