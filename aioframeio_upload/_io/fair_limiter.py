@@ -16,10 +16,17 @@ class FairLimiter:
 
     Not anyio's CapacityLimiter: it serves waiters in their order only, and when its number grows, it admits as many as
     it grew by, also while more are held than the new number.
+
+    Args:
+        total: Slots that may be held.
+        first: If given, an upload that holds no slot gets one as long as fewer than so many are held, and `total` is
+            for one upload and the further slots of all: those who hold one slot each for long, such as slow streams,
+            then keep nobody out.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, first: int | None = None) -> None:
         self._total = total
+        self._first = first
         self._held: Counter[Hashable] = Counter()
         self._in_use = 0
         self._waiting: dict[asyncio.Future[None], Hashable] = {}
@@ -48,7 +55,8 @@ class FairLimiter:
 
     async def acquire(self, upload: Hashable) -> None:
         """Wait for a slot."""
-        if not self._waiting and self._in_use < self._total:
+        is_next = not self._waiting or (self._first is not None and upload not in self._held)
+        if is_next and self._may_take(upload):
             self._take(upload)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -83,6 +91,12 @@ class FairLimiter:
         """Return whether an upload that holds no slot waits for one."""
         return any(not self._held[upload] for upload in self._waiting.values())
 
+    def _may_take(self, upload: Hashable) -> bool:
+        if self._first is None:
+            return self._in_use < self._total
+        further = self._in_use - len(self._held)
+        return self._in_use < self._first and (upload not in self._held or further < self._total - 1)
+
     def _take(self, upload: Hashable) -> None:
         self._in_use += 1
         self._held[upload] += 1
@@ -90,10 +104,10 @@ class FairLimiter:
     def _admit(self) -> None:
         # A task that was cancelled has not run yet to leave the queue.
         self._waiting = {waiter: upload for waiter, upload in self._waiting.items() if not waiter.done()}
-        while self._waiting and self._in_use < self._total:
-            waiter = next(iter(self._waiting))
+        while may := [waiter for waiter, upload in self._waiting.items() if self._may_take(upload)]:
+            waiter = may[0]
             if not self._serves_oldest:
-                waiter = min(self._waiting, key=lambda waiter: self._held[self._waiting[waiter]])
+                waiter = min(may, key=lambda waiter: self._held[self._waiting[waiter]])
             self._serves_oldest = not self._serves_oldest
             self._take(self._waiting.pop(waiter))
             waiter.set_result(None)

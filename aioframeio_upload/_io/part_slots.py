@@ -108,8 +108,9 @@ class PartSlots:
         descriptor may belong to another connection later."""
         self._timer: asyncio.TimerHandle | None = None
         self.limiter: FairLimiter = FairLimiter(self._control.slots)
-        self.spooled: FairLimiter = FairLimiter(self.wanted)
-        """Places for spooled parts of streams: as many as can be sent."""
+        self.spooled: FairLimiter = FairLimiter(self.wanted, limit)
+        """Places for spooled parts of streams: as many as can be sent, and one for each stream, up to the limit. A part
+        has its place while it comes from its source, which may be a slow client of a web server."""
 
     @property
     def wanted(self) -> int:

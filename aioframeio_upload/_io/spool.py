@@ -37,7 +37,6 @@ class Spool:
     def __init__(self, directory: str | os.PathLike[str] | None, places: FairLimiter) -> None:
         self._directory = None if directory is None else os.fspath(directory)
         self._places = places
-        """As many as parts can be sent."""
         self._borrowed: set[int] = set()
 
     def borrow(self, source: Any) -> Callable[[], None]:

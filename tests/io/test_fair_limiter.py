@@ -37,8 +37,8 @@ class Asked:
 
 
 @asynccontextmanager
-async def asked(total: int) -> AsyncIterator[Asked]:
-    found = Asked(FairLimiter(total))
+async def asked(total: int, first: int | None = None) -> AsyncIterator[Asked]:
+    found = Asked(FairLimiter(total, first))
     yield found
     for task in found.tasks:
         task.cancel()
@@ -98,3 +98,25 @@ async def test_a_cancelled_waiter_leaves_its_place_or_its_slot_to_the_next(admit
         await asyncio.wait(them.tasks, timeout=5)
         assert them.got == ["a", "c"]
         assert (them.limiter.in_use, them.limiter.waiting) == (1, 0)
+
+
+async def test_those_who_hold_their_first_slot_for_long_keep_nobody_out() -> None:
+    async with asked(2, first=8) as them:
+        await them.ask(*["fast"] * 4)
+        assert them.got == ["fast"] * 2
+        await them.ask("slow", "slower", "slowest")
+        assert them.got[2:] == ["slow", "slower", "slowest"]
+        await them.give_back("fast")
+        assert them.got[5:] == ["fast"]
+        await them.ask(*"abcd")
+        assert them.got[6:] == ["a", "b", "c"], "there are eight at most"
+        await them.give_back("slow")
+        assert them.got[9:] == ["d"]
+
+
+async def test_with_as_many_first_slots_as_slots_it_is_one_number() -> None:
+    async with asked(3, first=3) as them:
+        await them.ask("large", "large", "large", "large", "small")
+        assert them.got == ["large"] * 3
+        await them.give_back("large")
+        assert them.got[3:] == ["small"]

@@ -137,6 +137,31 @@ async def test_no_more_parts_are_spooled_than_are_sent(fake: FakeFrameio, spooli
     assert [file.sha256 for file in fake.files] == [sha256(DATA)] * 5
 
 
+async def test_slow_streams_do_not_hold_up_another(fake: FakeFrameio) -> None:
+    """As the bodies that a web server gets from clients behind a slow line."""
+    told = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield DATA[:10]
+        await told.wait()
+        yield DATA[10:]
+
+    async with uploader_on(fake) as uploader:
+        assert uploader.statistics().slots < 12
+        slows = [
+            uploader.upload(slow(), name=f"slow-{number}", size=SIZE, folder_id=fake.folder_id).start()
+            for number in range(12)
+        ]
+        for upload in slows:
+            await upload.planned()
+        file = await uploader.upload(chunks(DATA), name="quick", size=SIZE, folder_id=fake.folder_id)
+        assert not any(upload.done for upload in slows)
+        told.set()
+        assert [(await upload).outcome for upload in slows] == ["uploaded"] * 12
+    assert {found.sha256 for found in fake.files} == {sha256(DATA)}
+    assert file.size == SIZE
+
+
 # -- streams that are not what they should be --------------------------------------------------------------------------
 
 
