@@ -154,9 +154,12 @@ async def test_slow_streams_do_not_hold_up_another(fake: FakeFrameio) -> None:
         ]
         for upload in slows:
             await upload.planned()
-        file = await uploader.upload(chunks(DATA), name="quick", size=SIZE, folder_id=fake.folder_id)
-        assert not any(upload.done for upload in slows)
-        told.set()
+        try:
+            async with asyncio.timeout(20):
+                file = await uploader.upload(chunks(DATA), name="quick", size=SIZE, folder_id=fake.folder_id)
+            assert not any(upload.done for upload in slows)
+        finally:
+            told.set()
         assert [(await upload).outcome for upload in slows] == ["uploaded"] * 12
     assert {found.sha256 for found in fake.files} == {sha256(DATA)}
     assert file.size == SIZE
