@@ -451,7 +451,8 @@ def resume(
 @report_usage_errors
 def discard(
     file_ids: Annotated[
-        list[str], typer.Argument(metavar="FILE_ID", help="IDs of the files, as `pending` lists them, or their links.")
+        list[str],
+        typer.Argument(metavar="FILE_ID", help="IDs or paths of the files, as `pending` lists them, or their links."),
     ],
     journal: JournalPath = None,
     proxy: Proxy = None,
@@ -464,9 +465,9 @@ def discard(
     """
     from .commands import run_discard
 
-    path, found = read_journal(journal), [read_file_id(one) for one in file_ids]
+    path = read_journal(journal)
     service = read_service(None, proxy, ca, needs_account=False)
-    finish(lambda: run_discard(service, path, found))
+    finish(lambda: run_discard(service, path, file_ids))
 
 
 @app.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from . import exit_status
 from .account import with_account
 from .browse import find_folder
 from .format import format_pending
-from .options import Target, journal_exists
+from .options import Target, UsageError, journal_exists, read_file_id
 from .output import write_json, write_line
 from .service import Service
 
@@ -76,13 +78,32 @@ async def run_pending(service: Service, journal: Path, as_json: bool) -> int:
     return exit_status.OK
 
 
-async def run_discard(service: Service, journal: Path, file_ids: list[str]) -> int:
-    """Remove uploads from the journal, and their unfinished files from Frame.io."""
+async def run_discard(service: Service, journal: Path, words: list[str]) -> int:
+    """Remove uploads from the journal, and their unfinished files from Frame.io; each by its ID, link or path."""
+    for word in words:
+        if "://" in word:
+            read_file_id(word)  # a wrong link is wrong usage, whatever the journal holds
     if not await asyncio.to_thread(journal_exists, journal):
         reason = "there is no journal, and so nothing to discard"
         raise JournalError(reason, path=str(journal), advice="check the path, if --journal was given")
     async with service.uploader(journal=journal) as uploader:
+        uploads = await uploader.pending()
+        file_ids = [choose_pending(word, uploads) for word in words]
         for file_id in dict.fromkeys(file_ids):  # one that was typed twice exists only the first time
             await uploader.discard(file_id)
             await _print(f"{file_id}: discarded")
     return exit_status.OK
+
+
+def choose_pending(word: str, uploads: Sequence[PendingUpload]) -> str:
+    """Return the ID of the file that a word means: the ID, its link, or the path of an unfinished upload.
+
+    Raises:
+        UsageError: It is none of them, or a file that is being uploaded to several places.
+    """
+    found = [one.file_id for one in uploads if one.path and one.path in (word, os.path.abspath(word))]
+    if len(found) > 1:
+        raise UsageError(f"{word} has several unfinished uploads; give the ID of one: {', '.join(found)}")
+    if not found and "://" not in word and os.path.basename(word) != word:
+        raise UsageError(f"{word} has no unfinished upload; they are listed by: aioframeio-upload pending")
+    return found[0] if found else read_file_id(word)

@@ -423,7 +423,7 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
     journal = ("--journal", "own.sqlite3")
     told = json.loads(program.run("pending", "--json", *journal)[1])
     assert (told["file_id"], told["path"]) == (file.id, str(take))
-    assert program.run("discard", file.id, *journal) == (0, f"{file.id}: discarded\n", "")
+    assert program.run("discard", "take.mov", *journal) == (0, f"{file.id}: discarded\n", "")
     assert file.deleted
     assert program.run("pending", *journal) == (0, "nothing is pending\n", "")
     status, _, complaint = program.run("discard", file.id, *journal)

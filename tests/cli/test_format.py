@@ -6,6 +6,7 @@ import io
 import os
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from aioframeio_upload import Progress
+from aioframeio_upload import PendingUpload, Progress
+from aioframeio_upload._cli.commands import choose_pending
 from aioframeio_upload._cli.format import escape, format_size
 from aioframeio_upload._cli.live_display import progress_table
 from aioframeio_upload._cli.options import Target, UsageError, read_folder, read_proxy, read_rate
@@ -64,6 +66,24 @@ def test_a_folder_is_an_id_a_link_or_a_path(text: str, target: Target) -> None:
 def test_anything_else_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(UsageError, match=re.escape("https://next.frame.io/project/<project>/<folder>")):
         read_folder(text)
+
+
+def test_an_upload_is_discarded_by_its_id_link_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = os.path.abspath("a.mov")
+    uploads = [
+        PendingUpload(id, "x", None, path, 3, 0, None) for id, path in (("f1", here), ("f2", "/b"), ("f3", "/b"))
+    ]
+    for word in ("a.mov", "./a.mov", here, "f1"):
+        assert choose_pending(word, uploads) == "f1"
+    assert choose_pending(f"https://next.frame.io/project/{PROJECT}/view/f9", uploads) == "f9"
+    for word, complaint in (
+        ("/b", "give the ID of one: f2, f3"),
+        ("./c.mov", "has no unfinished upload"),
+        ("", "takes"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            choose_pending(word, uploads)
 
 
 @given(st.text())
