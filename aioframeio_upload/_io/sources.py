@@ -21,7 +21,7 @@ from .._core.errors import SourceChanged, SourceError
 from .._core.journal import EDGE, Fingerprint
 from .._core.model import Part
 from .._core.words import CHECK_PATH, LEAVE_OUT, SEND_STREAM, UPLOAD_FOLDER, advise_on_file, format_count
-from .files import FilePartReader, PartReader, ReadThreads, SharedFile, opened, reason_of
+from .files import FilePartReader, PartReader, ReadThreads, SharedFile, opened, printable, reason_of
 from .foreign import await_foreign
 from .source_kinds import Source, is_stream
 from .spool import SeekableSource, Spool, StreamSource, unreadable
@@ -250,7 +250,9 @@ async def _open_path(path: str, executor: ReadThreads, opener: Callable[[str, in
         handle = partial(aiofiles.open, path, "rb", executor=executor, opener=opener)
         file = await executor.answer(lambda: opened(handle(), path), path)
     except OSError as error:
-        raise SourceError(reason_of(error), path=path, away=True, advice=advise_on_file(error)) from error
+        target = await executor.ask(_dangling_target, path, path=path) if isinstance(error, FileNotFoundError) else None
+        reason = reason_of(error) if target is None else f"is a link to {target}, which does not exist"
+        raise SourceError(reason, path=path, away=True, advice=advise_on_file(error)) from error
     except ValueError:  # the path contains a NUL byte
         raise SourceError("is not a valid path", path=path.replace("\0", "\\0"), advice=CHECK_PATH) from None
     try:
@@ -403,3 +405,11 @@ async def _own_size(stream: Any, executor: ReadThreads) -> int | None:
         return found.st_size - int(await await_foreign(stream.tell()))
     except Exception as error:  # as above
         raise unreadable(error) from error
+
+
+def _dangling_target(path: str) -> str | None:
+    """Return what a link names; None if the path is no link."""
+    try:
+        return printable(os.readlink(path))
+    except OSError:
+        return None

@@ -218,6 +218,12 @@ async def test_a_missing_path(fake: FakeFrameio, uploader: Uploader, tmp_path: P
     assert error.path == str(tmp_path / "none.mov")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few users make links")
+async def test_a_link_to_nothing(fake: FakeFrameio, uploader: Uploader, tmp_path: Path) -> None:
+    on_disk((tmp_path / "take.mov").symlink_to, "gone/take.mov")
+    await refused(fake, uploader, tmp_path / "take.mov", "is a link to gone/take.mov, which does not exist")
+
+
 async def test_a_directory(fake: FakeFrameio, uploader: Uploader, tmp_path: Path) -> None:
     await refused(fake, uploader, tmp_path, "is a folder")
 
