@@ -97,6 +97,8 @@ class UploadRun:
                     )
                     for path in arguments.paths
                 ]
+                for view in views:
+                    view.can_resume = self._journal is not None and stdin is None
                 status = await self._watch(views, patterns := PatternCheck(arguments))
             if patterns.leaves_nothing:
                 await asyncio.to_thread(write_error, NOTHING_LEFT)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .. import (
     ApiRetrying,
+    AuthenticationError,
     Event,
     FileCompleted,
     FileFailed,
@@ -73,6 +74,8 @@ class UploadView:
         self.links: list[str] = []
         """Links to the files that have arrived, in order; the display removes those it has shown."""
         self.rows: list[ReportRow] = []
+        self.can_resume = False
+        """Whether a journal keeps what was sent; set by the command."""
         self._lists_left_out = lists_left_out
         """Whether each file that is left out gets a line (`-v`)."""
         self._keeps_rows = keeps_rows
@@ -155,12 +158,15 @@ class UploadView:
                 return self._line(_summary(result, time.monotonic() - self._began))
 
     def _fail(self, event: UploadFailed | FileFailed) -> str:
+        hint = ""
         match event:
             case UploadFailed(error=error):
                 source, label = self.source, self.label
+                if isinstance(error, AuthenticationError) and self.can_resume:
+                    hint = "; then run the same command again: what was sent is kept"
             case FileFailed(path=path, error=error):
                 source = label = self._inside(path)
-        text = format_error(error, source)
+        text = format_error(error, source) + hint
         self.failures += 1
         self._add_row(ReportRow(source=source, outcome="failed", error=text))
         return escape(f"error: {label}: {text}")

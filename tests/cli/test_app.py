@@ -254,7 +254,10 @@ def test_a_refused_token_is_reported_in_a_line_without_it(fake: FakeFrameio, pro
     status, _, complaint = program.run("upload", "take.mov", "--folder", fake.folder_id, environment=refused)
     assert status == 1
     assert complaint.startswith("error: take.mov: AuthenticationError: ")
-    assert complaint.endswith("; FRAMEIO_TOKEN is wrong or has expired: set a new one\n")
+    expected = (
+        "; FRAMEIO_TOKEN is wrong or has expired: set a new one; then run the same command again: what was sent is"
+    )
+    assert complaint.endswith(f"{expected} kept\n")
     assert len(complaint.splitlines()) == 1
     assert "of-somebody-else" not in complaint
     assert program.run("find", environment=refused)[2].endswith(

@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from aioframeio_upload import Progress
+from aioframeio_upload import AuthenticationError, Progress
 from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, files_line, progress_table, shorten
 from aioframeio_upload._cli.output import has_hyperlinks, is_plain_link
 from aioframeio_upload._cli.upload_view import UploadView, came_since
@@ -93,6 +93,20 @@ async def test_what_is_kept_counts_parts_that_a_slow_terminal_has_not_shown() ->
         assert view.kept is None
         await upload
         assert view.kept == (3 * PART, 3 * PART)
+
+
+@pytest.mark.parametrize("can_resume", [True, False])
+async def test_a_refused_token_loses_nothing_that_the_journal_keeps(can_resume: bool) -> None:
+    async with FakeFrameio(rate_limits=False) as fake, uploader_on(fake) as uploader:
+        fake.add_fault(Fault(on="create", status=401, times=None))
+        upload = uploader.upload(b"take", name="take.mov", folder_id=fake.folder_id).start()
+        view = UploadView("take.mov", upload, keeps_rows=False)
+        view.can_resume = can_resume
+        errors = [error async for event in upload if (error := view.update(event)[1])]
+        with pytest.raises(AuthenticationError):
+            await upload
+    hint = "; then run the same command again: what was sent is kept"
+    assert [error.endswith(hint) for error in errors] == [can_resume]
 
 
 WRITTEN = NAMES if sys.platform == "win32" else [*NAMES, HOSTILE]
