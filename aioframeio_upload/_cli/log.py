@@ -72,8 +72,11 @@ def show_log(*, verbose: bool) -> StderrLog:
 
 
 def hide_log(handler: StderrLog) -> None:
-    """Remove the handler and write what it still holds."""
-    logging.getLogger("aioframeio_upload").removeHandler(handler)
+    """Remove the handler, write what it still holds, and leave the logger as it was: a program may call a command."""
+    log = logging.getLogger("aioframeio_upload")
+    log.removeHandler(handler)
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
     handler.close()
 
 

@@ -90,7 +90,7 @@ async def test_an_answer_whose_read_takes_no_size_is_refused_and_its_stream_take
     app.router.add_get("/", download)
     async with TestClient(TestServer(app)) as client, client.get("/") as answer:
         source: Any = answer
-        with pytest.raises(TypeError, match=r"a ClientResponse: its read\(\) takes no size.*`content`"):
+        with pytest.raises(TypeError, match=r"of type ClientResponse: its read\(\) takes no size.*`content`"):
             uploader.upload(source, name="a", size=SIZE, folder_id=fake.folder_id)
         await uploader.upload(answer.content, name="a", size=SIZE, folder_id=fake.folder_id)
     assert fake.files[0].sha256 == sha256(DATA)

@@ -129,7 +129,7 @@ async def test_after_repeated_mishaps_one_error_says_what_happened(
     async with Uploader("t", **settings(do, retry=RetryPolicy(attempts=2, base=0.01, cap=0.05))) as uploader:
         with pytest.raises(PartExhausted) as caught:
             await send_all(uploader, response, BYTES)
-    words = str(caught.value).partition("the last: ")[2]
+    words = caught.value.problem.partition("the last: ")[2]
     if do == "stall" and way == "up" and after < PART:
         assert words == f"no byte moved for {STALL:g} s"
     elif do in ("black_hole", "stall"):
