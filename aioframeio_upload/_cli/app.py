@@ -459,7 +459,7 @@ def discard(
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Give up unfinished uploads.
+    """Discard unfinished uploads for good.
 
     Their incomplete files at Frame.io are deleted.
     """

@@ -153,7 +153,7 @@ class SharedRate:
         return self.window / self.limit / self.share
 
     def take(self, now: float) -> float:
-        """Take the next call and return 0; or return the seconds after which to ask again, and take none."""
+        """Reserve the next call and return 0; or return the seconds after which to ask again, and reserve none."""
         self._refill(now)
         wait = self.next_at - now
         # The first calls go one after the other, then a few at once. Otherwise each of twelve processes that start
@@ -260,7 +260,7 @@ class SharedRate:
         self.next_at = since + chance * self.interval
 
     def _see(self, room: float, now: float, weight: float) -> None:
-        """Take the room that an answer shows into the average."""
+        """Include the room that an answer shows in the average."""
         assert self.room is not None
         before = self.interval
         self.answers += 1

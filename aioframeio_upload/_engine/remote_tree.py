@@ -140,22 +140,12 @@ async def find_folder(api: FrameioApi, account_id: str, names: list[str], *, mak
         NotFound: There is no such project or folder.
         ApiError: Several projects have the name, or the service refused a call.
     """
-    project = await _find_named_project(api, account_id, names[0])
-    if project.root_folder_id is None:
-        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200, advice=NAME_A_FOLDER)
+    project, root_id = await _find_root(api, account_id, names[0])
     if make:
-        folders = RemoteFolders(
-            api,
-            account_id=account_id,
-            folder_id=project.root_folder_id,
-            name=None,
-            only="folder",
-            exact=(),
-            events=EventLog(),  # nobody listens
-        )
+        folders = _folders_below(api, account_id, root_id, EventLog(), makes=True)  # nobody listens
         place = await folders.place("/".join(names[1:]))
         return RemoteFolder(place.id, names[-1] if names[1:] else project.name)
-    found, way = RemoteFolder(project.root_folder_id, project.name, project.view_url), project.name
+    found, way = RemoteFolder(root_id, project.name, project.view_url), project.name
     for name in names[1:]:
         listing = await read_listing(api, account_id, found.id, only="folder")
         inside = listing.folder(name)
@@ -174,22 +164,31 @@ async def find_missing(api: FrameioApi, account_id: str, names: list[str]) -> tu
         NotFound: There is no such project.
         ApiError: Several projects have the name, or the service refused a call.
     """
-    project = await _find_named_project(api, account_id, names[0])
-    if project.root_folder_id is None:
-        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200)
+    project, root_id = await _find_root(api, account_id, names[0])
     events = EventLog()
-    folders = RemoteFolders(
+    folders = _folders_below(api, account_id, root_id, events, makes=False)
+    await folders.place("/".join(names[1:]))
+    return tuple(f"{project.name}/{fact.path}" for fact in events.facts if isinstance(fact, FolderCreated))
+
+
+async def _find_root(api: FrameioApi, account_id: str, name: str) -> tuple[RemoteProject, str]:
+    project = await _find_named_project(api, account_id, name)
+    if project.root_folder_id is None:
+        raise NotFound("the project has no root folder", operation=SHOW_PROJECT.name, status=200, advice=NAME_A_FOLDER)
+    return project, project.root_folder_id
+
+
+def _folders_below(api: FrameioApi, account_id: str, folder_id: str, events: EventLog, *, makes: bool) -> RemoteFolders:
+    return RemoteFolders(
         api,
         account_id=account_id,
-        folder_id=project.root_folder_id,
+        folder_id=folder_id,
         name=None,
         only="folder",
         exact=(),
         events=events,
-        makes=False,
+        makes=makes,
     )
-    await folders.place("/".join(names[1:]))
-    return tuple(f"{project.name}/{fact.path}" for fact in events.facts if isinstance(fact, FolderCreated))
 
 
 async def _find_named_project(api: FrameioApi, account_id: str, name: str) -> RemoteProject:

@@ -87,7 +87,7 @@ def known(limit: float = 5, window: float = 1.0) -> SharedRate:
 
 
 def when_taken(rate: SharedRate, now: float) -> float:
-    """Take the next call as early as possible, and return when that is."""
+    """Reserve the next call as early as possible, and return when that is."""
     while (wait := rate.take(now)) > 0:
         now += wait
     return now
