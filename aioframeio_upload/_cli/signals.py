@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -56,14 +57,18 @@ class Signals:
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
-        self.first: int | None = None
-        """The first signal that arrived."""
+        self._arrived: list[int] = []
         self._stop = stop
         self._previous: dict[int, Any] = {}
         self._hook: Callable[[sys.UnraisableHookArgs], Any] | None = None
         """The previous `sys.unraisablehook`."""
         self._wakeup: tuple[int, int] | None = None
         """The write end of our pipe, and the descriptor that the interpreter wrote to before."""
+
+    @property
+    def first(self) -> int | None:
+        """The first signal that arrived."""
+        return self._arrived[0] if self._arrived else None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -84,28 +89,31 @@ class Signals:
             return  # the process is about to end; the next signal must end it at once
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if self._hook is not None:
-            sys.unraisablehook = self._hook
         if self._wakeup is not None:
             writing, before = self._wakeup
             signal.set_wakeup_fd(before)
             os.close(writing)  # ends the thread
+        if self._hook is not None:
+            sys.unraisablehook = self._hook
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        # The handler is interrupted by itself if a second signal arrives now, so the list decides: `append` is atomic.
+        self._arrived.append(number)
+        if len(self._arrived) > 1:
+            os._exit(exit_status.after_signal(number))
         for handled in self._previous:
             signal.signal(handled, signal.SIG_DFL)
-        if self.first is None:
-            self.first = number
-            self._stop()
+        self._stop()
 
     def _handle_unraisable(self, error: sys.UnraisableHookArgs) -> None:
-        """End the process at a second signal that the interpreter recorded before it called `_handle` for the first.
+        """End the process at a signal that the interpreter recorded, but whose handler is gone when it looks for it.
 
-        CPython (`Modules/signalmodule.c`, bpo-43406) no longer finds a handler for it, and would print a traceback that
-        says "ignored due to race condition".
+        The system may deliver a signal to any thread, at any moment in `_handle` and `__exit__`. CPython
+        (`Modules/signalmodule.c`, bpo-43406) would drop the signal and print a traceback.
         """
-        if self.first is not None and isinstance(error.exc_value, OSError) and "race condition" in str(error.exc_value):
-            os._exit(exit_status.after_signal(self.first))
+        lost = re.fullmatch(r"Signal (\d+) ignored due to race condition", str(error.exc_value))
+        if isinstance(error.exc_value, OSError) and lost is not None:
+            os._exit(exit_status.after_signal(int(lost[1])))
         if self._hook is not None:
             self._hook(error)
 

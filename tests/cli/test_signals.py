@@ -280,3 +280,60 @@ def test_two_kinds_of_signal_at_the_same_moment_end_it_without_a_traceback() -> 
         ended = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=60)
         assert ended.stderr == ""
         assert ended.returncode in (*statuses(signal.SIGINT), *statuses(signal.SIGTERM))
+
+
+LATE = """
+import ctypes, signal, sys
+from aioframeio_upload._cli.signals import Signals, restore_default_sigint
+
+late, method, line = signal.{late}, "{method}", {line}
+libc = ctypes.CDLL(None)
+libc.signal.restype = ctypes.c_void_p
+libc.signal.argtypes = ctypes.c_int, ctypes.c_void_p
+recorded = False
+
+def trace(frame, event, argument):
+    lines = 0
+    def count(frame, event, argument):
+        global recorded
+        nonlocal lines
+        lines += event == "line"
+        if event == "line" and lines == line:
+            recorded = True
+            handler_of_the_interpreter(late)
+        return count
+    return count if frame.f_code is getattr(Signals, method).__code__ else None
+
+restore_default_sigint()
+signals = Signals(lambda: None)
+with signals:
+    handler_of_the_interpreter = ctypes.CFUNCTYPE(None, ctypes.c_int)(libc.signal(late, None))
+    libc.signal(late, ctypes.cast(handler_of_the_interpreter, ctypes.c_void_p))
+    sys.settrace(trace)
+    if method == "_handle":
+        signal.raise_signal(signal.SIGINT)
+sys.settrace(None)
+print(signals.first == late if recorded else "end of the method")
+"""
+"""Another thread is in the interpreter's C handler of a signal, and records it at some line of this method."""
+
+
+@pytest.mark.parametrize("method", ["_handle", "__exit__"])
+@pytest.mark.parametrize("late", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_another_thread_is_handling_is_never_lost_and_prints_no_traceback(
+    method: str, late: signal.Signals
+) -> None:
+    ends = []
+    for line in range(1, 100):
+        script = LATE.format(late=late.name, method=method, line=line)
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+        assert ended.stderr == ""
+        if ended.stdout == "end of the method\n":
+            break
+        ends.append((ended.returncode, ended.stdout))
+    assert len(ends) > 5
+    for status, output in ends:
+        if method == "__exit__" and status == 0:
+            assert output == "True\n", "noted as the first one, which stops the command cleanly"
+        else:
+            assert status in (*statuses(signal.SIGINT), *statuses(late))
