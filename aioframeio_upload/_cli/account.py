@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +75,7 @@ async def _ask(accounts: Sequence[RemoteAccount]) -> str:
             if typed is None:
                 break
             word = typed.strip()
-            if word.isdecimal() and 1 <= int(word) <= len(rows):
+            if re.fullmatch(r"[0-9]{1,9}", word) and 1 <= int(word) <= len(rows):
                 return accounts[int(word) - 1].id
             if any(word == account.id for account in accounts):
                 return word

@@ -6,6 +6,7 @@ tenth of a second, and one of them may ask for a password.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def delete_entry(entry: str) -> None:
 
 def _read_head(backend: Any, entry: str) -> tuple[str, int]:
     head = backend.get_password(SERVICE, entry) or ""
-    return (head[0], int(head[1:])) if head[:1] in ("a", "b") and head[1:].isdecimal() else ("", 0)
+    return (head[0], int(head[1:])) if re.fullmatch(r"[ab][0-9]{1,9}", head) else ("", 0)
 
 
 def _read(backend: Any, entry: str) -> str | None:

@@ -432,7 +432,7 @@ def read_limits(parts: str | None, bandwidth: str | None) -> Limits:
 
     given: dict[str, Any] = {}
     if parts is not None:
-        given["parts"] = parts if parts == "auto" or not parts.isdecimal() else int(parts)
+        given["parts"] = parts if re.fullmatch(r"[0-9]{1,9}", parts) is None else int(parts)
     if bandwidth is not None:
         given["bandwidth"] = read_rate(bandwidth)
     try:

@@ -52,7 +52,7 @@ def read_instant(text: Any) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
-        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+        found = datetime.fromisoformat(re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text))
     except ValueError:
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

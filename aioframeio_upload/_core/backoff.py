@@ -199,15 +199,19 @@ def wait_after_429(refusals: int, retry_after: float | None = None) -> float:
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read `Retry-After` as seconds. A date counts from the answer's own `Date`: the local clock may be wrong."""
+    """Read `Retry-After` as seconds, at most `MAX_RETRY_AFTER`; None if there is none, or it is not valid.
+
+    A date counts from the answer's own `Date`: the local clock may be wrong.
+    """
     value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
-        return float(value)
+    # RFC 9110, 10.2.3: any number of ASCII digits. `float` reads them all, where `int` refuses more than 4,300.
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return min(float(value), MAX_RETRY_AFTER)
     until = _http_date(value)
     if until is None:
         return None
     since = _http_date(headers.get("Date", "")) or now
-    return max((until - since).total_seconds(), 0.0)
+    return min(max((until - since).total_seconds(), 0.0), MAX_RETRY_AFTER)
 
 
 def _http_date(text: str) -> datetime | None:

@@ -356,7 +356,9 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """The service's IDs are UUIDs. Anything else may be a part of a link, so it is not shown."""
 
-_FIELD = re.compile(r'"(account_id|folder_id|name|path|size|file_id)"\s*:\s*("(?:[^"\\]|\\.){0,5000}"|\d{1,18}(?!\d))')
+_FIELD = re.compile(
+    r'"(account_id|folder_id|name|path|size|file_id)"\s*:\s*("(?:[^"\\]|\\.){0,5000}"|[0-9]{1,18}(?![0-9]))'
+)
 
 _OPTIONAL = (str, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -20,7 +20,7 @@ AWS = (
 )
 """The DNS suffixes of AWS's partitions (botocore, `partitions.json`)."""
 
-_REGION = r"[a-z]{2,4}(?:-[a-z]+)+-\d+"
+_REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]+"
 _S3 = re.compile(
     rf"(?:.+\.)?s3(?:-accelerate|-external-1|-fips|-accesspoint|-accesspoint-fips|-{_REGION}|-fips-{_REGION})?"
     rf"(?:\.dualstack)?(?:\.{_REGION})?\.(?P<suffix>{'|'.join(map(re.escape, AWS))})"

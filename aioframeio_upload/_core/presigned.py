@@ -106,9 +106,9 @@ class Arrivals:
         return self._received.get(file_id)
 
 
-_SIGNED_AT = re.compile(r"[?&]X-Amz-Date=(\d{8}T\d{6}Z)(?=&|$)")
-_LIVES_FOR = re.compile(r"[?&]X-Amz-Expires=(\d{1,9})(?=&|$)")
-"""At most nine digits. S3 allows seven days; a longer number would overflow a `datetime`."""
+_SIGNED_AT = re.compile(r"[?&]X-Amz-Date=([0-9]{8}T[0-9]{6}Z)(?=&|$)")
+_LIVES_FOR = re.compile(r"[?&]X-Amz-Expires=0*([0-9]{1,9})(?=&|$)")
+"""At most nine digits that count. S3 allows seven days; a longer number would overflow a `datetime`."""
 
 
 def link_lifetime(urls: Iterable[str]) -> LinkLifetime | None:

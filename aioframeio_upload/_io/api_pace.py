@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -96,10 +97,14 @@ class ApiPace:
             queue.wake()
 
 
+_NUMBER = re.compile(r"0{0,9}[0-9]{1,9}")
+"""Leading zeros count as digits for `int`, which raises ValueError above 4,300 of them."""
+
+
 def _read_limit(headers: Mapping[str, str]) -> tuple[int, int, float] | None:
     """Return limit, remaining calls and seconds of the window, if the three headers are numbers."""
     numbers = [headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "window")]
-    if not all(text.isascii() and text.isdigit() and len(text) < 10 for text in numbers):
+    if not all(_NUMBER.fullmatch(text) for text in numbers):
         return None
     limit, remaining, milliseconds = map(int, numbers)
     return limit, remaining, milliseconds / 1000

@@ -347,6 +347,11 @@ COMMANDS = [
     ),
     (["upload", "take.mov", "--folder", "f", "--parts", "0"], {}, 'error: --parts must be at least 1, or "auto"'),
     (
+        ["upload", "take.mov", "--folder", "f", "--parts", "9" * 5000],  # more digits than Python reads as a number
+        {},
+        "error: --parts must be a whole number or \"auto\", not '999999999999...9999999999999'",
+    ),
+    (
         ["upload", "take.mov", "--folder", "f", "--report", "no/x.csv"],
         {},
         "error: --report: there is no folder no; make it first",

@@ -127,9 +127,28 @@ def test_a_wait_after_429_is_what_was_asked_for_or_at_least_a_second_up_to_five_
 # -- Retry-After -----------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 10**9 - 1))
-def test_a_number_of_seconds_is_read(seconds: int) -> None:
-    assert read_retry_after({"Retry-After": f" {seconds} "}, NOW) == seconds
+@given(st.integers(0, 10**12))
+def test_a_number_of_seconds_is_read_up_to_five_minutes(seconds: int) -> None:
+    assert read_retry_after({"Retry-After": f" {seconds} "}, NOW) == min(seconds, 300)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("1000000000", 300),
+        ("9" * 5000, 300),  # more digits than `int` reads
+        ("0" * 5000 + "7", 7),
+        ("0007.5000000000000", 7.5),
+        ("Fri, 27 Nov 2099 12:00:00 GMT", 300),
+    ],
+)
+def test_a_wait_however_long_and_however_written_is_capped_and_not_ignored(said: str, seconds: float) -> None:
+    assert read_retry_after({"Retry-After": said}, NOW) == seconds
+
+
+@pytest.mark.parametrize("said", ["\u0665", "1\u0660", "\u00b2", "-1", "+1", "1e3", "1_0", "inf", "nan", "."])
+def test_what_is_no_number_in_ascii_digits_is_no_number_of_seconds(said: str) -> None:
+    assert read_retry_after({"Retry-After": said}, NOW) is None
 
 
 @given(st.integers(-100_000, 100_000), st.integers(-(10**8), 10**8))
@@ -139,7 +158,7 @@ def test_a_date_counts_from_the_answers_own_date_whatever_our_clock_says(wait: i
         "Date": format_datetime(answered_at, usegmt=True),
         "Retry-After": format_datetime(answered_at + timedelta(seconds=wait), usegmt=True),
     }
-    assert read_retry_after(headers, NOW) == max(wait, 0)
+    assert read_retry_after(headers, NOW) == min(max(wait, 0), 300)
 
 
 def test_a_date_counts_from_our_clock_where_the_answer_has_none() -> None:

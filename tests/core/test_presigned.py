@@ -60,6 +60,8 @@ def test_of_many_links_the_first_that_dies_counts(told: list[tuple[int, int]]) -
         "https://bucket/part",
         "https://bucket/part?X-Amz-Date=20261123T120000Z",
         "https://bucket/part?X-Amz-Expires=60",
+        "https://bucket/part?X-Amz-Date=20261123T120000Z&X-Amz-Expires=6\u0660",
+        "https://bucket/part?X-Amz-Date=2026112\u0663T120000Z&X-Amz-Expires=60",
         "https://bucket/part?X-Amz-Date=20261323T120000Z&X-Amz-Expires=60",
         "https://bucket/part?X-Amz-Date=20261123T120000Z&X-Amz-Expires=9999999999",
         "https://bucket/part?X-Amz-Date=99991231T235959Z&X-Amz-Expires=60",

@@ -75,7 +75,14 @@ async def test_an_answer_wakes_the_calls_that_waited_for_it() -> None:
     assert order == ["second"]
 
 
-@pytest.mark.parametrize("value", ["", "five", "-1", "\u0665", "9" * 12])
+async def test_leading_zeros_of_a_limit_do_not_count() -> None:
+    pace = ApiPace()
+    async with pace.turn("create", 5, 1, is_again=False) as turn:
+        turn.observe(201, FAST | {"x-ratelimit-limit": "000000007"}, 0.0, None)
+        assert turn._rate.limit == 7
+
+
+@pytest.mark.parametrize("value", ["", "five", "-1", "\u0665", "9" * 12, "0" * 5000])
 async def test_headers_that_are_no_numbers_count_as_absent(value: str) -> None:
     pace = ApiPace()
     async with pace.turn("create", 5, 1, is_again=False) as turn:
