@@ -809,7 +809,8 @@ class Uploader:
 
         Args:
             path: `"Commercial/Dailies/2026-11-29"`.
-            make: Create the folders that are missing. The project must exist.
+            make: Create the folders that are missing. The project must exist. Calls and folder uploads of one Uploader
+                that need the same folder at the same time create it once.
             account_id: The account that the project is in; by default the Uploader's.
 
         Raises:

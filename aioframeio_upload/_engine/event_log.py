@@ -52,6 +52,8 @@ class EventLog(PartEventSink):
 
     def publish(self, event: Event) -> None:
         """Append an event and wake the listeners. It never waits for one."""
+        if self.ended:
+            return  # a folder that another upload waits for too is still being made
         if isinstance(event, Progress):
             self.progress = event
             self.progress_after = len(self.facts)
@@ -132,6 +134,8 @@ class FolderEventLog(EventLog):
 
     def publish(self, event: Event) -> None:
         """Hand an event to the listeners. It never waits for one."""
+        if self.ended:
+            return  # as above
         if isinstance(event, Progress):
             self.progress = event
             self.progress_count += 1

@@ -16,6 +16,7 @@ from .._core.backoff import may_pass
 from .._core.errors import ApiError, UploadError
 from .._core.events import FolderCreated
 from .._core.listing import Listing
+from .._core.patterns import same_name
 from .._io.frameio_api import CREATE_FOLDER, FrameioApi, read_listing
 from .event_log import EventSink
 
@@ -163,14 +164,19 @@ class RemoteFolders:
         Raises:
             ApiError: The service refused, or did not answer.
         """
+        _, listing = await self._listing(path, since)
+        return listing
+
+    async def _listing(self, path: str, since: float | None = None) -> tuple[float, Listing]:
+        """Return a listing, and when it was read."""
         read_at, listing = await self._listings.get(path)
         if self._listing_age is not None:
             since = max(since or -inf, anyio.current_time() - self._listing_age)
         if since is not None and read_at < since:
             self._used.add(path)
             self._listings.forget(path)
-            _, listing = await self._listings.get(path)
-        return listing
+            read_at, listing = await self._listings.get(path)
+        return read_at, listing
 
     def forget(self) -> None:
         """Forget what is known of the folders: somebody may have moved or deleted one, or changed who may use it."""
@@ -187,19 +193,24 @@ class RemoteFolders:
     async def _find(self, path: str) -> RemoteFolder:
         if path:  # `place` has found the parent
             above, _, name = path.rpartition("/")
-            parent, inside = await self._places.get(above), await self.listing(above)
+            parent = await self._places.get(above)
+            read_at, inside = await self._listing(above)
             found = inside.folder(name, exact=path in self._exact)
-            return RemoteFolder(found, False) if found is not None else await self._make(parent.id, name, path)
+            if found is not None:
+                return RemoteFolder(found, False)
+            return await self._make(parent.id, name, path, None if parent.is_new else read_at)
         is_missing = not self._folder_id
         if self._name is None:
             return RemoteFolder(self._folder_id, is_missing)
-        inside = Listing()
+        inside, looked_at = Listing(), anyio.current_time()
         if not is_missing:
             inside = await read_listing(self._api, self._account_id, self._folder_id, only="folder")
         found = inside.folder(self._name)
-        return RemoteFolder(found, False) if found is not None else await self._make(self._folder_id, self._name, ".")
+        if found is not None:
+            return RemoteFolder(found, False)
+        return await self._make(self._folder_id, self._name, ".", looked_at)
 
-    async def _make(self, parent_id: str, name: str, path: str) -> RemoteFolder:
+    async def _make(self, parent_id: str, name: str, path: str, looked_at: float | None) -> RemoteFolder:
         if not self._makes:
             self._events.publish(FolderCreated(path, ""))
             return RemoteFolder("", True)
@@ -207,10 +218,17 @@ class RemoteFolders:
         def on_lost(reason: str) -> None:
             log.warning("creating folder %r in folder %s: %s; it may have been made twice", name, parent_id, reason)
 
-        made = await self._api.call(
-            CREATE_FOLDER, account_id=self._account_id, folder_id=parent_id, body={"name": name}, on_lost=on_lost
-        )
-        if (made_id := read_id(made.get("id"))) is None:
-            raise ApiError("the answer's id is missing", operation=CREATE_FOLDER.name, status=201)
-        self._events.publish(FolderCreated(path, made_id))
-        return RemoteFolder(made_id, True)
+        async def make() -> str:
+            made = await self._api.call(
+                CREATE_FOLDER, account_id=self._account_id, folder_id=parent_id, body={"name": name}, on_lost=on_lost
+            )
+            if (made_id := read_id(made.get("id"))) is None:
+                raise ApiError("the answer's id is missing", operation=CREATE_FOLDER.name, status=201)
+            return made_id
+
+        # Names that look the same are one folder here as in a listing, unless the tree has both.
+        place = self._account_id, parent_id, name if path in self._exact else same_name(name)
+        made_id, is_new = await self._api.made_folders.make(place, make, looked_at=looked_at)
+        if is_new:
+            self._events.publish(FolderCreated(path, made_id))
+        return RemoteFolder(made_id, is_new)

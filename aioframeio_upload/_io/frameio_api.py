@@ -37,6 +37,7 @@ from .files import in_thread
 from .foreign import ForeignCancellation, await_foreign
 from .http_client import request
 from .http_errors import FAILURES, cancelled_by_us_alone, describe, host_of, kind_of, send_once
+from .made_folders import MadeFolders
 from .session import Session
 
 log = logging.getLogger("aioframeio_upload")
@@ -147,6 +148,8 @@ class FrameioApi:
         """By operation: when the service last let a call pass its rate limit. Shared by all views."""
         self._missing: dict[tuple[str, str], tuple[str, str]] = {}
         """By account and folder: why a folder was not found, and what to do. Shared by all views."""
+        self.made_folders = MadeFolders()
+        """Shared by all views."""
         self._publish: Callable[[ApiRetrying], None] | None = None
 
     def publishing(self, publish: Callable[[ApiRetrying], None]) -> FrameioApi:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from aioframeio_upload import (
@@ -205,3 +207,61 @@ async def test_a_path_names_a_folder_and_can_be_made(fake: FakeFrameio, uploader
         await uploader.find_folder("None/x", make=True)
     with pytest.raises(ValueError, match="begins with the name of a project"):
         await uploader.find_folder("//")
+
+
+# -- the same folder, wanted by several at the same time
+
+
+async def folder_paths(uploader: Uploader) -> list[str]:
+    """The paths of all folders below the project's root, each as often as it exists."""
+
+    def below(folders: tuple[RemoteFolder, ...], way: str) -> list[str]:
+        return [one for row in folders for one in (f"{way}{row.name}", *below(row.folders, f"{way}{row.name}/"))]
+
+    ((account,),) = [await uploader.find(depth=9)]
+    return sorted(below(account.workspaces[0].projects[0].folders, ""))
+
+
+async def test_calls_that_want_the_same_folders_at_the_same_time_make_each_once(
+    fake: FakeFrameio, uploader: Uploader
+) -> None:
+    wanted = ["Day 1", "Day 1", "Day 2", "Day 1/reel", "", "Day 1"]
+    found = await asyncio.gather(
+        *(uploader.find_folder(f"{fake.project_id}/Dailies/{path}", make=True) for path in wanted)
+    )
+    assert await folder_paths(uploader) == ["Dailies", "Dailies/Day 1", "Dailies/Day 1/reel", "Dailies/Day 2"]
+    by_path = dict(zip(wanted, found, strict=True))
+    assert [by_path[path].id for path in wanted] == [one.id for one in found]
+
+
+async def test_uploads_of_folders_and_calls_make_each_folder_once(
+    fake: FakeFrameio, uploader: Uploader, shoot: Path
+) -> None:
+    path = f"{fake.project_id}/shoot/day/reel"
+    uploads = [uploader.upload_folder(shoot, folder_id=fake.folder_id).start() for _ in range(2)]
+    place, missing = await asyncio.gather(uploader.find_folder(path, make=True), uploader.missing_folders(path))
+    results = [await upload for upload in uploads]
+    assert await folder_paths(uploader) == ["shoot", "shoot/day", "shoot/day/reel"]
+    assert {file.folder_id for result in results for file in result.files} == {place.id}
+    made = [one.path for result in results for one in result.folders]
+    assert len(made) == len(set(made)), "a folder was made by one of them only"
+    assert len(missing) <= 3
+
+
+async def test_a_folder_that_was_deleted_at_frameio_is_made_again(fake: FakeFrameio, uploader: Uploader) -> None:
+    path = f"{fake.project_id}/Dailies"
+    before = await uploader.find_folder(path, make=True)
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {fake.token}"}) as client:
+        url = f"{fake.url}/v4/accounts/{fake.account_id}/folders/{before.id}"
+        async with client.delete(url) as answer:
+            assert answer.status == 204
+    assert (await uploader.find_folder(path, make=True)).id != before.id
+    assert await folder_paths(uploader) == ["Dailies"]
+
+
+async def test_a_refusal_to_make_a_folder_is_not_remembered(fake: FakeFrameio, uploader: Uploader) -> None:
+    fake.add_fault(Fault(on="create_folder", status=403))
+    path = f"{fake.project_id}/Dailies"
+    with pytest.raises(PermissionDenied):
+        await uploader.find_folder(path, make=True)
+    assert (await uploader.find_folder(path, make=True)).id == (await uploader.find_folder(path)).id
