@@ -24,8 +24,8 @@ GITHUB_FILES = {
 }
 """The JSON schema of each file in .github."""
 BENCHMARKS = ("throughput", "memory", "loop_lag", "many_small", "journal", "wan", "processes", "import_time")
-HOUR = 3600
-"""Timeout in seconds of a test that runs thousands of examples; the one in pyproject.toml is for usual tests."""
+HOUR = ("--timeout=3600", "-o", "faulthandler_timeout=3700")
+"""For a test that runs thousands of examples; the timeouts in pyproject.toml are for usual tests."""
 QUICK = "not needs_program and not needs_tree and not slow"
 WHEEL = tuple(
     f"tests/{name}"
@@ -47,8 +47,12 @@ nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 
 
-PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
-"""One worker per core. The tests of a file stay together, because they share the servers that it starts."""
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--max-worker-restart", "0")
+"""One worker per core. The tests of a file stay together, because they share the servers that it starts.
+
+A worker that crashes is not replaced: the new one would begin with the test that ended the old one. The other workers run
+its files.
+"""
 
 ENGINE = "tests/dask/test_dask.py"
 """Run in a separate process: distributed leaves threads and sockets behind, and other tests check for leaks."""
@@ -194,7 +198,7 @@ def cancel(session: nox.Session) -> None:
     """Cancel an upload at each of its suspension points; about five minutes."""
     install(session, "-e", ".[test]")
     session.env["CANCEL_EVERYWHERE"] = "whole"
-    pytest(session, "tests/faults/test_cancel_everywhere.py")
+    pytest(session, "-o", "faulthandler_timeout=1000", "tests/faults/test_cancel_everywhere.py")
 
 
 def signals(session: nox.Session) -> None:
@@ -208,7 +212,7 @@ def fuzz(session: nox.Session) -> None:
     """Try 2,000 responses on every parser, and 1,000 sequences of faults; about ten minutes."""
     install(session, "-e", ".[test]")
     session.env["HYPOTHESIS_PROFILE"] = "fuzz"
-    pytest(session, f"--timeout={HOUR}", "tests/faults/test_fuzz.py", "tests/faults/test_fault_property.py")
+    pytest(session, *HOUR, "tests/faults/test_fuzz.py", "tests/faults/test_fault_property.py")
 
 
 @nox.session
