@@ -50,8 +50,8 @@ nox.options.download_python = "never"
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--max-worker-restart", "0")
 """One worker per core. The tests of a file stay together, because they share the servers that it starts.
 
-A worker that crashes is not replaced: the new one would begin with the test that ended the old one. The other workers run
-its files.
+A worker that crashes is not replaced: the new one would begin with the test that ended the old one. The other workers
+run its files.
 """
 
 ENGINE = "tests/dask/test_dask.py"

@@ -240,6 +240,8 @@ class PartUploader:
         A part that waits to be sent again keeps its worker, so that a service in trouble gets fewer requests instead of
         the next part. Where the number of slots falls, workers wait for one.
         """
+        if self._failure is not None:
+            return
         for _ in range(min(self._resources.part_slots.wanted - self._workers, self._table.queued)):
             self._workers += 1
             group.start_soon(self._work, group.cancel_scope)
@@ -248,6 +250,8 @@ class PartUploader:
         completed = 0
         while True:
             await anyio.sleep(PROGRESS_PERIOD)
+            # anyio lets a task that is cancelled go on if its sleep is over, and then the group may have ended.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             self._employ(group)
             # Also if the last part in flight has just completed, and the next one waits to be sent again. Not while
             # receipts wait for the journal and nothing is sent, as the table's `in_flight` would have it.

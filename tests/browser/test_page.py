@@ -154,7 +154,7 @@ def test_dropped_files_are_uploaded_and_their_bars_fill(page: Any, takes: dict[s
         fake.wait_until(lambda fake: fake.hits(paused) > 0, timeout=20)
         row_of(page, "take-10.mov").get_by_role("button", name="Pause").click()
         says(row_of(page, "take-10.mov"), "paused")
-        fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+        fake.wait_until(lambda fake: fake.hits(held) >= 2, timeout=20)
         is_done(row_of(page, "take-07.mov"), row_of(page, "take-09.mov"))
         says(row_of(page, "take-11.mov"), "AccessDenied")
         half = row_of(page, "take-08.mov")
@@ -227,7 +227,7 @@ def test_a_bar_goes_on_after_the_server_was(page: Any, takes: dict[str, Path], t
             page.goto(url)
             drop(page, take)
             row = page.locator("li")
-            fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+            fake.wait_until(lambda fake: fake.hits(held) >= 2, timeout=20)
             process.send_signal(getattr(signal, end))
             process.wait(50)
         playwright.expect(page.get_by_role("alert").filter(has_text="does not answer")).to_be_visible(timeout=PATIENCE)
@@ -252,14 +252,14 @@ def test_a_reload_in_the_middle_keeps_the_list_and_what_was_sent(
         page.goto(url)
         drop(page, *takes.values())
         is_done(row_of(page, "take-07.mov"), row_of(page, "take-09.mov"))
-        fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+        fake.wait_until(lambda fake: fake.hits(held) >= 2, timeout=20)
         page.reload()
         playwright.expect(page.locator("li")).to_have_count(3)
         is_done(row_of(page, "take-07.mov"), row_of(page, "take-09.mov"))
         row = row_of(page, "take-08.mov")
         says(row.locator(".note"), "choose or drop it again")
         assert serious(page) == []
-        sent = acknowledged(fake)
+        sent, under_way = acknowledged(fake), fake.hits(held)
         fake.release(held)
         with page.expect_file_chooser() as chooser:
             row.get_by_role("button", name="Choose again").click()
@@ -268,7 +268,7 @@ def test_a_reload_in_the_middle_keeps_the_list_and_what_was_sent(
         playwright.expect(page.locator("li")).to_have_count(3)
         assert arrived(fake) == digests(takes)
         again = acknowledged(fake) - sent
-        assert sum(again.values()) <= 40 + 8 + 8 - sum(sent.values()), "no part that was acknowledged goes again"
+        assert sum(again.values()) <= 40 + 2 * under_way - sum(sent.values()), "no acknowledged part goes again"
         assert fake.deleted == ()
 
 
@@ -325,7 +325,7 @@ def test_a_cancelled_upload_is_deleted_and_can_be_sent_again(page: Any, takes: d
     with app(tmp_path, held) as (fake, server), server() as (url, _):
         page.goto(url)
         drop(page, takes["take-08.mov"])
-        fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+        fake.wait_until(lambda fake: fake.hits(held) >= 2, timeout=20)
         row = page.locator("li")
         row.get_by_role("button", name="Cancel").click()
         says(row, "cancelled")
@@ -461,7 +461,7 @@ def test_another_site_cannot_drive_the_page(page: Any, takes: dict[str, Path], t
     with app(tmp_path, held) as (fake, server), server() as (url, _):
         page.goto(url)
         drop(page, takes["take-08.mov"])
-        fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+        fake.wait_until(lambda fake: fake.hits(held) >= 2, timeout=20)
         (record,) = (tmp_path / "unfinished").glob("*/*.upload")
         target = {"url": url, "list": record.parent.name, "key": record.stem}
         other = page.context.new_page()
@@ -524,7 +524,7 @@ def test_the_keyboard_alone_pauses_resumes_cancels_and_removes(
             page.keyboard.press("Space")
         chooser.value.set_files(takes["take-08.mov"])
         row = page.locator("li")
-        fake.wait_until(lambda fake: fake.hits(held) == 8, timeout=20)
+        fake.wait_until(lambda fake: fake.hits(held) >= 2, timeout=20)
         tab_to("Pause take-08.mov")
         page.keyboard.press("Enter")
         says(row, "paused")

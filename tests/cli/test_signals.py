@@ -305,6 +305,7 @@ def trace(frame, event, argument):
     return count if frame.f_code is getattr(Signals, method).__code__ else None
 
 restore_default_sigint()
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it
 signals = Signals(lambda: None)
 with signals:
     handler_of_the_interpreter = ctypes.CFUNCTYPE(None, ctypes.c_int)(libc.signal(late, None))

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 
 from aioframeio_upload import (
     IntegrityError,
@@ -149,6 +150,27 @@ async def test_nothing_counts_as_sending_while_a_receipt_waits_for_the_journal(
         await submit(uploader, request, sender=Sender)
     assert len(busy) == 100
     assert len(set(busy)) == 1
+
+
+class MoreSlots(PartUploader):
+    """Its number of slots grows at each tick."""
+
+    def _employ(self, group: TaskGroup) -> None:
+        self._workers = 0
+        super()._employ(group)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_no_worker_begins_after_a_part_was_given_up(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    monkeypatch.setattr(parts, "PROGRESS_PERIOD", 1e-9)  # a tick in each round of the loop
+    fake.add_fault(Fault(number=1, code="AccessDenied", times=None))
+    async with uploader_on(fake, limits=limited(parts=slots)) as uploader:
+        request = UploadRequest(source=CONTENT, name="a", folder_id=fake.folder_id, account_id=fake.account_id)
+        for _ in range(10):
+            with pytest.raises(PartRejected):
+                await submit(uploader, request, sender=MoreSlots)
 
 
 # -- some parts only ---------------------------------------------------------------------------------------------------
