@@ -96,8 +96,8 @@ def format_error(error: Exception, source: str | None = None) -> str:
     if not isinstance(error, UploadError):
         return f"{type(error).__name__}: {error}"
     problem = error.problem
-    if isinstance(error, SourceError) and error.path is not None and source is not None:
-        problem = error.reason if _is_same_path(error.path, source) else problem
+    if isinstance(error, SourceError) and source is not None:
+        problem = error.reason if error.path is None or _is_same_path(error.path, source) else problem
     advice = _advice_at_terminal(error)
     text = f"{type(error).__name__}: {problem}"
     return f"{text}; {advice}" if advice else text

@@ -46,7 +46,7 @@ class UploadError(Exception):
 
     The error that an upload ends with, and that of each file of a folder, has a note (`__notes__`, PEP 678) that names
     the source: `while uploading 'takes/take-07.mov'`. Python and `logging` print it with the traceback; `str()`,
-    `to_dict()` and events do not repeat it.
+    `to_dict()` and events do not repeat it. (A `SourceError` names its source in any case.)
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
@@ -93,7 +93,10 @@ NOTE = "while uploading "
 
 
 def noted(error: E, what: str) -> E:
-    """Return the error with a note that names what was uploaded; a copy, if several files share the error."""
+    """Return the error with a note that names what was uploaded; a copy, if several files share the error.
+
+    The message of a SourceError without a path begins with the name, as that of a path does.
+    """
     note = f"{NOTE}{what!r}"
     notes: list[str] = getattr(error, "__notes__", [])
     if note in notes:
@@ -102,6 +105,8 @@ def noted(error: E, what: str) -> E:
         error = copy(error)
         error.__notes__ = [one for one in notes if not one.startswith(NOTE)]
     error.add_note(note)
+    if isinstance(error, SourceError) and error.path is None:
+        error.args = (f"{what}: {error.reason}",)  # a stream does not know what it is uploaded as
     return error
 
 
@@ -116,11 +121,15 @@ class SourceError(UploadError):
         self.path = path
         """The file's path, or None if the source is not a file."""
         self.reason = reason
-        """The message without the path and the advice."""
+        """The message without the path or name, and without the advice."""
         self.is_away = away
         """Whether it could not be reached: missing, unreadable, an I/O error, no response in time. It may come back
         unchanged, so the journal keeps its entry. False if the error is about what the source is: empty, a directory,
-        longer or shorter than declared, changed."""
+        longer or shorter than declared, changed.
+
+        What the caller's own stream or file object raised counts as unreadable too, such as `ConnectionResetError` or
+        Starlette's `ClientDisconnect`: a browser that left. False if it is an error of a program or its data, by its
+        class: `ValueError`, `TypeError`, `LookupError`, `RuntimeError` and the like."""
 
 
 @public

@@ -129,6 +129,9 @@ LEAVE_OUT = "leave it out"
 RENAME = "rename it"
 DECLARE_SIZE = "declare the size that it has"
 
+CORRECT_STREAM = "correct what makes the stream, then upload a new one"
+SEND_NEW_STREAM = "upload a new stream: this one cannot be read again"
+CHECK_OBJECT = "check the object, and what it reads from"
 SEND_AGAIN = "upload it again; a web server that stops cancels what its handlers read"
 
 CHECK_SHARE = "check the disk or the network share, then upload it again"

@@ -16,7 +16,7 @@ import anyio
 from .._core.errors import SourceChanged, SourceError
 from .._core.redact import redact
 from .._core.words import CHECK_SHARE, advise_on_file, format_count
-from .foreign import await_foreign
+from .foreign import await_foreign, each_of, is_away
 
 T = TypeVar("T")
 
@@ -193,9 +193,7 @@ class SharedFile:
                 is_long = self._owner is not None and os.fstat(self.file.fileno()).st_size >= offset + len(buffer)
             except Exception as error:  # a caller's file object may raise anything; it is chained as the cause
                 reason = f"cannot be read: {reason_of(error)}"
-                raise SourceError(
-                    reason, path=self.path, away=isinstance(error, OSError), advice=advise_on_file(error)
-                ) from error
+                raise SourceError(reason, path=self.path, away=is_away(error), advice=advise_on_file(error)) from error
         missing = f"it ends {format_count(len(buffer) - done, 'byte')} early"
         if is_long:
             reason = f"cannot be read: {missing}, and is as long as before"
@@ -301,12 +299,17 @@ def printable(path: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the system's or the caller's object's reason why a file cannot be read.
+    """Return the system's or the caller's object's reason why a source cannot be read.
 
     Credentials are removed: an object that reads from a network may quote the presigned URL that it reads.
     """
+    return redact("; ".join(_reason_of(one) for one in each_of(error)))
+
+
+def _reason_of(error: BaseException) -> str:
     if isinstance(error, SourceError):
         return error.reason
     if isinstance(error, OSError) and error.strerror:
-        return redact(str(error.strerror))
-    return redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        return str(error.strerror)
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

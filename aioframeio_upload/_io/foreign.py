@@ -1,12 +1,30 @@
-"""Await the caller's code (token callables, streams, file objects) and turn its stray cancellations into errors."""
+"""Await the caller's code (token callables, streams, file objects), and classify what it raises."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Iterator
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+OWN_FAULTS: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    ReferenceError,
+    RuntimeError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
+"""What Python raises where a program or its data is wrong: trying again without a change does not help."""
 
 
 class ForeignCancellation(Exception):  # never leaves the library: every caller converts it
@@ -38,3 +56,24 @@ async def await_foreign(awaitable: Awaitable[T]) -> T:
         if is_being_cancelled():
             raise
         raise ForeignCancellation from error
+
+
+def is_away(error: BaseException) -> bool:
+    """Return whether an exception of the caller's stream or file object means that it could not be reached.
+
+    An OSError alone would not do: libraries derive what they raise for a lost connection from `Exception` itself
+    (`starlette.requests.ClientDisconnect`, `httpx.ReadError`, `aiohttp.ClientPayloadError`, `anyio.EndOfStream`), and
+    asyncio from `EOFError` (`IncompleteReadError`). So it is the errors of a program or its data that are recognised,
+    by Python's own hierarchy, and everything else is a source that cannot be read at the moment. An OSError always is,
+    because some derive from ValueError too (`ssl.SSLCertVerificationError`).
+    """
+    return all(isinstance(one, OSError) or not isinstance(one, OWN_FAULTS) for one in each_of(error))
+
+
+def each_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions of a group, or the exception itself: a stream may read in a task group of its own."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from each_of(one)
+    else:
+        yield error

@@ -18,10 +18,20 @@ import anyio
 from .._core.errors import SourceError
 from .._core.journal import Fingerprint
 from .._core.model import Part
-from .._core.words import DECLARE_SIZE, NAME_SPOOL, SEND_AGAIN, SPOOL_ELSEWHERE, format_count
+from .._core.words import (
+    CHECK_OBJECT,
+    CORRECT_STREAM,
+    DECLARE_SIZE,
+    NAME_SPOOL,
+    SEND_AGAIN,
+    SEND_NEW_STREAM,
+    SPOOL_ELSEWHERE,
+    advise_on_file,
+    format_count,
+)
 from .fair_limiter import FairLimiter
 from .files import FilePartReader, PartReader, ReadThreads, SharedFile, carried, in_thread, opened, reason_of
-from .foreign import ForeignCancellation, await_foreign
+from .foreign import ForeignCancellation, await_foreign, is_away
 from .source_kinds import reading_method
 
 WRITE_SIZE = 1 << 20
@@ -188,17 +198,18 @@ class StreamSource:
 
     async def _chunk(self) -> memoryview:
         try:
-            return memoryview(await await_foreign(self._read()) or b"").cast("B")
+            return _as_bytes(await await_foreign(self._read()) or b"")
         except SourceError:
             raise  # from `ReadThreads.bounded`: it does not answer
         except Exception as error:  # a caller's stream may raise anything; it is chained as the cause
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> SourceError:
-        # Without its message: that of an HTTP client may contain a presigned link.
-        is_cancelled = isinstance(error, ForeignCancellation)
-        reason, advice = (str(error), SEND_AGAIN) if is_cancelled else (type(error).__name__, None)
-        return SourceError(f"the stream cannot be read: {reason}", away=isinstance(error, OSError), advice=advice)
+        if isinstance(error, ForeignCancellation):
+            return SourceError(f"{self.what} cannot be read: {error}", away=True, advice=SEND_AGAIN)
+        away = is_away(error)
+        advice = SEND_NEW_STREAM if away else CORRECT_STREAM
+        return SourceError(f"{self.what} cannot be read: {reason_of(error)}", away=away, advice=advice)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._reading = self._executor.submit(carried, function, arguments)
@@ -249,7 +260,21 @@ class SeekableSource(StreamSource):
 
 def unreadable(error: Exception) -> SourceError:
     """Return the SourceError for an exception that a caller's file object has raised."""
-    return SourceError(f"the file object cannot be read: {reason_of(error)}", away=isinstance(error, OSError))
+    advice = advise_on_file(error) or CHECK_OBJECT
+    return SourceError(f"the file object cannot be read: {reason_of(error)}", away=is_away(error), advice=advice)
+
+
+def _as_bytes(piece: Any) -> memoryview:
+    """Return a view of what a stream returned.
+
+    Raises:
+        TypeError: It is nothing that holds bytes.
+    """
+    try:
+        view = memoryview(piece)
+    except TypeError:
+        raise TypeError(f"chunks must be bytes, not {type(piece).__name__}") from None
+    return view.cast("B")
 
 
 def _reader(

@@ -245,7 +245,7 @@ SCENES = [
     ),
     Scene(
         "a stream that ends early",
-        "SourceError: the stream ended 1 byte early; declare the size that it has",
+        "SourceError: a: the stream ended 1 byte early; declare the size that it has",
         lambda uploader, fake: uploader.upload(_stream(), folder_id=fake.folder_id, name="a", size=3),
     ),
     Scene(

@@ -306,8 +306,16 @@ def test_an_error_is_noted_once_and_copied_where_files_share_it(error: UploadErr
     first = noted(noted(error, "a.mov"), "a.mov")
     other = noted(first, "b.mov")
     assert first is error
-    assert (type(other), str(other), other.args) == (type(error), str(error), error.args)
+    is_named = isinstance(error, SourceError) and error.path is None
+    assert type(other) is type(error)
+    assert other.problem == (f"b.mov: {error.to_dict()['reason']}" if is_named else error.problem)
     assert (error.__notes__, other.__notes__) == (["while uploading 'a.mov'"], ["while uploading 'b.mov'"])
+
+
+def test_a_source_without_a_path_is_named_once_by_its_message() -> None:
+    error = noted(noted(SourceError("the stream ended 1 byte early"), "a.mov"), "a.mov")
+    assert (str(error), error.reason) == ("a.mov: the stream ended 1 byte early", "the stream ended 1 byte early")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @given(errors())

@@ -177,6 +177,10 @@ async def text() -> AsyncIterator[Any]:
     yield "a" * SIZE
 
 
+async def numbers() -> AsyncIterator[Any]:
+    yield [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("stream", "match"),
     [
@@ -189,7 +193,8 @@ async def text() -> AsyncIterator[Any]:
         (lambda: failing(after=10), "RuntimeError"),
         (lambda: failing(after=SIZE - 1), "RuntimeError"),
         (lambda: failing(after=SIZE), "RuntimeError"),
-        (text, "TypeError"),
+        (text, "take.mov: the stream cannot be read: TypeError: chunks must be bytes, not str; correct"),
+        (numbers, "chunks must be bytes, not list"),
     ],
 )
 async def test_a_stream_that_is_not_what_was_declared_leaves_no_file(
@@ -201,10 +206,72 @@ async def test_a_stream_that_is_not_what_was_declared_leaves_no_file(
     assert not fake.deleted[0].complete
 
 
-async def test_what_a_stream_raised_is_the_cause(fake: FakeFrameio, spooling: Uploader) -> None:
+async def test_what_a_stream_raised_is_told_and_is_the_cause(fake: FakeFrameio, spooling: Uploader) -> None:
     with pytest.raises(SourceError) as caught:
         await send(fake, spooling, failing(after=PART))
     assert str(caught.value.__cause__) == "the camera was unplugged"
+    reason = "the stream cannot be read: RuntimeError: the camera was unplugged"
+    assert str(caught.value) == f"take.mov: {reason}; correct what makes the stream, then upload a new one"
+    assert caught.value.to_dict() == {
+        "type": "SourceError",
+        "message": str(caught.value),
+        "path": None,
+        "reason": reason,
+        "is_away": False,
+    }
+
+
+class ClientDisconnect(Exception):
+    """Derived from `Exception` alone, as Starlette's is."""
+
+
+class RenderError(ValueError):
+    """An exception of a program's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "is_away"),
+    [
+        (ClientDisconnect(), "ClientDisconnect", True),
+        (ConnectionResetError("Cannot write to closing transport"), "ConnectionResetError: Cannot write to", True),
+        (TimeoutError(), "TimeoutError", True),
+        (asyncio.IncompleteReadError(b"", 5), "IncompleteReadError: 0 bytes read on a total of 5", True),
+        (aiohttp.ClientPayloadError("Response payload is not completed"), "ClientPayloadError: Response pay", True),
+        (ExceptionGroup("unhandled errors", [ClientDisconnect("gone")]), "ClientDisconnect: gone", True),
+        (ExceptionGroup("unhandled errors", [OSError("gone"), KeyError("a")]), "OSError: gone; KeyError: 'a'", False),
+        (RenderError("ffmpeg: exit status 1"), "RenderError: ffmpeg: exit status 1", False),
+        (KeyError("frame"), "KeyError: 'frame'", False),
+        (ValueError("two\nlines"), r"ValueError: two\nlines", False),
+        (ValueError("x" * 5000), "ValueError: " + "x" * 900, False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_what_a_stream_raised_shows_whether_its_sender_is_gone_or_it_is_broken(
+    fake: FakeFrameio, spooling: Uploader, error: Exception, reason: str, is_away: bool
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield DATA[:PART]
+        raise error
+
+    with pytest.raises(SourceError) as caught:
+        await send(fake, spooling, body())
+    assert caught.value.reason.startswith(f"the stream cannot be read: {reason}")
+    assert caught.value.is_away is is_away
+    assert (len(caught.value.reason) < 1100, "\n" in str(caught.value)) == (True, False)
+    assert (fake.files, len(fake.deleted)) == ((), 1)
+
+
+async def test_no_link_or_token_in_what_a_stream_raised_is_told(fake: FakeFrameio, spooling: Uploader) -> None:
+    link = "https://bucket.s3.amazonaws.com/take.mov?X-Amz-Signature=0123456789abcdef0123456789abcdef"
+
+    async def body() -> AsyncIterator[bytes]:
+        yield DATA[:PART]
+        raise ValueError(f"GET {link} with Authorization: Bearer {fake.token}: 403")
+
+    with pytest.raises(SourceError, match="ValueError: GET … with Authorization: …") as caught:
+        await send(fake, spooling, body())
+    told = f"{caught.value} {caught.value.to_dict()}"
+    assert not any(secret in told for secret in ("X-Amz", "0123456789abcdef", fake.token))
 
 
 @pytest.mark.parametrize(
