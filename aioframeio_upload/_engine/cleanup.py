@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from math import isinf
 from typing import Any, TypeVar
 
 import anyio
 
+from .._io.files import reason_of
+from .._io.foreign import await_foreign
+from .._io.log import log
+from .._io.sources import OpenSource
 from .control import CancelReason, UploadControl
 
 T = TypeVar("T")
+
+CLOSE_STREAM = 5.0
+"""Seconds in which a generator has to run its `finally`, which may wait for a process that it started."""
 
 
 async def run_shielded(step: Coroutine[Any, Any, T], control: UploadControl, seconds: Callable[[], float]) -> T | None:
@@ -45,6 +52,30 @@ async def run_shielded(step: Coroutine[Any, Any, T], control: UploadControl, sec
     finally:
         timer.stop()
     return None if timer.is_over and task.cancelled() else task.result()
+
+
+async def close_generator(found: OpenSource, name: str, control: UploadControl) -> None:
+    """Close the caller's generator if it was not read to its end; what it raises meanwhile is logged.
+
+    Args:
+        found: The source of an upload that has ended.
+        name: The upload, for the log.
+        control: Has the deadline of a cancelled upload.
+    """
+    generator = found.unfinished
+    if generator is None:
+        return
+    step = _closed(generator, name)
+    if not await run_shielded(step, control, lambda: control.seconds_left(CLOSE_STREAM)):
+        log.warning("%s: the generator did not end in time after the upload, and was cancelled", name)
+
+
+async def _closed(generator: AsyncGenerator[Any], name: str) -> bool:
+    try:
+        await await_foreign(generator.aclose())
+    except Exception as error:  # noqa: BLE001  # a caller's generator may raise anything; the upload has ended
+        log.warning("%s: the generator failed when it was closed: %s", name, reason_of(error))
+    return True
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -39,7 +39,7 @@ from .._io.frameio_api import FrameioApi, read_listing
 from .._io.session import Session
 from .._io.source_kinds import is_stream
 from .._io.sources import OpenSource, check_size, open_source
-from .cleanup import run_shielded
+from .cleanup import close_generator, run_shielded
 from .confirm import confirm, find_status, seconds_for
 from .conflict import Evidence, Sought, asking, find_base, find_there, skip_result, stack_on_namesake
 from .content import SourceReader
@@ -465,6 +465,8 @@ class UploadJob:
                 if not self._leaves_file(error, record, is_whole=is_whole):
                     await self._remove(plan, record)
                 raise
+            finally:
+                await close_generator(found, self.request.name, self.control)
         return _Sent(plan, receipts, is_resumed)
 
     def _sender(

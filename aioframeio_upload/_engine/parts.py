@@ -31,6 +31,8 @@ from .._io.s3_put import PutAttempt, is_worth_asking
 from .._io.session import Session
 from .._io.source_kinds import Source
 from .._io.sources import OpenSource, open_source
+from .cleanup import close_generator
+from .control import UploadControl
 from .event_log import EventLog, PartEventSink
 from .resume import NullJournalSession
 
@@ -110,6 +112,7 @@ async def send_some(plan: Plan, source: Source, numbers: Collection[int], resour
         receipts = await PartUploader(plan, found, resources, EventLog(), PauseGate(), numbers).run()
     finally:
         found.close()
+        await close_generator(found, plan.name, UploadControl())
     tell_unproved(plan.name, receipts, "only the file's confirmation can prove that S3 has them")
     return receipts
 

@@ -14,7 +14,9 @@ from .._io.original import read_headers
 from .._io.session import Session
 from .._io.source_kinds import Source
 from .._io.sources import check_size, open_source
+from .cleanup import close_generator
 from .content import read_content
+from .control import UploadControl
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -42,6 +44,7 @@ async def verify(
         return compare_original(stored, length, content.crc64nvme, content.md5s)
     finally:
         found.close()
+        await close_generator(found, f"file {file_id}", UploadControl())
 
 
 async def ask_original(api: FrameioApi, resources: Session, account_id: str, file_id: str) -> StoredOriginal:

@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,14 @@ class OpenSource(Protocol):
 
     async def fingerprint(self) -> Fingerprint | None:
         """Return evidence by which a later run recognises the source; None if it is not a file."""
+
+    @property
+    def unfinished(self) -> AsyncGenerator[Any] | None:
+        """The caller's generator, if it was begun and has not ended; to be closed after the last read.
+
+        Else its `finally` would run when the garbage collector finds it, or at the end of the program.
+        """
+        ...
 
     def close(self) -> None:
         """Close what was opened here, after any read that still runs in its thread."""
@@ -102,6 +110,7 @@ class FileSource:
 
     path: str | None = None
     replayable = True
+    unfinished = None
 
     def __init__(
         self, file: SharedFile, start: int, size: int, executor: ReadThreads, modified_ns: int | None = None
@@ -200,6 +209,7 @@ class MemorySource:
 
     path: str | None = None
     replayable = True
+    unfinished = None
     modified_ns: int | None = None
 
     def __init__(self, view: memoryview) -> None:

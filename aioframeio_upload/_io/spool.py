@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Hashable
 from concurrent.futures import Executor, Future
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -162,6 +162,11 @@ class StreamSource:
         """Return None: a later run could not read the stream again."""
         return None
 
+    @property
+    def unfinished(self) -> AsyncGenerator[Any] | None:
+        """The generator that is read, if it was begun and has not ended."""
+        return self._read.unfinished if isinstance(self._read, _Pieces) else None
+
     def close(self) -> None:
         """End the reservation of the stream, without closing it: it belongs to the caller."""
         if self._reading is None or self._reading.done():
@@ -277,30 +282,50 @@ def _as_bytes(piece: Any) -> memoryview:
     return view.cast("B")
 
 
-def _reader(
-    stream: Any, in_its_thread: Callable[[Callable[[int], Any], int], Awaitable[Any]]
-) -> Callable[[], Awaitable[Any]]:
-    """Return a function that reads the next piece of a stream; only the last piece is empty.
+class _Pieces:
+    """The pieces of an async iterable, of which only the last is empty.
 
     Not an async generator: asyncio closes an abandoned one in another task, after the end of the upload.
     """
-    # `read` is preferred, because iterating an aiohttp StreamReader or an aiofiles handle yields lines.
-    read = reading_method(stream)
-    if read is not None:
-        if not iscoroutinefunction(read):
-            return partial(in_its_thread, read, WRITE_SIZE)
-        return partial(_read_until_some, stream, read)
-    pieces: AsyncIterator[Any] | None = None
 
-    async def next_piece() -> Any:
-        nonlocal pieces
-        pieces = aiter(stream) if pieces is None else pieces
-        async for piece in pieces:
-            if piece:
-                return piece
+    def __init__(self, stream: AsyncIterable[Any]) -> None:
+        self._stream = stream
+        self._pieces: AsyncIterator[Any] | None = None
+        self._has_ended = False
+
+    async def __call__(self) -> Any:
+        self._pieces = aiter(self._stream) if self._pieces is None else self._pieces
+        try:
+            async for piece in self._pieces:
+                if piece:
+                    return piece
+        except BaseException:
+            self._has_ended = True
+            raise
+        self._has_ended = True
         return b""
 
-    return next_piece
+    @property
+    def unfinished(self) -> AsyncGenerator[Any] | None:
+        """The generator, if it was begun and waits at a `yield`.
+
+        Another iterator that can be closed belongs to the caller, as a file object does.
+        """
+        has_begun = self._pieces is not None and not self._has_ended
+        return self._pieces if has_begun and isinstance(self._pieces, AsyncGenerator) else None
+
+
+def _reader(
+    stream: Any, in_its_thread: Callable[[Callable[[int], Any], int], Awaitable[Any]]
+) -> Callable[[], Awaitable[Any]]:
+    """Return a function that reads the next piece of a stream; only the last piece is empty."""
+    # `read` is preferred, because iterating an aiohttp StreamReader or an aiofiles handle yields lines.
+    read = reading_method(stream)
+    if read is None:
+        return _Pieces(stream)
+    if not iscoroutinefunction(read):
+        return partial(in_its_thread, read, WRITE_SIZE)
+    return partial(_read_until_some, stream, read)
 
 
 async def _read_until_some(stream: Any, read: Callable[[int], Awaitable[Any]]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 
-from aioframeio_upload import Limits, PartError, PartRetrying, SourceError, UploadCancelled, Uploader
+from aioframeio_upload import ApiError, Limits, PartError, PartRetrying, SourceError, UploadCancelled, Uploader
 from aioframeio_upload._io.spool import default_directory
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, open_descriptors, open_files, reached, sha256, some_bytes, uploader_on
@@ -338,6 +339,149 @@ async def test_no_generator_of_ours_outlives_a_cancelled_stream(fake: FakeFramei
         sys.set_asyncgen_hooks(*hooks)
     assert begun, "nothing was seen"
     assert [generator for generator in begun if generator.ag_frame is not None] == []
+
+
+# -- what is closed at the end -----------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A generator that is at a `yield` for most of the time, and tells whether its `finally` has run."""
+
+    def __init__(self, size: int, last_words: Callable[[], Any] = lambda: None) -> None:
+        self.size, self.last_words = size, last_words
+        self.is_closed = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            left = self.size
+            while left:
+                yield bytes(min(left, 1000))
+                left -= min(left, 1000)
+        finally:
+            found = self.last_words()
+            if found is not None:
+                await found
+            self.is_closed = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.pieces()
+
+
+@pytest.mark.parametrize("kind", ["generator", "iterable"])
+@pytest.mark.parametrize("size", [SIZE, SIZE + 5000, SIZE - 1])
+async def test_a_generator_is_closed_when_its_upload_ends(
+    fake: FakeFrameio, spooling: Uploader, kind: str, size: int
+) -> None:
+    watched = Watched(size)
+    stream = watched if kind == "iterable" else watched.pieces()
+    result = await asyncio.gather(send(fake, spooling, stream), return_exceptions=True)
+    assert isinstance(result[0], SourceError) == (size != SIZE)
+    assert watched.is_closed
+
+
+@pytest.mark.parametrize("how", ["cancel", "task", "block", "shutdown", "refused"])
+async def test_a_generator_that_waits_for_its_upload_is_closed_however_that_ends(
+    fake: FakeFrameio, spooling: Uploader, how: str
+) -> None:
+    """It waits at a `yield`, where no cancellation reaches it, while its parts are with S3."""
+    watched = Watched(SIZE)
+    fault = Fault(do="hold", times=None) if how != "refused" else Fault(status=403, code="AccessDenied", times=None)
+    fake.add_fault(fault)
+    upload = spooling.upload(watched.pieces(), name="take.mov", size=SIZE, folder_id=fake.folder_id).start()
+    if how == "refused":
+        with pytest.raises(PartError):
+            await upload
+    else:
+        await reached(fake, fault, 2)
+        if how == "shutdown":
+            await spooling.shutdown(grace=0)
+        elif how == "cancel":
+            upload.cancel()
+            await asyncio.gather(upload, return_exceptions=True)
+        elif how == "task":
+            task = asyncio.ensure_future(upload)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        else:
+            with pytest.raises(KeyError):
+                async with upload:
+                    raise KeyError
+    assert watched.is_closed
+
+
+async def test_the_parts_of_a_stream_close_it_too(fake: FakeFrameio, spooling: Uploader) -> None:
+    plan = await spooling.plan(DATA, name="take.mov", folder_id=fake.folder_id)
+    watched = Watched(SIZE)
+    with pytest.raises(SourceError, match="longer than"):
+        await spooling.send_parts(plan, watched.pieces(), [1])
+    assert watched.is_closed
+
+
+async def test_a_generator_that_was_not_read_can_be_sent_by_the_next_upload(
+    fake: FakeFrameio, spooling: Uploader
+) -> None:
+    pieces = Watched(SIZE).pieces()
+    with pytest.raises(ApiError):
+        await spooling.upload(pieces, name="take.mov", size=SIZE, folder_id="nowhere")
+    assert await send(fake, spooling, pieces) == sha256(bytes(SIZE))
+
+
+async def test_what_belongs_to_the_caller_is_not_closed(fake: FakeFrameio, spooling: Uploader) -> None:
+    class Lines(io.BytesIO):
+        """A subclass, so that it is read in order."""
+
+    class Channel:
+        """An iterator with an `aclose` of its own, as a channel between tasks has."""
+
+        def __init__(self) -> None:
+            self.pieces = [DATA, b"more"]
+            self.is_closed = False
+
+        def __aiter__(self) -> Channel:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return self.pieces.pop(0)
+
+        async def aclose(self) -> None:
+            self.is_closed = True
+
+    reader = aiohttp.StreamReader(BaseProtocol(asyncio.get_running_loop()), 1 << 26, loop=asyncio.get_running_loop())
+    reader.feed_data(DATA + b"more")
+    channel, lines = Channel(), Lines(DATA)
+    for stream in (reader, channel):
+        with pytest.raises(SourceError, match="longer than"):
+            await send(fake, spooling, stream)
+    assert await send(fake, spooling, lines) == sha256(DATA)
+    reader.feed_eof()
+    assert (lines.closed, channel.is_closed, reader.exception()) == (False, False, None)
+
+
+async def test_what_a_generator_raises_at_its_end_is_logged_and_changes_nothing(
+    fake: FakeFrameio, spooling: Uploader, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError("the pipe of https://user:secret@host/ is broken")
+
+    with pytest.raises(SourceError, match="longer than"):
+        await send(fake, spooling, Watched(SIZE + 5000, fail).pieces())
+    assert "take.mov: the generator failed when it was closed: OSError: the pipe of … is broken" in caplog.text
+
+
+async def test_a_generator_that_hangs_at_its_end_does_not_hold_up_a_cancelled_upload(
+    fake: FakeFrameio, spooling: Uploader, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.add_fault(hold := Fault(do="hold", times=None))
+    watched = Watched(SIZE, lambda: asyncio.Event().wait())
+    upload = spooling.upload(watched.pieces(), name="take.mov", size=SIZE, folder_id=fake.folder_id).start()
+    await reached(fake, hold, 2)
+    upload.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(UploadCancelled):
+            await upload
+    assert "take.mov: the generator did not end in time after the upload, and was cancelled" in caplog.text
+    assert not watched.is_closed
 
 
 # -- the disk ----------------------------------------------------------------------------------------------------------
