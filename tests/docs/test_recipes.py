@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -142,6 +143,115 @@ def test_starlette_forwards_a_body(fake: FakeFrameio, monkeypatch: pytest.Monkey
 
     asyncio.run(put())
     arrived(fake)
+
+
+KEY = "/uploads/6f1c3b54-9d52-4a58-8c3e-0b6a2f6f4a10"
+
+
+def rows_of(stream: str) -> list[dict[str, Any]]:
+    """Return the rows of a stream of server-sent events."""
+    return [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line]
+
+
+@asynccontextmanager
+async def half_sent(http: httpx.AsyncClient) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+    """Yield the request of a PUT of which the server awaits the second half, until the block is left."""
+    rest, body, is_read = asyncio.Event(), TAKES["take-07.mov"], asyncio.Event()
+
+    async def halves() -> AsyncIterator[bytes]:
+        yield body[: len(body) // 2]
+        is_read.set()
+        await rest.wait()
+        yield body[len(body) // 2 :]
+
+    headers = {"Content-Length": str(len(body))}
+    task = asyncio.create_task(http.put(f"{KEY}/take-07.mov", content=halves(), headers=headers))
+    await is_read.wait()
+    yield task
+    rest.set()
+    await task
+
+
+def test_fastapi_shows_the_progress_of_a_put_until_its_end_was_heard(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = recipe("fastapi_progress", "fastapi", "uvicorn", monkeypatch=monkeypatch)
+    monkeypatch.setattr(module, "EVERY", 0.0)
+
+    async def put() -> None:
+        async with served(module.app) as http:
+            async with half_sent(http) as sending:
+                stream = asyncio.create_task(http.get(f"{KEY}/events"))
+                assert (await http.put(f"{KEY}/take-07.mov", content=b"frames")).status_code == 409
+            answer = sending.result()
+            assert (answer.status_code, answer.json()["state"], answer.json()["sent"]) == (201, "done", 210_000)
+            rows = rows_of((await stream).text)
+            assert rows[0]["state"] == "sending"
+            assert {"id": KEY.rpartition("/")[2], **rows[-1]} == answer.json()
+            assert (await http.get(f"{KEY}/events")).status_code == 404
+            assert (await http.delete(KEY)).status_code == 404
+
+    asyncio.run(put())
+    arrived(fake, {"take-07.mov"})
+
+
+def test_fastapi_cancels_a_put(fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = recipe("fastapi_progress", "fastapi", "uvicorn", monkeypatch=monkeypatch)
+
+    async def put() -> None:
+        async with served(module.app) as http:
+            async with half_sent(http) as sending:
+                row = (await http.delete(KEY)).json()
+                assert (row["state"], row["status"]) == ("cancelled", 409)
+                assert (await sending).status_code == 409
+            assert rows_of((await http.get(f"{KEY}/events")).text)[-1] == row
+
+    asyncio.run(put())
+    assert fake.files == ()
+
+
+def test_fastapi_logs_a_failed_put_and_forgets_it_after_a_while(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = recipe("fastapi_progress", "fastapi", "uvicorn", monkeypatch=monkeypatch)
+    monkeypatch.setattr(module, "KEPT", 0.0)
+
+    async def put() -> None:
+        async with served(module.app) as http:
+            answer = await http.put(f"{KEY}/take.mov", content=b"frames", headers={"Content-Length": "7"})
+            assert (answer.status_code, answer.json()["state"]) == (400, "failed")
+            while (await http.delete(KEY)).status_code != 404:  # noqa: ASYNC110  # a timer of the loop drops it
+                await asyncio.sleep(0)
+            assert (await http.put(f"{KEY}/%0A", content=b"frames")).status_code == 400
+
+    asyncio.run(put())
+    assert "take.mov: the stream ended 1 byte early" in caplog.text
+    assert fake.files == ()
+
+
+def test_fastapi_ends_streams_of_progress_when_the_server_stops(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = recipe("fastapi_progress", "fastapi", "uvicorn", monkeypatch=monkeypatch)
+    monkeypatch.setattr(module, "GRACE", 0.0)
+
+    async def put() -> None:
+        config = pytest.importorskip("uvicorn").Config(module.app, port=0, log_config=None)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = module.Server(config)
+            serving = asyncio.create_task(server.serve([listening]))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as http:
+                async with half_sent(http) as sending:
+                    get = http.build_request("GET", f"{KEY}/events")
+                    while (stream := await http.send(get, stream=True)).status_code == 404:
+                        await stream.aclose()  # the head of the PUT is still under way
+                    server.should_exit = True
+                    rows = rows_of((await stream.aread()).decode())
+                assert (rows[-1]["state"], sending.result().status_code) == ("stopped", 503)
+            await serving
+
+    asyncio.run(put())
+    assert fake.files == ()
 
 
 def test_litestar_sends_the_file_of_a_form(fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch) -> None:
