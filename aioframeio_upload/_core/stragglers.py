@@ -5,9 +5,11 @@ moves a few percent of what the others do. AWS recommends to send a slow part ag
 ("Timeouts and retries for latency-sensitive applications", in the S3 performance guidelines). Here a second attempt
 runs beside the first, so that nothing is lost if that was not the reason.
 
-Rates are compared with those of other parts at the same time, because a link may be slow for all of them. Only where
-too few are in flight for that, as at the end of a file, those that were completed lately count too. What is compared
-are bytes that were acknowledged, over seconds: connections of one link may differ by a factor of three for a while.
+Rates are compared with those of other parts at the same time, because a link may be slow for all of them. Where too few
+are in flight for that, as at the end of a file, those that were completed lately count too. And a part is behind that
+was never as fast as those that began after it or beside it and are complete, however many slow ones are left: at the
+end of a file, only they are. What is compared are bytes that were acknowledged, over seconds: connections of one link
+may differ by a factor of three for a while.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ CONNECT = 1.0
 LEAST_SPAN = 2.0
 WINDOW = 20.0
 """Seconds over which rates are compared, at least and at most."""
+
+SETTLED, BEST_SPAN = 2.0, 1.0
+"""A part's best rate is that of such a span, after its first seconds, in which buffers on the way take bytes."""
 
 LEAST_MOVED = 1 << 19
 """Bytes that siblings must have moved meanwhile: less is a few blocks, which come in turns under a bandwidth limit."""
@@ -66,12 +71,19 @@ class Flight:
     """Times, and the bytes until then."""
     expected: float = 0.0
     """The rate of its siblings when it became a straggler."""
+    best: float | None = None
+    """Its highest rate so far; None while it is not known."""
 
     def note(self, now: float) -> None:
         """Remember the state at a time."""
         if self.is_held or not self.marks:
             self.marks.clear()
             self.sent_at = None
+        for at, moved in reversed(self.marks):
+            if now - at >= BEST_SPAN:
+                if at - self.begun_at >= SETTLED:
+                    self.best = max(self.best or 0.0, (self.moved - moved) / (now - at))
+                break
         self.marks.append((now, self.moved))
         while len(self.marks) > 2 and now - self.marks[1][0] > WINDOW:
             self.marks.popleft()
@@ -128,9 +140,14 @@ class Stragglers:
                 siblings = [one.rate for one in flights if one is not flight and _counts(one)]
                 if len(siblings) < 2:
                     siblings += [one.rate for one in past]
+                share = FAR_IDLE if is_idle else FAR
                 if siblings:
                     flight.expected = median_high(siblings)
-                    flight.is_straggler = _is_behind(flight, FAR_IDLE if is_idle else FAR)
+                    flight.is_straggler = _is_behind(flight, flight.rate, share)
+                beside = [one.rate for one in past if one.at > flight.begun_at]
+                if not flight.is_straggler and flight.best is not None and beside:
+                    flight.expected = median(beside)
+                    flight.is_straggler = _is_behind(flight, flight.best, share)
 
 
 def _counts(flight: Flight) -> bool:
@@ -138,13 +155,13 @@ def _counts(flight: Flight) -> bool:
     return not flight.is_straggler and not flight.is_held and not flight.is_sent and flight.span >= LEAST_SPAN / 2
 
 
-def _is_behind(flight: Flight, share: float) -> bool:
+def _is_behind(flight: Flight, rate: float, share: float) -> bool:
     again = flight.size / max(flight.expected, 1.0) + CONNECT
-    left = (flight.size - flight.moved) / max(flight.rate, 1.0)
+    left = (flight.size - flight.moved) / max(rate, 1.0)
     return (
         flight.span >= LEAST_SPAN
         and flight.expected * flight.span >= LEAST_MOVED
-        and flight.rate < share * flight.expected
+        and rate < share * flight.expected
         and left > WORTH * again
     )
 

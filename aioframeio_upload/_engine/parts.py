@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from .._core.backoff import Asking
+from .._core.backoff import Asking, wait_before
 from .._core.batches import PartBatch
 from .._core.checksums import DISBELIEVED, name_parts, unproved
 from .._core.errors import IntegrityError, LinksExpired, PartError, PlanError, UploadError
@@ -70,6 +70,8 @@ class _Race:
     ended: anyio.Event = field(default_factory=anyio.Event)
     is_won: bool = False
     """Whether it was acknowledged first."""
+    has_failed: bool = False
+    """Whether it failed, and only the time until the next one may begin has to pass."""
 
 
 class PartSender(Protocol):
@@ -388,10 +390,24 @@ class PartUploader:
         part = first.part
         try:
             with race.scope:
-                key, outcome = await self._attempt(part, first.lent, race)
+                try:
+                    key, outcome = await self._attempt(part, first.lent, race)
+                finally:
+                    self._resources.part_slots.end_race()
                 accepted = self._accept(part, outcome) if isinstance(outcome, Receipt) else None
+                if outcome is not None:
+                    self._table.learn(part.number, outcome)  # of wrong bytes at S3, too
                 if accepted is None or race.scope.cancel_called:
                     self._table.fail(key, counted=False)
+                    if isinstance(outcome, AttemptFailure):
+                        log.debug("part %d: a second connection failed: %s", part.number, outcome.reason)
+                        race.has_failed = True
+                        if self._table.memory(part.number).doubted:
+                            # No second attempt follows, so the slow connection is replaced.
+                            first.is_replaced = True
+                            first.scope.cancel()
+                        times = self._slow[part.number]
+                        await anyio.sleep(wait_before(self._resources.retry, times, outcome.retry_after))
                     return
                 race.is_won = True
                 first.scope.cancel()
@@ -405,7 +421,6 @@ class PartUploader:
                 self._failure = error
             scope.cancel()
         finally:
-            self._resources.part_slots.end_race()
             race.ended.set()
 
     async def _has_lost(self, race: _Race, key: AttemptKey, outcome: Receipt | AttemptFailure | None) -> bool:
@@ -414,7 +429,7 @@ class PartUploader:
         Raises:
             IntegrityError: It was, and S3 got other bytes from the first one.
         """
-        if isinstance(outcome, Receipt) and not race.is_won:
+        if race.has_failed or (isinstance(outcome, Receipt) and not race.is_won):
             race.scope.cancel()
         await race.ended.wait()
         if not race.is_won:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,6 +93,29 @@ def test_several_slow_connections_are_found_beside_fast_ones_and_stay_so_when_on
     clock.complete(*flights[3:])
     clock.run(3, *[2e4] * 3)
     assert clock.found() == [True] * 3
+
+
+@pytest.mark.parametrize("slow", [1, 2, 3, 5, 8])
+def test_slow_connections_are_found_however_many_are_left_at_the_end(slow: int) -> None:
+    clock = Clock()
+    left = clock.begin(*[16 * MB] * slow)
+    fast = clock.begin(*[16 * MB] * 4)
+    clock.run(SPACING, *[4e4] * slow, *[32e6] * 4)  # before any rate is known
+    clock.complete(*fast)
+    clock.run(LEAST_SPAN + 1, *[4e4] * slow, is_idle=True)
+    assert clock.found() == [True] * slow
+    assert clock.flights == left
+
+
+def test_a_link_that_becomes_slow_for_all_makes_no_stragglers_of_parts_that_were_fast_on_it() -> None:
+    clock = Clock()
+    soon = clock.begin(*[20 * MB] * 4)
+    clock.begin(*[100 * MB] * 4)
+    clock.run(4, *[5e6] * 8)
+    clock.complete(*soon)
+    for _ in range(20):
+        clock.run(1, *[2e5] * 4, is_idle=True)
+        assert not any(clock.found())
 
 
 def test_a_third_of_the_others_rate_is_ordinary_while_slots_are_taken_and_a_fifth_counts_where_they_are_free() -> None:

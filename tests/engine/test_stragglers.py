@@ -19,6 +19,8 @@ from aioframeio_upload import (
     Upload,
     UploadCancelled,
     Uploader,
+    UploadFailed,
+    UploadReplanned,
 )
 from aioframeio_upload._core import stragglers
 from aioframeio_upload._io import flow_control, part_slots
@@ -194,3 +196,36 @@ async def test_a_race_whose_second_attempt_fails_leaves_the_first_one_to_go_on(f
         assert uploader.statistics().retries == 0
     assert [name for name, _ in about(events, 3)].count("PartCompleted") == 1
     assert not any(isinstance(event, PartRetrying) for event in events)
+
+
+async def test_a_second_attempt_that_was_stored_wrongly_spoils_the_file_that_it_completes(fake: FakeFrameio) -> None:
+    """The service puts a file together as soon as every part is there, and a later PUT does not change it."""
+    fake.add_fault(stuck := Fault(name="one.mov", do="stall", after=1000))
+    fake.add_fault(Fault(name="one.mov", do="corrupt", first=2))
+    async with uploader_on(fake) as uploader:
+        one = uploader.upload(CONTENT[:PART], folder_id=fake.folder_id, name="one.mov").start()
+        async with asyncio.timeout(20):
+            await reached(fake, stuck)
+        await uploader.upload(CONTENT, folder_id=fake.folder_id, name="beside.mov")
+        events = await told(one)
+    assert [type(event) for event in events if isinstance(event, (UploadReplanned, UploadFailed))] == [UploadReplanned]
+    assert {file.name: file.sha256 for file in fake.files} == {
+        "beside.mov": sha256(CONTENT),
+        "one.mov": sha256(CONTENT[:PART]),
+    }
+
+
+async def test_a_second_attempt_that_was_stored_wrongly_is_replaced_before_the_file_is_whole(
+    fake: FakeFrameio,
+) -> None:
+    fake.add_fault(STUCK)
+    corrupt = Fault(do="corrupt", number=3, first=2)
+    fake.add_fault(corrupt)
+    fake.add_fault(held := Fault(do="stall", number=5, after=1000))
+    async with uploader_on(fake) as uploader:
+        upload = uploader.upload(CONTENT, folder_id=fake.folder_id, name="take.mov").start()
+        async with asyncio.timeout(20):
+            await reached(fake, corrupt)
+        fake.release(held)
+        await told(upload)
+    assert [file.sha256 for file in fake.files] == [sha256(CONTENT)]
