@@ -11,10 +11,12 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +27,7 @@ import httpx
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from aioframeio_upload.testing import FakeFrameio
+from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.support.pages import ROOT, text_of
 
 RECIPES = ROOT / "examples" / "recipes"
@@ -357,33 +359,89 @@ def test_a_producer_waits_for_files_that_are_not_delivered(
 ) -> None:
     """Before a file is made, at most one of the earlier ones is neither confirmed nor failed."""
     module = recipe("bounded_producer", monkeypatch=monkeypatch)
-    bodies = {tmp_path / f"{number}.mov": bytes([number]) * 150_000 for number in range(1, 6)}
-    lost = tmp_path / "3.mov"
+    bodies = {f"{number}.mov": bytes([number]) * 150_000 for number in range(1, 6)}
+    lost = "3.mov"
 
-    async def made() -> AsyncIterator[Path]:
-        for number, (path, body) in enumerate(bodies.items()):
-            settled = sum(file.complete for file in fake.files) + (number > 2)
-            assert settled >= number - 1
-            if path != lost:
-                await asyncio.to_thread(path.write_bytes, body)
-            yield path
+    async def make(source: str) -> Path:
+        number = int(source.partition(".")[0]) - 1
+        settled = sum(file.complete for file in fake.files) + (number > 2)
+        assert settled >= number - 1
+        if source == lost:
+            raise FileNotFoundError("no such take")
+        await asyncio.to_thread((tmp_path / source).write_bytes, bodies[source])
+        return tmp_path / source
 
-    delivery = asyncio.run(module.deliver(made(), at_once=2))
-    assert list(delivery.failures) == [lost]
-    assert "No such file" in str(delivery.failures[lost])
-    assert sorted(delivery.files) == sorted(bodies.keys() - {lost})
+    delivery = asyncio.run(module.deliver(list(bodies), asyncio.Event(), make, at_once=2))
+    assert {source: str(error) for source, error in delivery.failures.items()} == {lost: "no such take"}
+    assert (sorted(delivery.files), delivery.cut_off, delivery.left) == (sorted(bodies.keys() - {lost}), [], [])
     assert {file.name: file.sha256 for file in fake.files} == {
-        path.name: hashlib.sha256(body).hexdigest() for path, body in bodies.items() if path != lost
+        name: hashlib.sha256(body).hexdigest() for name, body in bodies.items() if name != lost
     }
-    assert not any(path.exists() for path in bodies)
+    assert not any((tmp_path / name).exists() for name in bodies)
 
 
-def test_what_is_rendered_is_delivered_and_removed(fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_rendered_is_delivered_and_removed(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = recipe("bounded_producer", monkeypatch=monkeypatch)
-    delivery = asyncio.run(module.deliver(module.render(*TAKES)))
-    assert [path.name for path in sorted(delivery.files)] == ["take-07.rendered", "take-08.rendered"]
-    assert (delivery.failures, list(Path().glob("*.rendered"))) == ({}, [])
-    assert all(file.complete for file in fake.files)
+    assert module.main([*TAKES, "nope.mov"]) == 1
+    shown = capsys.readouterr()
+    assert [line.partition(":")[0] for line in sorted(shown.out.splitlines())] == list(TAKES)
+    assert shown.err == "nope.mov: failed: [Errno 2] No such file or directory: 'nope.mov'\n"
+    assert list(Path().glob("*.rendered")) == []
+    assert sorted(file.name for file in fake.files if file.complete) == ["take-07.rendered", "take-08.rendered"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM from another process")
+def test_a_sigterm_begins_nothing_new_and_the_next_run_continues_what_was_cut_off(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRACE", "0.05")
+    module = recipe("bounded_producer", monkeypatch=monkeypatch)
+    sources = [f"{number}.mov" for number in range(5)]
+    for source in sources:
+        Path(source).write_bytes(source.encode() * 10_000)
+    fake.add_fault(hold := Fault(do="hold", times=None))
+
+    def stop() -> None:
+        fake.wait_until(lambda fake: sum(seen.operation == "part" for seen in fake.requests) == 4)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as thread:
+        stopping = thread.submit(stop)
+        status = module.main(sources)
+        stopping.result()
+    assert status == 128 + signal.SIGTERM
+    shown = capsys.readouterr()
+    assert (shown.out, sorted(shown.err.splitlines())) == (
+        "",
+        [f"{source}: cut off; the same command continues it" for source in sources[:4]]
+        + [f"{source}: not begun" for source in sources[4:]],
+    )
+    begun = {file.id for file in fake.files}
+    fake.release(hold)
+    assert module.main(sources) == 0
+    assert [line.partition(":")[0] for line in sorted(capsys.readouterr().out.splitlines())] == sources
+    assert (len(fake.files), begun <= {file.id for file in fake.files if file.complete}) == (5, True)
+
+
+def test_the_recipe_reports_a_file_that_was_made_after_the_signal(
+    fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = recipe("bounded_producer", monkeypatch=monkeypatch)
+
+    async def deliver() -> Any:
+        stop = asyncio.Event()
+
+        async def make(source: str) -> Path:
+            stop.set()
+            return tmp_path / source
+
+        return await module.deliver(list(TAKES), stop, make, at_once=1)
+
+    delivery = asyncio.run(deliver())
+    assert (delivery.cut_off, delivery.left, delivery.failures) == (["take-07.mov"], ["take-08.mov"], {})
+    assert fake.files == ()
 
 
 def test_the_page_names_every_recipe() -> None:
