@@ -127,6 +127,9 @@ ALONE = 30.0
 """Seconds at the present rate. With shorter parts, two are in flight at least: they hide the wait for the answer to
 each other."""
 
+FILLED = 0.8
+"""Share of a bandwidth limit from which on more parts could gain too little."""
+
 FREE = 2.0
 """Seconds at the present rate. As many parts as are sent in that time, up to FIRST, are not worth reducing: little is
 at risk, and on a far link the trial costs a second (150 ms: 1.22 of the time that the bytes need, 1.40 with it)."""
@@ -351,9 +354,14 @@ class Concurrency:
         return again / max(1, again + last[1] - first[1])
 
     @property
+    def _fills_bandwidth(self) -> bool:
+        """Whether the limit of the bandwidth is what limits the rate."""
+        return self.bandwidth is not None and self.rate >= FILLED * self.bandwidth
+
+    @property
     def _may_rise(self) -> bool:
         """Whether the connections may be what limits the rate."""
-        return (self._full or 0.0) < 0.5
+        return (self._full or 0.0) < 0.5 and not self._fills_bandwidth
 
     @property
     def _is_crowded(self) -> bool:
@@ -383,7 +391,9 @@ class Concurrency:
         if not rate or before is None:
             return
         level, (base, base_rate) = max(1, self._level(span)), self._base
-        if sample.now - self._full_at <= span:
+        if self.bandwidth is not None and rate >= FILLED * self.bandwidth:
+            self._hold(sample.now, self.slots, rate)
+        elif sample.now - self._full_at <= span:
             self._hold(sample.now, max(level, self.slots, self._free(sample, rate)), rate)
             self._best = 0.0  # what was acknowledged in this moment is too much or too little: it came in bursts
         elif not base:
@@ -458,7 +468,7 @@ class Concurrency:
             if self._may_rise:
                 step = self._step or (self.slots if self._is_lossy else max(1, self.slots // 8))
                 self._rise(sample, self.slots, self._usual, self.slots + step)
-            elif self.slots < FIRST:
+            elif self.slots < FIRST and not self._fills_bandwidth:
                 self._rise(sample, self.slots, self._usual, self.slots + 1)
         elif not is_up and self.slots > least and not self._is_proportional and self._is_crowded:
             step = self._step or max(1, self.slots // (8 if self._full is None else 2))

@@ -108,14 +108,17 @@ def test_a_link_that_loses_packets_gets_twice_the_rate_of_eight_connections() ->
         assert run(link, 20 * MB, 50, seed=seed).seconds < eight / 2
 
 
-@pytest.mark.parametrize(("bandwidth", "first"), [(5 * MB, 2), (10 * MB, 5), (None, 8)])
-def test_under_a_bandwidth_limit_few_parts_are_begun(bandwidth: int | None, first: int) -> None:
+@pytest.mark.parametrize(
+    ("bandwidth", "size", "first"),
+    [(5 * MB, 4 * MB, 2), (20 * MB, 20 * MB, 2), (10 * MB, 4 * MB, 5), (None, 4 * MB, 8)],
+)
+def test_under_a_bandwidth_limit_few_parts_are_begun(bandwidth: int | None, size: int, first: int) -> None:
     """So that not all of them are half sent when the upload is stopped."""
     link = Link(rate=bandwidth or 25 * MB, tells=False)
-    found = simulate(link, Searching(FIRST, bandwidth=bandwidth), [4 * MB] * 10**4, until=12)
+    found = simulate(link, Searching(FIRST, bandwidth=bandwidth), [size] * 10**4, until=12)
     assert found.slots(0.2, 0.3)[-1] == first
-    if bandwidth == 5 * MB:
-        assert found.slots(0).count(2) > 0.7 * len(found.slots(0)), "more are only tried"
+    if bandwidth is not None:
+        assert max(found.slots(0)) == first, "more than fill the limit are never tried"
 
 
 def test_a_link_too_slow_for_the_bandwidth_limit_gets_more_parts() -> None:
