@@ -100,7 +100,7 @@ class Uploader:
             matched there.
         session: A session whose connector is shared (pool, resolver, TLS). Nothing else of it is used. Close it after
             the Uploader. If it is closed earlier, uploads fail, and their placeholders are deleted over a separate
-            connection.
+            connection. While others use all its connections, requests wait, for up to `Timeouts.pool`.
         proxy: The URL of an HTTP proxy for API calls and parts, or a callable that chooses one for each host. The
             callable gets `scheme://host[:port]` of each request and returns a URL, or None for a direct connection.
             User and password in the URL are percent-encoded UTF-8. SOCKS is not supported.

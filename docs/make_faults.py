@@ -21,6 +21,7 @@ Each attempt at a part ends in a receipt or in one of these failures; the first 
 * **new links**: the upload starts over with new links (`UploadReplanned`), three times at most; `LinksExpired` \
 if that would not help, as with links that were received a moment ago.
 * **given up at once**: `PartRejected`, and the upload's other parts are stopped.
+* **exhausted**: `PartExhausted` at once: waiting was the attempt. What was sent is kept.
 
 S3 acknowledges a part by a 200 with an ETag, a checksum and no body; an S3 `<Error>` with status 200 is the error \
 that it names, and other success codes (201, 202, 204, 206) are not S3's. A 200 with neither ETag, checksum nor body \
@@ -34,7 +35,8 @@ without being one: where none has matched on a host yet, a mismatch that repeats
 ETags for that host, with a warning (*etag*). See [what the checksum costs](tuning.md#what-the-checksum-costs).
 
 The same table holds for a call of Frame.io's API that gets no answer (*untrusted*, *misconfigured*, *unreachable*, \
-*lost*): given up at once means `ApiError`, and within `RetryPolicy.patience` an unreachable service uses up no attempt.
+*crowded*, *lost*): given up at once, or exhausted, means `ApiError`, \
+and within `RetryPolicy.patience` an unreachable service uses up no attempt.
 The API's answers 408, 429 and 5xx are tried again, each with an `ApiRetrying`.
 
 | failure | what it is | what follows | source |

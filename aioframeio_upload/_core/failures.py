@@ -19,6 +19,8 @@ class FailureKind(Enum):
     """The server's certificate is not trusted."""
     MISCONFIGURED = "misconfigured"
     """No request can be made with these settings, now or later."""
+    CROWDED = "crowded"
+    """No connection of the caller's pool became free, so nothing was sent; the network has no part in it."""
     LOST = "lost"
     """The connection broke, or the answer could not be read; it may have been a refusal."""
     STALLED = "stalled"
@@ -41,6 +43,8 @@ class Verdict(Enum):
     AGAIN = "tried again"
     NEW_LINKS = "new links"
     GIVE_UP = "given up at once"
+    EXHAUSTED = "exhausted"
+    """Given up at once, and not rejected: what was sent is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ _S3 = "Amazon S3 API reference, Error responses"
 _BOTOCORE = "botocore 1.44 `retries/standard.py`"
 _HTTP = "RFC 9110"
 _AIOHTTP = "aiohttp 3.14 `client_exceptions.py`"
+_AIOHTTP_POOL = "aiohttp 3.14 `connector.py`"
 
 _REFUSED = FailureKind.REFUSED
 _AGAIN, _NEW_LINKS, _GIVE_UP = Verdict.AGAIN, Verdict.NEW_LINKS, Verdict.GIVE_UP
@@ -126,6 +131,12 @@ FAILURES: tuple[FailureRule, ...] = (
         _AIOHTTP,
         meaning="no connection: name not found, connection refused, host unreachable, handshake broken off, timeout, "
         "a proxy that cannot connect (502 to 504); uses up no attempt within `RetryPolicy.patience`",
+    ),
+    FailureRule(
+        FailureKind.CROWDED,
+        Verdict.EXHAUSTED,
+        _AIOHTTP_POOL,
+        meaning="other requests used all connections that the connector of `session=` allows, for `Timeouts.pool`",
     ),
     FailureRule(
         FailureKind.LOST, _AGAIN, _AIOHTTP, meaning="the connection broke, or the answer was lost or unreadable"

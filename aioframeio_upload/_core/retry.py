@@ -16,7 +16,7 @@ from .errors import IntegrityError, LinksExpired, PartError, PartExhausted, Part
 from .failures import AttemptFailure, FailureKind, Verdict, explain, rule_for
 from .model import Receipt
 from .settings import RetryPolicy
-from .words import CHECK_NETWORK, CHECK_PROXY, LOOK_ON_THE_WAY, TRUST
+from .words import CHECK_NETWORK, CHECK_PROXY, LOOK_ON_THE_WAY, RAISE_POOL, TRUST
 
 _SPOILING = (FailureKind.CRC, FailureKind.ETAG)
 """Failures after which S3 may have other bytes than were sent."""
@@ -144,18 +144,19 @@ def _after_failure(
     is_patient = bool(outages) and situation.quiet_for <= policy.patience
     error = _error_of(failure, reason, situation)
     final: UploadError | None = None
+    is_exhausted = rule.verdict is Verdict.EXHAUSTED
     if rule.verdict is Verdict.GIVE_UP:
         final = PartRejected.of(error, reason, advice=_ADVICE.get(failure.kind))
     elif rule.verdict is Verdict.NEW_LINKS:
         expired = f"part {situation.number}: S3 says that its link has expired"
         final = LinksExpired(expired, file_id=situation.file_id)
-    elif not is_patient and situation.attempts >= policy.attempts:
+    elif is_exhausted or (not is_patient and situation.attempts >= policy.attempts):
         if failure.kind in _SPOILING:
             final = IntegrityError.of(error, reason)
         elif situation.memory.crc_differed and situation.may_be_whole:
             final = IntegrityError.of(error, f"{SPOILED}; the last attempt: {reason}")
         else:
-            words = f"every attempt failed; the last: {reason}"
+            words = reason if is_exhausted else f"every attempt failed; the last: {reason}"
             final = PartExhausted.of(error, words, advice=_ADVICE.get(failure.kind))
             final.__cause__ = error
     if final is not None:
@@ -170,6 +171,7 @@ _ADVICE = {
     FailureKind.UNTRUSTED: TRUST,
     FailureKind.MISCONFIGURED: CHECK_PROXY,
     FailureKind.UNREACHABLE: CHECK_NETWORK,
+    FailureKind.CROWDED: RAISE_POOL,
     FailureKind.REDIRECTED: LOOK_ON_THE_WAY,
 }
 """Where the kind of failure says more than S3's answer does."""

@@ -110,9 +110,14 @@ class Timeouts:
     confirm: float | None = None
     """For the service to assemble the parts. None for 300 s plus 60 s for each 100 GB; 0 for not waiting at all."""
 
+    pool: float = 600.0
+    """For a connection of a caller's `session=` to become free, while other requests use all that its connector's
+    `limit` or `limit_per_host` allows. That wait is not the network's fault, and counts as nothing else: not towards
+    the other time limits here, and not as an attempt. As long as `RetryPolicy.patience`."""
+
     def __post_init__(self) -> None:
         _check_types(self)
-        for name in ("connect", "api", "stall"):
+        for name in ("connect", "api", "stall", "pool"):
             _require(0 < getattr(self, name) < inf, f"Timeouts.{name} must be more than 0, and finite")
         _require(self.answer is None or 0 < self.answer < inf, "Timeouts.answer must be more than 0, and finite")
         _require(self.confirm is None or 0 <= self.confirm < inf, "Timeouts.confirm must be 0 or more, and finite")

@@ -62,7 +62,7 @@ class Flight:
     moved: int = 0
     """Bytes that the other end has acknowledged."""
     is_held: bool = False
-    """Whether a pause holds it."""
+    """Whether a pause holds it, or a caller's pool that has no connection for it."""
     is_sent: bool = False
     """Whether the other end has all of it, so that only its answer is missing."""
     is_straggler: bool = False

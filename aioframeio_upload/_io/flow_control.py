@@ -17,6 +17,9 @@ PAUSE = 15.0
 LATE = 30.0
 """Seconds. If the loop wakes a throttled payload by more than this later than planned, that counts as a stall."""
 
+STRETCH = 1.0
+"""Seconds of a call's wait for a connection that are told at a time."""
+
 LOOK = 0.1
 MOST_LOOK = 1.0
 """Interval, as a fraction of `Timeouts.stall` and at most in seconds, at which the kernel is asked how much of a
@@ -66,6 +69,87 @@ class BandwidthLimiter:
         return 0.0 if self._bucket is None else self._bucket.reserve(time.monotonic(), size)
 
 
+class PoolWait:
+    """The wait of one request for a connection, while others use all that a caller's connector allows.
+
+    Args:
+        seconds: How long it may take in all: aiohttp may queue a request again, if another one was faster.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+        self.is_waiting = False
+        """Whether the request is in the queue, or was when its time was over."""
+
+    def begin(self) -> float:
+        """Note that the request is queued, and return the seconds that it may wait from now on."""
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = now + self._seconds
+        self.is_waiting = True
+        return max(0.0, self._until - now)
+
+    def end(self) -> None:
+        """Note that it has left the queue: a connection is free, or may be opened."""
+        self.is_waiting = False
+
+
+class CallDeadline:
+    """The timeout of one call, which does not run while the call waits for a connection of a caller's pool.
+
+    Not aiohttp's `total`, which counts that wait too.
+
+    Args:
+        seconds: For the whole call otherwise.
+        pool: Seconds for that wait.
+        on_wait: Called with the seconds of each stretch of that wait, before they have passed.
+    """
+
+    def __init__(self, seconds: float, pool: float, on_wait: Callable[[float], None] | None = None) -> None:
+        self.timeout = asyncio.timeout(seconds)
+        """The timeout context to make the call in."""
+        self._left = seconds
+        self._pool = PoolWait(pool)
+        self._on_wait = on_wait
+        self._telling: asyncio.TimerHandle | None = None
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the call waits for a connection, or did when its time was over."""
+        return self._pool.is_waiting
+
+    def sent(self) -> None:
+        """Do nothing: the headers have left."""
+
+    def queued(self) -> None:
+        """Stop the clock: other requests use all connections."""
+        when, now = self.timeout.when(), asyncio.get_running_loop().time()
+        if when is None or self.timeout.expired():
+            return
+        self._left = when - now
+        self.timeout.reschedule(now + self._pool.begin())
+        self._tell()
+
+    def admitted(self) -> None:
+        """Start the clock again."""
+        self.close()
+        if not self.timeout.expired():
+            self._pool.end()
+            self.timeout.reschedule(asyncio.get_running_loop().time() + self._left)
+
+    def close(self) -> None:
+        """Stop telling of the wait."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
+    def _tell(self) -> None:
+        if self._on_wait is not None:
+            self._on_wait(STRETCH)
+            self._telling = asyncio.get_running_loop().call_later(STRETCH, self._tell)
+
+
 class StallGuard:
     """The timeout of one attempt: `Timeouts.stall` from the last byte that moved, longer while bytes are held back.
 
@@ -75,11 +159,13 @@ class StallGuard:
     Args:
         stall: Seconds until the next byte has to move.
         answer: Seconds from when the other end has every byte until the end of its response.
+        pool: Seconds for a connection of a caller's pool to become free.
     """
 
-    def __init__(self, stall: float, answer: float) -> None:
+    def __init__(self, stall: float, answer: float, pool: float) -> None:
         self.stall = stall
         self._answer = answer
+        self._pool = PoolWait(pool)
         self._looking: asyncio.TimerHandle | None = None
         self.deadline = asyncio.timeout(stall)
         """The timeout context to run the attempt in."""
@@ -87,6 +173,22 @@ class StallGuard:
         """Whether a pause holds the body, or did when the attempt ended."""
         self.is_sent = False
         """Whether the other end has the whole body, so that only its response is missing."""
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the attempt waits for a connection of the pool, or did when it ended."""
+        return self._pool.is_waiting
+
+    def queued(self) -> None:
+        """Extend the timeout: other requests use all connections of the pool."""
+        if not self.deadline.expired():
+            self._allow(self._pool.begin())
+
+    def admitted(self) -> None:
+        """Restart the timeout: a connection is free, or may be opened."""
+        if not self.deadline.expired():
+            self._pool.end()
+            self.moved()
 
     def moved(self) -> None:
         """Restart the timeout: a byte moved, or may move from now on."""

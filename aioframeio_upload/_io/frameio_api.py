@@ -30,13 +30,14 @@ from .._core.links import is_secure
 from .._core.listing import BadListing, Cursors, Listing
 from .._core.presigned import Now
 from .._core.redact import PartUrl, Secret, redact, without_frames
-from .._core.words import CHECK_LOGIN, CHECK_PROXY, TRUST, USE_ROOT_FOLDER, advise_on_call, name_call
+from .._core.words import CHECK_LOGIN, CHECK_PROXY, RAISE_POOL, TRUST, USE_ROOT_FOLDER, advise_on_call, name_call
 from .api_pace import ApiPace, Turn
 from .api_response import Answer, Shape, read_answer, read_text, summarize
 from .files import in_thread
+from .flow_control import CallDeadline
 from .foreign import ForeignCancellation, await_foreign
 from .http_client import request
-from .http_errors import FAILURES, cancelled_by_us_alone, describe, host_of, kind_of, send_once
+from .http_errors import FAILURES, cancelled_by_us_alone, describe, describe_pool, host_of, kind_of, send_once
 from .made_folders import MadeFolders
 from .session import Session
 
@@ -128,11 +129,21 @@ class Flight:
     began: float
     turn: Turn | None
     """Where its answer is recorded; None without `Limits.api_pacing`."""
+    deadline: CallDeadline
     has_left: bool = False
     """Whether the service may have received a byte: there was a connection, and the headers were written."""
 
+    def queued(self) -> None:
+        """Record that all connections of the pool are in use; called by the session's `TraceConfig`."""
+        self.deadline.queued()
+
+    def admitted(self) -> None:
+        """Record that the wait for the pool is over."""
+        self.began = time.monotonic()
+        self.deadline.admitted()
+
     def sent(self) -> None:
-        """Record that the headers were written; called by the session's `TraceConfig`."""
+        """Record that the headers were written."""
         self.has_left = True
 
 
@@ -187,7 +198,8 @@ class FrameioApi:
             query: The query of the URL.
             on_lost: Called with the reason each time the service may have acted although no answer confirms it.
             on_flight: Called with True when a request begins, and with False when it has failed.
-            on_outage: Called with the seconds that an attempt without a connection costs, before they have passed.
+            on_outage: Called with the seconds that an attempt without a connection costs, or the wait for one of a
+                caller's pool, before they have passed.
             **ids: The other IDs in the path; a `file_id` among them becomes the error's.
 
         Raises:
@@ -200,7 +212,7 @@ class FrameioApi:
             async with self._admitted(operation, is_again=is_again) as (turn, token):
                 url, began = self._url(operation, account_id, ids, query), time.monotonic()
                 on_flight(True)
-                flight = Flight(began, turn)
+                flight = Flight(began, turn, self._deadline(on_outage))
                 try:
                     with self._recording(operation, url, tries.attempts + 1) as recording:
                         answer = await self._request(operation, url, body, token, flight)
@@ -272,6 +284,10 @@ class FrameioApi:
             advice=advice,
         )
 
+    def _deadline(self, on_outage: Callable[[float], None]) -> CallDeadline:
+        timeouts = self._resources.timeouts
+        return CallDeadline(timeouts.api, timeouts.pool, on_outage)
+
     def _recording(self, operation: Operation, url: URL, attempt: int) -> Recording:
         facts = RequestFacts(operation.method, url.raw_host or "", url.port, attempt)
         return self._resources.settings.telemetry.call(operation.name, facts)
@@ -328,30 +344,34 @@ class FrameioApi:
         timeouts = self._resources.timeouts
         try:
             async with (
+                flight.deadline.timeout,
                 cancelled_by_us_alone(),
                 await request(
                     self._resources.session_for(cleaning=operation is DELETE),
                     operation.method,
                     Secret(url),
                     data=None if body is None else _payload(body),
-                    timeout=aiohttp.ClientTimeout(total=timeouts.api, sock_connect=timeouts.connect),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
                     allow_redirects=False,
                     middlewares=(send_once,),
-                    trace_request_ctx=flight,
+                    stages=flight,
                     **self._resources.route_to(url, _headers(token)),
                 ) as response,
             ):
                 text = await read_text(response)
         except FAILURES as error:
             kind, words = kind_of(error), describe(error, host_of(url))
-            if kind is FailureKind.LOST and not flight.has_left:
-                # `sock_connect` covers TCP alone: a name look-up that hangs, or a full pool of a caller's connector, is
-                # ended by the timeout of the whole call.
+            if flight.deadline.timeout.expired() and flight.deadline.is_queued:
+                kind, words = FailureKind.CROWDED, describe_pool(self._resources.session.connector, timeouts.pool)
+            elif kind is FailureKind.LOST and not flight.has_left:
+                # `sock_connect` covers TCP alone: a name look-up that hangs is ended by the timeout of the whole call.
                 kind, words = (
                     FailureKind.UNREACHABLE,
                     f"no connection to {host_of(url)} in time" if isinstance(error, TimeoutError) else words,
                 )
             return Answer(None, trouble=words, kind=kind)
+        finally:
+            flight.deadline.close()
         self._resources.clock.observe(response.headers.get("Date", ""), time.monotonic())
         self._observe(operation, response, flight)
         clean = partial(redact, tokens=[token.reveal()], links=links)
@@ -438,7 +458,7 @@ def _ignore(_: object) -> None:
     """Stand in for a callback that was not given."""
 
 
-_ADVICE = {FailureKind.UNTRUSTED: TRUST, FailureKind.MISCONFIGURED: CHECK_PROXY}
+_ADVICE = {FailureKind.UNTRUSTED: TRUST, FailureKind.MISCONFIGURED: CHECK_PROXY, FailureKind.CROWDED: RAISE_POOL}
 """Where the kind of failure says more than the lack of an answer."""
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -46,7 +46,23 @@ _REQUEST: Final[Callable[..., Awaitable[aiohttp.ClientResponse]]] = inspect.unwr
 _SEND: Final[Callable[..., Awaitable[aiohttp.ClientResponse]]] = inspect.unwrap(aiohttp.ClientRequest.send)
 
 
-def request(
+class Stages(Protocol):
+    """Gets what happens to a request: its `trace_request_ctx`."""
+
+    def queued(self) -> None:
+        """Note that it waits for a connection: others use all that the connector allows."""
+        ...
+
+    def admitted(self) -> None:
+        """Note that it waits no longer. It may be queued again, if another request was faster."""
+        ...
+
+    def sent(self) -> None:
+        """Note that its headers have left."""
+        ...
+
+
+def request(  # noqa: PLR0913  # aiohttp's arguments
     session: aiohttp.ClientSession,
     method: str,
     url: Secret[URL],
@@ -54,6 +70,7 @@ def request(
     headers: Mapping[str, str],
     proxy_headers: Mapping[str, str] | None = None,
     middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (),
+    stages: Stages | None = None,
     **options: Any,
 ) -> Awaitable[aiohttp.ClientResponse]:
     """Send a request, and return the response to enter, once it is awaited.
@@ -67,6 +84,7 @@ def request(
         headers: All headers; those of `CREDENTIALS` are hidden.
         proxy_headers: Headers for a proxy's CONNECT; hidden.
         middlewares: aiohttp's middlewares of this request.
+        stages: Gets what happens to it.
         **options: Further arguments of `aiohttp.ClientSession.request`.
     """
     hidden = _Hidden(
@@ -80,6 +98,7 @@ def request(
         hidden.url.reveal().with_query(None).with_fragment(None),
         headers={name: value for name, value in headers.items() if name.lower() not in CREDENTIALS},
         middlewares=(*middlewares, hidden),
+        trace_request_ctx=stages,
         **options,
     )
 
@@ -151,6 +170,8 @@ def open_http_session(
     if connector is None:
         raise RuntimeError("the session that was given is closed")
     trace = aiohttp.TraceConfig()
+    trace.on_connection_queued_start.append(_on_queued)
+    trace.on_connection_queued_end.append(_on_admitted)
     trace.on_request_headers_sent.append(_on_headers_sent)
     session = aiohttp.ClientSession.__new__(aiohttp.ClientSession)
     _INIT(
@@ -173,7 +194,16 @@ def open_http_session(
     return session
 
 
+async def _on_queued(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.queued()
+
+
+async def _on_admitted(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.admitted()
+
+
 async def _on_headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    """Call `sent()` of a request's `trace_request_ctx`."""
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.sent()

@@ -134,6 +134,13 @@ def describe(error: BaseException, host: str | None = None) -> str:
     return text + _errno(error)
 
 
+def describe_pool(connector: aiohttp.BaseConnector | None, seconds: float) -> str:
+    """Return what a request waited for that got no connection of a caller's pool."""
+    bounds = {name: getattr(connector, name, 0) for name in ("limit", "limit_per_host")}
+    words = " and ".join(f"{name}={bound}" for name, bound in bounds.items() if bound)
+    return f"no connection of the session's pool ({words or 'limited'}) was free within {seconds:g} s"
+
+
 def _errno(error: BaseException) -> str:
     # OpenSSL's numbers are not errno values: its 1 would read as EPERM.
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):

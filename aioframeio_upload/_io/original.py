@@ -14,8 +14,9 @@ from yarl import URL
 from .._core.backoff import CallTries, read_retry_after
 from .._core.failures import FailureKind
 from .._core.redact import Secret, without_frames
+from .flow_control import CallDeadline
 from .http_client import request
-from .http_errors import FAILURES, describe, host_of, kind_of, send_once
+from .http_errors import FAILURES, describe, describe_pool, host_of, kind_of, send_once
 from .session import Session
 
 ATTEMPTS = 3
@@ -53,23 +54,29 @@ async def read_headers(link: Secret[str], resources: Session) -> Mapping[str, st
 
 
 async def _try(url: Secret[URL], resources: Session) -> Mapping[str, str] | _Refused:
+    deadline = CallDeadline(resources.timeouts.api, resources.timeouts.pool)
     try:
-        return await _get(url, resources)
+        async with deadline.timeout:
+            return await _get(url, resources, deadline)
     except FAILURES as error:
+        if deadline.timeout.expired() and deadline.is_queued:
+            words = describe_pool(resources.session.connector, resources.timeouts.pool)
+            return _Refused(words, FailureKind.CROWDED)
         return _Refused(describe(error, host_of(url.reveal())), kind_of(error))
     except BaseException as error:
         without_frames(error)
         raise
 
 
-async def _get(url: Secret[URL], resources: Session) -> Mapping[str, str] | _Refused:
+async def _get(url: Secret[URL], resources: Session, deadline: CallDeadline) -> Mapping[str, str] | _Refused:
     async with await request(
         resources.session_for(),
         "GET",
         url,
-        timeout=aiohttp.ClientTimeout(total=resources.timeouts.api, sock_connect=resources.timeouts.connect),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
         allow_redirects=False,
         middlewares=(send_once,),
+        stages=deadline,
         **resources.route_to(url.reveal(), {"Range": "bytes=0-0"}),
     ) as response:
         if response.status in (200, 206):

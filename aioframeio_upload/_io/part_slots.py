@@ -60,8 +60,8 @@ class Sending(Protocol):
         ...
 
     @property
-    def is_paused(self) -> bool:
-        """Whether a pause of its upload holds it."""
+    def is_held(self) -> bool:
+        """Whether a pause of its upload holds it, or a caller's pool that has no connection for it."""
         ...
 
 
@@ -243,7 +243,7 @@ class PartSlots:
             return
         self._compared_at = now
         for part, flight in self._flying.items():
-            flight.is_held = part.is_paused
+            flight.is_held = part.is_held
             flight.is_sent = part.sent >= flight.size and flight.moved >= flight.size
         is_idle = not self.limiter.waiting and self.limiter.in_use < self.limiter.total
         self._stragglers.look(now, list(self._flying.values()), is_idle=is_idle)

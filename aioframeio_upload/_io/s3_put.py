@@ -16,11 +16,10 @@ from .._core.failures import AttemptFailure, FailureKind, Verdict, judge
 from .._core.links import resolve_redirect, why_not_followed
 from .._core.model import Part, Receipt
 from .._core.redact import PartUrl, Secret, address_of, without_frames
-from .._core.settings import Timeouts
 from .files import PartReader
 from .flow_control import PauseGate, StallGuard
 from .http_client import request
-from .http_errors import FAILURES, describe, host_of, kind_of, read_bounded
+from .http_errors import FAILURES, describe, describe_pool, host_of, kind_of, read_bounded
 from .part_digests import PartDigests, read_again
 from .part_payload import PartPayload
 from .session import Session
@@ -49,18 +48,33 @@ def is_worth_asking(size: int) -> bool:
     return size > EXPECT_FROM
 
 
-class Question:
-    """Note when a request with `Expect: 100-continue` has left. Called by the session's trace hooks."""
+class PutStages:
+    """Note what happens to a PUT before its body is asked for. Called by the session's trace hooks.
 
-    def __init__(self, guard: StallGuard) -> None:
+    Args:
+        guard: The timeout of the attempt.
+        expect: Whether the request has `Expect: 100-continue`.
+    """
+
+    def __init__(self, guard: StallGuard, expect: bool) -> None:
         self._guard = guard
-        self.is_sent = False
-        """Whether a server has the headers."""
+        self._expect = expect
+        self.is_asked = False
+        """Whether a server has the headers with `Expect`."""
+
+    def queued(self) -> None:
+        """Note that all connections of the pool are in use."""
+        self._guard.queued()
+
+    def admitted(self) -> None:
+        """Note that the wait for the pool is over."""
+        self._guard.admitted()
 
     def sent(self) -> None:
         """Note that the headers have left; from now on the server's answer to `Expect` is awaited."""
-        self.is_sent = True
-        self._guard.asked(EXPECT_WAIT)
+        if self._expect:
+            self.is_asked = True
+            self._guard.asked(EXPECT_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +129,7 @@ class PutAttempt:
         self._asking = asking
         self._is_fresh = is_fresh
         self._body: PartPayload | None = None
+        self._guard: StallGuard | None = None
         self.is_acknowledged = False
         """Whether S3 said that it has the part; known before its checksums are compared."""
 
@@ -129,9 +144,9 @@ class PutAttempt:
         return self._body.transport if self._body is not None else None
 
     @property
-    def is_paused(self) -> bool:
-        """Whether the upload is paused."""
-        return not self._gate.is_open
+    def is_held(self) -> bool:
+        """Whether a pause holds the part, or a caller's pool that has no connection for it."""
+        return not self._gate.is_open or (self._guard is not None and self._guard.is_queued)
 
     async def put(self, resources: Session) -> Receipt | AttemptFailure:
         """Send the part once.
@@ -169,7 +184,8 @@ class PutAttempt:
         """PUT to one URL; aiohttp does not follow redirects, because it would re-quote the signed URL."""
         size = self._part.size
         digests = PartDigests(resources.checksums.wanted(address_of(self._part.url)))
-        guard = StallGuard(resources.timeouts.stall, resources.timeouts.answer_for(size))
+        timeouts = resources.timeouts
+        guard = self._guard = StallGuard(timeouts.stall, timeouts.answer_for(size), timeouts.pool)
         body = PartPayload(
             self._lent,
             size,
@@ -235,7 +251,7 @@ class PutAttempt:
         The frames from here on contain answers, which may quote the link, so `_put_to` removes them from every
         traceback.
         """
-        question = Question(guard)
+        stages = PutStages(guard, expect)
         headers = {"Content-Type": self._content_type, "x-amz-acl": "private"}
         broke: AttemptFailure | None = None
         outcome: AnswerOutcome
@@ -250,7 +266,7 @@ class PutAttempt:
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=resources.timeouts.connect),
                     allow_redirects=False,
                     expect100=expect,
-                    trace_request_ctx=question if expect else None,
+                    stages=stages,
                     **(resources.apart(link.reveal()) if self._is_fresh else {}),
                     **resources.route_to(link.reveal(), headers),
                 ) as response,
@@ -262,13 +278,13 @@ class PutAttempt:
                 outcome = self._read(link, response, await read_bounded(response, MAX_ANSWER), body.sent)
         except TimeoutError as error:
             is_late = guard.deadline.expired()
-            if is_late and question.is_sent and not body.begun:
+            if is_late and stages.is_asked and not body.begun:
                 return AskAgainWithoutExpect()
-            connected = question.is_sent or body.begun
-            outcome = broke = self._late(guard, connected, link, resources.timeouts) if is_late else _lost(error, link)
+            connected = stages.is_asked or body.begun
+            outcome = broke = self._late(guard, connected, link, resources) if is_late else _lost(error, link)
         except FAILURES as error:
             outcome = broke = _lost(error, link)
-        if isinstance(outcome, AttemptFailure) and question.is_sent and not body.begun and may_be_asking(outcome):
+        if isinstance(outcome, AttemptFailure) and stages.is_asked and not body.begun and may_be_asking(outcome):
             return AskAgainWithoutExpect(broke)
         return outcome
 
@@ -292,10 +308,14 @@ class PutAttempt:
             return AttemptFailure(FailureKind.REDIRECTED, f"redirected {why_not}", status=307)
         return Redirected(Secret(URL(target, encoded=True)))
 
-    def _late(self, guard: StallGuard, connected: bool, link: Secret[URL], timeouts: Timeouts) -> AttemptFailure:
+    def _late(self, guard: StallGuard, connected: bool, link: Secret[URL], resources: Session) -> AttemptFailure:
         """Return the failure of an attempt that ran out of time."""
+        timeouts = resources.timeouts
         if guard.is_paused or not self._gate.is_open:
             return AttemptFailure(FailureKind.PAUSED, "paused for longer than S3 keeps a silent connection")
+        if guard.is_queued:
+            words = describe_pool(resources.session.connector, timeouts.pool)
+            return AttemptFailure(FailureKind.CROWDED, words)
         if not connected:
             return AttemptFailure(
                 FailureKind.UNREACHABLE, f"no connection to {host_of(link.reveal())} in {timeouts.stall:g} s"

@@ -114,6 +114,7 @@ EXPECTED: list[tuple[FailureKind, int | None, str | None, str, Verdict]] = [
     (FailureKind.REFUSED, 400, "ACodeOfTomorrow", "Request has expired", GIVE_UP),
     (FailureKind.UNTRUSTED, None, None, "the server's certificate is not trusted", GIVE_UP),
     (FailureKind.MISCONFIGURED, None, None, "the proxy refused (407)", GIVE_UP),
+    (FailureKind.CROWDED, None, None, "no connection of the session's pool was free", Verdict.EXHAUSTED),
 ]
 
 

@@ -89,6 +89,7 @@ def test_a_first_failure_is_followed_by_what_its_row_in_the_table_says(row: Fail
         Verdict.AGAIN: ({Action.RETRY, Action.WAIT}, PartError),
         Verdict.NEW_LINKS: ({Action.GIVE_UP}, LinksExpired),
         Verdict.GIVE_UP: ({Action.GIVE_UP}, PartRejected),
+        Verdict.EXHAUSTED: ({Action.GIVE_UP}, PartExhausted),
     }
     actions, error = expected[row.verdict]
     assert decision.action in actions

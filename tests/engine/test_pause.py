@@ -312,7 +312,7 @@ async def test_the_stall_guard_does_not_fire_under_a_pause(fake: FakeFrameio) ->
 async def test_what_an_attempt_is_allowed_to_wait_for() -> None:
     """As instants of its deadline: 30 s for a byte, 15 s for a pause, its turn and more under a limit."""
     now = asyncio.get_running_loop().time
-    guard = StallGuard(30.0, 300.0)
+    guard = StallGuard(30.0, 300.0, 600.0)
 
     def left() -> float:
         instant = guard.deadline.when()
@@ -337,7 +337,7 @@ async def test_a_pause_that_ends_when_its_attempt_was_just_given_up_is_a_pause_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "PAUSE", 0.0)
-    guard = StallGuard(30.0, 300.0)
+    guard = StallGuard(30.0, 300.0, 600.0)
 
     async def attempt() -> None:
         async with guard.deadline:

@@ -22,7 +22,7 @@ class Body:
     def __init__(self, transport: asyncio.WriteTransport | None = None) -> None:
         self.sent = 0
         self.transport = transport
-        self.is_paused = False
+        self.is_held = False
 
 
 @pytest.fixture
