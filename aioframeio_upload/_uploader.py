@@ -307,12 +307,12 @@ class Uploader:
                 it on the existing one as a new version. `"version-changed"`: as `"skip"` if it is the same file, else
                 as `"version"`.
             compare: What tells, for `"skip"` and `"version-changed"`, whether it is the same file. `"auto"`: that the
-                journal has its size and modification time, or the content of the file at Frame.io (its CRC64NVME); else
-                name, size and time. `"content"`: its content, in any case. The source is read once; where the journal
-                does not know the content of the file at Frame.io, Frame.io is asked as by `verify`, and the result is
-                recorded, so that the next run does not ask. What cannot be compared is sent, and `UploadedFile.reason`
-                says why: S3 states no checksum, the original may not be downloaded, or the source is a stream, which
-                can be read only once.
+                journal has its size, modification time and change time, or the content of the file at Frame.io (its
+                CRC64NVME, for which the source is read); else name, size and time. `"content"`: its content, in any
+                case. The source is read once; where the journal does not know the content of the file at Frame.io,
+                Frame.io is asked as by `verify`, and the result is recorded, so that the next run does not ask. What
+                cannot be compared is sent, and `UploadedFile.reason` says why: S3 states no checksum, the original may
+                not be downloaded, or the source is a stream, which can be read only once.
 
         Raises:
             ValueError: The name or the account is missing, an ID is empty or not text, a link names no folder and no

@@ -17,6 +17,8 @@ class LocalFile(NamedTuple):
     """Relative to the root, with `/`."""
     size: int
     modified_ns: int
+    changed_ns: int | None = None
+    """When its content or status was changed last; None if that is not known."""
 
     @property
     def name(self) -> str:

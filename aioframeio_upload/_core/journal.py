@@ -92,14 +92,22 @@ class SentFile:
     """Of the whole file, as `UploadedFile.crc64nvme`; None if it is not known."""
     is_compared: bool = False
     """Whether it was not sent from this path, but compared with what is at Frame.io."""
+    ctime_ns: int | None = None
+    """The source's change time before its first byte was read. None if it is not known: an earlier release recorded the
+    file, or its parts were sent by several runs."""
 
-    def is_unchanged(self, path: str | None, size: int, mtime_ns: int | None) -> bool:
-        """Return whether a source is the one that it was, with the same size and modification time."""
-        return (self.path, self.size, self.mtime_ns) == (path, size, mtime_ns)
+    def is_unchanged(self, ctime_ns: int | None) -> bool:
+        """Return whether a source that has the path, size and modification time of this one has not changed since.
+
+        Any program can set those (`os.utime`, `cp -p`, `rsync -t`), and another card may be mounted at the path. No
+        program can set the change time: a write, a rename over the file and `utime` itself each set it to the present
+        (POSIX, inode(7)). Git, restic and borg rely on it, too.
+        """
+        return self.ctime_ns is not None and self.ctime_ns == ctime_ns
 
 
-def find_unchanged(sent: Iterable[SentFile], path: str | None, size: int, mtime_ns: int | None) -> SentFile | None:
-    """Return what a source was sent or compared as last, if it has not changed since.
+def find_sent_as(sent: Iterable[SentFile], path: str | None, size: int, mtime_ns: int | None) -> SentFile | None:
+    """Return what a source was sent or compared as last, if its size and modification time are the same.
 
     Args:
         sent: What was sent to one place, the latest first.
@@ -108,7 +116,7 @@ def find_unchanged(sent: Iterable[SentFile], path: str | None, size: int, mtime_
         mtime_ns: Its modification time now, which is compared with its own earlier one, not with another clock.
     """
     last = next((one for one in sent if one.path == path), None)
-    return last if last is not None and last.is_unchanged(path, size, mtime_ns) else None
+    return last if last is not None and (last.size, last.mtime_ns) == (size, mtime_ns) else None
 
 
 @public
@@ -239,25 +247,37 @@ def _read_receipt(number: int, size: int, document: object) -> Receipt:
 
 
 def write_sent(sent: SentFile) -> str:
-    """Return as JSON what was sent, without the file's ID, which is a separate column."""
+    """Return as JSON what was sent, without the file's ID and the change time, which are separate columns."""
     # Earlier releases take a list of five for a damaged row, so that the file is unknown to them, and nothing worse.
     compared = ["compared"] * sent.is_compared
     return json.dumps([sent.path, sent.size, sent.mtime_ns, sent.crc64nvme, *compared])
 
 
-def read_sent(file_id: object, text: object) -> SentFile | None:
-    """Return what `write_sent` wrote; None if the row is damaged, so that the file counts as unknown."""
+def read_sent(file_id: object, text: object, changed: object = None) -> SentFile | None:
+    """Return what `write_sent` wrote; None if the row is damaged, so that the file counts as unknown.
+
+    Args:
+        file_id: The file's ID.
+        text: The output of `write_sent`.
+        changed: The output of `write_ctime`; anything else counts as unknown.
+    """
     try:
         document = _loads(text)
     except ValueError:
         return None
+    ctime_ns = int(changed) if isinstance(changed, str) and _NUMBER.fullmatch(changed) else None
     match file_id, document:
         case str() as id, [str() as path, int() as size, int() as mtime_ns, str() | None as crc64nvme]:
-            return SentFile(id, path, size, mtime_ns, crc64nvme)
+            return SentFile(id, path, size, mtime_ns, crc64nvme, ctime_ns=ctime_ns)
         case str() as id, [str() as path, int() as size, int() as mtime_ns, str() | None as crc64nvme, "compared"]:
-            return SentFile(id, path, size, mtime_ns, crc64nvme, is_compared=True)
+            return SentFile(id, path, size, mtime_ns, crc64nvme, is_compared=True, ctime_ns=ctime_ns)
         case _:
             return None
+
+
+def write_ctime(ctime_ns: int | None) -> str | None:
+    """Return a change time as text: a clock that is wrong by centuries needs more than SQLite's 64 bits."""
+    return None if ctime_ns is None else str(ctime_ns)
 
 
 def read_pending(text: object, bytes_confirmed: int) -> tuple[Identity, PendingUpload]:
@@ -352,6 +372,7 @@ def _salvage(text: object) -> dict[str, Any]:
     return found
 
 
+_NUMBER = re.compile(r"-?[0-9]{1,40}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """The service's IDs are UUIDs. Anything else may be a part of a link, so it is not shown."""

@@ -302,9 +302,9 @@ def _folders_of(path: str) -> Iterator[str]:
         yield path
 
 
-def local_file(path: str, found: Stamp) -> LocalFile:
+def local_file(path: str, found: Stamp, changed_ns: int | None) -> LocalFile:
     """Return a file as the pipeline takes it."""
-    return LocalFile(path, found.size, found.modified_ns)
+    return LocalFile(path, found.size, found.modified_ns, changed_ns)
 
 
 # -- which paths are watched -------------------------------------------------------------------------------------------

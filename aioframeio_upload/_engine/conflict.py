@@ -42,8 +42,10 @@ class Sought:
     """Whether names that only look the same are left out."""
     but: str | None = None
     """The ID of a file to leave out."""
-    known: tuple[str, ...] = ()
-    """IDs of files that the source was sent or compared as, and has not changed since."""
+    known: frozenset[str] = frozenset()
+    """IDs of files that the source was sent or compared as, with the size and modification time that it has now."""
+    unchanged: frozenset[str] = frozenset()
+    """Those of them since when it has not changed at all, so that it need not be read to compare it."""
     by_time: bool = True
     """Whether a file of its name and size that is newer than the source counts, if its content is not compared."""
 
@@ -133,7 +135,7 @@ def _crcs(one: RemoteFile, evidence: Evidence) -> set[str | None]:
 
 async def compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[bool, str | None]:
     """Return whether a file counts as the same, and why; or why that is not known."""
-    if one.id in sought.known and evidence.ask is None:
+    if one.id in sought.unchanged and evidence.ask is None:
         return True, why_known(one.id, evidence)
     content, doubt = None, None
     if crcs := _crcs(one, evidence):
@@ -147,8 +149,8 @@ async def compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[
         content, doubt = await _compare_original(one, evidence.ask, evidence.reader)
     if content is None:
         return False, doubt
-    if content.modified_ns is not None and one.id not in sought.known:
-        await evidence.record.remember(one.id, content.size, content.modified_ns, content.crc64nvme)
+    if content.modified_ns is not None and one.id not in sought.unchanged:
+        await evidence.record.remember(one.id, content)
     return True, SAME_CONTENT
 
 

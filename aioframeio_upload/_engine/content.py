@@ -24,6 +24,8 @@ class SourceContent:
 
     size: int
     modified_ns: int | None
+    changed_ns: int | None
+    """Its change time before the first byte was read; None for anything but a path."""
     crc64nvme: str
     md5s: tuple[str, ...] = ()
     """Of its parts, in hex; empty if they were not asked for."""
@@ -55,7 +57,7 @@ async def read_content(found: OpenSource, parts: int | None, resources: Session)
         if parts is not None:
             md5s.append(md5.value())
     await found.check()
-    return SourceContent(found.size, found.modified_ns, whole.value(), tuple(md5s))
+    return SourceContent(found.size, found.modified_ns, found.changed_ns, whole.value(), tuple(md5s))
 
 
 class SourceReader:

@@ -27,7 +27,7 @@ from .._core.events import (
 )
 from .._core.file_queue import BIG, FileQueue, LocalFile, folder_of
 from .._core.folder_state import FolderCounts, FolderState, UnderWay
-from .._core.journal import SentFile, find_unchanged
+from .._core.journal import SentFile, find_sent_as
 from .._core.listing import SKIPPING, STACKING, Compare, Conflict, RemoteFile, find_below
 from .._core.model import Plan, Receipt, UploadedFile
 from .._core.patterns import Patterns
@@ -419,8 +419,10 @@ class FilePipeline:
         sent: tuple[SentFile, ...] = ()
         if how.skips and (how.anywhere or listing.namesakes(file.name, exact=exact)):
             sent = await record.sent()
-        unchanged = find_unchanged(sent, record.path, file.size, file.modified_ns)
-        sent_as = None if unchanged is None else unchanged.file_id
+        sent_as = find_sent_as(sent, record.path, file.size, file.modified_ns)
+        tried = frozenset[str]() if how.known is None else frozenset({how.known})
+        known = frozenset[str]() if sent_as is None else frozenset({sent_as.file_id})
+        is_unchanged = sent_as is not None and sent_as.is_unchanged(file.changed_ns)
         evidence = Evidence(
             sent=sent,
             record=record,
@@ -433,12 +435,13 @@ class FilePipeline:
             modified_ns=file.modified_ns,
             exact=exact,
             but=own,
-            known=tuple(one for one in (sent_as, how.known) if one is not None),
+            known=known | tried,
+            unchanged=tried | (known if is_unchanged else frozenset[str]()),
             by_time=how.by_time,
         )
         found = await find_there(listing, sought, session.clocks(), evidence) if how.skips else Found()
         if found.same is None and sent_as is not None and how.anywhere:
-            found = await self._compare_elsewhere(sent_as, sought, evidence, found)
+            found = await self._compare_elsewhere(sent_as.file_id, sought, evidence, found)
         base = None
         if how.stacks and found.same is None:
             base = find_below([*listing.namesakes(file.name, exact=exact, but=own), *found.others])
@@ -447,6 +450,8 @@ class FilePipeline:
         return found, base
 
     async def _compare_elsewhere(self, file_id: str, sought: Sought, evidence: Evidence, found: Found) -> Found:
+        if any(one.id == file_id for one in found.others):
+            return found  # it was in its folder, with another content
         elsewhere = await find_elsewhere(self._api, file_id, self._request.account_id)
         if elsewhere is None:
             return found

@@ -29,7 +29,7 @@ from .._core.errors import (
     UploadError,
 )
 from .._core.events import PartRetrying, UploadPlanned, UploadReplanned, UploadResumed
-from .._core.journal import Entry, find_unchanged
+from .._core.journal import Entry, find_sent_as
 from .._core.listing import SKIPPING, STACKING, RemoteFile
 from .._core.model import Plan, Receipt, UploadedFile, check_secure
 from .._core.part_state import PartTable
@@ -322,14 +322,16 @@ class UploadJob:
         request, resources, folder_id = self.request, self.resources, self.request.folder_id
         listing = await read_listing(self.api, request.account_id, folder_id)
         sent = await record.sent()
-        unchanged = find_unchanged(sent, record.path, size, found.modified_ns)
+        sent_as = find_sent_as(sent, record.path, size, found.modified_ns)
+        known = frozenset[str]() if sent_as is None else frozenset({sent_as.file_id})
         sought = Sought(
             name=request.name,
             size=size,
             modified_ns=found.modified_ns,
             # The file that an earlier run began is not below itself in a stack.
             but=await record.file_id() if request.conflict in STACKING else None,
-            known=() if unchanged is None else (unchanged.file_id,),
+            known=known,
+            unchanged=known if sent_as is not None and sent_as.is_unchanged(found.changed_ns) else frozenset(),
         )
         evidence = Evidence(
             sent=sent,

@@ -18,6 +18,7 @@ from .._io.source_kinds import Source
 from .._io.sources import OpenSource
 from .cleanup import run_shielded
 from .confirm import find_status
+from .content import SourceContent
 from .control import UploadControl
 from .placeholder import delete_placeholder
 
@@ -54,8 +55,8 @@ class NullJournalSession:
         """
         return ()
 
-    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str) -> None:
-        """Remember that the source, with this size and modification time, has the content of that file at Frame.io."""
+    async def remember(self, file_id: str, content: SourceContent) -> None:
+        """Remember that the source, as it was when it was read, has the content of that file at Frame.io."""
 
     async def file_id(self) -> str | None:
         """Return the recorded file's id, without claiming the entry."""
@@ -108,6 +109,10 @@ class JournalSession(NullJournalSession):
         self._file_id: str | None = None
         """The file in the entry as last read or written. An entry with another file is not this upload's to erase."""
         self._is_claimed = False
+        self._changed_ns: int | None = None
+        """The source's change time when it was first looked at, before any of its bytes was sent."""
+        self._sent_since: int | None = None
+        """The same, if this run has sent every byte. The parts that an earlier run has sent may be of another state."""
 
     async def sent(self) -> tuple[SentFile, ...]:
         """Return what was sent from this machine to the same place under this name, the latest first.
@@ -117,14 +122,22 @@ class JournalSession(NullJournalSession):
         """
         return await self._journal.sent(self._identity.place)
 
-    async def remember(self, file_id: str, size: int, mtime_ns: int, crc64nvme: str) -> None:
-        """Remember that the source, with this size and modification time, has the content of that file at Frame.io.
+    async def remember(self, file_id: str, content: SourceContent) -> None:
+        """Remember that the source, as it was when it was read, has the content of that file at Frame.io.
 
         If that fails, it is logged: the next run compares them again.
         """
-        if self.only_reads:
+        if self.only_reads or content.modified_ns is None:
             return
-        sent = SentFile(file_id, self._identity.path, size, mtime_ns, crc64nvme, is_compared=True)
+        sent = SentFile(
+            file_id,
+            self._identity.path,
+            content.size,
+            content.modified_ns,
+            content.crc64nvme,
+            is_compared=True,
+            ctime_ns=content.changed_ns,
+        )
         try:
             await self._journal.remember(self._identity.place, sent)
         except JournalError as error:
@@ -184,6 +197,7 @@ class JournalSession(NullJournalSession):
 
     async def look_at(self, source: OpenSource) -> None:
         """Read the source's fingerprint."""
+        self._changed_ns = source.changed_ns
         self.fingerprint: Fingerprint | None = await source.fingerprint()
 
     async def begin(self, plan: Plan) -> None:
@@ -194,7 +208,7 @@ class JournalSession(NullJournalSession):
         """
         assert self.fingerprint is not None
         # Set before the write: a cancellation does not stop the journal's thread.
-        self.is_begun, self._file_id = True, plan.file_id
+        self.is_begun, self._file_id, self._sent_since = True, plan.file_id, self._changed_ns
         try:
             entry = Entry(self._identity, self.fingerprint, plan, self.media_type, self.conflict)
             await self._journal.begin(entry)
@@ -231,7 +245,9 @@ class JournalSession(NullJournalSession):
         """Erase the entry of an upload that has ended well, and remember what was sent; log a warning if that fails."""
         was = self.fingerprint or (None if self.entry is None else self.entry.fingerprint)
         if was is not None and self._identity.folder_id is not None:
-            sent = SentFile(file.id, self._identity.path, was.size, was.mtime_ns, file.crc64nvme)
+            sent = SentFile(
+                file.id, self._identity.path, was.size, was.mtime_ns, file.crc64nvme, ctime_ns=self._sent_since
+            )
             try:
                 await self._bounded(self._journal.finish(self._key, self._identity.place, sent), control, ERASING)
                 self.is_begun, self.entry, self._file_id = False, None, None

@@ -189,7 +189,7 @@ class WatchedFiles:
             self._earlier[path] = found.sent
         if found.has_look_alike:
             self._look_alikes.add(path)
-        return local_file(path, found.stamp)
+        return local_file(path, found.stamp, found.changed_ns)
 
     def open_path(self, file: LocalFile) -> TreePath:
         """Return the path of a file, which opens it without following links to folders."""

@@ -27,6 +27,7 @@ from .._core.journal import (
     read_entry,
     read_row,
     read_sent,
+    write_ctime,
     write_entry,
     write_receipt,
     write_sent,
@@ -111,11 +112,18 @@ MESSAGES = {
 
 SENT = """
 CREATE TABLE IF NOT EXISTS sent (
-    id INTEGER PRIMARY KEY, place TEXT NOT NULL, file_id TEXT NOT NULL, told TEXT NOT NULL, at INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, place TEXT NOT NULL, file_id TEXT NOT NULL, told TEXT NOT NULL, at INTEGER NOT NULL,
+    changed TEXT
 )
 """
-"""In the order in which they were sent; `place` is `Identity.place`, `told` is JSON of `write_sent`, `at` a Unix time.
-By the place alone, because each question is about one place, and each index makes each upload write one more page."""
+"""In the order in which they were sent; `place` is `Identity.place`, `told` is JSON of `write_sent`, `at` a Unix time,
+`changed` the output of `write_ctime`. By the place alone, because each question is about one place, and each index
+makes each upload write one more page."""
+
+SENT_CHANGED = "ALTER TABLE sent ADD COLUMN changed TEXT"
+"""For a file that was made before there was this column. It is not in `told`, of which earlier releases would not be
+able to read the row, and does not raise `VERSION`, with which they would not open the file: they name the columns that
+they read and write, so those that have the file open, and those that open it, go on, and their rows have none."""
 
 SENT_INDEX = "CREATE INDEX IF NOT EXISTS sent_place ON sent (place)"
 
@@ -205,12 +213,19 @@ class SqliteJournal:
         Earlier receipts stay as they are: `_core/journal.py` reads both. Also those of a process that had the file open
         before, and goes on.
         """
-        if _read(self._connection, "user_version") != VERSION:
+        if _read(self._connection, "user_version") != VERSION or not self._has_changed():
             with self._transaction() as execute:
                 _check_mark(self._connection, self.path)  # again: a later library may have upgraded it meanwhile
                 execute(SENT)
+                if not self._has_changed():
+                    execute(SENT_CHANGED)
                 execute(SENT_INDEX)
                 execute(f"PRAGMA user_version = {VERSION}")
+
+    def _has_changed(self) -> bool:
+        """Return whether the table of what was sent has the column of the change time."""
+        columns = self._connection.execute("PRAGMA table_info(sent)").fetchall()
+        return any(name == "changed" for _, name, *_ in columns)
 
     def close(self) -> None:
         """Release all claims and close the file."""
@@ -307,8 +322,8 @@ class SqliteJournal:
             if id not in kept[: SENT_PATHS - 1]:
                 execute("DELETE FROM sent WHERE id = ?", (id,))
         added = execute(
-            "INSERT INTO sent (place, file_id, told, at) VALUES (?, ?, ?, ?)",
-            (place, sent.file_id, write_sent(sent), now),
+            "INSERT INTO sent (place, file_id, told, at, changed) VALUES (?, ?, ?, ?, ?)",
+            (place, sent.file_id, write_sent(sent), now, write_ctime(sent.ctime_ns)),
         )
         execute("DELETE FROM sent WHERE id <= ?", (added.lastrowid - SENT_ROWS,))
         execute(
@@ -320,7 +335,8 @@ class SqliteJournal:
         """Return the files that were sent to a place, the latest first."""
         with self._own_errors():
             rows = self._connection.execute(
-                "SELECT file_id, told FROM sent WHERE place = ? ORDER BY id DESC LIMIT ?", (place, SENT_ANSWERS)
+                "SELECT file_id, told, changed FROM sent WHERE place = ? ORDER BY id DESC LIMIT ?",
+                (place, SENT_ANSWERS),
             ).fetchall()
         return tuple(one for one in (read_sent(*row) for row in rows) if one is not None)
 

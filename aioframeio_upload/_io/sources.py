@@ -37,6 +37,8 @@ class OpenSource(Protocol):
     """Whether it can be sent again from its beginning."""
     modified_ns: int | None
     """When it was last modified, if that is known."""
+    changed_ns: int | None
+    """When its content or status had been changed last as it was opened; None for anything but a path."""
 
     def lend(self, part: Part) -> AbstractAsyncContextManager[PartReader]:
         """Return a context in which the bytes of a part can be read any number of times."""
@@ -111,6 +113,7 @@ class FileSource:
     path: str | None = None
     replayable = True
     unfinished = None
+    changed_ns: int | None = None
 
     def __init__(
         self, file: SharedFile, start: int, size: int, executor: ReadThreads, modified_ns: int | None = None
@@ -145,6 +148,8 @@ class PathSource(FileSource):
     def __init__(self, path: str, file: SharedFile, found: _Look, executor: ReadThreads) -> None:
         super().__init__(file, 0, found.size, executor, found.mtime_ns)
         self.path: str | None = path
+        # Not that of a later look, before which a program may have written to the middle of the file.
+        self.changed_ns: int | None = found.ctime_ns
         self._before = found
         self._edges: str | None = None
         self._hashing = threading.Lock()  # so that only the first of many concurrent parts hashes
@@ -211,6 +216,7 @@ class MemorySource:
     replayable = True
     unfinished = None
     modified_ns: int | None = None
+    changed_ns: int | None = None
 
     def __init__(self, view: memoryview) -> None:
         self.size = len(view)
@@ -284,6 +290,10 @@ class _Look:
     size: int
     mtime_ns: int
     ctime_ns: int
+    """The change time; on Windows that of creation (Python's documentation of `os.stat_result.st_ctime`: deprecated
+    there since 3.12, and to be the change time in the future). There it shows that a file was replaced, unless the
+    creation time was copied or the file was recreated within 15 s (Microsoft, "file system tunneling"), and not that it
+    was written to. FAT and exFAT have no change time; Linux shows the modification time (FAT: commit 0f9d148167c5)."""
 
 
 def _look(path: str | int) -> _Look:

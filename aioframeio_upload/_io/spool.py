@@ -126,6 +126,7 @@ class StreamSource:
     path: str | None = None
     replayable = False
     modified_ns: int | None = None
+    changed_ns: int | None = None
     what = "the stream"
     """The name of the source in error messages."""
 

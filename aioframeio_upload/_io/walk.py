@@ -251,7 +251,7 @@ def _look_at(entry: os.DirEntry[str], path: str, tree: Tree) -> None:
     elif not is_text(entry.name):
         _add_failure(tree, path, NO_TEXT, RENAME, entry)
     else:
-        tree.files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
+        tree.files.append(LocalFile(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
 
 def _add_failure(

@@ -39,6 +39,8 @@ class Inspection(NamedTuple):
 
     stamp: Stamp | None
     """None if it is gone, or is no regular file any more."""
+    changed_ns: int | None
+    """Its change time."""
     sent: Sent | None
     """What it was when it was sent earlier."""
     has_look_alike: bool
@@ -129,18 +131,21 @@ class FolderScanner:
             SourceError: Its status cannot be read.
         """
         try:
-            return Inspection(self._stamp(path), self._sent.find(path), self._has_look_alike(path))
+            found = self._stat(path)
+            stamp = None if found is None else Stamp(found.st_size, found.st_mtime_ns)
+            changed_ns = None if found is None else found.st_ctime_ns
+            return Inspection(stamp, changed_ns, self._sent.find(path), self._has_look_alike(path))
         except OSError as error:
             reason = error.strerror or type(error).__name__
             whole = os.path.join(self._root, path)
             raise SourceError(reason, path=whole, away=True, advice=advise_on_file(error)) from error
 
-    def _stamp(self, path: str) -> Stamp | None:
+    def _stat(self, path: str) -> os.stat_result | None:
         try:
             found = TreePath(self._root, path).stat()
         except (SourceChanged, FileNotFoundError, NotADirectoryError):
             return None
-        return Stamp(found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+        return found if stat.S_ISREG(found.st_mode) else None
 
     def _has_look_alike(self, path: str) -> bool:
         folder, _, name = path.rpartition("/")

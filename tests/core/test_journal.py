@@ -21,9 +21,11 @@ from aioframeio_upload._core.journal import (
     Identity,
     PendingUpload,
     SentFile,
+    find_sent_as,
     read_entry,
     read_pending,
     read_sent,
+    write_ctime,
     write_entry,
     write_receipt,
     write_sent,
@@ -102,14 +104,42 @@ def test_what_was_not_written_so_is_refused(entry: Entry, data: st.DataObject) -
             read_entry(*some)
 
 
-@given(st.builds(SentFile, WORDS, WORDS, st.integers(0), st.integers(), st.none() | WORDS, st.booleans()))
+TIMES = st.integers(-(2**70), 2**70)
+SENT = st.builds(
+    SentFile, WORDS, WORDS, st.integers(0), TIMES, st.none() | WORDS, st.booleans(), ctime_ns=st.none() | TIMES
+)
+
+
+@given(SENT)
 def test_what_was_sent_is_read_as_it_was_written(sent: SentFile) -> None:
-    text = write_sent(sent)
-    assert read_sent(sent.file_id, text) == sent
+    text, changed = write_sent(sent), write_ctime(sent.ctime_ns)
+    assert read_sent(sent.file_id, text, changed) == sent
+    assert read_sent(sent.file_id, text) == replace(sent, ctime_ns=None), "as an earlier release has written it"
     assert text.isascii()
-    assert sent.is_unchanged(sent.path, sent.size, sent.mtime_ns)
-    assert not sent.is_unchanged(sent.path, sent.size, sent.mtime_ns + 1)
-    assert not sent.is_unchanged(None, sent.size, sent.mtime_ns)
+
+
+@given(SENT, st.none() | TIMES)
+def test_a_source_is_unchanged_only_if_its_change_time_was_and_is_known_and_the_same(
+    sent: SentFile, ctime_ns: int | None
+) -> None:
+    assert sent.is_unchanged(sent.ctime_ns) == (sent.ctime_ns is not None)
+    assert sent.is_unchanged(ctime_ns) == (ctime_ns is not None and ctime_ns == sent.ctime_ns)
+    assert not sent.is_unchanged(None)
+
+
+@given(SENT, WORDS)
+def test_a_source_is_found_by_its_path_size_and_modification_time(sent: SentFile, path: str) -> None:
+    assert find_sent_as([sent], sent.path, sent.size, sent.mtime_ns) is sent
+    assert find_sent_as([sent], sent.path, sent.size, sent.mtime_ns + 1) is None
+    assert find_sent_as([sent], sent.path, sent.size + 1, sent.mtime_ns) is None
+    assert find_sent_as([sent], None, sent.size, sent.mtime_ns) is None
+    later = replace(sent, path=path, mtime_ns=sent.mtime_ns + 1)
+    assert (find_sent_as([later, sent], sent.path, sent.size, sent.mtime_ns) is None) == (path == sent.path)
+
+
+@pytest.mark.parametrize("changed", [7, b"7", "", "-", "7.0", "\uff17", "7" * 50, " 7"])
+def test_a_damaged_change_time_counts_as_unknown(changed: Any) -> None:
+    assert read_sent("f", '["/a", 1, 2, null]', changed) == SentFile("f", "/a", 1, 2, None)
 
 
 @pytest.mark.parametrize("text", [None, b"", "", "[", "[]", '["/a", 1, 2]', '["/a", 1, "2", null]', '["/a", 1, 2, 3]'])

@@ -295,4 +295,4 @@ def test_the_kinds_of_shares_are_names() -> None:
 
 
 def test_a_file_goes_to_the_pipeline_as_it_was_seen() -> None:
-    assert local_file("a/b", Stamp(1, 2)) == LocalFile("a/b", 1, 2)
+    assert local_file("a/b", Stamp(1, 2), 3) == LocalFile("a/b", 1, 2, 3)

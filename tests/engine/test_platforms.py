@@ -134,7 +134,7 @@ def test_on_windows_a_file_is_asked_for_itself_because_a_listing_may_be_outdated
     monkeypatch.setattr(walk, "ON_WINDOWS", True)
     tree = walk.Tree(str(tmp_path))
     walk._look_at(Listed(str(path), before), path.name, tree)  # type: ignore[arg-type]
-    assert tree.files == [LocalFile("growing.mov", 2, 20 * 10**9)]
+    assert tree.files == [LocalFile("growing.mov", 2, 20 * 10**9, path.stat().st_ctime_ns)]
 
 
 def test_on_windows_a_junction_is_a_link_to_a_folder_before_python_3_12_too(

@@ -25,7 +25,7 @@ NAMES = ["C0001.MP4", "C0002.MP4"]
 
 
 def sent(file_id: str, path: str = "/card/C0001.MP4") -> SentFile:
-    return SentFile(file_id, path, 10, 1_700_000_000_000_000_001, "AAAAAAAAAAA=")
+    return SentFile(file_id, path, 10, 1_700_000_000_000_000_001, "AAAAAAAAAAA=", ctime_ns=2**64)
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ async def test_an_upload_is_remembered_with_its_file_and_checksum(
     stat = on_disk(path.stat)
     real = str(on_disk(path.resolve))
     (one,) = await said(journal, Identity(fake.account_id, fake.folder_id, path.name, "/from/elsewhere"))
-    assert one == SentFile(file.id, real, stat.st_size, stat.st_mtime_ns, fake.files[0].crc64nvme)
+    ctime_ns = stat.st_ctime_ns
+    assert one == SentFile(file.id, real, stat.st_size, stat.st_mtime_ns, fake.files[0].crc64nvme, ctime_ns=ctime_ns)
     assert await said(journal, Identity(fake.account_id, fake.folder_id, "other.mov", real)) == ()
     assert rows(journal, "SELECT count(*) FROM uploads") == [(0,)]
 
@@ -74,6 +75,7 @@ async def test_a_resumed_upload_is_remembered_with_the_checksum_of_the_whole_fil
         file = await upload
     (one,) = await said(journal, Identity(fake.account_id, fake.folder_id, path.name, str(path)))
     assert (one.file_id, one.crc64nvme) == (file.id, fake.files[0].crc64nvme)
+    assert one.ctime_ns is None, "the first parts may be those of another content, see `JournalSession`"
 
 
 async def test_an_upload_that_nobody_confirms_and_each_file_of_a_folder_is_remembered(
@@ -164,7 +166,7 @@ def test_an_upload_that_began_anew_meanwhile_is_not_erased_with_the_one_that_end
 
 def test_a_place_is_found_by_its_index(opened: SqliteJournal) -> None:
     (plan,) = opened._connection.execute(
-        "EXPLAIN QUERY PLAN SELECT file_id, told FROM sent WHERE place = ? ORDER BY id DESC LIMIT 50", ("x",)
+        "EXPLAIN QUERY PLAN SELECT file_id, told, changed FROM sent WHERE place = ? ORDER BY id DESC LIMIT 50", ("x",)
     ).fetchall()
     assert "USING INDEX sent_place" in plan[3]
 

@@ -20,11 +20,17 @@ from tests.support.seen import puts
 CONTENT = bytes(range(256)) * 1024
 """What the upload in the journal sends."""
 
+CRC = "1BKo2mfP4bA="
+"""Of `b"sent"`, which the journal of version 3 knows."""
+
 pytestmark = pytest.mark.needs_tree
 
 
-EARLIER = [1, 2]
-"""Versions of the schema, of which the releases have each left a journal here."""
+EARLIER = [1, 2, 3]
+"""Versions of the schema, of which the releases have each left a journal here; the third without the change times."""
+
+SENT_PLACE = "ea506a20397f366542b53993f6a44531"
+"""Where the file was sent to that the third knows."""
 
 
 def restore(path: Path, version: int = 1) -> None:
@@ -101,7 +107,7 @@ async def test_an_upload_that_is_resumed_has_the_checksum_of_the_whole_file(tmp_
 
 
 def dump(path: Path) -> list[str]:
-    """Return the statements that make a journal, without those of the table that version 3 added."""
+    """Return the statements that make a journal, without those of the table that versions 3 added and changed."""
     with closing(sqlite3.connect(path)) as connection:
         return [line for line in connection.iterdump() if "sent" not in line]
 
@@ -129,6 +135,40 @@ def test_a_journal_of_an_earlier_release_remembers_what_is_sent_from_now_on(tmp_
         opened.remember("place", sent)
         assert opened.sent("place") == (sent,)
         opened.close()
+
+
+def test_what_an_earlier_release_has_sent_is_known_without_its_change_time(tmp_path: Path) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path, 3)
+    opened = SqliteJournal(str(path), True)
+    (sent,) = opened.sent(SENT_PLACE)
+    opened.close()
+    assert sent == SentFile("6bd280f5-3713-493c-ba1d-84b4ac05a168", "/tmp/v3/sent.mov", 4, 1795934929611408034, CRC)
+    assert not sent.is_unchanged(1795934929611408034)
+
+
+def test_an_earlier_release_that_works_on_the_same_journal_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "uploads.sqlite3"
+    restore(path, 3)
+    with closing(sqlite3.connect(path, isolation_level=None)) as earlier:
+        opened = SqliteJournal(str(path), True)
+        opened.remember(SENT_PLACE, SentFile("ours", "/tmp/v3/ours.mov", 1, 2, CRC, ctime_ns=3))
+        # The statements of commit 7ba626e, which opens files of versions 1 to 3.
+        assert earlier.execute("PRAGMA user_version").fetchone() == (3,)
+        found = earlier.execute(
+            "SELECT file_id, told FROM sent WHERE place = ? ORDER BY id DESC LIMIT 50", (SENT_PLACE,)
+        )
+        assert [json.loads(told) for _, told in found] == [
+            ["/tmp/v3/ours.mov", 1, 2, CRC],
+            ["/tmp/v3/sent.mov", 4, 1795934929611408034, CRC],
+        ]
+        told = json.dumps(["/tmp/v3/theirs.mov", 4, 5, None])
+        earlier.execute(
+            "INSERT INTO sent (place, file_id, told, at) VALUES (?, ?, ?, ?)", (SENT_PLACE, "theirs", told, 9)
+        )
+        (theirs, ours, _) = opened.sent(SENT_PLACE)
+        opened.close()
+    assert (theirs.ctime_ns, ours.ctime_ns) == (None, 3)
 
 
 @pytest.mark.parametrize("version", [VERSION + 1, 99, 0, -1])

@@ -74,7 +74,7 @@ async def test_all_files_are_found_but_those_that_are_always_left_out(root: Path
     assert tree.size == sum(file.size for file in tree.files)
     assert tree.bare == {"empty"}
     seen = on_disk(os.stat, root / "a.mov")
-    assert tree.files[0] == LocalFile("a.mov", 5, seen.st_mtime_ns)
+    assert tree.files[0] == LocalFile("a.mov", 5, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 @pytest.mark.parametrize(
