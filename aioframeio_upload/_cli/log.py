@@ -17,8 +17,8 @@ class StderrLog(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._released = threading.Event()
-        self._released.set()
+        self._may_write = threading.Event()
+        self._may_write.set()
         self._thread = threading.Thread(target=self._write, name="aioframeio-upload-log", daemon=True)
         self._thread.start()
 
@@ -35,24 +35,24 @@ class StderrLog(logging.Handler):
             for line in logging.Formatter().formatException(record.exc_info).splitlines():
                 self._lines.put("    " + line)
 
-    def hold(self) -> None:
-        """Write nothing until `release`: a live display is drawn, and stderr may be the same terminal."""
-        self._released.clear()
+    def pause(self) -> None:
+        """Write nothing until `resume`: a live display is drawn, and stderr may be the same terminal."""
+        self._may_write.clear()
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """Write what was held back."""
-        self._released.set()
+        self._may_write.set()
 
     def close(self) -> None:
         """Write what is queued; give up after a second if stderr blocks."""
         super().close()
         self._lines.put(None)
-        self.release()
+        self.resume()
         self._thread.join(1.0)
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._released.wait()
+            self._may_write.wait()
             write_error(line)
 
 
@@ -85,9 +85,9 @@ def log_held() -> Iterator[None]:
     """Hold back the lines of the log inside the block."""
     found = [one for one in logging.getLogger("aioframeio_upload").handlers if isinstance(one, StderrLog)]
     for handler in found:
-        handler.hold()
+        handler.pause()
     try:
         yield
     finally:
         for handler in found:
-            handler.release()
+            handler.resume()
