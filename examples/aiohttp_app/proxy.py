@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 from aiohttp import web
 
-from aioframeio_upload import SourceError, Uploader, UploadError
+from aioframeio_upload import RateLimited, SourceError, UploadCancelled, Uploader, UploadError
 from aioframeio_upload.testing import FakeFrameio
 
+log = logging.getLogger("aiohttp.server")
+GRACE = 20.0
+"""Seconds for running uploads when the server is stopped."""
 UPLOADER = web.AppKey("uploader", Uploader)
 FOLDER = web.AppKey("folder", str)
 
@@ -21,7 +26,6 @@ async def frameio(app: web.Application) -> AsyncIterator[None]:
         async with Uploader(token, account_id=os.environ["FRAMEIO_ACCOUNT_ID"], base_url=base_url) as uploader:
             app[UPLOADER], app[FOLDER] = uploader, os.environ["FRAMEIO_FOLDER"]
             yield
-            await uploader.shutdown(grace=20)
         return
     print("FRAMEIO_TOKEN is not set: this goes into a fake Frame.io.")
     async with (
@@ -32,31 +36,41 @@ async def frameio(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+async def stop(app: web.Application) -> None:
+    """Give running uploads their time, and end the rest: aiohttp reads no more of their bodies."""
+    await app[UPLOADER].shutdown(GRACE)
+
+
 async def put(request: web.Request) -> web.Response:
     """Answer when the file is complete at Frame.io.
 
     If the client disconnects in the middle of the body, its file is deleted; after the body, the upload goes on.
     """
-    if request.content_length is None:
+    size, name = request.content_length, request.match_info["name"]
+    if size is None:
         raise web.HTTPLengthRequired
     try:
-        file = await request.app[UPLOADER].upload(
-            request.content,
-            size=request.content_length,
-            name=request.match_info["name"],
-            folder_id=request.app[FOLDER],
-        )
-    except SourceError as error:
-        return web.json_response(error.to_dict(), status=400)
-    except ValueError as error:  # the name cannot be used
-        return web.json_response({"type": "ValueError", "message": str(error)}, status=400)
-    except UploadError as error:
-        return web.json_response(error.to_dict(), status=502)
+        upload = request.app[UPLOADER].upload(request.content, size=size, name=name, folder_id=request.app[FOLDER])
+        async for _ in upload:  # `await upload` would raise CancelledError where `stop` has ended it
+            pass
+        file = upload.result
+    except (UploadError, ValueError) as error:
+        log.error("%s: %s", name, error)  # its text is not for whoever sends the file
+        status = status_of(error)
+        return web.json_response({"message": status.phrase}, status=status)
     return web.json_response({"id": file.id, "size": file.size, "view_url": file.view_url}, status=201)
+
+
+def status_of(error: UploadError | ValueError) -> HTTPStatus:
+    """Return what to answer; docs/how-to/web-application.md has more of them."""
+    if isinstance(error, UploadCancelled | RateLimited) or (isinstance(error, SourceError) and error.is_away):
+        return HTTPStatus.SERVICE_UNAVAILABLE  # this server is being stopped, or Frame.io is busy
+    return HTTPStatus.BAD_REQUEST if isinstance(error, SourceError | ValueError) else HTTPStatus.BAD_GATEWAY
 
 
 app = web.Application()
 app.cleanup_ctx.append(frameio)
+app.on_shutdown.append(stop)  # while handlers still run, so that they can answer
 app.router.add_put("/takes/{name}", put)
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -13,15 +15,17 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import httpx
 import pytest
+from aiohttp.test_utils import TestServer
 from frameio import Frameio
 
 from aioframeio_upload.testing import FakeFrameio, Fault
@@ -832,10 +836,46 @@ def test_the_aiohttp_app_distinguishes_its_clients_errors_from_the_services(fake
     with serving("aiohttp_app/proxy.py", fake) as (url, _), httpx.Client(base_url=url, timeout=PATIENT) as client:
         assert client.put("/takes/a.mov", content=iter([b"of no length"])).status_code == 411
         empty = client.put("/takes/a.mov", content=b"")
-        assert (empty.status_code, empty.json()["type"]) == (400, "SourceError")
+        assert (empty.status_code, empty.json()) == (400, {"message": "Bad Request"})
         fake.tokens.clear()
         refused = client.put("/takes/a.mov", content=b"frames")
-        assert (refused.status_code, refused.json()["type"]) == (502, "AuthenticationError")
+        assert (refused.status_code, refused.json()) == (502, {"message": "Bad Gateway"})
+    assert fake.files == ()
+
+
+def test_the_aiohttp_app_answers_503_when_it_is_stopped_in_the_middle_of_a_body(
+    fake: FakeFrameio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in service(fake).items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("proxy", ROOT / "examples" / "aiohttp_app" / "proxy.py")
+    assert spec is not None
+    assert spec.loader is not None
+    proxy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(proxy)
+    monkeypatch.setattr(proxy, "GRACE", 0.0)
+
+    async def put() -> None:
+        server = TestServer(proxy.app)
+        await server.start_server(lingering_time=0)  # by default, aiohttp waits ten seconds for the rest of the body
+        stopping = asyncio.Event()
+
+        async def half() -> AsyncIterator[bytes]:
+            yield BODY[: len(BODY) // 2]
+            await stopping.wait()
+
+        async with aiohttp.ClientSession() as session:
+            headers = {"Content-Length": str(len(BODY))}
+            sending = asyncio.ensure_future(session.put(server.make_url("/takes/a.mov"), data=half(), headers=headers))
+            await asyncio.to_thread(fake.wait_until, first_part_is_there)
+            await asyncio.gather(server.close(), answered(sending))
+            stopping.set()
+
+    async def answered(sending: asyncio.Future[aiohttp.ClientResponse]) -> None:
+        async with await sending as answer:
+            assert answer.status == 503
+
+    asyncio.run(put())
     assert fake.files == ()
 
 
