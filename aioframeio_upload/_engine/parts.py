@@ -406,8 +406,9 @@ class PartUploader:
                             # No second attempt follows, so the slow connection is replaced.
                             first.is_replaced = True
                             first.scope.cancel()
-                        times = self._slow[part.number]
-                        await anyio.sleep(wait_before(self._resources.retry, times, outcome.retry_after))
+                        if first in self._running.values():
+                            times = self._slow[part.number]
+                            await anyio.sleep(wait_before(self._resources.retry, times, outcome.retry_after))
                     return
                 race.is_won = True
                 first.scope.cancel()
