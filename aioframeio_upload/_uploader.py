@@ -17,7 +17,7 @@ from ._core.api_schema import check_id, check_media_type, is_text
 from ._core.dry_run import DryRunFile, DryRunFolder
 from ._core.errors import NotFound
 from ._core.events import FolderResult
-from ._core.folder_target import FolderTarget, read_target
+from ._core.folder_target import FolderTarget, read_project_text, read_target
 from ._core.instrumentation import NO_INSTRUMENTATION, Instrumentation
 from ._core.journal import PendingUpload
 from ._core.listing import Compare, Conflict, check_compare, check_conflict
@@ -787,18 +787,22 @@ class Uploader:
         lists of projects a minute, and 5 lists of folders a second.
 
         Args:
-            project: ID or name of a project; all others are left out. If there is none of that name, the projects
-                whose names contain it, in upper or lower case.
+            project: ID, name or link (as a browser shows it) of a project; all others are left out. If there is none of
+                that name, the projects whose names contain it, in upper or lower case.
             depth: How many levels of folders to read below each project's root folder.
 
         Raises:
             ApiError: The service refused a call.
-            ValueError: `depth` is negative.
+            ValueError: `depth` is negative, or `project` is the link of something else.
+            TypeError: `depth` is not an int, or `project` not a string.
         """
+        if not isinstance(depth, int):
+            raise TypeError(f"depth must be an int, not {type(depth).__name__}")
         if depth < 0:
             raise ValueError("depth must not be negative")
+        wanted = None if project is None else read_project_text(project)
         with self._call() as (_, api):
-            return await find_accounts(api, self._account_id, project, depth)
+            return await find_accounts(api, self._account_id, wanted, depth)
 
     async def find_folder(self, path: str, *, make: bool = False, account_id: str | None = None) -> RemoteFolder:
         """Return the folder of a path: the name or ID of a project, then names of folders, with `/` between them.
@@ -865,15 +869,16 @@ class Uploader:
         It takes one call, and no permission to list workspaces, which a guest of a project does not have.
 
         Args:
-            project_id: As `find` returns it, or as the link of its page contains it.
+            project_id: As `find` returns it, or the link of its page.
             account_id: The account that it is in; by default the Uploader's.
 
         Raises:
             ApiError: There is no such project, or the service refused the call.
+            ValueError: It is empty, or the link of something else.
         """
-        account = self._account(account_id)
+        account, wanted = self._account(account_id), read_project_text(project_id, "project_id")
         with self._call() as (_, api):
-            return await find_project(api, account, check_id("project_id", project_id))
+            return await find_project(api, account, check_id("project_id", wanted))
 
     async def status(self, file_id: str, *, account_id: str | None = None) -> UploadStatus:
         """Return the upload status of a file, as the service reports it.

@@ -26,6 +26,7 @@ from .options import (
     read_optional_journal,
     read_output,
     read_paths,
+    read_project,
     read_redirect,
     read_remote_source,
     read_service,
@@ -475,7 +476,7 @@ def discard(
 def find(
     project: Annotated[
         str | None,
-        typer.Argument(metavar="PROJECT", help="Show only this project: its ID, its name or a part of it."),
+        typer.Argument(metavar="PROJECT", help="Show only this project: its ID, its link, its name or a part of it."),
     ] = None,
     depth: Annotated[int, typer.Option(metavar="N", min=0, help="How many levels of folders to show.")] = 1,
     account: Account = None,
@@ -490,8 +491,9 @@ def find(
     """
     from .browse import run_find
 
+    wanted = read_project(project)
     service = read_service(account, proxy, ca, needs_account=False)
-    finish(lambda: run_find(service, project, depth, as_json), only_prints=True)
+    finish(lambda: run_find(service, wanted, depth, as_json), only_prints=True)
 
 
 @app.command()

@@ -218,6 +218,20 @@ def read_folder(text: str, *, makes: bool = False) -> Target:
     return Target(folder_id=found.folder_id, project_id=found.project_id)
 
 
+def read_project(text: str | None) -> str | None:
+    """Return what names a project, without the rest of a link.
+
+    Raises:
+        UsageError: It is the link of something else.
+    """
+    from .._core.folder_target import read_project_text
+
+    try:
+        return None if text is None else read_project_text(text, "PROJECT")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 FILE_LINK = re.compile(r"(?:https://)?next\.frame\.io/project/[^/]+/view/([^/?#]+)", re.ASCII)
 
 

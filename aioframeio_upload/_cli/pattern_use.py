@@ -76,10 +76,9 @@ def _words(one: UnmatchedPattern) -> int:
 
 def describe(one: UnmatchedPattern) -> str:
     """Return the warning about a pattern."""
-    if one.reason != NOTHING:
+    if not one.reason.startswith(NOTHING):
         return f"warning: --{one.option} {one.pattern!r}: {one.reason}"
-    hint = "; *.mov does not match A.MOV" if one.pattern.swapcase() != one.pattern else ""
-    return f"warning: --{one.option} {one.pattern!r} matches nothing{hint}"
+    return f"warning: --{one.option} {one.pattern!r} matches nothing{one.reason.removeprefix(NOTHING)}"
 
 
 def record_of(one: UnmatchedPattern) -> dict[str, Any]:

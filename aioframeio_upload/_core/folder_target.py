@@ -44,16 +44,9 @@ def read_target(text: str, name: str = "folder_id") -> FolderTarget:
         ValueError: It is empty or not valid text, or a link that names neither a folder nor a project.
     """
     word = check_id(name, text).strip()
-    if "://" not in word and not word.startswith(f"{HOST}/"):
+    if not _is_link(word):
         return FolderTarget(folder_id=check_id(name, word))
-    try:
-        link = urlsplit(word if "://" in word else f"https://{word}")
-        host = link.hostname
-    except ValueError:
-        raise ValueError(f"{name} takes {FOLDER_FORMS}") from None
-    segments = [unquote(segment) for segment in link.path.split("/") if segment]
-    known = host == HOST and link.scheme == "https" and all(map(ID.fullmatch, segments))
-    match segments if known else ():
+    match _segments(word):
         case ["project", project]:
             return FolderTarget(project_id=project)
         case ["project", _, "view", *_]:
@@ -61,3 +54,41 @@ def read_target(text: str, name: str = "folder_id") -> FolderTarget:
         case ["project", _, folder]:
             return FolderTarget(folder_id=folder)
     raise ValueError(f"{name} takes {FOLDER_FORMS}")
+
+
+def read_project_text(text: str, name: str = "project") -> str:
+    """Return the project's id if a text is the link of a project, or of a folder or file in it; else the text itself.
+
+    Args:
+        text: An id, a name or a link.
+        name: The argument, for the error.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is the link of something else.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}")
+    word = text.strip()
+    if not _is_link(word):
+        return text
+    match _segments(word):
+        case ["project", project, *_]:
+            return project
+    raise ValueError(f"{name} takes an id, a name, or a link (https://{HOST}/project/<project>)")
+
+
+def _is_link(word: str) -> bool:
+    return "://" in word or word.startswith(f"{HOST}/")
+
+
+def _segments(word: str) -> list[str]:
+    """Return what is between the slashes of one of Frame.io's links; nothing if it is another link."""
+    try:
+        link = urlsplit(word if "://" in word else f"https://{word}")
+        host = link.hostname
+    except ValueError:
+        return []
+    segments = [unquote(segment) for segment in link.path.split("/") if segment]
+    is_known = host == HOST and link.scheme == "https" and all(map(ID.fullmatch, segments))
+    return segments if is_known else []

@@ -118,6 +118,8 @@ class Patterns:
 
 
 NOTHING = "it matches nothing"
+IN_OTHER_CASE = f"{NOTHING}; upper and lower case differ: "
+"""Followed by a path that it would match otherwise."""
 ONLY_LEFT_OUT = "it matches only what is never uploaded"
 
 
@@ -129,7 +131,8 @@ class UnmatchedPattern:
     option: Literal["include", "exclude"]
     pattern: str
     reason: str
-    """That it matches nothing, or only what is never uploaded, such as hidden files."""
+    """That it matches nothing, with a path that it would match if case did not count; or that it matches only what is
+    never uploaded, such as hidden files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,9 @@ class PatternUse:
             if option == "include" or not is_left_out(pattern.rstrip("/").rpartition("/")[2])
         ]
         self._only_left_out: set[str] = set()
+        self._in_other_case: dict[str, str] = {}
+        """The first path that each unused pattern matches but for its case."""
+        self._in_any_case = {one.pattern: re.compile(found.pattern, found.flags | re.I) for one, found in self._unused}
 
     def note(self, path: str, *, is_left_out: bool = False) -> None:
         """Note a path that the walk has seen; a folder's ends with `/`.
@@ -180,15 +186,19 @@ class PatternUse:
                 self._only_left_out.add(one[0].pattern)
             else:
                 self._unused.remove(one)
+        for unused, _ in self._unused:
+            is_new = unused.pattern not in self._in_other_case and not is_left_out
+            if is_new and self._in_any_case[unused.pattern].fullmatch(key):
+                self._in_other_case[unused.pattern] = path
 
     def unmatched(self) -> tuple[UnmatchedPattern, ...]:
         """Return the patterns that have matched nothing, those of `include` first."""
-        return tuple(
-            replace(one, reason=ONLY_LEFT_OUT)
-            if one.option == "include" and one.pattern in self._only_left_out
-            else one
-            for one, _ in self._unused
-        )
+        return tuple(replace(one, reason=self._reason(one)) for one, _ in self._unused)
+
+    def _reason(self, one: UnmatchedPattern) -> str:
+        if one.pattern in self._in_other_case:
+            return IN_OTHER_CASE + repr(self._in_other_case[one.pattern])
+        return ONLY_LEFT_OUT if one.option == "include" and one.pattern in self._only_left_out else one.reason
 
 
 def patterns(include: Iterable[str], exclude: Iterable[str]) -> Patterns:

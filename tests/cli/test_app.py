@@ -598,7 +598,7 @@ def test_find_shows_the_tree_with_the_ids(fake: FakeFrameio, program: Program, t
 
 def test_find_retries_a_busy_service_and_reports_a_refusal(fake: FakeFrameio, program: Program) -> None:
     fake.add_fault(Fault(on="accounts", do="answer", status=429))
-    assert program.run("find", fake.project_id)[0] == 0
+    assert program.run("find", f"https://next.frame.io/project/{fake.project_id}")[0] == 0
     assert [seen.status for seen in fake.requests if seen.operation == "accounts"] == [429, 200]
     project = json.loads(program.run("find", "--json")[1].splitlines()[2])
     assert project["id"] in program.run("find", project["name"][1:4].upper())[1]
@@ -608,6 +608,8 @@ def test_find_retries_a_busy_service_and_reports_a_refusal(fake: FakeFrameio, pr
         "error: no project has the ID 'No such project' or a name that contains it, in upper or lower case;"
         f" this token can read: {project['name']!r}\n",
     )
+    status, _, complaint = program.run("find", "https://example.com/project/1")
+    assert (status, "PROJECT takes an id, a name, or a link" in complaint) == (2, True), complaint
     fake.add_fault(Fault(on="workspaces", do="answer", status=403, message="not yours"))
     status, _, complaint = program.run("find")
     refused = r"error: PermissionDenied: listing the workspaces: 403: not yours \(request \w+\); ask for a role .*\n"
@@ -709,9 +711,9 @@ def test_a_pattern_that_matches_nothing_is_a_warning_and_a_line_of_json(fake: Fa
     arguments = ("upload", "one", "two", "--folder", fake.folder_id)
     patterns = ("--include", "*.mov", "--include", "*.WAV", "--include", ".hidden", "--exclude", "*.bak")
     warnings = [
-        "warning: --include '*.WAV' matches nothing; *.mov does not match A.MOV",
+        "warning: --include '*.WAV' matches nothing; upper and lower case differ: 'c.wav'",
         "warning: --include '.hidden': it matches only what is never uploaded",
-        "warning: --exclude '*.bak' matches nothing; *.mov does not match A.MOV",
+        "warning: --exclude '*.bak' matches nothing",
     ]
     for how in (("--dry-run", "--json"), ("--json",)):
         status, said, complaint = shoots.run(*arguments, *patterns, *how)

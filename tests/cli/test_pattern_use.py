@@ -64,7 +64,8 @@ def test_nothing_left_needs_patterns() -> None:
 
 
 def test_the_warning_says_that_case_matters_only_where_that_may_be_it() -> None:
-    hint = "; *.mov does not match A.MOV"
-    assert describe(unmatched("*.MOV")) == f"warning: --include '*.MOV' matches nothing{hint}"
+    hint = "; upper and lower case differ: 'a.mov'"
+    assert describe(unmatched("*.MOV", f"{NOTHING}{hint}")) == f"warning: --include '*.MOV' matches nothing{hint}"
+    assert describe(unmatched("*.xyz")) == "warning: --include '*.xyz' matches nothing"
     assert describe(unmatched("12*")) == "warning: --include '12*' matches nothing"
     assert describe(unmatched(".git", ONLY_LEFT_OUT)) == f"warning: --include '.git': {ONLY_LEFT_OUT}"

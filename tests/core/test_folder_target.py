@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioframeio_upload._core.folder_target import FolderTarget, read_target
+from aioframeio_upload._core.folder_target import FolderTarget, read_project_text, read_target
 
 PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
 FOLDER = "e086bd62-7cc6-4cb9-b339-b15a712c1744"
@@ -67,3 +67,24 @@ def test_any_text_is_one_of_both_or_refused(text: str) -> None:
     except ValueError:
         return
     assert (target.folder_id is None) != (target.project_id is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "project"),
+    [
+        (f"https://next.frame.io/project/{PROJECT}", PROJECT),
+        (f" next.frame.io/project/{PROJECT}/\n", PROJECT),
+        (f"https://next.frame.io/project/{PROJECT}/{FOLDER}", PROJECT),
+        (f"https://next.frame.io/project/{PROJECT}/view/{FOLDER}", PROJECT),
+        ("Spring / campaign ", "Spring / campaign "),
+        (PROJECT, PROJECT),
+    ],
+)
+def test_a_project_is_an_id_a_name_or_a_link(text: str, project: str) -> None:
+    assert read_project_text(text) == project
+
+
+@pytest.mark.parametrize("text", [f"http://next.frame.io/project/{PROJECT}", "https://next.frame.io/", "https://["])
+def test_a_link_to_no_project_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="project takes an id, a name, or a link"):
+        read_project_text(text)

@@ -204,11 +204,21 @@ def test_a_pattern_is_used_if_it_matches_anything_that_was_seen() -> None:
     seen = ("b/", "b/c.mov", "a.mov", "cafe\N{COMBINING ACUTE ACCENT}.mov")
     assert use(("*.mov", "b", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.mov"), ("a.mov", "b/"), *seen) == []
     assert use(("*.MOV",), ("c.mov/", "*.bak"), *seen) == [
-        "include *.MOV: it matches nothing",
+        "include *.MOV: it matches nothing; upper and lower case differ: 'b/c.mov'",
         "exclude c.mov/: it matches nothing",
         "exclude *.bak: it matches nothing",
     ]
     assert use(("x", "x"), ("x",), "y") == ["include x: it matches nothing", "exclude x: it matches nothing"]
+
+
+def test_case_is_named_only_where_a_pattern_would_match_a_file_without_it() -> None:
+    case = "it matches nothing; upper and lower case differ: "
+    assert use(("*.mov", "*.xyz", "B/*"), ("A.MOV/",), "b/c.MXF", "b/A.MOV", "b/B.MOV", left_out=(".XYZ", "a.xyZ")) == [
+        f"include *.mov: {case}'b/A.MOV'",
+        "include *.xyz: it matches nothing",
+        f"include B/*: {case}'b/c.MXF'",
+        "exclude A.MOV/: it matches nothing",
+    ]
 
 
 def test_what_is_never_uploaded_can_be_excluded_and_not_included() -> None:

@@ -68,7 +68,8 @@ async def test_a_project_is_found_by_its_id_or_its_name(fake: FakeFrameio) -> No
     async with uploader_on(fake) as uploader:
         (account,) = await uploader.find()
         ((project,),) = [workspace.projects for workspace in account.workspaces]
-        for wanted, count in ((project.id, 1), (project.name, 1), ("no such project", 0)):
+        link = f"https://next.frame.io/project/{project.id}"
+        for wanted, count in ((project.id, 1), (project.name, 1), (link, 1), (f"{link}/x", 1), ("no such project", 0)):
             (account,) = await uploader.find(wanted)
             assert [len(workspace.projects) for workspace in account.workspaces] == [count]
 
@@ -113,6 +114,14 @@ async def test_a_negative_depth_is_refused_before_a_call(fake: FakeFrameio) -> N
     async with uploader_on(fake) as uploader:
         with pytest.raises(ValueError, match="depth"):
             await uploader.find(depth=-1)
+        deep: Any = "2"
+        with pytest.raises(TypeError, match="depth must be an int, not str"):
+            await uploader.find(depth=deep)
+        wrong: Any = 7
+        with pytest.raises(TypeError, match="project must be a string, not int"):
+            await uploader.find(wrong)
+        with pytest.raises(ValueError, match="project takes an id, a name, or a link"):
+            await uploader.find("https://example.com/project/1")
     assert not fake.requests
 
 
