@@ -89,7 +89,7 @@ class Uploader:
         retry: How often and how long to retry.
         journal: A path or a `Journal`. With one, an upload of a path survives the process: the next `upload()` of the
             same source to the same folder and name sends only the missing parts. Bytes, file objects and streams cannot
-            be found again, so they are not recorded.
+            be found again, so their uploads are not recorded; only the checksum of what was sent is, as for paths.
         checksum: How each part is proved to have arrived as it was sent. `"auto"`: by the CRC64NVME that S3 states in
             its answer (since December 2024, whatever the encryption), which costs next to nothing; where an answer has
             none, by the MD5 that the ETag is, unless it is marked as something else (KMS, a customer's key). MD5 costs

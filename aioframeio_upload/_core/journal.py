@@ -85,7 +85,7 @@ class SentFile:
 
     file_id: str
     path: str
-    """The path of the source, with links resolved."""
+    """The path of the source, with links resolved; empty if it was none: bytes, a file object, a stream."""
     size: int
     mtime_ns: int
     crc64nvme: str | None

@@ -138,7 +138,7 @@ async def compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[
     if one.id in sought.unchanged and evidence.ask is None:
         return True, why_known(one.id, evidence)
     content, doubt = None, None
-    if crcs := _crcs(one, evidence):
+    if (crcs := _crcs(one, evidence)) and evidence.reader.can_read:
         read = await evidence.reader.read()
         content = read if read.crc64nvme in crcs else None
     elif evidence.ask is None:

@@ -31,6 +31,9 @@ After that, the journal's thread finishes by itself. The same holds for `RELEASI
 RELEASING = 0.4
 """Seconds to wait until a claim is released."""
 
+NO_PATH = ""
+"""The path in the journal of what was sent from elsewhere than a file: none that a file can have."""
+
 
 class NullJournalSession:
     """The journal of an upload that is not recorded: there is no journal, or no later run could find its source."""
@@ -94,14 +97,51 @@ class NullJournalSession:
         """Let other uploads claim the entry."""
 
 
-class JournalSession(NullJournalSession):
+class SentSession(NullJournalSession):
+    """The journal of an upload that no later run could resume: bytes, a file object, a stream.
+
+    Only what was sent is remembered, so that a later source can be compared with it.
+    """
+
+    def __init__(self, journal: AsyncJournal, identity: Identity) -> None:
+        self._journal = journal
+        self._identity = identity
+
+    async def sent(self) -> tuple[SentFile, ...]:
+        """Return what was sent from this machine to the same place under this name, the latest first.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        return await self._journal.sent(self._identity.place)
+
+    async def finish(self, file: UploadedFile, control: UploadControl) -> None:
+        """Remember what was sent, if its checksum is known. If that fails, it is logged."""
+        if file.crc64nvme is None or self._identity.folder_id is None:
+            return
+        sent = SentFile(file.id, self._identity.path, file.size, 0, file.crc64nvme)
+        try:
+            await self._bounded(self._journal.remember(self._identity.place, sent), control, ERASING)
+        except JournalError as error:
+            self._log_forgotten(error)
+
+    def _log_forgotten(self, error: JournalError) -> None:
+        log.info("%r was sent, and the journal does not remember it: %s", self._identity.name, error)
+
+    async def _bounded(self, step: Awaitable[None], control: UploadControl, at_most: float) -> None:
+        async def run() -> None:
+            await step
+
+        await run_shielded(run(), control, lambda: control.seconds_left(at_most))
+
+
+class JournalSession(SentSession):
     """The entry of one upload in the journal. Owns it from `claim` to `release`."""
 
     def __init__(
         self, journal: AsyncJournal, identity: Identity, media_type: str | None = None, conflict: str = "create"
     ) -> None:
-        self._journal = journal
-        self._identity = identity
+        super().__init__(journal, identity)
         self._key = identity.key
         self.path: str | None = identity.path
         self.media_type = media_type
@@ -113,14 +153,6 @@ class JournalSession(NullJournalSession):
         """The source's change time when it was first looked at, before any of its bytes was sent."""
         self._sent_since: int | None = None
         """The same, if this run has sent every byte. The parts that an earlier run has sent may be of another state."""
-
-    async def sent(self) -> tuple[SentFile, ...]:
-        """Return what was sent from this machine to the same place under this name, the latest first.
-
-        Raises:
-            JournalError: The journal cannot be read.
-        """
-        return await self._journal.sent(self._identity.place)
 
     async def remember(self, file_id: str, content: SourceContent) -> None:
         """Remember that the source, as it was when it was read, has the content of that file at Frame.io.
@@ -253,7 +285,7 @@ class JournalSession(NullJournalSession):
                 self.is_begun, self.entry, self._file_id = False, None, None
             except JournalError as error:
                 # The table of what was sent may be the damaged one: the links have to be erased all the same.
-                log.info("%r was sent, and the journal does not remember it: %s", self._identity.name, error)
+                self._log_forgotten(error)
         await self.drop(control)
 
     async def release(self, control: UploadControl) -> None:
@@ -264,12 +296,6 @@ class JournalSession(NullJournalSession):
     def release_later(self) -> None:
         """Release the entry, for a caller that cannot wait."""
         self._journal.release_later(self)
-
-    async def _bounded(self, step: Awaitable[None], control: UploadControl, at_most: float) -> None:
-        async def run() -> None:
-            await step
-
-        await run_shielded(run(), control, lambda: control.seconds_left(at_most))
 
 
 async def held(journal: AsyncJournal, key: str, name: str) -> JournalError:
@@ -292,9 +318,11 @@ async def open_journal_session(  # noqa: PLR0913  # the fields of an entry's ide
     media_type: str | None,
     conflict: str,
 ) -> NullJournalSession:
-    """Return the journal session of an upload; a null one without a journal, or for a source that is no path."""
-    if resources.journal is None or not isinstance(source, str | os.PathLike):
+    """Return the journal session of an upload; a null one without a journal."""
+    if resources.journal is None:
         return NullJournalSession()
+    if not isinstance(source, str | os.PathLike):
+        return SentSession(resources.journal, Identity(account_id, folder_id, name, NO_PATH, origin))
     try:
         given = os.fspath(source)
         path = str(await resources.executor.ask(os.path.realpath, given, path=given))
