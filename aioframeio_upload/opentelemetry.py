@@ -28,7 +28,9 @@ class Telemetry:
     does not reach the upload.
 
     Spans: `frameio.upload`, `frameio.api` (with `frameio.operation`) and `frameio.part` (with `frameio.part.number` and
-    `frameio.part.attempt`), whose status is ERROR where the upload, request or attempt failed. Metrics:
+    `frameio.part.attempt`), whose status is ERROR where the upload, request or attempt failed or was cancelled. It is
+    unset for an attempt that was not needed any more: the other one of a race was acknowledged first, its connection
+    was replaced, or a pause ended it. Such attempts are in no counter and no histogram. Metrics:
     `frameio.upload.bytes`, `frameio.upload.parts`, `frameio.upload.retries`, `frameio.part.duration`,
     `frameio.part.in_flight` and `frameio.part.slots`.
 
@@ -49,7 +51,9 @@ class Telemetry:
         meter = metrics.get_meter(SCOPE, __version__, meter_provider)
         self._bytes = meter.create_counter("frameio.upload.bytes", "By", "Bytes of parts that S3 acknowledged")
         self._parts = meter.create_counter("frameio.upload.parts", "{part}", "Parts that S3 acknowledged")
-        self._retries = meter.create_counter("frameio.upload.retries", "{attempt}", "Attempts after the first")
+        self._retries = meter.create_counter(
+            "frameio.upload.retries", "{attempt}", "Attempts that failed and are made again"
+        )
         self._duration = meter.create_histogram("frameio.part.duration", "s", "Duration of an attempt at a part")
         self._in_flight = meter.create_up_down_counter("frameio.part.in_flight", "{part}", "Parts in flight")
         self._slots = meter.create_gauge("frameio.part.slots", "{part}", "Parts that may be in flight")
@@ -68,8 +72,6 @@ class Telemetry:
     def call(self, operation: str, request: RequestFacts) -> Recording:
         """Return the recording of one request to the API; called by the Uploader."""
         attributes = {"frameio.operation": operation, **_described(request)}
-        if request.attempt > 1:
-            _try(self._retries.add, 1, {"frameio.operation": operation})
         return _Span(self._tracer, "frameio.api", trace.SpanKind.CLIENT, attributes)
 
     def part(self, number: int, size: int, request: RequestFacts, slots: float) -> Recording:
@@ -80,19 +82,23 @@ class Telemetry:
             "frameio.part.size": size,
             **_described(request),
         }
-        if request.attempt > 1:
-            _try(self._retries.add, 1, {"frameio.operation": "part"})
         _try(self._slots.set, slots)
         _try(self._in_flight.add, 1)
 
-        def ended(seconds: float, error_type: str | None) -> None:
+        def ended(seconds: float, error_type: str | None, is_superseded: bool) -> None:
             _try(self._in_flight.add, -1)
+            if is_superseded:
+                return
             _try(self._duration.record, seconds, {} if error_type is None else {"error.type": error_type})
             if error_type is None:
                 _try(self._bytes.add, size)
                 _try(self._parts.add, 1)
 
         return _Span(self._tracer, "frameio.part", trace.SpanKind.CLIENT, attributes, ended)
+
+    def retried(self, operation: str, count: int) -> None:
+        """Count attempts that failed and are made again; called by the Uploader."""
+        _try(self._retries.add, count, {"frameio.operation": operation})
 
     def carry(self) -> Mapping[str, str]:
         """Return the current context for another process, by default as W3C `traceparent`."""
@@ -133,13 +139,14 @@ class _Span:
         name: str,
         kind: trace.SpanKind,
         attributes: Mapping[str, Any],
-        ended: Callable[[float, str | None], None] | None = None,
+        ended: Callable[[float, str | None, bool], None] | None = None,
     ) -> None:
         self._begin = lambda: tracer.start_span(name, kind=kind, attributes=dict(attributes))
         self._ended = ended
         self._span: trace.Span = trace.INVALID_SPAN
         self._token: Any = None
         self._error_type: str | None = None
+        self._is_superseded = False
         self._began = 0.0
 
     def __enter__(self) -> _Span:
@@ -152,14 +159,16 @@ class _Span:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
+        # The semantic conventions have no attribute for what was ended because it was not needed any more (their issue
+        # 560), so the status is unset. That of a cancelled upload is ERROR: an exception ended it ("Recording errors").
+        if error is not None and not self._is_superseded:
             # Not `record_exception`: its traceback quotes messages of foreign causes.
             self.fail(type(error).__qualname__, str(error) if isinstance(error, UploadError) else "")
         if self._token is not None:
             context.detach(self._token)
         _try(self._span.end)
         if self._ended is not None:
-            self._ended(time.monotonic() - self._began, self._error_type)
+            self._ended(time.monotonic() - self._began, self._error_type, self._is_superseded)
 
     def learn(self, **attributes: str | int) -> None:
         """Set attributes; `__` stands for a dot."""
@@ -171,6 +180,10 @@ class _Span:
         self._error_type = kind
         _try(self._span.set_attribute, "error.type", kind)
         _try(self._span.set_status, trace.StatusCode.ERROR, reason or kind)
+
+    def supersede(self) -> None:
+        """Leave the status unset, however the block ends, and count nothing."""
+        self._is_superseded = True
 
 
 def _try(call: Callable[..., Any], *arguments: Any) -> Any:

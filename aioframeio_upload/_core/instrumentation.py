@@ -30,6 +30,10 @@ class Recording(Protocol):
         """Note a failure that the block handles. The reason contains no secret."""
         ...
 
+    def supersede(self) -> None:
+        """Note that the block was ended because it was not needed any more: neither a failure nor a success."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
@@ -55,6 +59,10 @@ class Instrumentation(Protocol):
 
     def part(self, number: int, size: int, request: RequestFacts, slots: float) -> Recording:
         """Return the recording of one attempt at a part; `slots` is the number of parts that may be in flight."""
+        ...
+
+    def retried(self, operation: str, count: int) -> None:
+        """Note that attempts failed and are made again; `operation` is `part` for parts."""
         ...
 
     def carry(self) -> Mapping[str, str]:
@@ -85,6 +93,9 @@ class _Nothing:
     def fail(self, kind: str, reason: str) -> None:
         """Do nothing."""
 
+    def supersede(self) -> None:
+        """Do nothing."""
+
 
 _NOTHING = _Nothing()
 
@@ -105,6 +116,9 @@ class NoInstrumentation:
     def part(self, number: int, size: int, request: RequestFacts, slots: float) -> Recording:
         """Return a recording that does nothing."""
         return _NOTHING
+
+    def retried(self, operation: str, count: int) -> None:
+        """Do nothing."""
 
     def carry(self) -> Mapping[str, str]:
         """Return nothing to carry."""

@@ -594,7 +594,7 @@ class UploadJob:
 
     def _publish_doubts(self, plan: Plan, doubtful: tuple[int, ...], words: str) -> None:
         log.warning("%r: %s: sent again", plan.name, words)
-        self.resources.retries += len(doubtful)
+        self.resources.count_retries(len(doubtful))
         for number in doubtful:
             doubt = PartError(
                 "acknowledged without an ETag, and never confirmed", number=number, attempts=1, status=200

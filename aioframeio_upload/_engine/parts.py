@@ -57,9 +57,15 @@ class _Running:
     part: Part
     lent: PartReader
     scope: anyio.CancelScope
-    is_second: bool
+    race: _Race | None
+    """The race whose second attempt this is; None for a first one."""
     is_replaced: bool = False
     """Whether it was ended because its connection is slow."""
+
+    @property
+    def is_unneeded(self) -> bool:
+        """Whether this attempt alone was ended: another one is better."""
+        return self.scope.cancel_called or (self.race is not None and self.race.scope.cancel_called)
 
 
 @dataclass(slots=True, eq=False)
@@ -367,7 +373,7 @@ class PartUploader:
             number = key.number
             if running.scope.cancel_called or not slots.is_straggler(running.put):
                 continue
-            if running.is_second:
+            if running.race is not None:
                 running.scope.cancel()  # its new connection is slow as well; the first attempt goes on
             elif self._is_raced(number) or self._slow[number] >= MOST_SECOND or self._table.memory(number).doubted:
                 continue
@@ -462,7 +468,7 @@ class PartUploader:
             case Action.RETRY:
                 assert isinstance(decision.error, PartError)
                 self._table.fail(key, counted=decision.is_counted)
-                self._resources.retries += 1
+                self._resources.count_retries()
                 log.debug("%s; again in %.1f s", decision.error, decision.delay)
                 self._feed.publish(self._table.retrying(key.number, decision.delay, decision.error))
             case Action.GIVE_UP:
@@ -510,7 +516,12 @@ class PartUploader:
                 with self._begun(part, lent, race) as (key, count, running):
                     put = running.put
                     with self._recording(part, count) as recording, slots.sending(put, part.size) as ended:
-                        outcome = await put.put(self._resources)
+                        try:
+                            outcome = await put.put(self._resources)
+                        except BaseException:
+                            if running.is_unneeded:
+                                recording.supersede()
+                            raise
                         ended(outcome)
                         _record(recording, outcome)
                         self._note_outage(part, outcome)
@@ -530,7 +541,7 @@ class PartUploader:
         is_fresh = bool(self._slow[part.number])
         asking = self._table.memory(part.number).asking if race is None else Asking.NO
         put = PutAttempt(part, lent, self._plan.media_type, self._gate, asking=asking, is_fresh=is_fresh)
-        running = self._running[key] = _Running(put, part, lent, anyio.CancelScope(), race is not None)
+        running = self._running[key] = _Running(put, part, lent, anyio.CancelScope(), race)
         try:
             with running.scope:
                 yield key, started.attempt, running
@@ -576,5 +587,8 @@ def _record(recording: Recording, outcome: Receipt | AttemptFailure) -> None:
         return
     if outcome.status is not None:
         recording.learn(http__response__status_code=outcome.status)
+    if outcome.kind is FailureKind.PAUSED:
+        recording.supersede()
+        return
     is_refused = outcome.status is not None and outcome.status >= 400
     recording.fail(str(outcome.status) if is_refused else outcome.kind.value, outcome.reason)

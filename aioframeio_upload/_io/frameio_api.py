@@ -299,6 +299,7 @@ class FrameioApi:
             log.info("Frame.io is asked again in %.1f s: %s", again.delay, summarize(answer))
 
     def _publish_retry(self, operation: Operation, again: Again, error: ApiError) -> None:
+        self._resources.settings.telemetry.retried(operation.name, 1)
         if self._publish is not None:
             self._publish(ApiRetrying(operation.name, again.attempt, again.delay, error))
 

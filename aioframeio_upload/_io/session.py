@@ -111,6 +111,11 @@ class Session:
         """How often to try."""
         return self.settings.retry
 
+    def count_retries(self, count: int = 1) -> None:
+        """Count part attempts that failed and are made again."""
+        self.retries += count
+        self.settings.telemetry.retried("part", count)
+
     def clocks(self) -> Clocks:
         """Return the service's time and the local time."""
         local = datetime.now(UTC)

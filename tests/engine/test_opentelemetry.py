@@ -15,13 +15,20 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from aioframeio_upload import ApiError, UploadCancelled, UploadError
+from aioframeio_upload import ApiError, PartRetrying, UploadCancelled, UploadError
+from aioframeio_upload._core import stragglers
+from aioframeio_upload._core.failures import AttemptFailure, FailureKind
+from aioframeio_upload._core.instrumentation import RequestFacts
+from aioframeio_upload._engine.parts import _record
+from aioframeio_upload._io import part_slots
 from aioframeio_upload.opentelemetry import Telemetry
 from aioframeio_upload.testing import FakeFrameio, Fault
 from tests.conftest import PART, on_disk, our_records, reached, some_bytes, uploader_on
 from tests.support.recorded import Recorded, own_id, parent_of
 
 CONTENT = some_bytes(3 * PART)
+ERROR = trace.StatusCode.ERROR
+RETRIES = "frameio.upload.retries"
 
 
 @pytest.fixture
@@ -132,7 +139,65 @@ async def test_a_cancelled_upload_ends_its_spans(fake: FakeFrameio, recorded: Re
             await upload
     [span] = recorded.spans("frameio.upload")
     assert dict(span.attributes or {})["error.type"] == "CancelledError"
+    [part] = [one for one in recorded.spans("frameio.part") if dict(one.attributes or {})["frameio.part.number"] == 2]
+    assert (part.status.status_code, dict(part.attributes or {})["error.type"]) == (ERROR, "CancelledError")
     assert [point.value for point in recorded.metric("frameio.part.in_flight")] == [0]
+
+
+async def test_retries_of_api_calls_are_counted_too_also_those_that_use_up_no_attempt(
+    fake: FakeFrameio, recorded: Recorded
+) -> None:
+    fake.add_fault(Fault(on="create", status=503, headers={"Retry-After": "0"}, times=2))
+    fake.add_fault(Fault(on="part", status=503, headers={"Retry-After": "0"}, number=1, times=2))
+    async with uploader_on(fake, telemetry=recorded.telemetry) as uploader:
+        await uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id)
+        assert uploader.statistics().retries == 2
+    counted = {dict(point.attributes)["frameio.operation"]: point.value for point in recorded.metric(RETRIES)}
+    assert counted == {"create_local_upload": 2, "part": 2}
+
+
+async def test_a_retry_that_is_not_made_any_more_is_counted_as_the_statistics_count_it(
+    fake: FakeFrameio, recorded: Recorded
+) -> None:
+    fake.add_fault(Fault(number=1, status=503, headers={"Retry-After": "60"}))
+    async with uploader_on(fake, telemetry=recorded.telemetry) as uploader:
+        upload = uploader.upload(CONTENT, name="a.mov", folder_id=fake.folder_id).start()
+        async for event in upload:
+            if isinstance(event, PartRetrying):
+                upload.cancel()
+        assert uploader.statistics().retries == 1
+    assert [point.value for point in recorded.metric(RETRIES)] == [1]
+
+
+async def test_an_attempt_that_lost_a_race_is_no_error_and_in_no_metric(
+    fake: FakeFrameio, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_slots, "SPACING", 0.05)
+    for name, value in {"LEAST_SPAN": 0.2, "CONNECT": 0.01, "LEAST_MOVED": 1000, "LATE_ANSWER": 0.2}.items():
+        monkeypatch.setattr(stragglers, name, value)
+    fake.add_fault(Fault(do="stall", number=3, after=1000))
+    content = some_bytes(12 * PART)
+    async with uploader_on(fake, telemetry=recorded.telemetry) as uploader:
+        await uploader.upload(content, name="a.mov", folder_id=fake.folder_id)
+        assert uploader.statistics().retries == 0
+    found = [dict(span.attributes or {}) for span in recorded.spans("frameio.part")]
+    assert sorted(str(one["frameio.part.attempt"]) for one in found if one["frameio.part.number"] == 3) == ["1", "2"]
+    assert {span.status.status_code for span in recorded.spans("frameio.part")} == {trace.StatusCode.UNSET}
+    assert not any("error.type" in one for one in found)
+    assert recorded.metric(RETRIES) == []
+    assert [point.value for point in recorded.metric("frameio.upload.parts")] == [12]
+    assert [point.value for point in recorded.metric("frameio.upload.bytes")] == [len(content)]
+    assert [point.count for point in recorded.metric("frameio.part.duration")] == [12]
+    assert [point.value for point in recorded.metric("frameio.part.in_flight")] == [0]
+
+
+def test_an_attempt_that_a_pause_ended_is_no_error(recorded: Recorded) -> None:
+    with recorded.telemetry.part(1, 10, RequestFacts("PUT", "host", 443, 1), 2.0) as recording:
+        _record(recording, AttemptFailure(FailureKind.PAUSED, "paused"))
+    [span] = recorded.spans("frameio.part")
+    assert span.status.status_code is trace.StatusCode.UNSET
+    assert "error.type" not in dict(span.attributes or {})
+    assert recorded.metric("frameio.upload.parts") == recorded.metric("frameio.part.duration") == []
 
 
 class Broken(SpanProcessor):
