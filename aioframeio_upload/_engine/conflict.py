@@ -122,13 +122,13 @@ def find_duplicate(listing: Listing, sought: Sought, clocks: Clocks, evidence: E
     if (there := find_known(namesakes, sought.known)) is not None:
         return there
     # A copy, or a file that was touched, is later than what was sent.
-    with_content = namesakes if evidence.ask else [one for one in namesakes if _crcs(one, evidence)]
+    with_content = namesakes if evidence.ask else [one for one in namesakes if known_checksums(one, evidence)]
     if (there := find_same(with_content, sought.size, None)) is not None or not sought.by_time:
         return there
     return find_same(namesakes, sought.size, sought.modified_ns, clocks)
 
 
-def _crcs(one: RemoteFile, evidence: Evidence) -> set[str | None]:
+def known_checksums(one: RemoteFile, evidence: Evidence) -> set[str | None]:
     """Return the checksums that the journal knows of a file."""
     return {sent.crc64nvme for sent in evidence.sent if sent.file_id == one.id} - {None}
 
@@ -138,7 +138,7 @@ async def compare(one: RemoteFile, sought: Sought, evidence: Evidence) -> tuple[
     if one.id in sought.unchanged and evidence.ask is None:
         return True, why_known(one.id, evidence)
     content, doubt = None, None
-    if (crcs := _crcs(one, evidence)) and evidence.reader.can_read:
+    if (crcs := known_checksums(one, evidence)) and evidence.reader.can_read:
         read = await evidence.reader.read()
         content = read if read.crc64nvme in crcs else None
     elif evidence.ask is None:

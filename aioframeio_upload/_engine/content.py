@@ -82,6 +82,11 @@ class SourceReader:
         self._known: dict[int | None, SourceContent] = {}
         """What was read, by the number of parts."""
 
+    @property
+    def crc64nvme(self) -> str | None:
+        """The checksum of what was read; None if nothing was."""
+        return next((content.crc64nvme for content in self._known.values()), None)
+
     async def read(self, parts: int | None = None) -> SourceContent:
         """Return the content, with the MD5s of that many parts if a number is given.
 

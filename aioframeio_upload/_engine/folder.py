@@ -38,7 +38,18 @@ from .._io.tree_path import TreePath
 from .._io.walk import LeftOut, Tree, check_unchanged, walk
 from .child_failure import ChildFailure
 from .confirm_batch import BatchConfirmer
-from .conflict import Evidence, Found, Sought, asking, compare, find_elsewhere, find_there, skip_result, stack
+from .conflict import (
+    Evidence,
+    Found,
+    Sought,
+    asking,
+    compare,
+    find_elsewhere,
+    find_there,
+    known_checksums,
+    skip_result,
+    stack,
+)
 from .content import SourceReader, opened
 from .control import UploadControl
 from .event_log import EventLog, EventSink, FolderEventLog
@@ -124,13 +135,16 @@ class FileSource(Protocol):
         """
         ...
 
-    async def end(self, file: LocalFile, failure: UploadError | None, file_id: str | None) -> None:
+    async def end(
+        self, file: LocalFile, failure: UploadError | None, file_id: str | None, crc64nvme: str | None
+    ) -> None:
         """Note that a file has arrived or was skipped, or why it failed; the end of its turn.
 
         Args:
             file: The file.
             failure: Why it failed.
             file_id: What was created for it at Frame.io, if anything; after a failure it may be there or not.
+            crc64nvme: The checksum of its content, if it has arrived or was skipped, and that is known.
         """
         ...
 
@@ -148,6 +162,9 @@ class Comparison:
     `known`, says it was sent as."""
     known: str | None = None
     """The ID of a file that an earlier attempt may have finished, with the same content; None if there is none."""
+    crc64nvme: str | None = None
+    """The checksum of what was sent of it in this run, if only its change time differs since: if it has that content,
+    nothing has happened. Otherwise None."""
     anywhere: bool = False
     """Whether the file that the journal knows counts wherever it is: somebody may have moved, renamed or stacked it."""
     since: float | None = None
@@ -199,7 +216,9 @@ class WalkedFiles:
         await threads.answer(lambda: check_unchanged(path, file, threads), os.fspath(path))
         return True
 
-    async def end(self, file: LocalFile, failure: UploadError | None, file_id: str | None) -> None:
+    async def end(
+        self, file: LocalFile, failure: UploadError | None, file_id: str | None, crc64nvme: str | None
+    ) -> None:
         """Do nothing: each file has one turn."""
 
 
@@ -255,6 +274,8 @@ class _Sending:
         self.slot = slot
         self.events: EventLog = _FileEventLog(file.path)
         """Only its progress is read."""
+        self.crc64nvme: str | None = None
+        """The checksum of its content, once that is known."""
 
 
 class FilePipeline:
@@ -347,7 +368,7 @@ class FilePipeline:
             with ChildFailure(path, parent) as caught:
                 await self._upload(sending)
             with ChildFailure(path, parent) as caught_ending:
-                await self._source.end(sending.file, caught.failure, sending.events.file_id)
+                await self._source.end(sending.file, caught.failure, sending.events.file_id, sending.crc64nvme)
             failure = caught.failure or caught_ending.failure
             if failure is not None:
                 self.fail(path, failure)
@@ -363,11 +384,16 @@ class FilePipeline:
         if not file.size:
             self._events.publish(self._state.skip(file.path, 0, EMPTY))
             return
+        session, crc64nvme = self._session, self._source.comparison(file).crc64nvme
+        reader = SourceReader(lambda: opened(self._source.open_path(file), session), session)
+        if crc64nvme is not None and (await reader.read()).crc64nvme == crc64nvme:
+            sending.crc64nvme = crc64nvme
+            return
         folder = await self._folders.place(folder_of(file))
         job_request = self._file_request(file, folder.id)
         record = await open_record(job_request, self._session)
         record.only_reads = self._foresee is not None
-        found, base = await self._compare(file, record)
+        found, base = await self._compare(sending, record, reader)
         doubt = found.reason if found.same is None else None
         if found.same is not None:
             there = await skip_result(
@@ -391,7 +417,9 @@ class FilePipeline:
             await self._room.once()
         self._events.publish(FileStarted(file.path, file.size))
         job = self._job(sending, job_request, record, base)
-        self._events.publish(self._state.complete(file.path, replace(await job.run(), reason=doubt)))
+        arrived = replace(await job.run(), reason=doubt)
+        sending.crc64nvme = arrived.crc64nvme
+        self._events.publish(self._state.complete(file.path, arrived))
 
     def _job(
         self, sending: _Sending, request: UploadRequest, record: NullJournalSession, base: RemoteFile | None
@@ -407,8 +435,11 @@ class FilePipeline:
             record=record,
         )
 
-    async def _compare(self, file: LocalFile, record: NullJournalSession) -> tuple[Found, RemoteFile | None]:
+    async def _compare(
+        self, sending: _Sending, record: NullJournalSession, reader: SourceReader
+    ) -> tuple[Found, RemoteFile | None]:
         """Return what there is of a file, and the remote file that it is to be stacked on."""
+        file = sending.file
         how, session, account_id = self._source.comparison(file), self._session, self._request.account_id
         if not how.skips and not how.stacks:
             return Found(), None
@@ -426,7 +457,7 @@ class FilePipeline:
         evidence = Evidence(
             sent=sent,
             record=record,
-            reader=SourceReader(lambda: opened(self._source.open_path(file), session), session),
+            reader=reader,
             ask=asking(self._request.compare, self._api, session, account_id),
         )
         sought = Sought(
@@ -442,6 +473,8 @@ class FilePipeline:
         found = await find_there(listing, sought, session.clocks(), evidence) if how.skips else Found()
         if found.same is None and sent_as is not None and how.anywhere:
             found = await self._compare_elsewhere(sent_as.file_id, sought, evidence, found)
+        if found.same is not None:
+            sending.crc64nvme = reader.crc64nvme or next(iter(known_checksums(found.same, evidence)), None)
         base = None
         if how.stacks and found.same is None:
             base = find_below([*listing.namesakes(file.name, exact=exact, but=own), *found.others])

@@ -182,7 +182,8 @@ class WatchedFiles:
             return None
         if self.waiting.judge(path, found.stamp, self._clock.now()) is not Readiness.READY or found.stamp is None:
             return None
-        if found.sent is not None and found.sent.stamp == found.stamp:  # noted by a scan that began before it was sent
+        # Noted by a scan that began before it was sent.
+        if found.sent is not None and found.sent.is_same(found.stamp, found.changed_ns):
             self.waiting.end(path, self._clock.now(), failed=False)
             return None
         if found.sent is not None:
@@ -210,11 +211,13 @@ class WatchedFiles:
         earlier, tried = self._earlier.get(file.path), self._tried.get(file.path)
         if tried is not None and tried.stamp != (file.size, file.modified_ns):
             tried = None
+        is_touched = earlier is not None and earlier.stamp == (file.size, file.modified_ns)
         return Comparison(
             skips=True,
             stacks=self._conflict in STACKING,
             by_time=earlier is None,
             known=None if tried is None else tried.file_id,
+            crc64nvme=earlier.crc64nvme if earlier is not None and is_touched else None,
             anywhere=True,
             since=max((one.at for one in (earlier, tried) if one is not None), default=None),
         )
@@ -233,10 +236,12 @@ class WatchedFiles:
             self.waiting.note(file.path, found.stamp, self._clock.now())
         return False
 
-    async def end(self, file: LocalFile, failure: UploadError | None, file_id: str | None) -> None:
+    async def end(
+        self, file: LocalFile, failure: UploadError | None, file_id: str | None, crc64nvme: str | None
+    ) -> None:
         """Remember what was sent; let what failed wait for its next turn."""
         path, stamp = file.path, Stamp(file.size, file.modified_ns)
-        self._earlier.pop(path, None)
+        earlier = self._earlier.pop(path, None)
         self._look_alikes.discard(path)
         self._tried.pop(path, None)
         try:
@@ -244,7 +249,10 @@ class WatchedFiles:
                 self._taken_back.discard(path)
             elif failure is None:
                 # By the clock that notes when a listing was read.
-                await in_thread(self._threads, self._sent.add, path, stamp, anyio.current_time())
+                sent = Sent(stamp, anyio.current_time(), file.changed_ns, crc64nvme)
+                if earlier is not None and (earlier.stamp, earlier.crc64nvme) == (stamp, crc64nvme):
+                    sent = sent._replace(compared=earlier.compared + 1)
+                await in_thread(self._threads, self._sent.add, path, sent)
             elif not isinstance(failure, SourceChanged):
                 self._note_tried(path, Tried(stamp, file_id, anyio.current_time()))
         finally:

@@ -182,7 +182,8 @@ class FolderScanner:
                 yield from self._scan_below(path, is_whole or self._matcher.includes(path + "/"))
         elif stat.S_ISREG(found.st_mode) and not self._matcher.excludes(path):
             stamp, sent = Stamp(found.st_size, found.st_mtime_ns), self._sent.find(path)
-            if (is_whole or self._matcher.includes(path)) and (sent is None or sent.stamp != stamp):
+            is_sent = sent is not None and sent.is_same(stamp, found.st_ctime_ns)
+            if (is_whole or self._matcher.includes(path)) and not is_sent:
                 yield Findings([(path, stamp)])
 
     def _scan_below(self, start: str, is_whole: bool) -> Iterator[Findings]:
@@ -203,13 +204,14 @@ class FolderScanner:
             yield from self._new_in(folder, tree)
 
     def _new_in(self, folder: str, tree: Tree) -> Iterator[Findings]:
-        sent = self._sent.in_folder(folder)
+        known = self._sent.in_folder(folder)
         # A file may vanish between the listing and its status; that is no failure.
         failures = [one for one in tree.failures if not is_temporary(_name(one[0])) and self._is_there(one[0])]
         changes: list[tuple[str, Stamp | None]] = []
         for file in tree.files:
             stamp = Stamp(file.size, file.modified_ns)
-            if sent.get(file.name) != stamp and not is_temporary(file.name):
+            sent = known.get(file.name)
+            if (sent is None or not sent.is_same(stamp, file.changed_ns)) and not is_temporary(file.name):
                 changes.append((file.path, stamp))
         for start in range(0, max(1, len(changes)), CHUNK):
             yield Findings(changes[start : start + CHUNK], failures)

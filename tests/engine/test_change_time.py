@@ -208,3 +208,46 @@ async def test_a_watch_that_is_started_again_compares_what_was_changed_meanwhile
     expected = (0, ["same content"]) if content == CONTENT else (1, [])
     again = COMPARED if content == CONTENT else UNCHANGED
     assert reasons == [(1, []), expected, (0, [again[1]])]
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+@pytest.mark.parametrize("replace", [write, rename_over, swap_folders])
+async def test_a_running_watch_sends_other_content_of_the_same_size_and_time_and_not_the_same_one(
+    fake: FakeFrameio, take: Path, journal: Path, replace: Callable[[Path, bytes], None], has_journal: bool
+) -> None:
+    clock = SetClock()
+    async with (
+        uploader_on(fake, journal=journal if has_journal else None) as uploader,
+        watched(uploader, fake, take.parent, clock) as watch,
+    ):
+        seen = Seen(watch)
+        await clock.advance(11)
+        await seen.until(FileCompleted, 1)
+        on_disk(take.chmod, 0o600)
+        await clock.advance(100)
+        on_disk(replace, take, OTHER)
+        await clock.advance(100)
+        await seen.until(FileCompleted, 2)
+        on_disk(write, take, OTHER)
+        await clock.advance(100)
+    assert [file.sha256 for file in fake.files] == [sha256(CONTENT), sha256(OTHER)]
+    assert seen.of(FileSkipped) == []
+
+
+async def test_a_watch_that_is_started_again_notices_what_is_replaced_after_it_has_skipped_it(
+    fake: FakeFrameio, take: Path, journal: Path
+) -> None:
+    for run in range(2):
+        clock = SetClock()
+        async with (
+            uploader_on(fake, journal=journal) as uploader,
+            watched(uploader, fake, take.parent, clock) as watch,
+        ):
+            seen = Seen(watch)
+            await clock.advance(11)
+            await seen.until((FileCompleted, FileSkipped), 1)
+            if run == 1:
+                on_disk(write, take, OTHER)
+                await clock.advance(100)
+                await seen.until(FileCompleted, 1)
+    assert [file.sha256 for file in fake.files] == [sha256(CONTENT), sha256(OTHER)]

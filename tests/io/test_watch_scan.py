@@ -13,7 +13,7 @@ from aioframeio_upload import SourceError
 from aioframeio_upload._core.patterns import patterns
 from aioframeio_upload._core.watching import Stamp
 from aioframeio_upload._io import watch_scan
-from aioframeio_upload._io.sent_files import SentFiles
+from aioframeio_upload._io.sent_files import Sent, SentFiles
 from aioframeio_upload._io.walk import read_folder
 from aioframeio_upload._io.watch_scan import Findings, FolderScanner
 from tests.support.trees import LONG_AGO, plant
@@ -37,8 +37,8 @@ def test_a_scan_finds_what_was_not_sent_as_it_is(tmp_path: Path, sent: SentFiles
     plant(tmp_path, TREE)
     scanner = FolderScanner(str(tmp_path), patterns((), "*.wav"), sent)
     assert changes(scanner.scan()) == {path: Stamp(len(path), LONG_AGO) for path in ("a.mov", "b/c.mov", "b/d/e.mov")}
-    sent.add("b/c.mov", Stamp(7, LONG_AGO), 0.0)
-    sent.add("a.mov", Stamp(5, LONG_AGO - 1), 0.0)
+    sent.add("b/c.mov", Sent(Stamp(7, LONG_AGO), 0.0))
+    sent.add("a.mov", Sent(Stamp(5, LONG_AGO - 1), 0.0))
     assert set(changes(scanner.scan())) == {"a.mov", "b/d/e.mov"}
 
 
