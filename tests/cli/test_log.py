@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from aioframeio_upload._cli.log import hide_log, log_held, show_log
+from aioframeio_upload._cli.log import StderrLog, hide_log, log_held, show_log
 
 log = logging.getLogger("aioframeio_upload")
 
@@ -39,3 +39,9 @@ def test_what_is_logged_while_a_display_is_drawn_is_written_afterwards(capfd: py
         during = capfd.readouterr().err
     hide_log(handler)
     assert (during, capfd.readouterr().err) == ("", "from a thread\nfrom here\n")
+
+
+def test_the_handler_replaces_no_method_of_logging_but_two() -> None:
+    """`logging` calls its own methods by name, `release` among them, when it hands a record to a handler."""
+    ours = {name for name in vars(StderrLog) if not name.startswith("__")}
+    assert ours & set(dir(logging.Handler)) == {"emit", "close"}

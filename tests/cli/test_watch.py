@@ -19,6 +19,7 @@ from tests.conftest import PART, some_bytes
 from tests.support.commands import Program
 from tests.support.journals import rows
 from tests.support.json_lines import read_line
+from tests.support.pressed import Terminal
 from tests.support.trees import arrived, content_of, plant
 
 pytestmark = [
@@ -175,6 +176,32 @@ def test_a_live_display_is_drawn_on_a_terminal(fake: FakeFrameio, program: Progr
         assert running.wait(40) == 0
     os.close(ours)
     assert b"in/a.mov: uploaded" in shown
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_without_watchfiles_ctrl_c_ends_it_while_a_file_is_sent(
+    fake: FakeFrameio, program: Program, on_terminal: bool
+) -> None:
+    """The note that the folder is read at intervals is logged by another thread than the one that ends the process."""
+    (program.folder / "watchfiles.py").write_text("raise ModuleNotFoundError(name='watchfiles')", encoding="utf-8")
+    stalled = Fault(on="part", do="hold", times=None)
+    fake.add_fault(stalled)
+    environment = {"PYTHONPATH": os.pathsep.join([str(program.folder), os.environ.get("PYTHONPATH", "")])}
+    command = ("watch", "in", "--folder", fake.folder_id, "--settle", "0.1", "--include", "a.mov")
+    if on_terminal:
+        whole = [sys.executable, "-m", "aioframeio_upload", *command]
+        with Terminal(whole, program.environment | environment, program.folder) as terminal:
+            fake.wait_until(lambda fake: fake.hits(stalled) > 0, timeout=40)
+            assert terminal.send(signal.SIGINT, 1, 0) == 130
+        assert "interrupted; run the same command again to go on" in terminal.written
+    else:
+        with program.start(*command, environment=environment) as running:
+            fake.wait_until(lambda fake: fake.hits(stalled) > 0 or running.poll() is not None, timeout=40)
+            status, _, complaint = finish(running, signal.SIGINT)
+        assert status == 130
+        assert "is read at intervals" in complaint
+        assert complaint.endswith("interrupted; run the same command again to go on\n")
+    fake.release()
 
 
 @pytest.mark.parametrize("conflict", ["skip", "create", "version"])
