@@ -98,7 +98,6 @@ HOMES = {
     "_cli/ims": "cli/test_stored_login",
     "_cli/keyrings": "cli/test_login_store",
     "_cli/loopback": "cli/test_login",
-    "_cli/log": "cli/test_output",
     "_cli/loop": "cli/test_signals",
     "_cli/options": "cli/test_format",
     "_cli/runner": "cli/test_signals",
