@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from distributed import Client
+try:
+    from distributed import Client
+except ImportError as error:
+    raise ModuleNotFoundError(
+        "a fleet needs distributed: pip install 'aioframeio-upload[dask]'", name="distributed"
+    ) from error
 
 from ._core.listing import Compare, Conflict, check_compare, check_conflict
 from ._dask.sender import DaskPartSender

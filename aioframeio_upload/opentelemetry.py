@@ -8,7 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
-from opentelemetry import context, metrics, propagate, trace
+try:
+    from opentelemetry import context, metrics, propagate, trace
+except ImportError as error:
+    raise ModuleNotFoundError(
+        "traces and metrics need opentelemetry-api: pip install 'aioframeio-upload[otel]'", name="opentelemetry"
+    ) from error
 
 from ._core.errors import UploadError
 from ._core.instrumentation import Recording, RequestFacts

@@ -114,6 +114,8 @@ def _is_same_path(one: str, other: str) -> bool:
 def _advice_at_terminal(error: UploadError) -> str:
     """Return an error's advice, in terms of commands, options and variables where there are some for it."""
     advice = error.advice
+    if advice == words.CHECK_API and not os.environ.get("FRAMEIO_BASE_URL"):
+        return words.CHECK_NETWORK  # the address is Frame.io's own
     for neutral, ours in _AT_TERMINAL.items():
         advice = advice.replace(neutral, ours)
     if advice in (words.NEW_LOGIN, words.CHECK_LOGIN):
@@ -122,13 +124,14 @@ def _advice_at_terminal(error: UploadError) -> str:
 
 
 _AT_TERMINAL = {
-    words.FIND_FOLDER: "look up its ID: aioframeio-upload find",
+    words.FIND_FOLDER: "look up its ID: aioframeio-upload find; the account's: aioframeio-upload whoami",
     words.MAKE_FOLDER: "check the path, or create the folder with: upload --make-folders",
     words.RESUME: "run the same command again: only the missing parts are sent, unless --no-journal is given",
     words.WAIT_FOR_IT: "it is kept: run the same command again later, which only confirms it",
     words.UPLOAD_AGAIN: "run the same command again",
     words.TRUST: "--ca adds the certificate of its authority",
     words.CHECK_PROXY: "check FRAMEIO_BASE_URL, --proxy and HTTPS_PROXY",
+    words.CHECK_API: words.CHECK_API.replace("base_url", "FRAMEIO_BASE_URL"),
     words.CHECK_ADDRESS: "check FRAMEIO_BASE_URL, and whether a proxy or a login page answers instead of Frame.io",
     words.AWAIT_THAT: "name each file once",
     words.NAME_ANOTHER: "name another file with --journal",

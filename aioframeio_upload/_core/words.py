@@ -41,9 +41,9 @@ def name_call(operation: str) -> str:
 
 
 CHECK_LOGIN = "check what is passed as the token"
-NEW_LOGIN = "get a new token"
+NEW_LOGIN = "get a new token, as docs/getting-a-token.md says"
 ASK_FOR_ROLE = "ask for a role that allows it, or use the token of a user who has one"
-FIND_FOLDER = "look up the folder's ID with find()"
+FIND_FOLDER = "look up the folder's ID with find(), and the account's with accounts()"
 CHECK_PATH = "check the path"
 MAKE_FOLDER = "check the path, or create the folder with find_folder(..., make=True)"
 NAME_A_FOLDER = "name a folder in it"
@@ -55,6 +55,7 @@ CORRECT = "correct that, then try again"
 SLOW_DOWN = "wait a minute; other programs of the same user count, too"
 TRY_LATER = "try again later"
 CHECK_NETWORK = "check the network of this machine and its proxy, then try again"
+CHECK_API = "check base_url, the network of this machine and its proxy, then try again"
 CHECK_ADDRESS = "check base_url, and whether a proxy or a login page answers instead of Frame.io"
 RAISE_POOL = "raise limit= or limit_per_host= of the session's connector, or use a smaller Limits(parts=)"
 TRUST = "add the certificate of the authority that signed it"
@@ -65,7 +66,7 @@ CHECK_SPACE = "check the account's storage and its plan"
 def advise_on_call(operation: str, status: int | None) -> str:
     """Return what to do after a call that Frame.io refused or did not answer; empty if its own words have to do."""
     if status is None:
-        return CHECK_NETWORK
+        return CHECK_API
     if 200 <= status < 400:
         return CHECK_ADDRESS
     if status == 404:
@@ -102,7 +103,7 @@ _BY_CODE = {
 
 def advise_on_rejection(code: str | None) -> str:
     """Return what to do about a part that S3 refused for good."""
-    return _BY_CODE.get(code or "", "upload it again; if it stays, report it with the request's ID")
+    return _BY_CODE.get(code or "", "upload it again; if it stays, report it to Frame.io with the request's ID")
 
 
 _BY_ERRNO = {

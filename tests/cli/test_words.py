@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from aioframeio_upload import Limits, RetryPolicy, SourceError, Timeouts, Uploader, UploadError
+from aioframeio_upload import ApiError, Limits, RetryPolicy, SourceError, Timeouts, Uploader, UploadError
 from aioframeio_upload._cli.app import app, run
 from aioframeio_upload._cli.format import format_error
 from aioframeio_upload._core.words import CALLS, format_count
@@ -26,7 +26,7 @@ ONCE = RetryPolicy(attempts=1, patience=0)
 CHECK_ADDRESS = "check FRAMEIO_BASE_URL, and whether a proxy or a login page answers instead of Frame.io"
 CHECK_NETWORK = "check the network of this machine and its proxy, then try again"
 RESUME = "run the same command again: only the missing parts are sent, unless --no-journal is given"
-REPORT_IT = "run the same command again; if it stays, report it with the request's ID"
+REPORT_IT = "run the same command again; if it stays, report it to Frame.io with the request's ID"
 
 
 async def send(uploader: Uploader, fake: FakeFrameio) -> Any:
@@ -107,7 +107,7 @@ SCENES = [
     Scene(
         "unknown folder",
         "NotFound: creating the file: 404: Not Found; there is no folder nowhere in account …, or this token cannot"
-        " read it …; look up its ID: aioframeio-upload find",
+        " read it …; look up its ID: aioframeio-upload find; the account's: aioframeio-upload whoami",
         send_to("nowhere"),
     ),
     Scene(
@@ -119,7 +119,7 @@ SCENES = [
     Scene(
         "unknown account",
         "NotFound: creating the file: 404: Not Found; there is no folder … in account nobody, or this token cannot"
-        " read it …; look up its ID: aioframeio-upload find",
+        " read it …; look up its ID: aioframeio-upload find; the account's: aioframeio-upload whoami",
         settings={"account_id": "nobody"},
     ),
     Scene(
@@ -285,7 +285,7 @@ async def _stream() -> AsyncIterator[bytes]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a file, an empty one and a folder, in which the test runs; no variable names a login."""
     monkeypatch.chdir(tmp_path)
-    for name in ("FRAMEIO_TOKEN", "FRAMEIO_CLIENT_SECRET"):
+    for name in ("FRAMEIO_TOKEN", "FRAMEIO_CLIENT_SECRET", "FRAMEIO_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "take.mov").write_bytes(b"frames" * 1000)
     (tmp_path / "empty.mov").touch()
@@ -398,6 +398,17 @@ def test_wrong_usage_says_what_is_right(
             monkeypatch.setenv(name, value)
     assert run(arguments) == 2
     assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+@pytest.mark.usefixtures("place")
+def test_an_address_that_was_set_is_among_what_to_check_when_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ApiError("no connection", operation="create_local_upload", status=None)
+    assert str(error).endswith("; check base_url, the network of this machine and its proxy, then try again")
+    assert format_error(error).endswith(f"; {CHECK_NETWORK}")
+    monkeypatch.setenv("FRAMEIO_BASE_URL", "http://127.0.0.1:9")
+    assert format_error(error).endswith(
+        "; check FRAMEIO_BASE_URL, the network of this machine and its proxy, then try again"
+    )
 
 
 EVERY_COMMAND = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # of click's `Group`

@@ -46,6 +46,7 @@ API: dict[str, Any] = {"operation": "show_file", "status": 401, "request_id": "r
 API_403: dict[str, Any] = {**API, "status": 403}
 API_404: dict[str, Any] = {**API, "status": 404}
 API_429: dict[str, Any] = {**API, "status": 429}
+REFUSED = "looking up the file: 401: no (request r1); get a new token, as docs/getting-a-token.md says"
 API_TOLD = {"operation": "show_file", "detail": "no", "status": 401, "request_id": "r1", "file_id": "f1"}
 API_TOLD_418 = {"operation": "tickle", "detail": "no", "status": 418, "request_id": None, "file_id": None}
 SOURCE_TOLD = {"path": "a.mov", "reason": "is empty", "is_away": False}
@@ -77,12 +78,12 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (PlanError("2 parts hold 3 bytes"), "2 parts hold 3 bytes", {}),
     (MalformedAnswer("no upload_urls"), "no upload_urls", {}),
     (LinksExpired("part 1: too old", file_id="f1"), "part 1: too old; upload it again", {"file_id": "f1"}),
-    (ApiError("no", **API), "looking up the file: 401: no (request r1); get a new token", API_TOLD),
+    (ApiError("no", **API), REFUSED, API_TOLD),
     (ApiError("no", operation="tickle", status=418), "calling Frame.io: 418: no", API_TOLD_418),
     (
         ApiError("the connection broke", operation="show_file"),
         "looking up the file: no answer: the connection broke;"
-        " check the network of this machine and its proxy, then try again",
+        " check base_url, the network of this machine and its proxy, then try again",
         {
             "operation": "show_file",
             "detail": "the connection broke",
@@ -91,7 +92,7 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
             "file_id": None,
         },
     ),
-    (AuthenticationError("no", **API), "looking up the file: 401: no (request r1); get a new token", API_TOLD),
+    (AuthenticationError("no", **API), REFUSED, API_TOLD),
     (
         PermissionDenied("no", **API_403),
         "looking up the file: 403: no (request r1);"
@@ -117,7 +118,7 @@ SAID: list[tuple[UploadError, str, dict[str, Any]]] = [
     (
         PartRejected("slow", **PART),
         "part 3, attempt 8: 503 SlowDown: slow (request r1);"
-        " upload it again; if it stays, report it with the request's ID",
+        " upload it again; if it stays, report it to Frame.io with the request's ID",
         PART,
     ),
     (

@@ -326,6 +326,21 @@ print(*sorted(unwanted & set(sys.modules)))
 
 
 @pytest.mark.needs_program
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("opentelemetry", "opentelemetry", "otel"), ("dask", "distributed", "dask"), ("plot", "matplotlib", "plot")],
+)
+def test_a_module_whose_package_is_missing_names_its_extra(
+    module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"aioframeio_upload.{module}", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # which refuses a module that is None
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'aioframeio-upload\[{extra}\]'") as caught:
+        importlib.import_module(f"aioframeio_upload.{module}")
+    assert caught.value.name == package
+
+
 def test_importing_the_package_starts_nothing_and_loads_no_extra() -> None:
     ran = subprocess.run([sys.executable, "-P", "-W", "error", "-c", SIDE_EFFECTS], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
