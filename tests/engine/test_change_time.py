@@ -85,6 +85,14 @@ def swap_folders(path: Path, content: bytes) -> None:
 REPLACE = [write, recreate, rename_over, copy_with_times, swap_folders]
 
 
+def change(how: Callable[..., None], path: Path, *arguments: bytes) -> None:
+    """Change a file, and have its change time differ: the clock of a file system may tick every ten milliseconds."""
+    before = path.stat().st_ctime_ns
+    how(path, *arguments)
+    while path.stat().st_ctime_ns == before:
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+
+
 @VERBS
 @pytest.mark.parametrize("replace", REPLACE)
 async def test_other_content_of_the_same_size_and_time_is_sent(
@@ -92,7 +100,7 @@ async def test_other_content_of_the_same_size_and_time_is_sent(
 ) -> None:
     async with uploader_on(fake, journal=journal) as uploader:
         outcomes = [await send(uploader, fake, verb, take)]
-        on_disk(replace, take, OTHER)
+        on_disk(change, replace, take, OTHER)
         outcomes += [await send(uploader, fake, verb, take) for _ in range(2)]
     assert outcomes == [("uploaded", None), ("uploaded", None), UNCHANGED]
     assert [file.sha256 for file in fake.files] == [sha256(CONTENT), sha256(OTHER)]
@@ -105,7 +113,7 @@ async def test_a_version_of_the_same_size_and_time_is_stacked(
     conflict: Conflict = "version-changed"
     async with uploader_on(fake, journal=journal) as uploader:
         await send(uploader, fake, verb, take, conflict=conflict)
-        on_disk(write, take, OTHER)
+        on_disk(change, write, take, OTHER)
         outcomes = [await send(uploader, fake, verb, take, conflict=conflict) for _ in range(2)]
     assert outcomes == [("uploaded", None), UNCHANGED]
     assert stacks(fake) == [[file.id for file in fake.files]]
@@ -118,7 +126,7 @@ async def test_the_same_content_with_another_change_time_is_read_once(
 ) -> None:
     async with uploader_on(fake, journal=journal) as uploader:
         await send(uploader, fake, verb, take)
-        on_disk(touch, take)
+        on_disk(change, touch, take)
         outcomes = [await send(uploader, fake, verb, take) for _ in range(3)]
     assert outcomes == [SAME, COMPARED, COMPARED]
     assert (len(fake.files), count(fake, "original")) == (1, 0)
@@ -135,7 +143,7 @@ async def test_what_an_earlier_release_has_sent_is_read_once(
         outcomes = [await send(uploader, fake, verb, take) for _ in range(2)]
     assert outcomes == [SAME, COMPARED]
     rows(journal, "UPDATE sent SET changed = NULL")
-    on_disk(write, take, OTHER)
+    on_disk(change, write, take, OTHER)
     async with uploader_on(fake, journal=journal) as uploader:
         assert await send(uploader, fake, verb, take) == ("uploaded", None)
 
@@ -146,7 +154,7 @@ async def test_what_has_no_checksum_in_the_journal_is_not_said_to_be_unchanged(
 ) -> None:
     async with uploader_on(fake, journal=journal, checksum="off") as uploader:
         outcomes = [await send(uploader, fake, verb, take) for _ in range(2)]
-        on_disk(write, take, OTHER)
+        on_disk(change, write, take, OTHER)
         outcomes.append(await send(uploader, fake, verb, take))
         outcomes.append(await send(uploader, fake, verb, take, compare="content"))
     not_compared = ("skipped", "same name and size, content not compared")
@@ -159,7 +167,7 @@ async def test_a_folder_of_which_one_file_was_replaced_is_not_read_as_a_whole(
     root = on_disk(plant, tmp_path / "card", {f"C{number:04}.MP4": bytes([number]) * 9 for number in range(20)})
     async with uploader_on(fake, journal=journal) as uploader:
         await uploader.upload_folder(root, folder_id=fake.folder_id)
-        on_disk(write, root / "C0007.MP4", b"other one")
+        on_disk(change, write, root / "C0007.MP4", b"other one")
         result = await uploader.upload_folder(root, folder_id=fake.folder_id)
     assert [file.name for file in result.files] == ["C0007.MP4"]
     assert [one.reason for one in result.skipped] == [UNCHANGED[1]] * 19
@@ -202,7 +210,7 @@ async def test_a_watch_that_is_started_again_compares_what_was_changed_meanwhile
             await clock.advance(11)
             await seen[-1].until((FileCompleted, FileSkipped), 1)
         if len(seen) == 1:
-            on_disk(write, take, content)
+            on_disk(change, write, take, content)
             fake._account.store.assets[fake.files[0].id].parent_id = "another"
     reasons = [(len(one.of(FileCompleted)), [event.reason for event in one.of(FileSkipped)]) for one in seen]
     expected = (0, ["same content"]) if content == CONTENT else (1, [])
@@ -223,12 +231,12 @@ async def test_a_running_watch_sends_other_content_of_the_same_size_and_time_and
         seen = Seen(watch)
         await clock.advance(11)
         await seen.until(FileCompleted, 1)
-        on_disk(take.chmod, 0o600)
+        on_disk(change, lambda path: path.chmod(0o600), take)
         await clock.advance(100)
-        on_disk(replace, take, OTHER)
+        on_disk(change, replace, take, OTHER)
         await clock.advance(100)
         await seen.until(FileCompleted, 2)
-        on_disk(write, take, OTHER)
+        on_disk(change, write, take, OTHER)
         await clock.advance(100)
     assert [file.sha256 for file in fake.files] == [sha256(CONTENT), sha256(OTHER)]
     assert seen.of(FileSkipped) == []
@@ -247,7 +255,7 @@ async def test_a_watch_that_is_started_again_notices_what_is_replaced_after_it_h
             await clock.advance(11)
             await seen.until((FileCompleted, FileSkipped), 1)
             if run == 1:
-                on_disk(write, take, OTHER)
+                on_disk(change, write, take, OTHER)
                 await clock.advance(100)
                 await seen.until(FileCompleted, 1)
     assert [file.sha256 for file in fake.files] == [sha256(CONTENT), sha256(OTHER)]
