@@ -18,7 +18,7 @@ from uuid import UUID
 
 import uvicorn
 from board import Board
-from delivery import Busy, Delivery, Service
+from delivery import STOPPING, WHY, Busy, Delivery, Service
 from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
@@ -139,19 +139,25 @@ async def receive(name: UUID, key: UUID, request: Request) -> JSONResponse:
         raise HTTPException(411, "the body has no Content-Length")
     try:
         delivery.begin(request.stream(), int(length))
-    except Busy:
-        return JSONResponse(delivery.row(), 409)
-    await delivery.taken.wait()
-    return JSONResponse(delivery.row(), status_of(delivery))
+    except Busy as busy:
+        return JSONResponse({**delivery.row(), "reason": str(busy)}, 503 if delivery.is_stopping else 409)
+    await delivery.settled()
+    if app.state.board.find(name, key) is not delivery:
+        raise HTTPException(410, "it was removed")
+    status, reason = outcome_of(delivery)
+    return JSONResponse({**delivery.row(), "reason": reason}, status)
 
 
-def status_of(delivery: Delivery) -> int:
-    """Return the status that fits the end of an attempt."""
-    if delivery.state in ("sending", "done"):
-        return 202
-    if delivery.error is None:
-        return 503  # stopped, by the user or with the server
-    return 400 if isinstance(delivery.error, SourceError) else 507 if isinstance(delivery.error, OSError) else 502
+def outcome_of(delivery: Delivery) -> tuple[int, str]:
+    """Return the status that fits the end of an attempt, and the reason for it."""
+    state, error = delivery.state, delivery.error
+    if state in ("paused", "cancelled"):
+        return 409, WHY[state]
+    if error is not None:
+        return 400 if isinstance(error, SourceError) else 507 if isinstance(error, OSError) else 502, WHY["failed"]
+    if state in ("sending", "done"):
+        return 202, WHY[state]
+    return 503, STOPPING if delivery.is_stopping else WHY[state]
 
 
 @app.patch("/lists/{name}/{key}")

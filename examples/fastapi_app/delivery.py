@@ -38,11 +38,25 @@ HOPELESS = (LinksExpired, NotFound, PartRejected, IntegrityError)
 
 State = Literal["waiting", "receiving", "sending", "paused", "done", "failed", "cancelled"]
 
+STOPPING = "the server is being stopped: send what is missing to the next one"
+
 log = logging.getLogger("uvicorn.error")
 
 
+WHY: dict[State, str] = {
+    "waiting": "it was stopped: send what is missing",
+    "receiving": "another request sends it",
+    "sending": "every byte was received",
+    "paused": "it is paused",
+    "done": "it has arrived",
+    "failed": "it has failed: let it wait for another attempt",
+    "cancelled": "it was cancelled",
+}
+"""Why a request with bytes is refused, or has ended early, by the state of its upload."""
+
+
 class Busy(Exception):
-    """The request does not fit the state of the upload, which the answer shows."""
+    """The request does not fit the state of the upload; its text says why."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,11 @@ class Delivery:
         return "cancelled" if self.kept.end["error"]["type"] == "UploadCancelled" else "failed"
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the server is being stopped, so that no attempt begins any more."""
+        return self._service.stopping.is_set()
+
+    @property
     def missing(self) -> list[tuple[int, int]]:
         """Offset and size of each range that only the browser has."""
         kept = self.kept
@@ -152,10 +171,13 @@ class Delivery:
         Raises:
             Busy: It is being sent, these are not the missing bytes, or the server is being stopped.
         """
-        if self.state != "waiting" or self._service.stopping.is_set():
-            raise Busy
-        if length != sum(size for _, size in self.missing):
-            raise Busy
+        if self.is_stopping:
+            raise Busy(STOPPING)
+        if self.state != "waiting":
+            raise Busy(WHY[self.state])
+        missing = sum(size for _, size in self.missing)
+        if length != missing:
+            raise Busy(f"{missing} bytes are missing, and the body has {length}")
         self.taken.clear()
         if self.kept.plan is not None and not length:
             self.taken.set()
@@ -164,10 +186,16 @@ class Delivery:
         self.task.add_done_callback(self._ended)
         self._changed()
 
+    async def settled(self) -> None:
+        """Wait until every byte was received, or the attempt has ended and what the user wanted is recorded."""
+        await self.taken.wait()
+        async with self._wishing:
+            pass
+
     async def _run(self, body: AsyncIterator[bytes] | None) -> None:
         try:
             plan = self.kept.plan or await self._planned()
-            if self._is_stopped or self._service.stopping.is_set():
+            if self._is_stopped or self.is_stopping:
                 return
             receipts = tuple(self.kept.receipts.values())
             self._upload = self._service.uploader.execute(plan, self._bytes(plan, body), receipts=receipts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import importlib.util
 import json
 import os
@@ -248,7 +249,11 @@ def test_the_page_of_the_fastapi_app_is_served(fake: FakeFrameio, tmp_path: Path
         assert client.get("/static/..%2fapp.py").status_code == 404
         (key,) = announced(client)
         assert listened(client, key, is_now("waiting"))["missing"] == [[0, len(BODY)]]
-        assert put(client, key, BODY[1:], len(BODY) - 1).status_code == 409
+        other = put(client, key, BODY[1:], len(BODY) - 1)
+        assert (other.status_code, other.json()["reason"]) == (
+            409,
+            "3000000 bytes are missing, and the body has 2999999",
+        )
         assert client.put(f"/lists/{LIST}/{key}", content=iter([BODY])).status_code == 411
         assert put(client, LIST, BODY).status_code == 404
         assert client.put(f"/lists/{LIST}/..%5Ckey", content=BODY).status_code == 422
@@ -396,7 +401,8 @@ def test_the_fastapi_app_forwards_a_body_as_it_arrives_and_shows_it_after_a_reco
             fake.wait_until(first_part_is_there, timeout=50)
             row = listened(client, key, has_sent(1_000_000))
             assert (row["state"], row["received"] <= len(BODY) // 2) == ("receiving", True)
-            assert put(client, key, BODY).status_code == 409
+            second = put(client, key, BODY)
+            assert (second.status_code, second.json()["reason"]) == (409, "another request sends it")
             rest.set()
             answer = sending.result()
             assert (answer.status_code, answer.json()["state"]) == (202, "sending")
@@ -580,13 +586,50 @@ def test_a_pause_in_the_middle_of_a_body_ends_the_request(fake: FakeFrameio, tmp
             assert changed(client, key, "paused")["state"] == "paused"
         finally:
             rest.set()
-        assert sending.exception() is not None or sending.result().status_code == 503
+        assert sending.exception() is not None or sending.result().status_code == 409
         row = changed(client, key, "waiting")
         assert (row["state"], row["missing"]) == ("waiting", [[1_000_000, 2_000_000]])
         assert put_what_is_missing(client, key)[0].status_code == 202
         listened(client, key, is_now("done"))
     assert arrived(fake) == {"take 07.mov": sha256(BODY)}
     assert (acknowledged(fake), fake.deleted) == ({1: 1, 2: 1, 3: 1}, ())
+
+
+@contextmanager
+def half_sent(client: httpx.Client, key: str, record: Path) -> Iterator[http.client.HTTPConnection]:
+    """Send half of a body, and yield the connection, from which an early answer can be read; httpx sends all first."""
+    with closing(http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=50)) as connection:
+        connection.putrequest("PUT", f"/lists/{LIST}/{key}")
+        connection.putheader("Content-Length", str(len(BODY)))
+        connection.endheaders(BODY[: len(BODY) // 2])
+        first_part_is_kept(record)
+        yield connection
+
+
+def said_by(connection: http.client.HTTPConnection) -> tuple[int, str, str]:
+    with connection.getresponse() as answer:
+        row = json.load(answer)
+        return answer.status, row.get("state", ""), row.get("reason") or row["detail"]
+
+
+def test_a_request_that_ends_early_says_why(fake: FakeFrameio, tmp_path: Path) -> None:
+    with dropping(fake, tmp_path, GRACE="0") as (client, process):
+        paused, cancelled, removed, stopped = announced(client, *(about(modified=n) for n in range(4)))
+        with half_sent(client, paused, record_of(tmp_path, paused)) as connection:
+            changed(client, paused, "paused")
+            assert said_by(connection) == (409, "paused", "it is paused")
+        with half_sent(client, cancelled, record_of(tmp_path, cancelled)) as connection:
+            changed(client, cancelled, "cancelled")
+            assert said_by(connection) == (409, "cancelled", "it was cancelled")
+        with half_sent(client, removed, record_of(tmp_path, removed)) as connection:
+            assert client.delete(f"/lists/{LIST}/{removed}").status_code == 204
+            assert said_by(connection) == (410, "", "it was removed")
+        if sys.platform == "win32":
+            return  # where a process can only be killed
+        with half_sent(client, stopped, record_of(tmp_path, stopped)) as connection:
+            process.terminate()
+            reason = "the server is being stopped: send what is missing to the next one"
+            assert said_by(connection) == (503, "waiting", reason)
 
 
 def test_a_page_that_was_loaded_again_goes_on_although_the_server_still_waits_for_the_first(
