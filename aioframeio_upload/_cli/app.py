@@ -30,6 +30,7 @@ from .options import (
     read_redirect,
     read_remote_source,
     read_service,
+    read_size,
     read_timeouts,
     read_watched,
 )
@@ -50,6 +51,9 @@ Folder = Annotated[
         metavar="FOLDER",
         help="The target: a folder's ID or link, a project's link, or a path ('Project/Folder'); `find` shows them.",
     ),
+]
+MakeFolders = Annotated[
+    bool, typer.Option("--make-folders", help="Create the folders of a --folder path that are missing.")
 ]
 Account = Annotated[
     str | None,
@@ -160,7 +164,8 @@ def _show_usage_error(error: Any) -> int:
             write_error(line)
         write_error(f"Try '{error.ctx.command_path} {error.ctx.help_option_names[0]}' for help.")
         write_error("")
-    write_error(f"error: {error.format_message()}")
+    # pydantic's words for a wrong choice (typer validates by it) begin with the name of a Python exception.
+    write_error(f"error: {error.format_message().replace('Value error, ', '')}")
     return exit_status.USAGE
 
 
@@ -194,19 +199,17 @@ Examples:
 def upload(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files and folders; - reads a file from stdin.")],
     folder: Folder,
-    make_folders: Annotated[
-        bool, typer.Option("--make-folders", help="Create the folders of a --folder path that are missing.")
-    ] = False,
+    make_folders: MakeFolders = False,
     account: Account = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the file at Frame.io (one file only; default: its own).")
     ] = None,
     size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             metavar="BYTES",
-            min=1,
-            help="Size of what comes from stdin; without it, stdin is first read into a temporary file.",
+            help="Exact size of what comes from stdin (30000000, 30M, 1.5Gi); without it, stdin is first read into a"
+            " temporary file.",
         ),
     ] = None,
     contents_only: Annotated[
@@ -215,8 +218,8 @@ def upload(
     conflict: Annotated[
         Literal["skip", "create", "version", "version-changed"],
         typer.Option(
-            help="If a file of the same name exists: skip it if it is the same file, create another,"
-            " add a version to it, or add a version unless it is the same file."
+            help="If a file of the same name exists: skip it if it is the same file (one with another content is added"
+            " beside it), create another, add a version to it, or add a version unless it is the same file."
         ),
     ] = "skip",
     compare: Compare = "auto",
@@ -252,7 +255,8 @@ def upload(
         check_dry_run(report, timeline)
     journal = read_optional_journal(journal, no_journal)
     kept, folders = read_paths(paths)
-    check_stdin(kept, name, size, dry_run=dry_run)
+    known_size = read_size(size)
+    check_stdin(kept, name, known_size, dry_run=dry_run)
     check_names(kept, folders, name, contents_only)
     check_comparison(compare, conflict)
     arguments = UploadArguments(
@@ -261,7 +265,7 @@ def upload(
         target=read_folder(folder, makes=make_folders),
         name=name,
         contents_only=contents_only,
-        size=size,
+        size=known_size,
         conflict=conflict,
         compare=compare,
         include=include or (),
@@ -287,6 +291,7 @@ def upload(
 def watch(
     path: Annotated[str, typer.Argument(metavar="PATH", help="The folder to watch.")],
     folder: Folder,
+    make_folders: MakeFolders = False,
     account: Account = None,
     settle: Annotated[
         float, typer.Option(metavar="SECONDS", help="Upload a file when it has not changed for this long.")
@@ -325,7 +330,7 @@ def watch(
     arguments = WatchArguments(
         label=path,
         path=read_watched(path),
-        target=read_folder(folder),
+        target=read_folder(folder, makes=make_folders),
         settle=settle,
         conflict=conflict,
         compare=compare,
@@ -438,7 +443,10 @@ def resume(
     ca: Ca = None,
     _verbose: Verbose = False,
 ) -> None:
-    """Resume all unfinished uploads."""
+    """Resume all unfinished uploads of files.
+
+    Files of a folder that had not begun are not recorded: for these, run the upload of the folder again.
+    """
     from .upload import UploadRun
 
     path = read_journal(journal)

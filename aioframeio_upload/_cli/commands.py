@@ -14,9 +14,9 @@ from .. import JournalError, PendingUpload
 from . import exit_status
 from .account import with_account
 from .browse import find_folder
-from .format import format_pending
+from .format import format_error, format_pending
 from .options import Target, UsageError, journal_exists, read_file_id
-from .output import write_json, write_line
+from .output import write_error, write_json, write_line
 from .service import Service
 
 
@@ -89,10 +89,16 @@ async def run_discard(service: Service, journal: Path, words: list[str]) -> int:
     async with service.uploader(journal=journal) as uploader:
         uploads = await uploader.pending()
         file_ids = [choose_pending(word, uploads) for word in words]
+        status = exit_status.OK
         for file_id in dict.fromkeys(file_ids):  # one that was typed twice exists only the first time
-            await uploader.discard(file_id)
-            await _print(f"{file_id}: discarded")
-    return exit_status.OK
+            try:
+                await uploader.discard(file_id)
+            except JournalError as error:  # it is not in the journal; the others may be
+                await asyncio.to_thread(write_error, f"error: {format_error(error)}")
+                status = exit_status.FAILED
+            else:
+                await _print(f"{file_id}: discarded")
+    return status
 
 
 def choose_pending(word: str, uploads: Sequence[PendingUpload]) -> str:

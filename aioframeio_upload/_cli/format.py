@@ -125,7 +125,7 @@ def _advice_at_terminal(error: UploadError) -> str:
 
 _AT_TERMINAL = {
     words.FIND_FOLDER: "look up its ID: aioframeio-upload find; the account's: aioframeio-upload whoami",
-    words.MAKE_FOLDER: "check the path, or create the folder with: upload --make-folders",
+    words.MAKE_FOLDER: "check the path, or create the folder with --make-folders (upload, watch)",
     words.RESUME: "run the same command again: only the missing parts are sent, unless --no-journal is given",
     words.WAIT_FOR_IT: "it is kept: run the same command again later, which only confirms it",
     words.UPLOAD_AGAIN: "run the same command again",

@@ -20,7 +20,7 @@ from .. import Event, Progress
 from .format import escape, format_count, format_progress, format_seconds_left
 from .line_display import Display, EventView
 from .log import log_held
-from .output import FINAL_WRITE_TIMEOUT, has_hyperlinks, is_plain_link, open_console, write_error
+from .output import FINAL_WRITE_TIMEOUT, has_hyperlinks, is_error_terminal, is_plain_link, open_console, write_error
 from .upload_view import UploadView, WatchView
 
 MAX_LINES = 8
@@ -40,12 +40,22 @@ class LiveDisplay(Display):
     Args:
         drawing: Rendered anew at each refresh.
         transient: Whether the drawing disappears at the end.
+        keeps_errors: Whether errors are printed when the drawing has ended, below everything else. A command without
+            an end of its own prints them when they happen.
     """
 
-    def __init__(self, drawing: RenderableType, *, transient: bool = True) -> None:
+    def __init__(self, drawing: RenderableType, *, transient: bool = True, keeps_errors: bool = True) -> None:
         self._console = open_console()
         self._has_hyperlinks = has_hyperlinks(os.environ)
-        self._live = Live(drawing, console=self._console, refresh_per_second=10, transient=transient)
+        self._keeps_errors = keeps_errors
+        self._has_errors_above = is_error_terminal()
+        self._live = Live(
+            drawing,
+            console=self._console,
+            refresh_per_second=10,
+            transient=transient,
+            redirect_stderr=self._has_errors_above,  # Rich would print to stdout what is for a file
+        )
         self._errors: list[str] = []
         self._log = log_held()
 
@@ -71,12 +81,16 @@ class LiveDisplay(Display):
             write_error(error)
 
     async def show(self, view: EventView, event: Event) -> None:
-        """Print the line for this event above the drawing; keep an error until the drawing has ended."""
+        """Print the line for this event above the drawing; an error there too, or when the drawing has ended."""
         line, error = view.update(event)
         links = view.links.copy()
         view.links.clear()
-        if error is not None:
+        if error is not None and self._keeps_errors:
             self._errors.append(error)
+        elif error is not None and self._has_errors_above:
+            await asyncio.to_thread(self._console.print, Text(error), soft_wrap=True)
+        elif error is not None:
+            await asyncio.to_thread(write_error, error)
         if line is not None:
             await asyncio.to_thread(self._console.print, self._with_hyperlink(line, links), soft_wrap=True)
 
@@ -105,10 +119,16 @@ class LineDrawing:
 
 
 class UploadsDrawing:
-    """The views as a Rich renderable, for the width that the terminal has at the moment."""
+    """The views as a Rich renderable, for the width that the terminal has at the moment.
 
-    def __init__(self, views: list[UploadView]) -> None:
+    Args:
+        views: The views.
+        waits_for: Who must act before the first byte can be sent.
+    """
+
+    def __init__(self, views: list[UploadView], waits_for: str = "Frame.io") -> None:
         self._views = views
+        self._waits_for = waits_for
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         running = [view for view in self._views if view.upload.progress is not None and not view.upload.done]
@@ -122,7 +142,7 @@ class UploadsDrawing:
             yield _part_states(running[0], options)
         waiting = len(self._views) - ended - min(len(running), MAX_LINES)
         if waiting or not running:
-            waits = "" if running else ", waiting for Frame.io"
+            waits = "" if running else f", waiting for {self._waits_for}"
             yield Text(f"{ended} of {len(self._views)} done, {waiting} more under way{waits}", style="dim")
 
 

@@ -11,6 +11,7 @@ import stat
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -421,6 +422,7 @@ def read_remote_source(url: str, name: str | None) -> tuple[str, str]:
 # -- limits and timeouts -----------------------------------------------------------------------------------------------
 
 RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+SIZE = re.compile(r"(\d{1,16}(?:\.\d{1,6})?) ?([kmg]i?)?b?", re.IGNORECASE | re.ASCII)
 RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([kmg]i?)?(?:b(?:/s)?)?", re.IGNORECASE | re.ASCII)
 
 
@@ -434,6 +436,23 @@ def read_rate(text: str) -> int:
     if found is None:
         raise UsageError("--bandwidth takes bytes per second: 800k, 50M, 1.5G (or Ki, Mi, Gi)")
     return round(float(found[1]) * RATE_UNITS[(found[2] or "").lower()])
+
+
+def read_size(text: str | None) -> int | None:
+    """Read a number of bytes: `30000000`, `30M`, `1.5Gi`; None stays None.
+
+    Raises:
+        UsageError: It is not a whole number of bytes, or 0.
+    """
+    if text is None:
+        return None
+    found = SIZE.fullmatch(text.strip())
+    size = Fraction(found[1]) * RATE_UNITS[(found[2] or "").lower()] if found else Fraction(0)
+    if size < 1 or size.denominator != 1:
+        raise UsageError(
+            "--size takes the exact number of bytes: 30000000, 30M or 1.5Gi (M is a million, Mi is 1048576)"
+        )
+    return int(size)
 
 
 def read_limits(parts: str | None, bandwidth: str | None) -> Limits:

@@ -57,6 +57,11 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def is_error_terminal() -> bool:
+    """Return whether stderr is a terminal, which is then taken for the one on which stdout is."""
+    return sys.stderr.isatty()
+
+
 def can_ask() -> bool:
     """Return whether a person can be asked something: stdin and stderr are a terminal in whose foreground this is.
 

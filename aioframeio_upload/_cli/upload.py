@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ..plot import Timeline
 
 
+NOT_BEGUN = "of a folder, only files that had begun are resumed: run its upload again for the others"
+"""The last line of `resume`. The journal has files only, and does not know whether they are of a folder."""
+
+
 class UploadRun:
     """One run of `upload` or `resume`, from its options to its exit status.
 
@@ -134,6 +138,8 @@ class UploadRun:
         if foreign := len(others) - len(damaged):
             await asyncio.to_thread(write_error, f"{format_count(foreign, 'upload')} of another process: left alone")
         status = await self._watch(views)
+        if views and not self._output.as_json and not self._output.quiet:
+            await asyncio.to_thread(write_line, NOT_BEGUN)
         return exit_status.FAILED if damaged else status
 
     def describe_remains(self) -> str:
@@ -146,7 +152,12 @@ class UploadRun:
         if not known:
             return "run the same command again to resume"
         kept, total = (format_size(sum(column)) for column in zip(*known, strict=True))
-        return f"{kept} of {total} are kept (whole parts only); run the same command again to send the rest"
+        rest = (
+            " (`resume` sends only the files that have begun)"
+            if any(one.is_folder for one in self._interrupted)
+            else ""
+        )
+        return f"{kept} of {total} are kept (whole parts only); run the same command again to send the rest{rest}"
 
     def _uploader(self) -> AbstractAsyncContextManager[Uploader]:
         return self._service.uploader(journal=self._journal, limits=self._limits, timeouts=self._timeouts)
@@ -183,7 +194,7 @@ class UploadRun:
         if is_terminal() and not self._output.verbose:
             from .live_display import LiveDisplay, UploadsDrawing
 
-            return LiveDisplay(UploadsDrawing(views))
+            return LiveDisplay(UploadsDrawing(views, "stdin or Frame.io" if self._is_stdin else "Frame.io"))
         return PlainDisplay()
 
     async def _run_and_draw(self, run: Callable[[], Awaitable[int]]) -> int:

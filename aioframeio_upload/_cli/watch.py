@@ -86,7 +86,7 @@ class WatchRun:
         if is_terminal() and not self._output.verbose:
             from .live_display import LiveDisplay, WatchDrawing
 
-            return LiveDisplay(WatchDrawing(view, waits))
+            return LiveDisplay(WatchDrawing(view, waits), keeps_errors=False)
         return PlainDisplay()
 
 

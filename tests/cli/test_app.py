@@ -173,7 +173,7 @@ def test_a_file_gets_another_name_in_a_folder_that_is_made(fake: FakeFrameio, pr
     target = f"{project}/Dailies/Monday"
     missing = program.run("upload", "take.mov", "--folder", target)
     assert (missing[0], "there is no folder 'Dailies'" in missing[2]) == (1, True)
-    assert missing[2].endswith("; check the path, or create the folder with: upload --make-folders\n")
+    assert missing[2].endswith("; check the path, or create the folder with --make-folders (upload, watch)\n")
     arguments = ("upload", "take.mov", "--folder", target, "--make-folders", "--name", "take 7.mov")
     assert program.run(*arguments)[0] == 0
     assert [file.name for file in fake.files] == ["take 7.mov"]
@@ -333,7 +333,9 @@ def test_ctrl_c_ends_it_with_130_and_the_next_run_resumes(
     assert (status, complaint) == (0, "")
     assert "take.mov: resuming; 2.4 MB were sent before" in said
     source = "take.mov" if command == "upload" else str(take)
-    assert said.splitlines()[-1] == f"{source}: resumed, 3.1 MB  {link_of(fake)}"
+    lines = [line for line in said.splitlines() if not line.startswith("of a folder, only files that had begun")]
+    assert lines[-1] == f"{source}: resumed, 3.1 MB  {link_of(fake)}"
+    assert len(said.splitlines()) - len(lines) == (command == "resume")
     assert file.sha256 == sha256(take)
     assert [puts(fake)[number] for number in (1, 2, 3)] == [1, 1, 1]
     (row,) = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
@@ -432,6 +434,25 @@ def test_what_is_pending_can_be_discarded(fake: FakeFrameio, program: Program, t
     status, _, complaint = program.run("discard", file.id, *journal)
     assert status == 1
     assert complaint.startswith("error: JournalError: ")
+
+
+@HAS_SIGNALS
+def test_a_file_that_is_not_pending_does_not_keep_others_from_being_discarded(
+    fake: FakeFrameio, program: Program, take: Path
+) -> None:
+    interrupted(fake, program)
+    (file,) = fake.files
+    status, said, complaint = program.run("discard", "other.mov", "take.mov")
+    assert (status, said) == (1, f"{file.id}: discarded\n")
+    assert "holds no upload of file other.mov" in complaint
+
+
+@pytest.mark.parametrize("option", [["--conflict", "overwrite"], ["--compare", "size"]])
+def test_a_wrong_choice_is_refused_in_plain_words(program: Program, option: list[str]) -> None:
+    status, _, complaint = program.run("upload", "take.mov", "--folder", "f", *option)
+    assert status == 2
+    assert f"'{option[1]}' is not one of" in complaint
+    assert "Value error" not in complaint
 
 
 def test_resume_with_nothing_pending_is_no_error(program: Program) -> None:

@@ -18,7 +18,7 @@ from aioframeio_upload import PendingUpload, Progress
 from aioframeio_upload._cli.commands import choose_pending
 from aioframeio_upload._cli.format import escape, format_size
 from aioframeio_upload._cli.live_display import progress_table
-from aioframeio_upload._cli.options import Target, UsageError, read_folder, read_proxy, read_rate
+from aioframeio_upload._cli.options import Target, UsageError, read_folder, read_proxy, read_rate, read_size
 from tests.support.frames import shown_by
 
 PROJECT = "0a514f42-0e86-4658-8233-051ad3445bbc"
@@ -125,6 +125,20 @@ def test_a_rate_is_read_with_its_unit(text: str, rate: int) -> None:
 def test_an_invalid_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="50M"):
         read_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(None, None), ("1", 1), ("30000000", 30_000_000), ("30M", 30_000_000), ("1.5Gi", 3 << 29), ("64 kib", 65536)],
+)
+def test_a_size_is_read_with_its_unit(text: str | None, size: int | None) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "M", "0.5", "1.0001k", "30MB/s", "1e6", "9" * 30])
+def test_a_size_that_is_no_whole_number_of_bytes_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="30M"):
+        read_size(text)
 
 
 @given(st.text())

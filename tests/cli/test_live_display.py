@@ -12,8 +12,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from aioframeio_upload import AuthenticationError, Progress
-from aioframeio_upload._cli.live_display import LiveDisplay, UploadsDrawing, files_line, progress_table, shorten
+from aioframeio_upload import AuthenticationError, FileFailed, Progress, SourceError
+from aioframeio_upload._cli.live_display import (
+    LineDrawing,
+    LiveDisplay,
+    UploadsDrawing,
+    files_line,
+    progress_table,
+    shorten,
+)
 from aioframeio_upload._cli.output import has_hyperlinks, is_plain_link
 from aioframeio_upload._cli.upload_view import UploadView, came_since
 from aioframeio_upload.testing import FakeFrameio, Fault
@@ -127,6 +134,25 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+async def test_a_watch_prints_an_error_when_it_happens(monkeypatch: pytest.MonkeyPatch, in_file: bool) -> None:
+    """On the terminal above the drawing, or at once to where stderr goes."""
+    out, complaint = Screen(), io.StringIO() if in_file else Screen()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", complaint)
+    monkeypatch.setenv("TERM", "xterm")
+    async with FakeFrameio() as fake, uploader_on(fake) as uploader:
+        upload = uploader.upload(b"frames", folder_id=fake.folder_id, name="a.mov")
+        await upload
+        view = UploadView("in", upload, keeps_rows=False)
+        async with LiveDisplay(LineDrawing(lambda: "watching"), keeps_errors=False) as display:
+            await display.show(view, FileFailed(path="b.mov", error=SourceError("it changed")))
+            during = (complaint if in_file else out).getvalue()
+    shown = out.getvalue() + complaint.getvalue()
+    assert "error: in/b.mov: SourceError: it changed" in during
+    assert shown.count("it changed") == 1
 
 
 @pytest.mark.parametrize("has_them", [True, False])
