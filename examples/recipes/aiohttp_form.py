@@ -6,6 +6,7 @@ The form has a field `sizes` before the files, a JSON list: Frame.io needs a fil
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from aiohttp import BodyPartReader, web
 from aioframeio_upload import SourceError, Uploader, UploadError
 
 URL = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+log = logging.getLogger("aiohttp.server")
 UPLOADER = web.AppKey("uploader", Uploader)
 
 
@@ -42,10 +44,11 @@ async def receive(request: web.Request) -> web.Response:
             try:
                 uploader = request.app[UPLOADER]
                 file = await uploader.upload(part, folder_id=os.environ["FRAMEIO_FOLDER"], size=sizes.pop(0))
-            except (SourceError, ValueError) as error:  # it is empty, of another size, or without a usable name
-                return web.json_response({"message": str(error)}, status=400)
-            except UploadError as error:
-                return web.json_response(error.to_dict(), status=502)
+            except (UploadError, ValueError) as error:
+                log.error("%s: %s", part.filename, error)  # its text is not for the browser
+                if isinstance(error, SourceError | ValueError):  # empty, of another size, or without a usable name
+                    raise web.HTTPBadRequest from None
+                raise web.HTTPBadGateway from None
             results.append({"name": file.name, "size": file.size, "link": file.view_url})
     return web.json_response(results, status=201)
 

@@ -6,6 +6,7 @@ Django has no hook for the start of a server, so a few lines around its ASGI app
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -18,9 +19,10 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from aioframeio_upload import Uploader, UploadError
+from aioframeio_upload import SourceError, Uploader, UploadError
 
 URL = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+log = logging.getLogger("uvicorn.error")
 
 if not settings.configured:  # a project has its own settings module
     settings.configure(ROOT_URLCONF=__name__, SECRET_KEY=os.urandom(16).hex(), ALLOWED_HOSTS=["*"])
@@ -63,14 +65,15 @@ async def takes(request: HttpRequest) -> JsonResponse:
         assert take.file is not None
         try:
             file = await uploader.upload(take.file, folder_id=os.environ["FRAMEIO_FOLDER"], name=take.name)
-        except UploadError as error:
-            return {"name": take.name, "error": str(error)}
-        return {"name": file.name, "size": file.size, "link": file.view_url}
+        except (UploadError, ValueError) as error:  # ValueError: its name cannot be used
+            log.error("%s: %s", take.name, error)  # its text is not for the browser
+            return {"name": take.name, "status": 400 if isinstance(error, SourceError | ValueError) else 502}
+        return {"name": file.name, "size": file.size, "link": file.view_url, "status": 201}
 
     # Reading the form parses it, which blocks.
     files = await asyncio.to_thread(lambda: request.FILES.getlist("takes"))
     results = await asyncio.gather(*map(deliver, files))
-    return JsonResponse(results, safe=False, status=502 if any("error" in one for one in results) else 201)
+    return JsonResponse(results, safe=False, status=max((one["status"] for one in results), default=400))
 
 
 urlpatterns = [path("takes", takes)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,9 +12,10 @@ from typing import Any
 from fastapi import FastAPI, Request, UploadFile
 from fastapi.responses import JSONResponse
 
-from aioframeio_upload import Uploader, UploadError
+from aioframeio_upload import SourceError, Uploader, UploadError
 
 URL = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+log = logging.getLogger("uvicorn.error")
 
 
 @asynccontextmanager
@@ -38,8 +40,9 @@ async def receive(takes: list[UploadFile], request: Request) -> JSONResponse:
         try:
             file = await uploader.upload(take, folder_id=os.environ["FRAMEIO_FOLDER"])
         except (UploadError, ValueError) as error:  # ValueError: it has no name
-            return {"name": take.filename, "error": str(error)}
-        return {"name": file.name, "size": file.size, "link": file.view_url}
+            log.error("%s: %s", take.filename, error)  # its text is not for the browser
+            return {"name": take.filename, "status": 400 if isinstance(error, SourceError | ValueError) else 502}
+        return {"name": file.name, "size": file.size, "link": file.view_url, "status": 201}
 
     results = await asyncio.gather(*map(send, takes))
-    return JSONResponse(results, 502 if any("error" in one for one in results) else 201)
+    return JSONResponse(results, max(one["status"] for one in results))

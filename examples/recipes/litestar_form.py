@@ -1,6 +1,7 @@
 """Litestar: send the file of a form to Frame.io. `litestar --app litestar_form:app run`."""
 
 # No `from __future__ import annotations`: Litestar reads the annotations when the program runs.
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,9 +12,10 @@ from litestar.datastructures import State, UploadFile
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
-from aioframeio_upload import Uploader, UploadError
+from aioframeio_upload import SourceError, Uploader, UploadError
 
 URL = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+log = logging.getLogger("uvicorn.error")
 
 
 @asynccontextmanager
@@ -34,8 +36,10 @@ async def receive(
     uploader: Uploader = state.uploader
     try:
         file = await uploader.upload(data.file, folder_id=os.environ["FRAMEIO_FOLDER"], name=data.filename)
-    except UploadError as error:
-        return Response(error.to_dict(), status_code=502)
+    except (UploadError, ValueError) as error:  # ValueError: its name cannot be used
+        log.error("%s: %s", data.filename, error)  # its text is not for the browser
+        status = 400 if isinstance(error, SourceError | ValueError) else 502
+        return Response({"name": data.filename}, status_code=status)
     return Response({"name": file.name, "size": file.size, "link": file.view_url}, status_code=201)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from aioframeio_upload import SourceError, Uploader, UploadError
 
 URL = os.environ.get("FRAMEIO_BASE_URL", "https://api.frame.io")
+log = logging.getLogger("uvicorn.error")
 
 
 @asynccontextmanager
@@ -34,10 +36,10 @@ async def receive(request: Request) -> JSONResponse:
     size, name = int(request.headers["content-length"]), request.path_params["name"]
     try:
         file = await uploader.upload(request.stream(), folder_id=os.environ["FRAMEIO_FOLDER"], name=name, size=size)
-    except (SourceError, ValueError) as error:  # another length than announced, or a name that cannot be used
-        return JSONResponse({"message": str(error)}, 400)
-    except UploadError as error:
-        return JSONResponse(error.to_dict(), 502)
+    except (UploadError, ValueError) as error:
+        log.error("%s: %s", name, error)  # its text is not for the browser
+        # 400: another length than announced, or a name that cannot be used.
+        raise HTTPException(400 if isinstance(error, SourceError | ValueError) else 502) from None
     return JSONResponse({"name": file.name, "size": file.size, "link": file.view_url}, 201)
 
 
