@@ -7,10 +7,10 @@ from functools import partial
 
 try:
     from distributed import Client
-except ImportError as error:
+except ImportError as _error:
     raise ModuleNotFoundError(
         "a fleet needs distributed: pip install 'aioframeio-upload[dask]'", name="distributed"
-    ) from error
+    ) from _error
 
 from ._core.listing import Compare, Conflict, check_compare, check_conflict
 from ._dask.sender import DaskPartSender

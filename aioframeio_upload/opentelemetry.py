@@ -10,10 +10,10 @@ from typing import Any
 
 try:
     from opentelemetry import context, metrics, propagate, trace
-except ImportError as error:
+except ImportError as _error:
     raise ModuleNotFoundError(
         "traces and metrics need opentelemetry-api: pip install 'aioframeio-upload[otel]'", name="opentelemetry"
-    ) from error
+    ) from _error
 
 from ._core.errors import UploadError
 from ._core.instrumentation import Recording, RequestFacts
