@@ -299,7 +299,8 @@ class UploadedFile:
     etags: tuple[str | None, ...] = field(default=(), repr=False)
     """One per part; None where S3 sent none."""
     outcome: Literal["uploaded", "resumed", "skipped"] = "uploaded"
-    """`resumed`: an earlier run had sent parts of it. `skipped`: nothing was sent, for the `reason`."""
+    """`resumed`: an earlier run had begun it; its parts, if it sent any, were not sent again. `skipped`: nothing was
+    sent, for the `reason`."""
     md5s: tuple[str | None, ...] = field(default=(), repr=False)
     """One per part, in hex, of the bytes that were sent; None where it was not needed."""
     crc64nvme: str | None = None

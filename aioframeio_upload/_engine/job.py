@@ -79,7 +79,6 @@ class _Sent:
     plan: Plan
     receipts: tuple[Receipt, ...]
     is_resumed: bool
-    """Whether an earlier run had sent some of them."""
 
 
 @dataclass(slots=True)
@@ -470,7 +469,7 @@ class UploadJob:
                 raise
             finally:
                 await close_generator(found, self.request.name, self.control)
-        return _Sent(plan, receipts, is_resumed and bool(ready.done))
+        return _Sent(plan, receipts, is_resumed)
 
     def _sender(
         self, plan: Plan, found: OpenSource, record: NullJournalSession, done: tuple[Receipt, ...] = ()

@@ -67,7 +67,7 @@ def test_killed_at_a_write_it_resumes(fake: FakeFrameio, path: Path, journal: Pa
     else:
         ended = killed.run(killed.job(fake, path, journal))
         assert ended is not None
-        assert ended["outcome"] == ("resumed" if done > BEGUN else "uploaded")
+        assert ended["outcome"] == ("resumed" if done >= BEGUN else "uploaded")
     whole = [file for file in fake.files if file.complete]
     assert [file.sha256 for file in whole] == [sha256(path)]
     # A placeholder that was created but not recorded cannot be distinguished from another client's.
