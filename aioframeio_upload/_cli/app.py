@@ -495,7 +495,7 @@ def find(
 ) -> None:
     """Show projects and folders, with their IDs.
 
-    Each line has the kind (account, workspace, project, folder), the ID, and the name.
+    Each line has the kind (account, workspace, project, folder), the ID, and the name. Files are not listed.
     """
     from .browse import run_find
 

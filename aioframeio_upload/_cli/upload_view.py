@@ -64,6 +64,9 @@ class UploadView:
         self.done: set[int] = set()
         self.sending: set[int] = set()
         self.retrying: set[int] = set()
+        self._unanswered: set[str] = set()
+        """Why parts got no answer since one has arrived: a network that is down fails every part again and again, and
+        each reason gets one line."""
         self.size: int | None = None
         """None until it is planned."""
         self.bytes_done = 0
@@ -107,11 +110,12 @@ class UploadView:
             case PartCompleted(number=number):
                 self.sending.discard(number)
                 self.done.add(number)
+                self._unanswered.clear()
                 self.bytes_done += event.size
             case PartRetrying(number=number):
                 self.sending.discard(number)
                 self.retrying.add(number)
-                return self._line(f"again in {event.delay:.1f} s: {event.error}"), None
+                return self._retry(event), None
             case ApiRetrying(delay=delay, error=error):
                 return self._line(format_api_retry(delay, error)), None
             case UploadPlanned() | UploadResumed() | UploadReplanned() | FolderPlanned():
@@ -123,6 +127,15 @@ class UploadView:
             case UploadFailed() | FileFailed():
                 return None, self._fail(event)
         return None, None
+
+    def _retry(self, event: PartRetrying) -> str | None:
+        error = event.error
+        if error.status is None:
+            reason = error.problem.partition(": ")[2]  # after the numbers of the part and the attempt
+            if reason in self._unanswered:
+                return None
+            self._unanswered.add(reason)
+        return self._line(f"again in {event.delay:.1f} s: {error}")
 
     def _plan(self, event: UploadPlanned | UploadResumed | UploadReplanned | FolderPlanned) -> str:
         match event:

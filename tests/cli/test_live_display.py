@@ -12,7 +12,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from aioframeio_upload import AuthenticationError, FileFailed, Progress, SourceError
+from aioframeio_upload import (
+    AuthenticationError,
+    FileFailed,
+    PartCompleted,
+    PartError,
+    PartRetrying,
+    Progress,
+    SourceError,
+)
 from aioframeio_upload._cli.live_display import (
     LineDrawing,
     LiveDisplay,
@@ -127,6 +135,24 @@ def shoot(tmp_path: Path) -> Path:
     for name in WRITTEN:
         (folder / name).write_bytes(b"frames")
     return folder
+
+
+async def test_a_network_that_is_down_gets_one_line_until_a_part_arrives() -> None:
+    def again(number: int, reason: str, status: int | None = None) -> PartRetrying:
+        return PartRetrying(number, 1, 0.5, PartError(reason, number=number, attempts=1, status=status))
+
+    async with FakeFrameio() as fake, uploader_on(fake) as uploader:
+        upload = uploader.upload(b"frames", folder_id=fake.folder_id, name="a.mov")
+        await upload
+    view = UploadView("a.mov", upload, keeps_rows=False)
+    events = [again(number, "no connection to s3.example") for number in (1, 2, 3, 1)]
+    events += [again(2, "no byte moved for 30 s"), again(3, "no byte moved for 30 s")]
+    assert [event.number for event in events if view.update(event)[0] is not None] == [1, 2]
+    assert view.retrying == {1, 2, 3}
+    answers = [again(number, "slow down", 503) for number in (1, 2)]
+    assert None not in [view.update(event)[0] for event in answers], "S3's answers are told apart by their request"
+    view.update(PartCompleted(3, 10, None, 2, 0.1))
+    assert view.update(events[0])[0] == f"a.mov: again in 0.5 s: {events[0].error}"
 
 
 class Screen(io.StringIO):
