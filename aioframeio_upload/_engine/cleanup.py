@@ -20,6 +20,10 @@ T = TypeVar("T")
 CLOSE_STREAM = 5.0
 """Seconds in which a generator has to run its `finally`, which may wait for a process that it started."""
 
+LAST_STEP = 0.1
+"""Seconds that it has in any case, even if the deletion of the file has used up the time of a cancelled upload: a task
+that is cancelled at once would not even begin to close it."""
+
 
 async def run_shielded(step: Coroutine[Any, Any, T], control: UploadControl, seconds: Callable[[], float]) -> T | None:
     """Run a step to its end, even if the caller is cancelled meanwhile.
@@ -66,7 +70,7 @@ async def close_generator(found: OpenSource, name: str, control: UploadControl) 
     if generator is None:
         return
     step = _closed(generator, name)
-    if not await run_shielded(step, control, lambda: control.seconds_left(CLOSE_STREAM)):
+    if not await run_shielded(step, control, lambda: max(LAST_STEP, control.seconds_left(CLOSE_STREAM))):
         log.warning("%s: the generator did not end in time after the upload, and was cancelled", name)
 
 

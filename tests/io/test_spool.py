@@ -410,6 +410,21 @@ async def test_a_generator_that_waits_for_its_upload_is_closed_however_that_ends
     assert watched.is_closed
 
 
+async def test_a_deletion_that_hangs_does_not_keep_a_generator_from_being_closed(
+    fake: FakeFrameio, spooling: Uploader
+) -> None:
+    watched = Watched(SIZE)
+    fake.add_fault(hold := Fault(do="hold", times=None))
+    fake.add_fault(Fault(on="delete", do="hold", times=None))
+    upload = spooling.upload(watched.pieces(), name="take.mov", size=SIZE, folder_id=fake.folder_id).start()
+    await reached(fake, hold, 2)
+    upload.cancel()
+    with pytest.raises(UploadCancelled):
+        await upload
+    assert watched.is_closed
+    fake.release()
+
+
 async def test_the_parts_of_a_stream_close_it_too(fake: FakeFrameio, spooling: Uploader) -> None:
     plan = await spooling.plan(DATA, name="take.mov", folder_id=fake.folder_id)
     watched = Watched(SIZE)
