@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import select
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from .. import SourceError
+from .._core.words import SPOOL_ELSEWHERE
 from .._io.spool import default_directory
 from .format import format_size
 from .line_display import json_line
@@ -27,6 +29,9 @@ change of threads for each 64 KiB."""
 
 SECONDS_BETWEEN_LINES = 10.0
 """Between two lines about the progress of reading, in a log or a pipe."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, this user's share of it, or what one file may have is full."""
 
 REMAINS = "what comes from stdin cannot be resumed: run the whole command again, or upload a file by its path"
 
@@ -97,7 +102,7 @@ async def open_stdin(arguments: UploadArguments, output: OutputOptions) -> Async
     else:
         directory = await asyncio.to_thread(default_directory)
         with await asyncio.to_thread(_open_temporary, directory) as file:
-            yield Stdin(file, await _spool(file, arguments.name or STDIN, output))
+            yield Stdin(file, await _spool(file, directory, arguments.name or STDIN, output))
 
 
 def _open_temporary(directory: str) -> IO[bytes]:
@@ -108,7 +113,7 @@ def _open_temporary(directory: str) -> IO[bytes]:
         raise SourceError(f"cannot spool: {error.strerror}", path=directory) from error
 
 
-async def _spool(file: IO[bytes], label: str, output: OutputOptions) -> int:
+async def _spool(file: IO[bytes], directory: str, label: str, output: OutputOptions) -> int:
     """Copy stdin to a file, show how far that is, and return the number of bytes."""
     copy, failure = _Copy(label), None
     loop = asyncio.get_running_loop()
@@ -140,7 +145,8 @@ async def _spool(file: IO[bytes], label: str, output: OutputOptions) -> int:
             await _show(copy, output)
         failure = ended.result()
     if failure is not None:
-        raise SourceError(f"stdin cannot be spooled: {failure.strerror}")
+        advice = SPOOL_ELSEWHERE if failure.errno in FULL else None
+        raise SourceError(f"stdin cannot be spooled: {failure.strerror}", path=directory, advice=advice)
     return copy.done
 
 

@@ -17,6 +17,8 @@ STEP, GROUP = 200, 1000
 """Milliseconds: how often watchfiles looks whether something was reported, or whether to stop; and how long it collects
 reports at most before it returns them. Short compared to any time in which a file may settle."""
 
+INSTALL = "pip install 'aioframeio-upload[watch]'"
+
 POLLS = 30_000
 """Milliseconds between two of watchfiles' own readings, to which it resorts where the kernel has no reports at all
 (gVisor, some containers). Ours come first; it would read everything continuously by default."""
@@ -124,7 +126,7 @@ def _open(root: str) -> tuple[Any, str] | None:
     try:
         native = import_module("watchfiles._rust_notify")
     except ImportError:
-        log.info("%r is read at intervals: for the system's reports of changes, install the extra `watch`", root)
+        log.info("%r is read at intervals; for the system's reports of changes: %s", root, INSTALL)
         return None
     # With links resolved, as macOS reports them.
     real = os.path.realpath(root)

@@ -156,3 +156,19 @@ def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="which is a terminal: end the command of another program with"):
         check_stdin(["-"], "a.mov", None, dry_run=False)
     check_stdin(["./-"], None, None, dry_run=False)
+
+
+@pytest.mark.needs_program
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit for the size of a file")
+def test_stdin_that_has_no_room_names_the_folder_and_another_one(fake: FakeFrameio, program: Program) -> None:
+    (program.folder / "data").write_bytes(DATA)
+    limited = ("sh", "-c", 'ulimit -f 512; cat data | "$@"', "sh")  # in blocks of 512 or 1024 bytes
+    arguments = ("upload", "-", "--name", "take.mov", "--folder", fake.folder_id)
+    with program.start(*arguments, before=limited, environment={"TMPDIR": str(program.folder)}) as running:
+        _, complaint = running.communicate(timeout=50)
+    assert running.returncode == 1
+    assert complaint == (
+        f"error: SourceError: {program.folder}: stdin cannot be spooled: File too large; free some space, or set"
+        " TMPDIR to another folder\n"
+    )
