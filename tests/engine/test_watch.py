@@ -669,7 +669,7 @@ async def test_a_folder_is_watched_with_and_without_the_extra(
         put(root, "a.mov", b"replaced")
         await seen.until(FileCompleted, 4)
     assert is_same(fake, root)
-    assert ("extra `watch`" in caplog.text) == (how == "no extra")
+    assert ("aioframeio-upload[watch]" in caplog.text) == (how == "no extra")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its names are bytes, and watchfiles ends at one that is no text")
