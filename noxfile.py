@@ -173,16 +173,17 @@ def seaweedfs(session: nox.Session) -> None:
 
 
 def kill(session: nox.Session) -> None:
-    """Kill a process at every write of its journal, and the one that resumes; the suite has a sample."""
+    """Kill a process at every write of its journal, the one that resumes, and watches; the suite has a sample."""
     install(session, "-e", ".[test]")
     session.env["KILL"] = "every"
-    pytest(session, "tests/faults/test_journal_kill.py")
+    pytest(session, "tests/faults/test_journal_kill.py", "tests/cli/test_watch.py")
 
 
 @nox.session
 def wire(session: nox.Session) -> None:
     """Cut the connection to a real S3 server in every way; print how often a refusal was lost."""
     install(session, "-e", ".[test]")
+    session.env["WIRE"] = "every"
     files = ["faults/test_early_answers", "real_s3/test_asked_first", "real_s3/test_cut_wire", "real_s3/test_cut_tls"]
     pytest(session, "-rP", *(f"tests/{name}.py" for name in files))
 

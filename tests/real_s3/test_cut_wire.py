@@ -1,12 +1,14 @@
 """A cut connection between the library and a real S3 server: the file is complete byte for byte, or one error says why.
 
 Part 2 of three meets the mishap, one part in flight at a time. `Mishap` counts from the part's name in the URL.
+The suite has a sample; `python3 run.py wire` tries every mishap at every place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from random import Random
 from typing import Any, Literal
 
@@ -53,18 +55,23 @@ PLACES: dict[str, tuple[Way, int]] = {
     "in the answer": ("down", 20),
 }
 BREAKS = ("reset", "close", "half_close", "black_hole", "stall")
-QUICK = {("reset", place) for place in PLACES} | {
+SAMPLE = {("reset", place) for place in PLACES} | {
     ("close", "in the answer"),
     ("half_close", "in the middle"),
     ("half_close", "before the answer"),
     ("black_hole", "in the middle"),
+    ("stall", "before the answer"),
 }
-MATRIX = [
-    pytest.param(do, *PLACES[place], id=f"{do} {place}", marks=() if (do, place) in QUICK else pytest.mark.slow)
+EVERY = {
+    (do, place)
     for do in BREAKS
     for place in PLACES
     # Half a header followed by a FIN is answered with 400; see the test below.
     if (do, place) not in {("half_close", "as the request begins"), ("half_close", "in the headers")}
+}
+MATRIX = [
+    pytest.param(do, *PLACES[place], id=f"{do} {place}", marks=pytest.mark.slow if do == "stall" else ())
+    for do, place in sorted(EVERY if os.environ.get("WIRE") == "every" else SAMPLE)
 ]
 BROKEN = {
     "the connection broke",
