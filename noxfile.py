@@ -188,6 +188,13 @@ def wire(session: nox.Session) -> None:
     pytest(session, "-rP", *(f"tests/{name}.py" for name in files))
 
 
+@nox.session
+def heavy(session: nox.Session) -> None:
+    """Run the tests with many files, many processes or measurements, which `tests` leaves out; about two minutes."""
+    install(session, "-e", ".[test,bench]", *group("examples"))
+    pytest(session, "-m", "heavy", *PARALLEL)
+
+
 def matrix(session: nox.Session) -> None:
     """Inject every fault at every place, once, twice and forever; about five minutes."""
     install(session, "-e", ".[test]")

@@ -84,6 +84,7 @@ def clients(record: dict[str, Any]) -> set[str]:
     return {row["client"] for row in record["rows"]}
 
 
+@pytest.mark.heavy
 def test_throughput_measures_every_client_over_tls_and_plain_warm_and_cold(bench: Bench) -> None:
     record = bench("throughput", "--size", "6MiB", "--part-size", "2MiB", "--in-flight", "2")
     assert {"ours", "ours, unchecked", "frameio SDK", "MD5 alone"} <= clients(record)
@@ -107,6 +108,7 @@ def test_memory_measures_the_peak_of_the_whole_process(bench: Bench) -> None:
     assert all(row["summary"]["memory_mib"] > 5 for row in record["rows"])
 
 
+@pytest.mark.heavy
 def test_loop_lag_measures_both_loops_and_the_idle_machine(bench: Bench) -> None:
     record = bench("loop_lag", "--quick", "--size", "64MiB", "--part-size", "8MiB", "--in-flight", "2")
     assert clients(record) == {"ours, asyncio", "ours, uvloop", "idle, asyncio", "idle, uvloop"}
@@ -114,6 +116,7 @@ def test_loop_lag_measures_both_loops_and_the_idle_machine(bench: Bench) -> None
     assert all(-1 <= row["summary"]["p50"] <= row["summary"]["max"] for row in record["rows"])
 
 
+@pytest.mark.heavy
 def test_many_small_measures_files_parts_and_events(bench: Bench) -> None:
     record = bench("many_small", "--files", "5", "--parts", "20", "--sdk-threads", "2", "--size", "1KiB")
     assert {row["cell"]["question"] for row in record["rows"]} == {"files", "a part", "an event, for each listener"}
@@ -141,6 +144,7 @@ def test_wan_measures_the_default_or_says_what_the_machine_lacks(run: Callable[.
     assert all(run["cost"] > 1 for row in rows for run in row["runs"])
 
 
+@pytest.mark.heavy
 def test_fleet_sends_a_file_by_one_host_and_by_two_each_behind_its_link(
     run: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -161,6 +165,7 @@ def test_fleet_sends_a_file_by_one_host_and_by_two_each_behind_its_link(
     assert "a link alone needs 0.8 s" in said
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and pins to cores")
 def test_the_memory_of_a_folder_is_measured_for_a_tree_and_one_of_a_tenth(
     run_alone: Callable[..., str], tmp_path: Path

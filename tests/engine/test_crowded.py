@@ -18,7 +18,7 @@ if sys.platform == "win32":
 
 from tests.support import crowded
 
-pytestmark = [pytest.mark.needs_program, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs_program, pytest.mark.slow, pytest.mark.heavy, pytest.mark.timeout(300)]
 
 FOLDERS, FILES = 20, 1_000
 

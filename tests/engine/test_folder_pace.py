@@ -39,6 +39,7 @@ async def test_many_small_files_go_at_the_rate_at_which_files_may_be_created(tmp
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {})], ids=["without debug mode"])
 async def test_tasks_and_events_do_not_grow_with_the_files(
     fake: FakeFrameio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
