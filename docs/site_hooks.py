@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SHOWN = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "AGENTS.md", "llms.txt"),
-    *("docs/**/*.md", "docs/**/*.svg", "docs/**/*.png", "docs/*.css", "benchmarks/results/*.json"),
+    *("docs/**/*.md", "docs/**/*.svg", "docs/**/*.png", "docs/*.json", "docs/*.css", "benchmarks/results/*.json"),
     *("examples/*/*.md", "examples/*/*.py", "examples/*/static/*", "examples/*/*.png"),
 )
 """The pages, and the files that they link to or show."""
